@@ -1,0 +1,60 @@
+# make lab        make the environment if needed and open JupyterLab on the first chapter
+# make test       make the environment if needed and run the tests (no GPU, no download)
+# make notebooks  run every chapter again and keep its figures
+# make clean      remove the environment and the caches
+
+# Any Python from 3.11 on, and where its environment goes.
+PYTHON ?= python3
+VENV ?= .venv
+# JupyterLab: the port (the next free one if it is taken), no to print the address instead of opening a window, and
+# the folder to show.
+PORT ?= 8888
+BROWSER ?= yes
+ROOT ?= $(CURDIR)
+# More for pytest, as in make test ARGS="-k focal".
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ltviz-installed
+
+# Threads that wait for work sleep instead of spinning: JupyterLab, a training run and the tests share few cores.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: help lab test notebooks clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+lab: $(READY)
+	@echo "ltviz: opening JupyterLab on notebooks/00_start_here.ipynb (this machine only; Ctrl-C twice ends it)"
+	@"$(BIN)/jupyter" lab "$(ROOT)/notebooks/00_start_here.ipynb" \
+	    --ServerApp.root_dir="$(ROOT)" --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
+	    --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
+	    $(if $(filter 0,$(shell id -u)),--allow-root) $(if $(filter no,$(BROWSER)),--no-browser)
+
+test: $(READY)
+	@echo "ltviz: running the tests that need no GPU, no browser and no downloaded data"
+	@"$(BIN)/python" -m pytest -m "not realdata and not browser and not slow and not gpu" $(ARGS)
+
+notebooks: $(READY)
+	@echo "ltviz: running every chapter from top to bottom and keeping its figures"
+	@"$(BIN)/python" -m ltviz notebooks
+
+# Runs again when the lists change. The stamp is written last, so an interrupted installation is taken up again.
+$(READY): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "ltviz needs Python 3.11 or newer; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1)."; \
+	    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "'$(PYTHON)' has no venv module with pip. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@test -x "$(BIN)/python" || { echo "ltviz: making the environment in $(VENV)"; "$(PYTHON)" -m venv "$(VENV)"; }
+	@echo "ltviz: installing the packages into $(VENV) (several GB with PyTorch; minutes the first time)"
+	@"$(BIN)/python" -m pip install --disable-pip-version-check \
+	    --constraint constraints.txt --editable ".[test]"
+	@touch "$@"
+	@echo "ltviz: the environment is ready"
+
+clean:
+	rm -rf "$(VENV)" build *.egg-info .pytest_cache .ruff_cache
+	find ltviz tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
