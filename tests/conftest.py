@@ -59,7 +59,7 @@ def device(request: pytest.FixtureRequest) -> str:
 def cifar_root() -> Path:
     """Real CIFAR-10 as an image folder, train/<class>/* and test/<class>/*; for tests marked realdata.
 
-    LTVIZ_DATA may be that folder itself, or hold cifar10-jpeg.tar.xz, which is unpacked once into data/ (git ignores it).
+    LTVIZ_DATA may be that folder, or hold cifar10-jpeg.tar.xz, which is unpacked once into data/ (ignored by git).
     """
     data = real_data()
     if (data / "train").is_dir() and (data / "test").is_dir():

@@ -1,0 +1,151 @@
+"""The chapters: as they are kept, and as they run; and the checker itself, on notebooks that must not pass."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ltviz import notebooks
+
+CHAPTERS = notebooks.chapters()
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_kept_chapter(path):
+    assert notebooks.check(notebooks.read(path), path.stat().st_size) == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_runs_in_the_fast_profile(path):
+    result = notebooks.run(notebooks.read(path), "fast", files=path.parent)
+    assert result.problems == []
+    assert result.explorers > 0, "a chapter opens at least one explorer"
+
+
+def test_first_chapters_exist():
+    assert {"00_start_here", "03_class_balanced_loss"} <= {path.stem for path in CHAPTERS}
+
+
+def executed(*sources):
+    """A notebook of these code cells, run in the fast profile."""
+    return notebooks.run(new_notebook(cells=[new_code_cell(source) for source in sources]), "fast")
+
+
+@pytest.fixture(scope="module")
+def troubled():
+    """One run of everything that must be found: in cells, in widgets, in explorers, on the network."""
+    return executed(
+        "import ipywidgets as widgets\nslider = widgets.IntSlider(max=3)\nout = widgets.Output()\n"
+        "def draw(value):\n    raise LookupError('inside a widget')\n"
+        "panel = widgets.interactive_output(draw, {'value': slider})\nslider.value = 2\npanel",
+        "1 / 0",
+        "import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=1)",
+        "import sys, types\n"
+        "class Stuck:\n    error = None\n    def drive(self):\n        self.error = 'KeyError: at the upper end'\n"
+        "stuck = Stuck()\n"
+        "sys.modules['ltviz.explore'] = types.SimpleNamespace(registry=lambda: [stuck])",
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "a widget raised LookupError: inside a widget",
+        "shows a widget without a picture",
+        "raised ZeroDivisionError",
+        "must not use the network",
+        "Stuck, driven: KeyError: at the upper end",
+    ],
+)
+def test_run_finds(troubled, words):
+    assert [problem for problem in troubled.problems if words in problem], troubled.problems
+
+
+def test_run_numbers_the_cells_and_leaves_the_argument_alone():
+    given = new_notebook(cells=[new_code_cell("1"), new_markdown_cell("prose"), new_code_cell(""), new_code_cell("2")])
+    result = notebooks.run(given, "fast")
+    assert result.problems == [] and result.explorers == 0
+    assert [cell.execution_count for cell in result.notebook.cells if cell.cell_type == "code"] == [1, None, 2]
+    assert len(result.notebook.cells) == 4 and given.cells[0].execution_count is None
+
+
+def test_run_reports_a_kernel_that_dies():
+    result = executed("import os", "os._exit(1)")
+    assert [problem for problem in result.problems if "the kernel died in cell 2" in problem], result.problems
+
+
+def kept(**outputs):
+    """A notebook that is fit to keep; `outputs` are more outputs of its one cell."""
+    picture = new_output("display_data", {"image/png": "aGVsbG8=", "text/plain": "a bar chart of ten counts"})
+    cell = new_code_cell("plot()", execution_count=1, outputs=[picture, *outputs.get("more", ())])
+    return notebooks.clean(new_notebook(cells=[new_markdown_cell("Prose."), cell]))
+
+
+def test_check_passes_what_is_fit_to_keep():
+    assert notebooks.check(kept(), 1000) == []
+
+
+def edit(change):
+    """The kept notebook after `change`, as its problems."""
+    nb = kept()
+    change(nb)
+    return notebooks.check(nb, 1000)
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("changed after it ran", lambda nb: nb.cells[1].update(source="plot(2)")),
+        ("do not come from a full run", lambda nb: nb.metadata.ltviz.update(profile="fast")),
+        ("do not come from a full run", lambda nb: nb.metadata.pop("ltviz")),
+        ("still holds widget state", lambda nb: nb.metadata.update(widgets={})),
+        ("from top to bottom", lambda nb: nb.cells[1].update(execution_count=7)),
+        ("from top to bottom", lambda nb: nb.cells[1].update(execution_count=None)),
+        ("shows no picture", lambda nb: nb.cells[1].outputs.pop()),
+        ("timing metadata", lambda nb: nb.cells[1].metadata.update(execution={})),
+        ("an absolute path", lambda nb: nb.cells[0].update(source="Look into /home/ada/data first.")),
+        ("an absolute path", lambda nb: nb.cells[0].update(source=f"Look into {notebooks.FOLDER}/x first.")),
+    ],
+)
+def test_check_finds_in_the_file(words, change):
+    assert [problem for problem in edit(change) if words in problem]
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        ("raised ValueError", new_output("error", ename="ValueError", evalue="no", traceback=[])),
+        ("wrote to stderr", new_output("stream", name="stderr", text="hm")),
+        ("a warning", new_output("stream", name="stdout", text="UserWarning: deprecated")),
+        ("a memory address", new_output("display_data", {"text/plain": "<object at 0x7f3a9c0d1e50>"})),
+        (
+            "a widget without a picture",
+            new_output("display_data", {notebooks.WIDGET_VIEW: {}, "text/plain": "VBox(children=())"}),
+        ),
+    ],
+)
+def test_check_finds_in_an_output(words, output):
+    nb = kept()
+    nb.cells[1].outputs.append(output)
+    assert [problem for problem in notebooks.check(nb, 1000) if words in problem]
+
+
+def test_check_finds_a_large_file():
+    assert notebooks.check(kept(), 1_000_001) == ["it has 1,000,001 bytes; at most 1,000,000 are allowed"]
+
+
+def test_clean_keeps_picture_and_sentence_and_drops_the_widget():
+    view = new_output("display_data", {notebooks.WIDGET_VIEW: {}, "image/png": "aGVsbG8=", "text/plain": "two curves"})
+    nb = kept(more=[view])
+    assert dict(nb.cells[1].outputs[1].data) == {"image/png": "aGVsbG8=", "text/plain": "two curves"}
+
+
+def test_write_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "x.ipynb"
+    assert notebooks.write(kept(), path) == path.stat().st_size
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.ipynb"]
+    nbformat.validate(notebooks.read(path))
+
+
+def test_an_unknown_chapter_is_named(capsys):
+    assert notebooks.main(["99_nothing"]) == 2
+    assert "no chapter '99_nothing'" in capsys.readouterr().err
