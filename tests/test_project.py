@@ -1,0 +1,246 @@
+"""The project as a whole: its lists agree, its imports point one way, and nothing of one machine is in it."""
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ltviz import readme
+
+REPO = Path(__file__).resolve().parent.parent
+PACKAGE = REPO / "ltviz"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# A module imports only from modules before it. metrics stands before run because Run.table() uses it.
+ORDER = (
+    "functional samplers objective models datasets methods metrics run train embed plots explore study "
+    "published benchmark notebooks readme __main__"
+).split()
+WIDGETS_ALLOWED = {"explore", "study"}
+
+
+def python(code: str, **env: str) -> str:
+    """What `code` prints in a fresh interpreter in the repository."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPO, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files that git tracks, or would (new ones too); the test is skipped where this is no git checkout."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [path for name in done.stdout.split("\0") if name and (path := REPO / name).is_file()]
+
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+
+def requirement(line: str) -> tuple[str, str]:
+    """("openTSNE", ">=1.0.2") of "openTSNE>=1.0.2"."""
+    name, bound = re.fullmatch(r"([\w.-]+)(.*)", line.strip()).groups()
+    return name, bound
+
+
+def asked() -> dict[str, str]:
+    """Package -> lower bound, of pyproject.toml and its test extra."""
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    return dict(map(requirement, project["dependencies"] + project["optional-dependencies"]["test"]))
+
+
+def test_only_lower_bounds():
+    assert [item for item in asked().items() if not re.fullmatch(r">=[\d.]+", item[1])] == []
+
+
+def test_environment_for_conda_is_the_same_list():
+    lines = [line.strip().removeprefix("- ") for line in (REPO / "environment.yml").read_text().splitlines()]
+    pip = [line for line in lines[lines.index("pip:") + 1 :] if line and not line.startswith(("#", "-"))]
+    assert dict(map(requirement, pip)) == asked()
+    assert "-c constraints.txt" in lines and "-e ." in lines
+
+
+def constraints() -> dict[str, str]:
+    """Package -> version, of constraints.txt."""
+    lines = [line.split("#")[0].strip() for line in (REPO / "constraints.txt").read_text().splitlines()]
+    return dict(line.split("==") for line in lines if line)
+
+
+def test_constraints_name_a_version_of_every_package_and_nothing_else():
+    versions = constraints()
+    assert set(asked()) <= set(versions)
+    assert [version for version in versions.values() if not re.fullmatch(r"[\d.]+(post\d+)?", version)] == []
+    assert [name for name in versions if name.startswith(("nvidia", "cuda", "triton"))] == []
+
+
+def test_constraints_satisfy_the_lower_bounds():
+    number = lambda text: tuple(map(int, re.findall(r"\d+", text)))  # noqa: E731
+    versions = constraints()
+    assert [name for name, bound in asked().items() if number(versions[name]) < number(bound)] == []
+
+
+# --- imports ---------------------------------------------------------------------------------------------------------
+
+
+def unit(path: Path) -> str:
+    """The unit of ORDER that a file belongs to: "methods" of ltviz/methods/ce.py."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    """Full names of what a file imports, anywhere in it; relative ones resolved, one entry a name."""
+    package = ["ltviz", *path.relative_to(PACKAGE).parts[:-1]]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found += [f"{module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def test_the_order_names_every_module():
+    assert {unit(path) for path in MODULES} - {"__init__"} <= set(ORDER)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    if path == PACKAGE / "__init__.py":
+        return  # it gathers the public names from all of them
+    own = unit(path)
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("ltviz.")}
+    assert "ltviz" not in imports(path), "import the module, not the package that gathers it"
+    assert [name for name in used - {own} if name not in ORDER or ORDER.index(name) > ORDER.index(own)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_imports_stay_where_they_belong(path):
+    tops = {name.split(".")[0] for name in imports(path)}
+    assert not [name for name in imports(path) if name.startswith(("matplotlib.pyplot", "pylab"))]
+    assert "ipywidgets" not in tops or unit(path) in WIDGETS_ALLOWED
+    assert not tops & {"umap", "openTSNE"} or path.name == "embed.py"
+
+
+def test_importing_ltviz_loads_nothing_heavy():
+    heavy = ["torchvision", "matplotlib", "seaborn", "pandas", "ipywidgets", "sklearn", "scipy", "umap", "openTSNE"]
+    # What torch itself loads is not ours to answer for.
+    code = "import sys, torch; before = set(sys.modules); import ltviz; print(*(set(sys.modules) - before))"
+    assert {name.split(".")[0] for name in python(code).split()} & set(heavy) == set()
+
+
+def test_training_works_without_widgets_umap_and_opentsne():
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"ipywidgets", "umap", "openTSNE"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+import ltviz as lt
+run = lt.train("ce", lt.digits_lt(ratio=10), epochs=2, progress=False)
+print(run.status, len(run.history["loss"]))
+"""
+    assert python(code).split()[-2:] == ["finished", "2"]
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+def test_ruff_finds_nothing():
+    pytest.importorskip("ruff")
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def test_the_method_table_of_the_readme_is_fresh():
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.fill(text) == text, "python -m ltviz readme"
+
+
+def test_the_readme_example_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    python("\n".join(blocks), LTVIZ_PROFILE="fast")
+
+
+def test_the_readme_shows_pictures_that_exist():
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = (REPO / name).read_text(encoding="utf-8")
+        links = re.findall(r"\]\(([^)#:]+)\)", text)
+        assert [link for link in links if not (REPO / link).exists()] == [], name
+    assert re.search(r"!\[[^\]]+\]\([^)]+\.png\)", (REPO / "README.md").read_text(encoding="utf-8"))
+
+
+PLACES = re.compile(
+    r"(?<![\w.:/~-])/(?:home|root|Users|mnt|srv)/\w"  # somebody's folder
+    # a registry's host; the brackets keep this line from finding itself
+    r"|py[p]i\.org|pythonh[o]sted\.org|registry\.npm[j]s\.org|deb\.deb[i]an\.org"
+)
+
+
+def test_no_machine_paths_or_registry_hosts():
+    own = [str(REPO) + "/"] if len(REPO.parts) > 2 else []
+    said = []
+    for path in tracked():
+        if path.suffix in {".png", ".safetensors"} or path == Path(__file__) or path.name == "test_notebooks.py":
+            continue
+        text = path.read_text(encoding="utf-8")
+        said += [f"{path.relative_to(REPO)}: {found.group()}" for found in PLACES.finditer(text)]
+        said += [f"{path.relative_to(REPO)}: {place}" for place in own if place in text]
+    assert said == []
+
+
+def test_tracked_files_are_small():
+    runs = REPO / "data" / "runs"
+    assert [path.name for path in tracked() if path.stat().st_size > 1_000_000 and runs not in path.parents] == []
+    assert sum(path.stat().st_size for path in tracked("data")) <= 25 * 2**20
+
+
+def test_no_notebook_holds_an_error():
+    for path in tracked("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            assert [o for o in cell.get("outputs", ()) if o["output_type"] == "error"] == [], path.name
+
+
+def public() -> list[tuple[str, object]]:
+    """Functions and classes without a leading underscore, with their methods, of every module."""
+    found = []
+    for path in MODULES:
+        name = ".".join(["ltviz", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        if name.endswith("__main__"):
+            continue
+        module = importlib.import_module(name)
+        for key, value in vars(module).items():
+            if not key.startswith("_") and getattr(value, "__module__", None) == name and callable(value):
+                found.append((f"{name}.{key}", value))
+    return found
+
+
+def test_modules_and_public_names_have_docstrings():
+    bare = [str(path.relative_to(REPO)) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))]
+    described = [(name, value) for name, value in public() if inspect.isroutine(value) or inspect.isclass(value)]
+    bare += [name for name, value in described if not value.__doc__]
+    assert bare == []
+
+
+def test_public_functions_carry_types():
+    bare = []
+    for name, value in public():
+        if inspect.isfunction(value):
+            signature = inspect.signature(value)
+            if any(p.annotation is p.empty for p in signature.parameters.values()):
+                bare.append(name)
+    assert bare == []
