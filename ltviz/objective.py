@@ -233,7 +233,7 @@ class Method:
     posthoc      (out, counts, gallery, **settings) -> logits (n, k); gallery() gives (features, targets) of training
     limits       declared limits, each checked for value and gradient
     smooth       settings under which the gradient must agree with finite differences
-    probability  "softmax" or "sigmoid": how logits become probabilities
+    probability  "softmax" or "sigmoid": how logits become probabilities, or settings -> one of the two
     feedback     True where begin_epoch needs the accuracy on a validation set
     citation     BibTeX
     """
@@ -248,7 +248,7 @@ class Method:
     posthoc: Callable[..., Tensor] | None = None
     limits: tuple[Limit, ...] = ()
     smooth: Mapping[str, Any] = field(default_factory=dict)
-    probability: str = "softmax"
+    probability: str | Callable[..., str] = "softmax"
     feedback: bool = False
     citation: str = ""
     aliases: tuple[str, ...] = ()
@@ -299,6 +299,15 @@ class Method:
         resolved = self.resolve(settings)
         base = "base" in resolved and _split_base(resolved["base"], lambda base, own: base.needs_validation(**own))
         return self.feedback or base
+
+    def probability_of(self, **settings: Any) -> str:
+        """How logits become probabilities under these settings; a regulariser asks its base."""
+        resolved = self.resolve(settings)
+        if callable(self.probability):
+            return self.probability(**resolved)
+        if "base" in resolved and self.probability == "softmax":
+            return _split_base(resolved["base"], lambda base, own: base.probability_of(**own))
+        return self.probability
 
     def label(self, settings: Mapping[str, Any] | None = None) -> str:
         """A short name: the key and the settings that differ from their defaults, such as "focal gamma=2"."""
