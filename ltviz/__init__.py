@@ -1,6 +1,47 @@
-"""ltviz: learn, explore and tune learning from long-tailed data."""
+"""ltviz: learn, explore and tune learning from long-tailed data.
 
+Names are loaded when they are first used, so that `import ltviz` costs little more than `import torch`.
+"""
+
+from __future__ import annotations
+
+import importlib
 import os
 
 # Two threads that wait for a busy core cost 20 to 180 times on small tensors. It must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_WHERE = {
+    "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt"),
+    "methods": ("METHODS", "cite"),
+    "run": ("Run", "collect", "load_run", "load_runs"),
+    "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
+    "embedding": ("embed",),
+    "plots": (
+        "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_counts",
+        "plot_effective_number", "plot_embedding", "plot_examples", "plot_feature_norms", "plot_gain", "plot_history",
+        "plot_loss_curve", "plot_mistakes", "plot_reliability", "plot_weight_norms", "style",
+    ),
+    "study": ("Exercise", "Predict", "Quiz", "chapter", "recorded", "say"),
+}  # fmt: skip
+_NAMES = {name: module for module, names in _WHERE.items() for name in names}
+_MODULES = (
+    "datasets", "embedding", "explore", "functional", "methods", "metrics", "models", "objective", "plots", "published",
+    "run", "samplers", "study", "training",
+)  # fmt: skip
+
+__all__ = [*_NAMES, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name not in _NAMES:
+        raise AttributeError(f"ltviz has no {name!r}; dir(ltviz) lists what it has")
+    value = getattr(importlib.import_module(f".{_NAMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -300,3 +300,70 @@ def _matches(meta: dict, filters: dict[str, Any]) -> bool:
         if value not in wanted:
             return False
     return True
+
+
+def collect(
+    model: torch.nn.Module,
+    loader: Any,
+    *,
+    head: str = "fc",
+    counts: Any = None,
+    class_names: list[str] | None = None,
+    name: str = "my model",
+) -> Run:
+    """Look at any classifier as a run: every plot and explorer takes the result.
+
+    model   a torch module that maps a batch of images to logits (n, k); used as it is, in eval mode, on its device
+    loader  yields (images, targets) of test images
+    head    the name of the classifier inside the model: a module with `.weight` (k, d) whose input are the features
+    counts  (k,) training images of each class; without it, those of the loader (then it should be the training set)
+    Raises ValueError where the model has no such module, or it never runs.
+    """
+    modules = dict(model.named_modules())
+    if head not in modules or not hasattr(modules[head], "weight"):
+        linear = [n for n, m in modules.items() if isinstance(m, torch.nn.Linear)]
+        raise ValueError(f"head={head!r} is no classifier inside the model; its linear layers are: {linear}")
+    layer, seen, logits, targets = modules[head], [], [], []
+    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach().float().cpu()))
+    device, mode = layer.weight.device, model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            for images, labels in loader:
+                logits.append(model(images.to(device)).float().cpu())
+                targets.append(torch.as_tensor(labels).cpu())
+    finally:
+        hook.remove()
+        model.train(mode)
+    if len(seen) != len(logits):
+        raise ValueError(f"head={head!r} ran {len(seen)} times for {len(logits)} batches; name the last classifier")
+    z, features, y = torch.cat(logits).numpy(), torch.cat(seen).flatten(1).numpy(), torch.cat(targets).numpy()
+    k = z.shape[1]
+    counts = np.bincount(y, minlength=k) if counts is None else np.asarray(counts)
+    if len(counts) != k or y.min() < 0 or y.max() >= k:
+        raise ValueError(f"the model has {k} classes; counts has {len(counts)}, and targets lie in {y.min()}..{y.max()}")
+    present = np.bincount(y, minlength=k)
+    bias = getattr(layer, "bias", None)
+    norms = np.bincount(y, np.linalg.norm(features, axis=1), k)
+    with np.errstate(invalid="ignore"):
+        class_norm = norms / present
+    return Run(
+        method="collected",
+        settings={},
+        data={"name": "collected"},
+        recipe={"name": ""},
+        seed=0,
+        counts=counts,
+        class_names=class_names or [str(j) for j in range(k)],
+        history={},
+        confusion=metrics.confusion(y, z.argmax(1), k),
+        head_weight=layer.weight.detach().float().cpu().numpy(),
+        head_bias=None if bias is None else bias.detach().float().cpu().numpy(),
+        class_feature_norm=class_norm,
+        targets=y,
+        logits=z,
+        features=features.astype(np.float16),
+        ece=metrics.ece(metrics.probabilities(z, "softmax"), y),
+        id=request_id(name=name, logits=z.tobytes().hex()[:4096]),
+        label=name,
+    )
