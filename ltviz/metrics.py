@@ -345,7 +345,7 @@ def feature_quality(features: Any, targets: ArrayLike | None = None, neighbours:
     """How well the features alone separate the classes: balanced leave-one-out nearest-neighbour accuracy.
 
     Each image is decided by the majority of its `neighbours` nearest other images (cosine distance). No classifier
-    takes part, so this tells a poor representation from a biased classifier (cf. the linear probes of Zhou et al. 2020).
+    takes part, so this tells a poor representation from a biased classifier (compare Zhou et al. 2020, table 5).
     features (n, d) with targets (n,), or a run that kept its test features.
     """
     from sklearn.neighbors import NearestNeighbors
@@ -402,10 +402,10 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
         d_i = a_i - b_i    mean = sum d_i / n    se = sd(d) / sqrt(n)    t = mean / se    p: Student's t, n - 1 degrees
 
     a, b: one value per seed in the same order (n,), or lists of runs, which are paired by seed (accuracy of `group`;
-    seeds that only one side has are left out). Verdict: "better" or "worse" where |t| >= 3 and p < 0.05, else "within noise".
-    p carries the price of few seeds (two need |t| > 12.7, three 4.3, four 3.2); 3 is asked of many seeds because
-    dozens of methods are compared. Two seeds whose differences happen to be equal are no evidence either.
-    One seed: "one seed: no verdict". A NaN on either side: "not defined". Positive means that a is better.
+    seeds that only one side has are left out). Positive means that a is better. Verdict: "better" or "worse" where
+    |t| >= 3 and p < 0.05, else "within noise". p carries the price of few seeds (two need |t| > 12.7, three 4.3,
+    four 3.2); 3 is asked of many seeds because dozens of methods are compared. Two seeds whose differences happen to
+    be equal are no evidence either. One seed: "one seed: no verdict". A NaN on either side: "not defined".
     """
     from scipy.stats import t as student
 
