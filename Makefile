@@ -27,10 +27,10 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 lab: $(READY)
-	@echo "ltviz: opening JupyterLab on notebooks/00_start_here.ipynb (this machine only; Ctrl-C twice ends it)"
-	@"$(BIN)/jupyter" lab "$(ROOT)/notebooks/00_start_here.ipynb" \
-	    --ServerApp.root_dir="$(ROOT)" --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
-	    --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
+	@echo "ltviz: opening JupyterLab on notebooks/00_start_here.ipynb (for this machine only; Ctrl-C ends it)"
+	@"$(BIN)/jupyter" lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	    --LabApp.app_settings_dir="$(CURDIR)/.jupyter" --ServerApp.root_dir="$(ROOT)" --ServerApp.answer_yes=True \
+	    --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
 	    $(if $(filter 0,$(shell id -u)),--allow-root) $(if $(filter no,$(BROWSER)),--no-browser)
 
 test: $(READY)
