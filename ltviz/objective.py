@@ -185,7 +185,7 @@ class Setting:
     meaning: str = ""
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, converted to the type of the default; ValueError with name, range and value where it is not fit."""
+        """The value, in the type of the default; ValueError with name, range and value where it is not fit."""
         if self.choices:
             if value in self.choices and not (isinstance(value, bool) ^ isinstance(self.choices[0], bool)):
                 return value

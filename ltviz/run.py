@@ -21,7 +21,8 @@ from .objective import Output
 
 FORMAT = 1  # of the file; a newer one is refused
 
-_TEST_ARRAYS = ("targets", "logits", "scores", "features", "train_features", "train_targets")
+_TEST_ARRAYS = ("targets", "logits", "scores", "features")  # one row a test image
+_BULKY = ("train_features", "train_targets", "network")
 
 
 def request_id(**asked: Any) -> str:
@@ -162,15 +163,14 @@ class Run:
     @property
     def filename(self) -> str:
         """Data, recipe, label, seed and id: what `save` calls the file in a folder."""
-        parts = [str(self.data.get("name", "data")), str(self.recipe.get("name", "")), self.label, f"seed{self.seed}"]
-        slug = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_") for part in parts if part)
-        return f"{slug[:150]}-{self.id}.safetensors"
+        stem = run_stem(str(self.data.get("name", "data")), str(self.recipe.get("name", "")), self.label, self.seed)
+        return f"{stem}-{self.id}.safetensors"
 
-    def save(self, path: str | Path, *, small: bool = False) -> Path:
+    def save(self, path: str | Path, *, small: bool = False, images: int = 0) -> Path:
         """Write the run to a file, or into a folder under its own file name; returns the path.
 
-        small=True leaves out logits, features and network. The write is atomic: a reader, or a full disk, never sees
-        half a file.
+        small=True leaves out the network, training features, and all but the first `images` test images' logits and
+        features. The write is atomic: a reader, or a full disk, never sees half a file.
         """
         from safetensors.numpy import save
 
@@ -180,7 +180,9 @@ class Run:
         arrays, plain = {}, {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if value is None or (small and item.name in (*_TEST_ARRAYS, "network")):
+            if small and item.name in _TEST_ARRAYS and value is not None:
+                value = value[:images] if images else None
+            if value is None or (small and item.name in _BULKY):
                 continue
             if isinstance(value, np.ndarray):
                 arrays[item.name] = value
@@ -192,6 +194,12 @@ class Run:
         meta = {"ltviz": json.dumps({"format": FORMAT, **plain}, sort_keys=True, default=_plain)}
         write_atomically(path, save(arrays, metadata=meta))
         return path
+
+
+def run_stem(data: str, recipe: str, label: str, seed: int) -> str:
+    """The readable part of a run's file name."""
+    parts = [re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_") for part in (data, recipe, label) if part]
+    return "-".join([*parts, f"seed{seed}"])[-150:]
 
 
 def _plain(value: Any) -> Any:
@@ -233,8 +241,8 @@ def read_record(path: str | Path, keep: Callable[[dict], bool] = lambda meta: Tr
         start = file.read(9)
     if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise RunFileError(
-            f"{path}: this is a pickle or a zip of pickles, which could run code when opened. Run files hold arrays and "
-            "JSON only (safetensors); save the run again with run.save()."
+            f"{path}: this is a pickle or a zip of pickles, which could run code when opened. Run files hold arrays "
+            "and JSON only (safetensors); save the run again with run.save()."
         )
     try:
         with safe_open(path, framework="np") as file:
@@ -251,7 +259,7 @@ def read_record(path: str | Path, keep: Callable[[dict], bool] = lambda meta: Tr
                 return None
             return meta, {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise RunFileError(f"{path}: damaged or cut short ({error}). Delete it and train or download it again.") from None
+        raise RunFileError(f"{path}: damaged or cut short ({error}). Delete it, and train or copy it again.") from None
 
 
 def load_run(path: str | Path) -> Run:
@@ -260,7 +268,7 @@ def load_run(path: str | Path) -> Run:
 
 
 def _run(path: str | Path, meta: dict, arrays: dict[str, np.ndarray]) -> Run:
-    values: dict[str, Any] = {key: value for key, value in meta.items() if key != "format"}
+    values: dict[str, Any] = {"history": {}, **{key: value for key, value in meta.items() if key != "format"}}
     for name, value in arrays.items():
         group, _, key = name.partition("/")
         if key:
@@ -268,7 +276,7 @@ def _run(path: str | Path, meta: dict, arrays: dict[str, np.ndarray]) -> Run:
         else:
             values[name] = value
     known = {item.name for item in fields(Run)}
-    missing = {"method", "settings", "counts", "history", "confusion", "head_weight"} - values.keys()
+    missing = {"method", "settings", "counts", "confusion", "head_weight"} - values.keys()
     if missing or values.keys() - known:
         what = f"it lacks {', '.join(sorted(missing))}" if missing else f"unknown {sorted(values.keys() - known)}"
         raise RunFileError(f"{path}: not a whole run ({what})")
@@ -341,7 +349,7 @@ def collect(
     k = z.shape[1]
     counts = np.bincount(y, minlength=k) if counts is None else np.asarray(counts)
     if len(counts) != k or y.min() < 0 or y.max() >= k:
-        raise ValueError(f"the model has {k} classes; counts has {len(counts)}, and targets lie in {y.min()}..{y.max()}")
+        raise ValueError(f"the model has {k} classes, counts {len(counts)}, and targets lie in {y.min()}..{y.max()}")
     present = np.bincount(y, minlength=k)
     bias = getattr(layer, "bias", None)
     norms = np.bincount(y, np.linalg.norm(features, axis=1), k)

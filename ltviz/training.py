@@ -479,9 +479,9 @@ class Trainer:
     def _provenance(self) -> dict[str, Any]:
         changed = [f"{name}={value!r}" for name, value in self.settings.items()
                    if value != self.method.settings[name].default]  # fmt: skip
-        asked = ", ".join([repr(self.method.key), "data", f"recipe={self.recipe.name!r}", f"seed={self.seed}", *changed])
+        asked = [repr(self.method.key), "data", f"recipe={self.recipe.name!r}", f"seed={self.seed}", *changed]
         return {
-            "command": f"lt.train({asked})",
+            "command": f"lt.train({', '.join(asked)})",
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "threads": self.threads,
             "seconds": round(self.seconds, 3),
@@ -519,8 +519,8 @@ class Trainer:
             raise RunFileError(f"{path}: not a whole checkpoint ({error}). Delete it to start the run anew.") from None
         if meta["id"] != self.id or meta["format"] > FORMAT:
             raise RunFileError(
-                f"{path}: a checkpoint of another run (id {meta['id']}, this one is {self.id}): method, settings, data, "
-                "recipe or seed differ. Give each run a file of its own, or delete it."
+                f"{path}: a checkpoint of another run (id {meta['id']}, this one is {self.id}): method, settings, "
+                "data, recipe or seed differ. Give each run a file of its own, or delete it."
             )
 
         def part(group: str) -> dict[str, Tensor]:
@@ -679,7 +679,8 @@ class Progress:
         elif sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._tqdm = tqdm(total=self.trainer.recipe.epochs, initial=self.trainer.epoch, desc=self.title, unit="epoch")
+            epochs, first = self.trainer.recipe.epochs, self.trainer.epoch
+            self._tqdm = tqdm(total=epochs, initial=first, desc=self.title, unit="epoch")
         return self
 
     def update(self, trainer: Trainer) -> None:
@@ -698,8 +699,8 @@ class Progress:
         if self._handle is not None and self.run is not None:
             run, trainer = self.run, self.trainer
             score = "" if run.status == "diverged" else f", test accuracy {run.accuracy:.1%}"
-            text = f"{self.title}: {run.status} after {trainer.epoch} epochs in {trainer.seconds:.1f} s on {trainer.device}"
-            self._handle.update(_Line(text + score))
+            text = f"{run.status} after {trainer.epoch} epochs in {trainer.seconds:.1f} s on {trainer.device}"
+            self._handle.update(_Line(f"{self.title}: {text}{score}"))
 
 
 class _Line:
