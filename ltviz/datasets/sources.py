@@ -113,7 +113,7 @@ def cached(folders: list[Path], name: str, key: object, make: Callable[[], Array
     key = hashlib.sha256(repr(key).encode()).hexdigest()
     for folder in folders:
         try:
-            with np.load(folder / f"{name}.npz", allow_pickle=False) as stored:
+            with open(folder / f"{name}.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["key"]) == key:
                     return {field: stored[field] for field in stored.files if field != "key"}
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
