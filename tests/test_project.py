@@ -12,8 +12,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from ltviz import readme
+from ltviz.methods import METHODS
+from ltviz.objective import Output
 
 REPO = Path(__file__).resolve().parent.parent
 PACKAGE = REPO / "ltviz"
@@ -21,16 +24,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
-    "functional samplers objective models datasets methods metrics run train embed plots explore study "
-    "published benchmark notebooks readme __main__"
+    "functional samplers objective models datasets methods metrics run training embedding plots explore study "
+    "published record benchmark notebooks readme __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 
 
-def python(code: str, **env: str) -> str:
-    """What `code` prints in a fresh interpreter in the repository."""
+def python(code: str, folder: Path = REPO) -> str:
+    """What `code` prints in a fresh interpreter."""
+    env = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPO, env={**os.environ, **env}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -131,7 +135,7 @@ def test_heavy_imports_stay_where_they_belong(path):
     tops = {name.split(".")[0] for name in imports(path)}
     assert not [name for name in imports(path) if name.startswith(("matplotlib.pyplot", "pylab"))]
     assert "ipywidgets" not in tops or unit(path) in WIDGETS_ALLOWED
-    assert not tops & {"umap", "openTSNE"} or path.name == "embed.py"
+    assert not tops & {"umap", "openTSNE"} or path.name == "embedding.py"
 
 
 def test_importing_ltviz_loads_nothing_heavy():
@@ -170,10 +174,33 @@ def test_the_method_table_of_the_readme_is_fresh():
     assert readme.fill(text) == text, "python -m ltviz readme"
 
 
-def test_the_readme_example_runs():
+def test_the_readme_example_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (REPO / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
-    python("\n".join(blocks), LTVIZ_PROFILE="fast")
+    python("\n".join(blocks), tmp_path)
+
+
+def test_the_example_of_contributing_is_a_method():
+    """The file that CONTRIBUTING shows is whole: it can be built, it has its limit, it is as short as it says."""
+    block = re.search(r"## A method.*?```python\n(.*?)```", (REPO / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[1]
+    scope = {"__name__": "ltviz.methods.example", "__package__": "ltviz.methods"}
+    exec(compile(block, "CONTRIBUTING.md", "exec"), scope)
+    counts, targets = torch.tensor([50, 10, 2]), torch.tensor([0, 1, 2, 0])
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.5, 0.2, 0.0], [200.0, 0.0, -200.0], [0.0, 0.0, 0.0]])
+    out = Output(logits, torch.ones(4, 2), torch.ones(3, 2))
+    method = scope["METHOD"]
+    (limit,) = method.limits
+    at_limit = method.build(counts, **limit.settings)(out, targets)
+    torch.testing.assert_close(at_limit, METHODS[limit.other].build(counts)(out, targets))
+    probability = logits.softmax(1)[range(4), targets]
+    expected = METHODS["ce"].build(counts)(out, targets) + (1 - probability).mean()
+    torch.testing.assert_close(method.build(counts)(out, targets), expected)
+
+
+def test_contributing_names_every_module():
+    tree = (REPO / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
+    assert named == {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
 
 
 def test_the_readme_shows_pictures_that_exist():
