@@ -52,14 +52,13 @@ said = []
 module = sys.modules.get("ltviz.explore")
 explorers = list(module.registry()) if module else []
 for explorer in explorers:
-    for step in ("as shown", "driven"):
-        try:
-            if step == "driven":
-                explorer.drive()
-        except Exception as error:
-            said.append(f"{type(explorer).__name__}, {step}: {type(error).__name__}: {error}")
-        if explorer.error:
-            said.append(f"{type(explorer).__name__}, {step}: {explorer.error}")
+    name = type(explorer).__name__
+    if explorer.error:
+        said.append(f"{name}, as shown: {explorer.error}")
+    try:
+        said += [f"{name}, driven to {problem}" for problem in explorer.drive()]
+    except Exception as error:
+        said.append(f"{name}, driven: {type(error).__name__}: {error}")
 print(json.dumps({"explorers": len(explorers), "problems": said}))
 """
 

@@ -40,9 +40,10 @@ def troubled():
         "1 / 0",
         "import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=1)",
         "import sys, types\n"
-        "class Stuck:\n    error = None\n    def drive(self):\n        self.error = 'KeyError: at the upper end'\n"
-        "stuck = Stuck()\n"
-        "sys.modules['ltviz.explore'] = types.SimpleNamespace(registry=lambda: [stuck])",
+        "class Stuck:\n    error = 'broken at once'\n    def drive(self):\n        return ['beta=1.0: KeyError: 7']\n"
+        "class Worse(Stuck):\n    error = None\n    def drive(self):\n        raise KeyError(8)\n"
+        "stuck = [Stuck(), Worse()]\n"
+        "sys.modules['ltviz.explore'] = types.SimpleNamespace(registry=lambda: stuck)",
     )
 
 
@@ -53,7 +54,9 @@ def troubled():
         "shows a widget without a picture",
         "raised ZeroDivisionError",
         "must not use the network",
-        "Stuck, driven: KeyError: at the upper end",
+        "Stuck, as shown: broken at once",
+        "Stuck, driven to beta=1.0: KeyError: 7",
+        "Worse, driven: KeyError: 8",
     ],
 )
 def test_run_finds(troubled, words):

@@ -200,7 +200,9 @@ def test_the_example_of_contributing_is_a_method():
 def test_contributing_names_every_module():
     tree = (REPO / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
-    assert named == {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert named == {
+        path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
 
 
 def test_the_readme_shows_pictures_that_exist():
