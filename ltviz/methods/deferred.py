@@ -1,0 +1,114 @@
+"""Deferred re-balancing: learn from all images first, re-weight or re-sample the classes only near the end."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ..functional import cross_entropy, effective_number, inverse_weights
+from ..objective import Limit, Method, Objective, Output, Setting, Stage
+
+
+def effective_weights(counts: Tensor, beta: float) -> Tensor:
+    """Class weights by the effective number of samples, mean 1 over the classes present.
+
+        w_j proportional to (1 - beta) / (1 - beta^{n_j})
+
+    counts n (k,); beta in [0, 1]: 0 weights all classes the same, 1 is 1 / n_j. Absent classes have weight 0.
+    Source: Cui et al. 2019, eq. (4); the weights of the second stage in the public code of Cao et al. 2019.
+    """
+    return inverse_weights(effective_number(counts, beta))
+
+
+def reweighting_stages(beta: float, deferral: float, **settings: Any) -> tuple[Stage, ...]:
+    """DRW: a share `deferral` of the epochs without weights, then the rest with `effective_weights`."""
+    return Stage(deferral), Stage(1.0 - deferral, class_weight=partial(effective_weights, beta=beta))
+
+
+def resampling_stages(deferral: float, **settings: Any) -> tuple[Stage, ...]:
+    """DRS: a share `deferral` of the epochs on every image once, then the rest with every class equally often."""
+    return Stage(deferral), Stage(1.0 - deferral, sampler="class_balanced")
+
+
+class DeferredReweighting(Objective):
+    """DRW: plain cross-entropy for most of training, class-weighted cross-entropy for the rest.
+
+        L = 1/n sum_i l_i  at first, then  sum_i w_{y_i} l_i / sum_i w_{y_i},    w_j ~ (1 - beta) / (1 - beta^{n_j})
+
+    l (n,) softmax cross-entropies; n_j counts; beta in [0, 1], of which 1 is w_j ~ 1 / n_j, the paper's Algorithm 1;
+    the weights begin after the share `deferral` of the epochs (0.8: epoch 160 of 200).
+    Source: Cao et al. 2019, Algorithm 1; beta 0.9999 in their code. `reduction="weight"` (default) divides by the sum
+    of the weights, as their code does, "n" by the number of samples, as Cui et al. 2019 do.
+    Known to fail: where the training set is already learned by heart when the weights begin (a small set, interpolated)
+    no gradient is left to weigh: weights from the start do better there. It needs a learning rate that is not yet 0.
+    """
+
+    def __init__(self, counts: Tensor, beta: float = 0.9999, deferral: float = 0.8, reduction: str = "weight"):
+        super().__init__(counts)
+        self.beta, self.deferral, self.reduction = beta, deferral, reduction
+
+    def losses(self, out: Output, targets: Tensor) -> Tensor:
+        return cross_entropy(out.logits, targets)
+
+
+class DeferredResampling(Objective):
+    """DRS: cross-entropy, on every image once an epoch for most of training, then on every class equally often.
+
+        p_j = n_j / sum n  at first, then  1 / k
+
+    p_j the probability that a drawn image is of class j, n_j its count, k classes; the change comes after the share
+    `deferral` of the epochs.
+    Source: Cao et al. 2019, section 4. Their code draws images with probability proportional to the class weights of
+    beta = 0.9999, nearly the same, but never hands its sampler to the loader, so that the option has no effect there.
+    Known to fail: repeats the few images of the tail many times in an epoch, and learns them by heart.
+    """
+
+    def __init__(self, counts: Tensor, deferral: float = 0.8):
+        super().__init__(counts)
+        self.deferral = deferral
+
+    def losses(self, out: Output, targets: Tensor) -> Tensor:
+        return cross_entropy(out.logits, targets)
+
+
+DEFERRAL = Setting(0.8, 0.05, 0.95, meaning="share of the epochs before the classes are re-balanced")
+REWEIGHTING = {
+    "beta": Setting(
+        0.9999, 0.0, 1.0, "one-minus-log", symbol="β", meaning="of the effective number in the second stage"
+    ),
+    "deferral": DEFERRAL,
+    "reduction": Setting("weight", choices=("weight", "n"), meaning="what the weighted sum of losses is divided by"),
+}
+CITATION = r"""@inproceedings{cao2019learning,
+  title = {Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss},
+  author = {Cao, Kaidi and Wei, Colin and Gaidon, Adrien and Arechiga, Nikos and Ma, Tengyu},
+  booktitle = {NeurIPS},
+  year = {2019}
+}"""
+
+METHODS = (
+    Method(
+        key="ce_drw",
+        title="Deferred re-weighting (DRW)",
+        paper="Cao et al. 2019",
+        equation=r"L = \frac{\sum_i w_{y_i} \ell_i}{\sum_i w_{y_i}}, \quad w_j = 1 \text{ at first, then } "
+        r"w_j \propto \frac{1 - \beta}{1 - \beta^{n_j}}",
+        objective=DeferredReweighting,
+        settings=REWEIGHTING,
+        stages=reweighting_stages,
+        limits=(Limit({"beta": 0.0}, "ce"),),
+        citation=CITATION,
+    ),
+    Method(
+        key="ce_drs",
+        title="Deferred re-sampling (DRS)",
+        paper="Cao et al. 2019",
+        equation=r"p_j = \frac{n_j}{\sum_i n_i} \text{ at first, then } p_j = \frac{1}{k}",
+        objective=DeferredResampling,
+        settings={"deferral": DEFERRAL},
+        stages=resampling_stages,
+        citation=CITATION,
+    ),
+)

@@ -1,0 +1,117 @@
+"""Dual ring loss: a ring for the features and a ring for the classifier rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..functional import safe_norm
+from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Report, Setting
+from .ring import ring_penalty
+
+
+def dual_ring_penalty(
+    features: Tensor,
+    head_weight: Tensor,
+    feature_target: Tensor | float,
+    weight_target: Tensor | float,
+    feature_strength: float = 0.01,
+    weight_strength: float = 0.01,
+) -> Tensor:
+    """Both rings.
+
+        lambda_1 / (2n) sum_i ( ||x_i|| - alpha )^2 + lambda_2 / (2k) sum_j ( ||W_j|| - beta )^2
+
+    features x (n, d); head_weight W (k, d); targets alpha, beta >= 0; strengths lambda_1, lambda_2 >= 0. A scalar.
+    Source: Li et al. 2020, eq. (3).
+    """
+    ring = feature_strength * ring_penalty(features, feature_target)
+    return ring + weight_strength * ring_penalty(head_weight, weight_target)
+
+
+class DualRing(Regularizer):
+    """Dual ring loss: a base loss, a ring for the features and a ring for the classifier rows.
+
+        L = L_base + lambda_1 / (2n) sum_i ( ||x_i|| - alpha )^2 + lambda_2 / (2k) sum_j ( ||W_j|| - beta )^2
+
+    x (n, d) features of the batch; W (k, d) rows of all classes; alpha, beta target lengths; lambda_1, lambda_2 >= 0,
+    `feature_strength` and `weight_strength`.
+    Source: Li et al. 2020, eq. (3) and (4), which say nothing of the targets or of the strengths. `targets`: "learned"
+    (default: alpha and beta are trained, and start once from the mean lengths before the first epoch), "fixed" (at
+    `feature_target` and `weight_target`), "mean" (of the batch and of the rows, constants for the gradient).
+    Known to fail: learned or mean targets are content with equal norms of any size, so all lengths may drift together;
+    a strength of 1 on the features stops small networks from learning. Equal norms alone hardly help the tail.
+    """
+
+    def __init__(
+        self,
+        counts: Tensor,
+        base: Objective,
+        feature_strength: float = 0.01,
+        weight_strength: float = 0.01,
+        targets: str = "learned",
+        feature_target: float = 10.0,
+        weight_target: float = 1.5,
+    ):
+        super().__init__(counts, base)
+        self.feature_strength, self.weight_strength, self.targets = feature_strength, weight_strength, targets
+        for name, value in (("feature_target", feature_target), ("weight_target", weight_target)):
+            start = torch.tensor(float(value))
+            if targets == "learned":
+                self.register_parameter(name, nn.Parameter(start))
+            else:
+                self.register_buffer(name, start)
+        self.register_buffer("initialised", torch.tensor(targets == "fixed"))
+
+    def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
+        alpha, beta = self.feature_target, self.weight_target
+        if self.targets == "mean":
+            alpha = safe_norm(out.features).mean().detach()
+            beta = safe_norm(out.head_weight).mean().detach()
+        return {
+            **self.base.terms(out, targets),
+            "feature_ring": self.feature_strength * ring_penalty(out.features, alpha),
+            "weight_ring": self.weight_strength * ring_penalty(out.head_weight, beta),
+        }
+
+    @torch.no_grad()
+    def begin_epoch(self, report: Report) -> None:
+        super().begin_epoch(report)
+        if not self.initialised:
+            self.feature_target.copy_(safe_norm(report.embed()[0]).mean())
+            self.weight_target.copy_(safe_norm(report.head.weight).mean())
+            self.initialised.fill_(True)
+
+
+RINGS = {
+    "feature_strength": Setting(0.01, 0.0, 1.0, "log", symbol="λ₁", meaning="strength of the ring of the features"),
+    "weight_strength": Setting(
+        0.01, 0.0, 10.0, "log", symbol="λ₂", meaning="strength of the ring of the classifier rows"
+    ),
+    "targets": Setting("learned", choices=("learned", "fixed", "mean"), meaning="where the two radii come from"),
+    "feature_target": Setting(10.0, 0.1, 100.0, "log", symbol="α", meaning="radius of the features where it is fixed"),
+    "weight_target": Setting(1.5, 0.1, 10.0, "log", symbol="β", meaning="radius of the rows where it is fixed"),
+}
+CITATION = r"""@inproceedings{li2020dual,
+  title = {Dual Loss for Manga Character Recognition with Imbalanced Training Data},
+  author = {Li, Yonggang and others},
+  booktitle = {ICPR},
+  year = {2020}
+}"""
+
+METHOD = Method(
+    key="dual_ring",
+    title="Dual ring loss",
+    paper="Li et al. 2020, eq. (3)",
+    equation=(
+        r"L = L_{\mathrm{base}} + \frac{\lambda_1}{2n} \sum_i \left(\lVert x_i \rVert - \alpha\right)^2 "
+        r"+ \frac{\lambda_2}{2k} \sum_j \left(\lVert W_j \rVert - \beta\right)^2"
+    ),
+    objective=DualRing,
+    settings={"base": BASE, **RINGS},
+    limits=(
+        Limit({"feature_strength": 0.0, "weight_strength": 0.0}, "ce"),
+        Limit({"feature_strength": 0.0, "targets": "mean"}, "up", {"reading": "all"}),
+    ),
+    citation=CITATION,
+)

@@ -1,0 +1,284 @@
+"""Norms, margins and logits: the worked numbers of the papers' equations, and the edges where they could break."""
+
+import math
+
+import pytest
+import torch
+
+from ltviz.methods import METHODS
+from ltviz.methods.arcface import arcface_cosine, arcface_loss
+from ltviz.methods.balanced_softmax import balanced_softmax_loss
+from ltviz.methods.cosface import margin_loss
+from ltviz.methods.darl import darl_weights, relative_length
+from ltviz.methods.dual_ring import dual_ring_penalty
+from ltviz.methods.equalization import equalization_loss
+from ltviz.methods.l2_constrained import smallest_alpha
+from ltviz.methods.ldam import ldam_loss, ldam_margins
+from ltviz.methods.logit_adjustment import logit_adjusted_loss, subtract_prior
+from ltviz.methods.normface import loss_bound
+from ltviz.methods.ring import ring_penalty
+from ltviz.methods.seesaw import seesaw_loss
+from ltviz.methods.up import rare_classes, up_penalty
+from ltviz.objective import Output, Report
+
+CIFAR10 = torch.tensor([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # ratio 100
+FEATURES = torch.tensor([[3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
+ROWS = torch.tensor([[1.0, 0.0], [0.0, 2.0], [2.0, 2.0]], dtype=torch.float64)
+
+
+def close(a, b, tolerance=1e-5):
+    a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
+    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
+
+
+def report(features, head=None, epoch=0):
+    return Report(0, epoch, 0.0, head or torch.nn.Linear(2, 3), None, lambda: (features, torch.zeros(len(features))))
+
+
+def test_dual_ring_value_and_gradient():
+    features = FEATURES.clone().requires_grad_()
+    value = dual_ring_penalty(features, ROWS, 2.0, 1.5, 0.01, 0.01)
+    value.backward()
+    close(value, 0.0287745)
+    close(features.grad[0], [0.009, 0.012])
+
+
+def test_a_zero_feature_is_safe_in_a_ring():
+    features = torch.zeros(2, 3, requires_grad=True)
+    ring_penalty(features, 2.0).backward()
+    assert torch.equal(features.grad, torch.zeros(2, 3))
+
+
+def test_darl_weights():
+    features = FEATURES
+    close(darl_weights(features, ROWS, torch.tensor([2, 0])), [0.25, 1.0])
+    objective = METHODS["darl"].build(torch.tensor([9, 3, 1]))
+    losses = torch.tensor([0.4, 1.2], dtype=torch.float64)
+    close((darl_weights(features, ROWS, torch.tensor([2, 0])) * losses).mean(), 0.65)
+    assert objective.detach
+    rows = torch.tensor([[3.0], [2.0], [1.0]])
+    close(1.0 - 0.5 * relative_length(rows), [0.5, 0.75, 1.0])
+
+
+def test_darl_counts_equal_norms_fully():
+    rows = 7.3 * torch.nn.functional.normalize(torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert torch.equal(relative_length(rows), torch.zeros(6))
+    assert torch.equal(relative_length(rows[:1]), torch.zeros(1))
+    assert torch.equal(relative_length(torch.zeros(3, 2)), torch.zeros(3))
+
+
+def test_detach_decides_the_gradient_of_the_features():
+    rows = torch.tensor([[3.0, 4.0], [0.0, 1.0], [2.0, 0.0]], dtype=torch.float64)
+    for detach in (True, False):
+        features = rows.clone().requires_grad_()
+        out = Output(rows @ ROWS.T, features, ROWS)  # logits apart, so that only the weights can reach the features
+        loss = METHODS["darl"].build(torch.tensor([9, 3, 1]), detach=detach)(out, torch.tensor([2, 1, 0]))
+        assert loss.requires_grad is not detach
+    loss.backward()
+    assert features.grad[2, 0] < 0  # a longer feature between the extremes lowers the loss
+
+
+def test_darl_weighs_only_the_classification_term():
+    base = {"key": "ring", "strength": 1.0}
+    out = Output(FEATURES @ ROWS.T, FEATURES, ROWS)
+    targets = torch.tensor([2, 0])
+    terms = METHODS["darl"].build(torch.tensor([9, 3, 1]), base=base).terms(out, targets)
+    plain = METHODS["ring"].build(torch.tensor([9, 3, 1]), strength=1.0).terms(out, targets)
+    close(terms["ring"], plain["ring"])
+    close(terms["classification"], METHODS["darl"].build(torch.tensor([9, 3, 1]))(out, targets))
+    assert terms["classification"] < plain["classification"]
+
+
+def test_dual_counts_the_classification_loss_once():
+    out, targets = Output(FEATURES @ ROWS.T, FEATURES, ROWS), torch.tensor([2, 0])
+    counts = torch.tensor([9, 3, 1])
+    fixed = {"targets": "fixed", "feature_target": 2.0, "weight_target": 1.5}
+    dual = METHODS["dual"].build(counts, **fixed)(out, targets)
+    close(dual, METHODS["darl"].build(counts)(out, targets) + 0.0287745)
+
+
+def test_stage_weights_reach_the_innermost_loss():
+    counts, weight = torch.tensor([9, 3, 1]), torch.tensor([0.5, 1.0, 1.5])
+    out, targets = Output(FEATURES @ ROWS.T, FEATURES, ROWS), torch.tensor([2, 0])
+    dual = METHODS["dual"].build(counts, feature_strength=0.0, weight_strength=0.0, class_strength=0, sample_strength=0)
+    plain = METHODS["ce"].build(counts)
+    for objective in (dual, plain):
+        objective.set_class_weight(weight, "stage")
+    close(dual(out, targets), plain(out, targets))
+
+
+def test_the_radius_starts_once_and_survives_a_reload():
+    counts = torch.tensor([9, 3, 1])
+    ring = METHODS["ring"].build(counts)
+    address = ring.radius.data_ptr()
+    ring.begin_epoch(report(FEATURES))
+    close(ring.radius, 3.0)
+    assert ring.radius.data_ptr() == address
+    ring.begin_epoch(report(10 * FEATURES, epoch=1))
+    close(ring.radius, 3.0)
+    again = METHODS["ring"].build(counts)
+    again.load_state_dict(ring.state_dict())
+    again.begin_epoch(report(10 * FEATURES))
+    close(again.radius, 3.0)
+
+
+def test_targets_of_the_dual_ring():
+    counts, head = torch.tensor([9, 3, 1]), torch.nn.Linear(2, 3)
+    learned = METHODS["dual_ring"].build(counts)
+    learned.begin_epoch(report(FEATURES, head))
+    close(learned.feature_target, 3.0)
+    close(learned.weight_target, head.weight.norm(dim=1).mean())
+    assert {name for name, _ in learned.named_parameters()} == {"feature_target", "weight_target"}
+    fixed = METHODS["dual_ring"].build(counts, targets="fixed", feature_target=2.0)
+    fixed.begin_epoch(report(FEATURES, head))
+    close(fixed.feature_target, 2.0)
+    assert not list(fixed.parameters())
+
+
+def test_up_lengthens_only_rare_rows():
+    rows = ROWS.clone().requires_grad_()
+    rare = rare_classes(torch.tensor([1, 50, 100]))
+    assert rare.tolist() == [True, True, False]
+    up_penalty(rows, rare).backward()
+    assert (rows.grad[:2] * ROWS[:2]).sum(1).lt(0).all()  # down the gradient, both grow
+    assert rows.grad[2].abs().sum() == 0
+    assert not rare_classes(torch.tensor([5, 5, 5])).any()
+    assert up_penalty(ROWS, rare_classes(torch.tensor([5, 5, 5]))) == 0
+
+
+def test_ldam_margins_and_losses():
+    expected = [0.158114, 0.179697, 0.204238, 0.232091, 0.263829, 0.299768, 0.340675, 0.387221, 0.440497, 0.5]
+    close(ldam_margins(CIFAR10), expected, 2e-6)
+    margins = ldam_margins(torch.tensor([100, 10, 1]))
+    close(margins, [0.158114, 0.281171, 0.5], 2e-6)
+    cosine = torch.tensor([[0.5, 0.2, -0.1]] * 3, dtype=torch.float64)
+    close(ldam_loss(cosine, torch.tensor([0, 1, 2]), margins), [0.014073, 17.435120, 33.000123])
+    assert ldam_margins(torch.tensor([10, 0, 1])).tolist()[1:] == [0.0, 0.5]
+
+
+def test_deferred_weights_are_those_of_the_effective_number():
+    plain, weighted = METHODS["ldam_drw"].make_stages()
+    assert plain.share == 0.8 and plain.class_weight is None and weighted.schedule == "continue"
+    expected = [0.050611, 0.076900, 0.121134, 0.195037, 0.318805, 0.524590, 0.868349, 1.442627, 2.409223, 3.992724]
+    close(weighted.class_weight(CIFAR10), expected)
+    first, second = METHODS["ce_drs"].make_stages(deferral=0.5)
+    assert (first.sampler, second.sampler, second.share) == ("instance", "class_balanced", 0.5)
+
+
+def test_both_reductions_of_deferred_weights():
+    """Head with weight 0.05 and loss 1, tail with weight 4 and loss 2: 4.025 over n, 1.988 over the weights."""
+    losses = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    logits = torch.stack([torch.zeros(2, dtype=torch.float64), losses.expm1().log()], 1)  # cross-entropy is the loss
+    for reduction, expected in (("n", 4.025), ("weight", 1.98765)):
+        objective = METHODS["ce_drw"].build(torch.tensor([2, 1]), reduction=reduction)
+        objective.set_class_weight(torch.tensor([0.05, 4.0]), "stage")
+        out = Output(torch.stack([logits[0], logits[1].flip(0)]), logits, logits)
+        close(objective(out, torch.tensor([0, 1])), expected)
+
+
+def test_balanced_softmax_and_logit_adjustment():
+    z = torch.tensor([[1.0, 2.0, 0.0]] * 3, dtype=torch.float64)
+    counts, targets = torch.tensor([100, 10, 1]), torch.tensor([0, 1, 2])
+    close(balanced_softmax_loss(z, targets, counts), [0.243344, 1.545929, 5.848514])
+    close(logit_adjusted_loss(z, targets, counts), [0.243344, 1.545929, 5.848514])
+    prior = [
+        -0.908742,
+        -1.420568,
+        -1.932618,
+        -2.444001,
+        -2.956685,
+        -3.467511,
+        -3.979198,
+        -4.491462,
+        -5.007095,
+        -5.513913,
+    ]
+    close(-subtract_prior(torch.zeros(1, 10), CIFAR10)[0], prior)
+    out = Output(torch.randn(4, 10), torch.randn(4, 2), torch.randn(10, 2))
+    moved = METHODS["logit_adjusted"].posthoc(out, CIFAR10, lambda: None, tau=0.7)
+    close(moved, out.logits - 0.7 * torch.tensor(prior))
+
+
+def test_seesaw():
+    z, counts = torch.tensor([[1.0, 2.0, 0.0]] * 2, dtype=torch.float64), torch.tensor([100, 10, 1])
+    close(seesaw_loss(z, torch.tensor([1, 2]), counts), [0.328821, 6.050946])
+
+
+def test_seesaw_counts_after_steps():
+    objective = METHODS["seesaw"].build(torch.tensor([100, 10, 1]))
+    address, targets = objective.seen.data_ptr(), torch.tensor([0, 0, 2])
+    for _ in range(2):
+        objective.after_step(Output(torch.zeros(3, 3), torch.zeros(3, 2), torch.zeros(3, 2)), targets)
+    assert objective.seen.tolist() == [4, 0, 2] and objective.seen.data_ptr() == address
+
+
+def test_equalization_leaves_out_rare_classes_except_as_targets():
+    z, ignored = torch.tensor([[1.0, 2.0, 0.0]] * 2, dtype=torch.float64), torch.tensor([False, False, True])
+    close(equalization_loss(z, torch.tensor([1, 2]), ignored), [math.log(1 + math.exp(-1)), 2.407606])
+    z.requires_grad_()
+    everything = torch.ones(3, dtype=torch.bool)
+    loss = equalization_loss(z, torch.tensor([1, 2]), everything).sum()
+    loss.backward()
+    assert loss == 0 and z.grad.isfinite().all()
+
+
+def test_equalization_draws_by_chance_from_its_generator_only():
+    counts = torch.tensor([960, 10, 10, 10, 10])
+    objective = METHODS["equalization"].build(counts, gamma=0.7)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    objective.generator = torch.Generator().manual_seed(3)
+    drawn = []
+    for _ in range(2000):
+        objective.after_step(Output(torch.zeros(1, 5), torch.zeros(1, 2), torch.zeros(5, 2)), torch.tensor([0]))
+        drawn.append(objective.ignored.clone())
+    share = torch.stack(drawn).double().mean(0)
+    assert share[0] == 0 and (share[1:] - 0.7).abs().max() < 0.05
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_margins_on_four_numbers():
+    close(64.0 * arcface_cosine(torch.tensor([0.6], dtype=torch.float64), 0.5), [9.1526], 1e-4)
+    cosine, targets = torch.tensor([[0.6, 0.0]], dtype=torch.float64), torch.tensor([0])
+    close(margin_loss(cosine, targets, 0.35, 64.0), [math.log1p(math.exp(-16.0))], 1e-12)
+    close(margin_loss(cosine, targets, 0.35, 30.0), [math.log1p(math.exp(-7.5))], 1e-12)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "straight_through"])
+@pytest.mark.parametrize("cosine", [-1.0, -0.999, -0.9, 0.0, 0.9, 1.0])
+def test_arcface_is_finite_and_pushes_up_everywhere(cosine, gradient):
+    c = torch.tensor([[cosine, 0.1]], requires_grad=True)
+    arcface_loss(c, torch.tensor([0]), gradient=gradient).sum().backward()
+    assert c.grad.isfinite().all() and c.grad[0, 0] <= 0
+
+
+def test_the_guard_of_arcface():
+    m = 0.5
+    below, beyond = math.cos(math.pi - m - 1e-3), math.cos(math.pi - m + 1e-3)
+    moved = arcface_cosine(torch.tensor([below, beyond], dtype=torch.float64), m)
+    close(moved, [math.cos(math.pi - 1e-3), beyond - m * math.sin(m)])
+    unguarded = arcface_cosine(torch.tensor([beyond], dtype=torch.float64), m, guard="none")
+    close(unguarded, [math.cos(math.pi + 1e-3)])
+
+
+def test_straight_through_changes_the_gradient_only():
+    value = torch.tensor([0.3], dtype=torch.float64, requires_grad=True)
+    exact, through = (arcface_cosine(value, 0.5, gradient=g) for g in ("exact", "straight_through"))
+    close(exact, through)
+    slope = math.sin(math.acos(0.3) + 0.5) / math.sin(math.acos(0.3))  # of cos(acos c + m) in c
+    close(torch.autograd.grad(exact, value)[0], [slope])
+    close(torch.autograd.grad(through, value)[0], [1.0])
+
+
+def test_bounds_of_the_scale():
+    close([smallest_alpha(k) for k in (10, 100, 1000)], [4.277, 6.782, 9.103], 1e-3)
+    close([loss_bound(100, 1.0), 1e6 * loss_bound(100, 16.0)], [3.612, 9.5], 1e-2)
+    with pytest.raises(ValueError, match="at least 3 classes"):
+        smallest_alpha(2)
+
+
+def test_cosine_losses_refuse_another_head():
+    out = Output(torch.zeros(2, 3), torch.zeros(2, 2), torch.zeros(3, 2))
+    for key in ("normface", "cosface", "am_softmax", "arcface", "ldam", "ldam_drw"):
+        with pytest.raises(ValueError, match="no scale"):
+            METHODS[key].build(torch.tensor([9, 3, 1]))(out, torch.tensor([0, 1]))
