@@ -92,7 +92,7 @@ def test_darl_weighs_only_the_classification_term():
 def test_dual_counts_the_classification_loss_once():
     out, targets = Output(FEATURES @ ROWS.T, FEATURES, ROWS), torch.tensor([2, 0])
     counts = torch.tensor([9, 3, 1])
-    fixed = {"targets": "fixed", "feature_target": 2.0, "weight_target": 1.5}
+    fixed = {"target": "fixed", "feature_target": 2.0, "weight_target": 1.5}
     dual = METHODS["dual"].build(counts, **fixed)(out, targets)
     close(dual, METHODS["darl"].build(counts)(out, targets) + 0.0287745)
 
@@ -129,7 +129,7 @@ def test_targets_of_the_dual_ring():
     close(learned.feature_target, 3.0)
     close(learned.weight_target, head.weight.norm(dim=1).mean())
     assert {name for name, _ in learned.named_parameters()} == {"feature_target", "weight_target"}
-    fixed = METHODS["dual_ring"].build(counts, targets="fixed", feature_target=2.0)
+    fixed = METHODS["dual_ring"].build(counts, target="fixed", feature_target=2.0)
     fixed.begin_epoch(report(FEATURES, head))
     close(fixed.feature_target, 2.0)
     assert not list(fixed.parameters())

@@ -27,7 +27,7 @@ class Dual(DualRing):
         base: Objective,
         feature_strength: float = 0.01,
         weight_strength: float = 0.01,
-        targets: str = "learned",
+        target: str = "learned",
         feature_target: float = 10.0,
         weight_target: float = 1.5,
         class_strength: float = 0.5,
@@ -35,7 +35,7 @@ class Dual(DualRing):
         detach: bool = True,
     ):
         weighted = DARL(counts, base, class_strength, sample_strength, detach)
-        super().__init__(counts, weighted, feature_strength, weight_strength, targets, feature_target, weight_target)
+        super().__init__(counts, weighted, feature_strength, weight_strength, target, feature_target, weight_target)
 
 
 METHOD = Method(

@@ -36,7 +36,7 @@ class DualRing(Regularizer):
 
     x (n, d) features of the batch; W (k, d) rows of all classes; alpha, beta target lengths; lambda_1, lambda_2 >= 0,
     `feature_strength` and `weight_strength`.
-    Source: Li et al. 2020, eq. (3) and (4), which say nothing of the targets or of the strengths. `targets`: "learned"
+    Source: Li et al. 2020, eq. (3) and (4), which say nothing of the targets or of the strengths. `target`: "learned"
     (default: alpha and beta are trained, and start once from the mean lengths before the first epoch), "fixed" (at
     `feature_target` and `weight_target`), "mean" (of the batch and of the rows, constants for the gradient).
     Known to fail: learned or mean targets are content with equal norms of any size, so all lengths may drift together;
@@ -49,23 +49,23 @@ class DualRing(Regularizer):
         base: Objective,
         feature_strength: float = 0.01,
         weight_strength: float = 0.01,
-        targets: str = "learned",
+        target: str = "learned",
         feature_target: float = 10.0,
         weight_target: float = 1.5,
     ):
         super().__init__(counts, base)
-        self.feature_strength, self.weight_strength, self.targets = feature_strength, weight_strength, targets
+        self.feature_strength, self.weight_strength, self.target = feature_strength, weight_strength, target
         for name, value in (("feature_target", feature_target), ("weight_target", weight_target)):
             start = torch.tensor(float(value))
-            if targets == "learned":
+            if target == "learned":
                 self.register_parameter(name, nn.Parameter(start))
             else:
                 self.register_buffer(name, start)
-        self.register_buffer("initialised", torch.tensor(targets == "fixed"))
+        self.register_buffer("initialised", torch.tensor(target != "learned"))
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
         alpha, beta = self.feature_target, self.weight_target
-        if self.targets == "mean":
+        if self.target == "mean":
             alpha = safe_norm(out.features).mean().detach()
             beta = safe_norm(out.head_weight).mean().detach()
         return {
@@ -88,7 +88,7 @@ RINGS = {
     "weight_strength": Setting(
         0.01, 0.0, 10.0, "log", symbol="λ₂", meaning="strength of the ring of the classifier rows"
     ),
-    "targets": Setting("learned", choices=("learned", "fixed", "mean"), meaning="where the two radii come from"),
+    "target": Setting("learned", choices=("learned", "fixed", "mean"), meaning="where the two radii come from"),
     "feature_target": Setting(10.0, 0.1, 100.0, "log", symbol="α", meaning="radius of the features where it is fixed"),
     "weight_target": Setting(1.5, 0.1, 10.0, "log", symbol="β", meaning="radius of the rows where it is fixed"),
 }
@@ -111,7 +111,7 @@ METHOD = Method(
     settings={"base": BASE, **RINGS},
     limits=(
         Limit({"feature_strength": 0.0, "weight_strength": 0.0}, "ce"),
-        Limit({"feature_strength": 0.0, "targets": "mean"}, "up", {"reading": "all"}),
+        Limit({"feature_strength": 0.0, "target": "mean"}, "up", {"reading": "all"}),
     ),
     citation=CITATION,
 )

@@ -1,0 +1,217 @@
+"""References of the methods that act on norms, margins and logits: sample by sample, class by class, as printed."""
+
+import copy
+
+import numpy as np
+from references import base_value, head_reference, mean_one, nll, reference, weighted
+
+
+def lengths(rows):
+    return np.array([np.sqrt(sum(float(v) ** 2 for v in row)) for row in rows])
+
+
+def cosine_of_target_moved(out, targets, move):
+    """Logits s cos, the target's cosine replaced by move(cosine, target)."""
+    z = np.array(out.logits, dtype=np.float64)
+    for i, y in enumerate(targets):
+        z[i, y] = out.scale * move(z[i, y] / out.scale, y)
+    return z
+
+
+# --- heads and margins -----------------------------------------------------------------------------------------------
+
+
+@head_reference("l2_constrained")
+def l2_constrained_head(features, head_weight, head_bias, scale, state, alpha, learn_alpha):
+    radius = float(state["alpha"])
+    logits = np.zeros((len(features), len(head_weight)))
+    for i, x in enumerate(features):
+        for j, w in enumerate(head_weight):
+            length = max(np.sqrt(np.dot(x, x)), 1e-6)
+            logits[i, j] = radius * np.dot(x, w) / length + head_bias[j]
+    return logits
+
+
+@reference("l2_constrained")
+def l2_constrained(out, targets, counts, class_weight, alpha, learn_alpha):
+    return weighted(nll(out.logits, targets), targets, class_weight)
+
+
+@reference("normface")
+def normface(out, targets, counts, class_weight, scale, learn_scale):
+    return weighted(nll(out.logits, targets), targets, class_weight)
+
+
+@reference("cosface", "am_softmax")
+def cosface(out, targets, counts, class_weight, margin, scale):
+    z = cosine_of_target_moved(out, targets, lambda c, y: c - margin)
+    return weighted(nll(z, targets), targets, class_weight)
+
+
+@reference("arcface")
+def arcface(out, targets, counts, class_weight, margin, scale, guard, gradient):
+    def move(c, y):
+        theta = np.arccos(np.clip(c, -1.0 + 1e-7, 1.0 - 1e-7))
+        if guard == "linear" and theta > np.pi - margin:
+            return c - margin * np.sin(margin)
+        return np.cos(theta + margin)
+
+    return weighted(nll(cosine_of_target_moved(out, targets, move), targets), targets, class_weight)
+
+
+def ldam_losses(out, targets, counts, max_margin):
+    rarity = [float(n) ** -0.25 if n > 0 else 0.0 for n in counts]
+    z = cosine_of_target_moved(out, targets, lambda c, y: c - max_margin * rarity[y] / max(rarity))
+    return nll(z, targets)
+
+
+@reference("ldam")
+def ldam(out, targets, counts, class_weight, max_margin, scale):
+    return weighted(ldam_losses(out, targets, counts, max_margin), targets, class_weight)
+
+
+@reference("ldam_drw")
+def ldam_drw(out, targets, counts, class_weight, max_margin, scale, beta, deferral, reduction):
+    return weighted(ldam_losses(out, targets, counts, max_margin), targets, class_weight, reduction)
+
+
+@reference("ce_drw")
+def ce_drw(out, targets, counts, class_weight, beta, deferral, reduction):
+    return weighted(nll(out.logits, targets), targets, class_weight, reduction)
+
+
+@reference("ce_drs")
+def ce_drs(out, targets, counts, class_weight, deferral):
+    return weighted(nll(out.logits, targets), targets, class_weight)
+
+
+def drw_weights(counts, beta):
+    """The class weights of the second stage: 1 over 1 + beta + ... + beta^(n - 1)."""
+    present = counts > 0
+    effective = np.array([sum(beta**i for i in range(int(n))) for n in counts])
+    return mean_one(1.0 / np.where(present, effective, 1.0), present)
+
+
+# --- norms -----------------------------------------------------------------------------------------------------------
+
+
+def ring_value(rows, radius):
+    return sum((length - radius) ** 2 for length in lengths(rows)) / (2 * len(rows))
+
+
+@reference("ring")
+def ring(out, targets, counts, class_weight, base, strength, form):
+    radius = float(out.state["radius"])
+    if form == "auto":
+        size = lengths(out.features)
+        term = np.mean(((size - radius) / max(size.mean(), 0.5)) ** 2)
+    else:
+        term = ring_value(out.features, radius)
+    return base_value(base, out, targets, counts, class_weight) + strength * term
+
+
+@reference("up")
+def up(out, targets, counts, class_weight, base, strength, reading, detach):
+    size = lengths(out.head_weight)
+    if reading == "all":
+        term = sum((s - size.mean()) ** 2 for s in size) / (2 * len(size))
+    else:
+        middle = np.sort(counts)[(len(counts) - 1) // 2]  # the lower of the two middle counts
+        rare, rest = size[counts <= middle], size[counts > middle]
+        term = np.mean([(s**2 - np.mean(rest**2)) ** 2 for s in rare]) if len(rest) else 0.0
+    return base_value(base, out, targets, counts, class_weight) + strength * term
+
+
+def rings(out, feature_strength, weight_strength, target, feature_target, weight_target):
+    if target == "learned":
+        feature_target, weight_target = float(out.state["feature_target"]), float(out.state["weight_target"])
+    if target == "mean":
+        feature_target, weight_target = lengths(out.features).mean(), lengths(out.head_weight).mean()
+    first = feature_strength * ring_value(out.features, feature_target)
+    return first + weight_strength * ring_value(out.head_weight, weight_target)
+
+
+@reference("dual_ring")
+def dual_ring(out, targets, counts, class_weight, base, **radii):
+    return base_value(base, out, targets, counts, class_weight) + rings(out, **radii)
+
+
+def reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength):
+    """Li et al. 2020, eq. (7), plus sign: the base's loss of each sample alone, times both weights."""
+
+    def share(size, i):
+        spread = size.max() - size.min()
+        return (size[i] - size.min()) / spread if spread > 1e-6 * size.max() else 0.0
+
+    of_samples, of_classes, total = lengths(out.features), lengths(out.head_weight), 0.0
+    for i, y in enumerate(targets):
+        one = copy.copy(out)
+        one.logits, one.features = out.logits[i : i + 1], out.features[i : i + 1]
+        loss = base_value(base, one, targets[i : i + 1], counts, class_weight)
+        weight = (1 - class_strength * share(of_classes, y)) * (1 - sample_strength * share(of_samples, i))
+        total += weight * loss
+    return total / len(targets)
+
+
+@reference("darl")
+def darl(out, targets, counts, class_weight, base, class_strength, sample_strength, detach):
+    return reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength)
+
+
+@reference("dual")
+def dual(out, targets, counts, class_weight, base, class_strength, sample_strength, detach, **radii):
+    loss = reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength)
+    return loss + rings(out, **radii)
+
+
+# --- logits ----------------------------------------------------------------------------------------------------------
+
+
+def adjusted_nll(logits, targets, factors):
+    """-log of f_y e^{z_y} over the sum of f_j e^{z_j}, one factor f a class."""
+    return nll(np.asarray(logits, dtype=np.float64) + np.log(factors)[None], targets)
+
+
+@reference("logit_adjustment")
+def logit_adjustment(out, targets, counts, class_weight, tau):
+    n = np.maximum(counts, 1.0)
+    return weighted(adjusted_nll(out.logits, targets, (n / n.sum()) ** tau), targets, class_weight)
+
+
+@reference("balanced_softmax")
+def balanced_softmax(out, targets, counts, class_weight):
+    return weighted(adjusted_nll(out.logits, targets, np.maximum(counts, 1.0)), targets, class_weight)
+
+
+@reference("logit_adjusted")
+def logit_adjusted(out, targets, counts, class_weight, tau):
+    return weighted(nll(out.logits, targets), targets, class_weight)
+
+
+@reference("equalization")
+def equalization(out, targets, counts, class_weight, gamma, threshold):
+    drawn = np.asarray(out.state["ignored"]).astype(bool)
+    rare = counts / counts.sum() < threshold
+    if gamma == 1.0:
+        drawn = rare
+    losses = []
+    for z, y in zip(np.asarray(out.logits, dtype=np.float64), targets, strict=True):
+        kept = [j for j in range(len(z)) if j == y or not (rare[j] and drawn[j])]
+        losses.append(nll(z[None, kept], np.array([kept.index(y)]))[0])
+    return weighted(np.array(losses), targets, class_weight)
+
+
+@reference("seesaw")
+def seesaw(out, targets, counts, class_weight, p, q):
+    seen = np.maximum(np.bincount(np.concatenate([[], *out.seen]).astype(int), minlength=len(counts)), 1)
+    losses = []
+    for z, y in zip(np.asarray(out.logits, dtype=np.float64), targets, strict=True):
+        sigma = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+        total = 0.0
+        for j in range(len(z)):
+            mitigation = (seen[j] / seen[y]) ** p if seen[j] < seen[y] else 1.0
+            ratio = sigma[j] / max(sigma[y], 0.01)
+            compensation = ratio**q if ratio > 1 else 1.0
+            total += np.exp(z[j] - z[y]) * (1.0 if j == y else mitigation * compensation)
+        losses.append(np.log(total))
+    return weighted(np.array(losses), targets, class_weight)
