@@ -1,9 +1,12 @@
 """CIFAR-10-LT and CIFAR-100-LT, from torchvision's own files or from a tree of image files."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from . import sources
 from .longtailed import LongTailed, cut, default_recipe, order_classes, plain_order
@@ -39,7 +42,7 @@ def cifar_lt(
     if size not in (16, 32):
         raise ValueError(f"size={size!r}: expected 32 (as published) or 16 (2 x 2 mean); for other sizes use folder_lt")
     validation = VALIDATION[classes] if validation is None else validation
-    arrays = _load(classes, size, None if root is None else Path(root).expanduser(), download)
+    arrays = _load(classes, None if root is None else Path(root).expanduser(), download)
     names = arrays["class_names"].tolist()
     data = cut(
         f"cifar{classes}_lt", (arrays["train_images"], arrays["train_labels"]),
@@ -51,19 +54,19 @@ def cifar_lt(
                   class_order=plain_order(class_order), validation=validation,
                   root=None if root is None else str(root)))
     data.recipe = default_recipe(size, int(data.counts[0]))
+    if size == 16:  # now that few images are left
+        parts = ("images", "val_images", "test_images")
+        data = dataclasses.replace(data, **{part: halve(getattr(data, part)) for part in parts})
     return data
 
 
-def halve(images: np.ndarray) -> np.ndarray:
+def halve(images: Tensor) -> Tensor:
     """Mean of each 2 x 2 block, rounded to the nearest whole number, halves up: (n, H, W, C) to (n, H/2, W/2, C)."""
-    total = np.full((len(images), images.shape[1] // 2, images.shape[2] // 2, images.shape[3]), 2, np.uint16)
-    for y in (0, 1):
-        for x in (0, 1):
-            total += images[:, y::2, x::2]
-    return (total >> 2).astype(np.uint8)
+    rows = images[:, ::2].to(torch.int16) + images[:, 1::2]
+    return ((rows[:, :, ::2] + rows[:, :, 1::2] + 2) >> 2).to(torch.uint8)
 
 
-def _load(classes: int, size: int, root: Path | None, download: bool) -> sources.Arrays:
+def _load(classes: int, root: Path | None, download: bool) -> sources.Arrays:
     kind, path = _locate(classes, root, download)
     if kind == "tree":
         arrays = sources.read_folders(path, {split: path / split for split in ("train", "test")}, None)
@@ -76,8 +79,6 @@ def _load(classes: int, size: int, root: Path | None, download: bool) -> sources
         raise ValueError(f"{path} holds {found} classes, not classes={classes}; pass another root= or classes=")
     if shape != (32, 32, 3):
         raise ValueError(f"{path} holds images of {shape[1]} x {shape[0]}, CIFAR's are 32 x 32; use folder_lt")
-    if size == 16:
-        arrays |= {split: halve(arrays[split]) for split in ("train_images", "test_images")}
     return arrays
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {"bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"}
 CACHE = ".ltviz-cache"
 Arrays = dict[str, np.ndarray]
 
@@ -48,18 +48,18 @@ def read_folders(root: Path, splits: dict[str, Path], size: int | None) -> Array
     files = []
     for split, folder in splits.items():
         for name in class_folders(folder):
-            images = sorted((e for e in os.scandir(folder / name) if _is_image(e.name)), key=lambda e: e.name)
-            if not images:
+            found = sorted((e.name, e.path, e.stat()) for e in os.scandir(folder / name) if _is_image(e.name))
+            if not found:
                 raise ValueError(f"class folder {folder / name} holds no image ({' '.join(sorted(SUFFIXES))}); "
                                  "add at least one, or remove the folder")
-            files += [(split, name, e.path, e.stat().st_size, e.stat().st_mtime_ns) for e in images]
+            files += [(split, name, file, path, state.st_size, state.st_mtime_ns) for file, path, state in found]
 
     def make() -> Arrays:
         _say_reading(len(files))
         return _arrays((split, name, path, decode(Path(path).read_bytes(), path, size))
-                       for split, name, path, *_ in files)
+                       for split, name, _, path, *_ in files)
 
-    key = [(split, name, os.path.basename(path), *state) for split, name, path, *state in files]
+    key = [(split, name, file, *state) for split, name, file, _, *state in files]
     return cached([root / CACHE, own_folder() / CACHE], cache_name(root, size), key, make)
 
 
@@ -166,7 +166,7 @@ def _arrays(images: Iterable[tuple[str, str, str, np.ndarray]]) -> Arrays:
 
 
 def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+    return not name.startswith(".") and name.rpartition(".")[2].lower() in SUFFIXES
 
 
 def cache_name(source: Path, size: int | None = None) -> str:
