@@ -374,7 +374,7 @@ class Trainer:
 
     def _continue(self, start: Run) -> None:
         """Take over a run's network; its head too, where this method's head has the same parameters."""
-        if start.network["head.weight"].shape[0] != self.data.k or start.recipe["model"] != self.recipe.model:
+        if start.k != self.data.k or start.recipe["model"] != self.recipe.model:
             raise ValueError(
                 f"start: {start.name!r} has {start.k} classes on {start.recipe['model']!r}, this run has {self.data.k} "
                 f"on {self.recipe.model!r}; they must agree"

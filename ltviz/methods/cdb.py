@@ -1,0 +1,90 @@
+"""Class-difficulty based weights: what is hard on the validation set counts more in the next epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..functional import cross_entropy
+from ..objective import Limit, Method, Objective, Output, Report, Setting
+
+TAU_RULES = ("paper", "sigmoid", "public", "fixed")
+
+
+def dynamic_tau(accuracy: Tensor, rule: str) -> Tensor:
+    """The exponent from how unequal the classes' accuracies are; three readings, with b as the imbalance.
+
+        "paper":   tau = 2 / (1 + e^-b),  b = max A / (min A + 0.01) - 1       in [1, 2)
+        "sigmoid": tau = 1 / (1 + e^-b),  b = max A / (min A + 0.0001) - 1     in [1/2, 1)
+        "public":  tau = 1 / (1 + e^-b),  b = max A / (min A + 0.01)
+
+    accuracy A (k,) in [0, 1]. A scalar.
+    Source: Sinha et al. 2020, eq. (3) and (4); Darkwah & Kang 2023, eq. (2) and (3); the public CIFAR code of the first.
+    """
+    small = 1e-4 if rule == "sigmoid" else 1e-2
+    b = accuracy.max() / (accuracy.min() + small) - (0.0 if rule == "public" else 1.0)
+    return torch.sigmoid(b) * (2.0 if rule == "paper" else 1.0)
+
+
+def difficulty_weights(accuracy: Tensor, tau: Tensor | float, normalise: bool = True) -> Tensor:
+    """Class weights from accuracies: w_j = (1 - A_j)^tau, scaled to mean 1 if `normalise`.
+
+    accuracy A (k,) in [0, 1]; weights (k,). Where every class is perfect, or every weight is 0, all weights are 1.
+    Source: Sinha et al. 2020, eq. (1) and (2); the scaling is in their code.
+    """
+    weight = (1.0 - accuracy).clamp_min(0.0) ** tau
+    total = weight.sum()
+    scaled = weight * len(weight) / total.clamp_min(1e-12) if normalise else weight
+    return torch.where(total > 0, scaled, torch.ones_like(weight))
+
+
+class ClassDifficulty(Objective):
+    """Cross-entropy weighted by how hard each class was on the validation set after the last epoch.
+
+        l_i = w_{y_i} (-log p_{y_i}),   w_j = (1 - A_j)^tau
+
+    A (k,) accuracy on *validation* images; tau >= 0 `tau` where `tau_rule="fixed"`, else computed from A after each
+    epoch ("paper" is Sinha et al. 2020, the default; "sigmoid" Darkwah & Kang 2023; "public" the first paper's CIFAR
+    code). Weights are scaled to mean 1 as in all public code; `normalise=False` is the second paper's formula as
+    printed. Before the first epoch all weights are 1.
+    Known to fail: on images where all tail classes have accuracy 0 their difficulty saturates, the weights jump from
+    epoch to epoch, and the result is below plain cross-entropy (small CIFAR). A perfect class gets no gradient.
+    """
+
+    def __init__(self, counts: Tensor, tau_rule: str, tau: float, normalise: bool):
+        super().__init__(counts)
+        self.tau_rule, self.tau, self.normalise = tau_rule, tau, normalise
+        self.set_class_weight(torch.ones_like(self.counts))
+
+    def losses(self, out: Output, targets: Tensor) -> Tensor:
+        return cross_entropy(out.logits, targets)
+
+    def begin_epoch(self, report: Report) -> None:
+        if report.accuracy is not None:
+            accuracy = report.accuracy.to(self.class_weight)
+            tau = self.tau if self.tau_rule == "fixed" else dynamic_tau(accuracy, self.tau_rule)
+            self.set_class_weight(difficulty_weights(accuracy, tau, self.normalise))
+
+
+SETTINGS = {
+    "tau_rule": Setting("paper", choices=TAU_RULES, meaning="how the exponent follows from the accuracies"),
+    "tau": Setting(1.0, 0.0, 5.0, symbol="τ", meaning='the exponent where tau_rule is "fixed"'),
+    "normalise": Setting(True, choices=(True, False), meaning="scale the weights to mean 1"),
+}
+
+METHOD = Method(
+    key="cdb",
+    title="Class-difficulty based loss (CDB-CE)",
+    paper="Sinha et al. 2020",
+    equation=r"\ell_i = -\left(1 - A_{y_i}\right)^{\tau} \log p_{i,y_i}",
+    objective=ClassDifficulty,
+    settings=SETTINGS,
+    limits=(Limit({"tau_rule": "fixed", "tau": 0.0}, "ce"),),
+    feedback=True,
+    citation=r"""@inproceedings{sinha2020class,
+  title = {Class-Wise Difficulty-Balanced Loss for Solving Class-Imbalance},
+  author = {Sinha, Saptarshi and Ohashi, Hiroki and Nakamura, Katsuyuki},
+  booktitle = {ACCV},
+  year = {2020}
+}""",
+)

@@ -1,0 +1,56 @@
+"""tau-normalisation: after plain training, every classifier row is divided by a power of its length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..functional import safe_norm
+from ..objective import Method, Output, Setting
+from .ce import CrossEntropy
+from .sampling import KANG
+
+
+def normalised_weight(weight: Tensor, tau: float) -> Tensor:
+    """w_j / ||w_j||^tau for each row of weight (k, d); a zero row stays zero. Source: Kang et al. 2020, eq. (5)."""
+    return weight / safe_norm(weight)[:, None] ** tau
+
+
+class TauNormalisation(CrossEntropy):
+    """Plain cross-entropy training; then the head's long rows are shortened.
+
+        z_j = w_j . x / ||w_j||^tau
+
+    w (k, d) classifier, x (n, d) features; tau 0 keeps the lengths, 1 makes them equal. Source: Kang et al. 2020,
+    section 4.3; their grid is tau = 0, 0.1, ..., 2, chosen on validation. Their code drops the bias at test time
+    ("drop", default); "keep" adds it as it was.
+    Known to fail: tau 2 turns the tail over; under Adam the lengths do not follow the counts, and there is nothing to
+    undo; a rare class with a negative w . x can never win.
+    """
+
+    def __init__(self, counts: Tensor, tau: float = 1.0, bias: str = "drop"):
+        super().__init__(counts)
+
+
+def posthoc(out: Output, counts: Tensor, gallery: Any, *, tau: float, bias: str) -> Tensor:
+    """Logits (n, k) with normalised rows; the bias is what the logits have beyond W x."""
+    logits = out.features @ normalised_weight(out.head_weight, tau).T
+    if bias == "keep":
+        logits = logits + (out.logits - out.features @ out.head_weight.T).mean(0)
+    return logits
+
+
+METHOD = Method(
+    key="tau_norm",
+    title="Tau-normalisation",
+    paper="Kang et al. 2020",
+    equation=r"z_j = \frac{w_j^\top x}{\lVert w_j \rVert^{\tau}}",
+    objective=TauNormalisation,
+    settings={
+        "tau": Setting(1.0, 0.0, 2.0, symbol="τ", meaning="0 keeps the lengths of the rows, 1 makes them equal"),
+        "bias": Setting("drop", choices=("drop", "keep"), meaning="what becomes of the classifier's bias"),
+    },
+    posthoc=posthoc,
+    citation=KANG,
+)
