@@ -55,9 +55,10 @@ METHOD = Method(
         Limit({"tau_rule": "fixed", "tau": 0.0}, "triplet", {"strength": 1.0}),
     ),
     feedback=True,
-    citation=r"""@article{darkwah2023tricdb,
-  title = {{TriCDB-CE}: Triplet Loss and Class-Difficulty Based Cross-Entropy for Long-Tailed Recognition},
-  author = {Darkwah, and Kang},
+    citation=r"""@article{darkwah2023triplet,
+  title = {Triplet Class-Wise Difficulty-Based Loss for Long Tail Classification},
+  author = {Darkwah Jnr., Yaw and Kang, Dae-Ki},
+  month = aug,
   year = {2023}
 }""",
 )
