@@ -44,7 +44,7 @@ notebooks: $(READY)
 # Runs again when the lists change. The stamp is written last, so an interrupted installation is taken up again.
 $(READY): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	    echo "ltviz needs Python 3.11 or newer; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1)."; \
+	    echo "ltviz needs Python 3.11 or newer; '$(PYTHON)' says: $$("$(PYTHON)" --version 2>&1 | tail -n 1)."; \
 	    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "'$(PYTHON)' has no venv module with pip. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
