@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..functional import cross_entropy, effective_number, inverse_weights
-from ..objective import Limit, Method, Objective, Output, Setting, Stage
+from ..functional import effective_number, inverse_weights
+from ..objective import Limit, Method, Setting, Stage
+from .ce import CrossEntropy
 
 
 def effective_weights(counts: Tensor, beta: float) -> Tensor:
@@ -32,7 +33,7 @@ def resampling_stages(deferral: float, **settings: Any) -> tuple[Stage, ...]:
     return Stage(deferral), Stage(1.0 - deferral, sampler="class_balanced")
 
 
-class DeferredReweighting(Objective):
+class DeferredReweighting(CrossEntropy):
     """DRW: plain cross-entropy for most of training, class-weighted cross-entropy for the rest.
 
         L = 1/n sum_i l_i  at first, then  sum_i w_{y_i} l_i / sum_i w_{y_i},    w_j ~ (1 - beta) / (1 - beta^{n_j})
@@ -49,11 +50,8 @@ class DeferredReweighting(Objective):
         super().__init__(counts)
         self.beta, self.deferral, self.reduction = beta, deferral, reduction
 
-    def losses(self, out: Output, targets: Tensor) -> Tensor:
-        return cross_entropy(out.logits, targets)
 
-
-class DeferredResampling(Objective):
+class DeferredResampling(CrossEntropy):
     """DRS: cross-entropy, on every image once an epoch for most of training, then on every class equally often.
 
         p_j = n_j / sum n  at first, then  1 / k
@@ -68,9 +66,6 @@ class DeferredResampling(Objective):
     def __init__(self, counts: Tensor, deferral: float = 0.8):
         super().__init__(counts)
         self.deferral = deferral
-
-    def losses(self, out: Output, targets: Tensor) -> Tensor:
-        return cross_entropy(out.logits, targets)
 
 
 DEFERRAL = Setting(0.8, 0.05, 0.95, meaning="share of the epochs before the classes are re-balanced")

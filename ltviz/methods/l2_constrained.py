@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..functional import cross_entropy, unit
+from ..functional import unit
 from ..models import LinearHead
-from ..objective import Method, Objective, Output, Setting
+from ..objective import Method, Setting
+from .ce import CrossEntropy
 
 
 def l2_constrained_logits(features: Tensor, weight: Tensor, bias: Tensor, alpha: Tensor | float) -> Tensor:
@@ -63,7 +64,7 @@ class L2ConstrainedHead(nn.Module):
         return l2_constrained_logits(features, self.weight, self.bias, self.alpha)
 
 
-class L2Constrained(Objective):
+class L2Constrained(CrossEntropy):
     """Softmax cross-entropy over features of one length; classifier rows and bias stay free.
 
         z_ij = W_j . (alpha x_i / ||x_i||) + b_j
@@ -80,9 +81,6 @@ class L2Constrained(Objective):
 
     def make_head(self, dim: int) -> nn.Module:
         return L2ConstrainedHead(dim, self.k, self.alpha, self.learn_alpha)
-
-    def losses(self, out: Output, targets: Tensor) -> Tensor:
-        return cross_entropy(out.logits, targets)
 
 
 METHOD = Method(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..functional import cross_entropy, log_prior
 from ..objective import Limit, Method, Objective, Output, Setting
+from .ce import CrossEntropy
 
 
 def logit_adjusted_loss(logits: Tensor, targets: Tensor, counts: Tensor, tau: float = 1.0) -> Tensor:
@@ -54,7 +55,7 @@ class LogitAdjustment(Objective):
         return cross_entropy(out.logits + self.shift.to(out.logits.dtype), targets)
 
 
-class LogitAdjusted(Objective):
+class LogitAdjusted(CrossEntropy):
     """Post-hoc logit adjustment: plain cross-entropy, and the log prior subtracted from the logits after training.
 
         z_ij - tau log pi_j
@@ -68,9 +69,6 @@ class LogitAdjusted(Objective):
     def __init__(self, counts: Tensor, tau: float = 1.0):
         super().__init__(counts)
         self.tau = tau
-
-    def losses(self, out: Output, targets: Tensor) -> Tensor:
-        return cross_entropy(out.logits, targets)
 
 
 def posthoc(out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], tau: float = 1.0) -> Tensor:
