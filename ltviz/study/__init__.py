@@ -1,0 +1,28 @@
+"""The pieces that every chapter is built from: header card, prediction gate, exercise, self-check, computed sentences.
+
+Each piece works three ways: live in JupyterLab, headless (nothing waits for a reader), and as a static page, because a
+picture or HTML and a plain sentence always travel with the widget.
+"""
+
+from .cards import Card, chapter, course, say
+from .exercise import Case, Claim, Exercise, Result
+from .predict import Predict
+from .quiz import Question, Quiz
+from .runs import comparison, difference, recorded
+
+__all__ = [
+    "Card",
+    "Case",
+    "Claim",
+    "Exercise",
+    "Predict",
+    "Question",
+    "Quiz",
+    "Result",
+    "chapter",
+    "comparison",
+    "course",
+    "difference",
+    "recorded",
+    "say",
+]

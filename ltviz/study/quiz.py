@@ -1,0 +1,109 @@
+"""The self-check at the end of a chapter: every answer, right or wrong, gets a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ipywidgets as widgets
+
+from .cards import Card, Panel, box, fold, image, inline, plain, prose
+
+
+@dataclass(frozen=True)
+class Question:
+    """One item. options maps each answer to its feedback; right is one of them; pictures go with "which plot?" items.
+
+    pictures maps a label ("A", "B") to a picture. Raises ValueError where `right` is not an option.
+    """
+
+    text: str
+    options: Mapping[str, str]
+    right: str
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.right not in self.options:
+            raise ValueError(f"right must be one of {list(self.options)}, not {self.right!r}")
+        if len(self.options) < 2:
+            raise ValueError(f"a question needs at least two options: {self.text!r}")
+
+    def gallery(self) -> str:
+        """HTML of the pictures side by side, each under its label."""
+        cells = "".join(
+            f'<figure style="display:inline-block;margin:.3em;vertical-align:top;max-width:48%">'
+            f"<figcaption><b>{label}</b></figcaption>{image(picture)}</figure>"
+            for label, picture in self.pictures.items()
+        )
+        return f"<div>{cells}</div>" if cells else ""
+
+    def feedback(self, option: str) -> tuple[bool, str]:
+        """Whether an option is right, and its reason."""
+        return option == self.right, self.options[option]
+
+
+class Quiz(Panel):
+    """Questions with an answer each; feedback appears as soon as one is chosen, and a score below.
+
+    `answer(i, option)` does from code what a click does; `score` is the number of right answers.
+    """
+
+    def __init__(self, questions: Sequence[Question]):
+        self.questions = tuple(questions)
+        if not self.questions:
+            raise ValueError("a quiz needs at least one question")
+        self._radios, self._feedback, rows = [], [], []
+        for i, question in enumerate(self.questions, 1):
+            radio = widgets.RadioButtons(
+                options=[(plain(option), option) for option in question.options],
+                value=None,
+                description="",
+                layout=widgets.Layout(width="auto", max_width="54em"),
+            )
+            feedback = prose("")
+            radio.observe(lambda change, i=i: self._answered(i - 1), names="value")
+            title = box("check", f"QUESTION {i} OF {len(self.questions)}", question.text, question.gallery())
+            self._radios.append(radio)
+            self._feedback.append(feedback)
+            rows.append(widgets.VBox([prose(title), radio, feedback], layout=widgets.Layout(margin="0 0 1em 0")))
+        self._score = widgets.HTML(self._score_text())
+        super().__init__([*rows, self._score])
+
+    def answer(self, i: int, option: str) -> None:
+        """Choose an option of question i (from 0)."""
+        self._radios[i].value = option
+
+    @property
+    def answers(self) -> tuple[str | None, ...]:
+        """The options chosen so far."""
+        return tuple(radio.value for radio in self._radios)
+
+    @property
+    def score(self) -> int:
+        """How many answers are right."""
+        return sum(a == q.right for a, q in zip(self.answers, self.questions, strict=True))
+
+    def _answered(self, i: int) -> None:
+        option = self._radios[i].value
+        right, reason = self.questions[i].feedback(option)
+        kind, label = ("right", "✓ RIGHT") if right else ("wrong", "✗ NOT QUITE")
+        self._feedback[i].value = box(kind, label, "", inline(reason))
+        self._score.value = self._score_text()
+
+    def _score_text(self) -> str:
+        done = sum(a is not None for a in self.answers)
+        return f"<b>{self.score} of {len(self.questions)} right</b> ({done} answered)"
+
+    def static(self) -> Card:
+        parts, lines = [], []
+        for i, question in enumerate(self.questions, 1):
+            options = "".join(f"<li>{inline(option)}</li>" for option in question.options)
+            answers = "".join(
+                f"<div><b>{'✓' if option == question.right else '✗'} {inline(option)}</b>: {inline(reason)}</div>"
+                for option, reason in question.options.items()
+            )
+            body = question.gallery() + f'<ul style="margin:.2em 0">{options}</ul>' + fold("Answer", answers)
+            parts.append(box("check", f"QUESTION {i} OF {len(self.questions)}", question.text, body))
+            lines += [f"{i}. {plain(question.text)}", *(f"   - {plain(option)}" for option in question.options)]
+        return Card("".join(parts), "\n".join(lines))

@@ -1,0 +1,95 @@
+"""Recorded runs for a chapter, and the words and tables that compare them. The figures come from `metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import metrics
+from ..run import Run, RunFileError, load_runs
+from .cards import Card, say
+
+FOLDER = Path(__file__).parents[2] / "data" / "runs"
+
+
+def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: Any) -> list[Run]:
+    """The recorded runs of a recipe ("digits", "cifar16"), by label and seed.
+
+    method and further filters choose among them: recorded("cifar16", "class_balanced", loss="softmax", seed=0).
+    Raises RunFileError, with the command that records them, where nothing fits.
+    """
+    folder = FOLDER / recipe
+    if not folder.is_dir():
+        there = ", ".join(sorted(p.name for p in FOLDER.iterdir() if p.is_dir())) if FOLDER.is_dir() else ""
+        raise RunFileError(
+            f"nothing is recorded for the recipe {recipe!r} (recorded: {there or 'none'}); "
+            f"`python -m ltviz record {recipe}` trains it"
+        )
+    wanted = {**({"method": method} if method is not None else {}), **filters}
+    runs = load_runs(folder, **wanted)
+    if not runs:
+        chosen = ", ".join(f"{name}={value!r}" for name, value in wanted.items())
+        kept = sorted({run.method for run in load_runs(folder)})
+        raise RunFileError(
+            f"no recorded run of {recipe!r} with {chosen}; its methods are {', '.join(kept) or 'none yet'}. "
+            f"`python -m ltviz record {recipe}` trains the whole grid"
+        )
+    return runs
+
+
+def difference(
+    ours: Sequence[Run], base: Sequence[Run], group: str = "all", names: tuple[str, str] | None = None
+) -> Card:
+    """One sentence: by how much `ours` differs from `base`, paired by seed, with its error and the verdict.
+
+    group is "all" (balanced accuracy), "head", "mid", "tail", "many", "medium" or "few"; names replace the runs' own.
+    """
+    found = metrics.paired(ours, base, group)
+    ours_name, base_name = names or (ours[0].name, base[0].name)
+    what = "accuracy" if group == "all" else f"{group} accuracy"
+    points = f"**{100 * found.mean:+.1f}**"
+    if found.n < 2:
+        return say(f"*{ours_name}* against *{base_name}*, {what}: {points} points; {found.verdict}.")
+    return say(
+        f"*{ours_name}* against *{base_name}*, {what}: {points} ± {100 * found.se:.1f} points "
+        f"(paired over {found.n} seeds, t = {found.t:.1f}): **{found.verdict}**."
+    )
+
+
+def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None, group: str = "all") -> Card:
+    """A table of recorded runs: mean accuracy of all, head, mid and tail classes, paired difference, verdict.
+
+    groups maps a label to its runs, one per seed; reference (default: the first label) is what the others are
+    compared with; the difference is that of `group`. Accuracies in percent, differences in percentage points.
+    """
+    table = metrics.comparison_table(groups, reference, group)
+    what = "all classes" if group == "all" else group
+    head = ["", "seeds", "all", "head", "mid", "tail", f"difference ({what})", "verdict"]
+    rows = []
+    for label, row in table.iterrows():
+        parts = [row[name] for name in ("all", "head", "mid", "tail")]
+        scores = [f"{100 * part:.1f}" if part == part else "–" for part in parts]
+        gap = "–" if row["difference"] != row["difference"] else f"{100 * row['difference']:+.1f}"
+        if row["se"] == row["se"]:
+            gap += f" ± {100 * row['se']:.1f}"
+        rows.append([str(label), str(row["seeds"]), *scores, gap, str(row["verdict"])])
+    return Card(_html(head, rows), _text(head, rows))
+
+
+def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    left, right = "text-align:left;padding:.25em .8em", "text-align:right;padding:.25em .8em"
+    align = [left] + [right] * (len(head) - 2) + [left]
+    top = "".join(f'<th style="{a}">{name}</th>' for a, name in zip(align, head, strict=True))
+    body = ""
+    for row in rows:
+        strong = row[-1] in ("better", "worse")
+        cells = [f"<b>{cell}</b>" if strong and i >= len(row) - 2 else cell for i, cell in enumerate(row)]
+        body += "<tr>" + "".join(f'<td style="{a}">{c}</td>' for a, c in zip(align, cells, strict=True)) + "</tr>"
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = ("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (head, *rows))
+    return "\n".join(line.rstrip() for line in lines)
