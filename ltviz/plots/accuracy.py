@@ -1,0 +1,124 @@
+"""Accuracy of each class, and what a method gains over another class by class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .. import metrics
+from .picture import (
+    Picture,
+    as_percent,
+    band,
+    class_axis,
+    draws,
+    finish,
+    get_axes,
+    look,
+    mean_sd,
+    percent,
+    reference,
+)
+from .series import Series, array, by_count, class_counts, class_names, first_counts, seeds, series_of
+
+
+@draws
+def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None) -> Picture:
+    """Test accuracy (recall) of each class, most frequent first.
+
+    runs: a run, runs (several seeds of one name become one series with a band of one standard deviation), a dict
+    label -> runs; or accuracies (k,), or (seeds, k), as fractions, with counts (k,). Dotted: chance, 1 / k.
+    `.data`: counts, and the accuracies of every seed by rank, "accuracy/<label>" (seeds, k).
+
+    Shows who pays for the imbalance. Cannot show who gets the images that a class loses: see plot_confusion.
+    """
+    if counts is not None:
+        n, rows = class_counts(counts), np.atleast_2d(array(runs, np.float64))
+        if rows.ndim != 2 or rows.shape[1] != len(n):
+            raise ValueError(f"runs must be accuracies (k,) or (seeds, k) with k = {len(n)}, not {rows.shape}")
+        drawn, names = [("accuracy", rows[:, by_count(n)])], None
+        n = n[by_count(n)]
+    else:
+        found = series_of(runs)
+        n, names = first_counts(found), class_names(found)
+        drawn = [(one.name, one.stack(metrics.per_class)) for one in found]
+    (ax,) = get_axes(ax)
+    class_axis(ax, n, names)
+    data, said = {"counts": n}, []
+    for i, (name, rows) in enumerate(drawn):
+        band(ax, np.arange(len(n)), rows, i, f"{name} ({seeds(len(rows))}{', ±1 sd' if len(rows) > 1 else ''})")
+        data[f"accuracy/{name}"] = rows
+        group = metrics.shot_accuracy(mean_sd(rows)[0], n)
+        said.append(f"{name} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
+                    f"{as_percent(group['tail'])}; {seeds(len(rows))})")
+    reference(ax, 1 / len(n), f"chance, 1/{len(n)}")
+    ax.set(ylim=(-0.02, 1.02), ylabel="test accuracy of the class")
+    percent(ax.yaxis)
+    finish(ax, "Accuracy of each class")
+    return Picture(ax, data, "Mean accuracy of the classes: " + "; ".join(said) + ".")
+
+
+def paired_gain(one: Series, base: Series) -> np.ndarray:
+    """Accuracy difference of each class by rank, one row for each seed that both have: (seeds, k)."""
+    left, right = ({run.seed: run for run in of.runs} for of in (one, base))
+    for side, of in ((left, one), (right, base)):
+        if len(side) < len(of.runs):
+            raise ValueError(f"{of.name!r} holds two runs of one seed; a comparison pairs one run per seed")
+    common = sorted(left.keys() & right.keys())
+    if not common:
+        raise ValueError(f"{one.name!r} (seeds {sorted(left)}) and {base.name!r} (seeds {sorted(right)}) have no seed "
+                         "in common, so there is nothing to pair; train both on the same seeds")
+    pairs = [(left[seed], right[seed]) for seed in common]
+    for a, b in pairs:
+        if not np.array_equal(class_counts(a), class_counts(b)):
+            raise ValueError(f"seed {a.seed} of {one.name!r} and {base.name!r} had different training images per "
+                             "class; compare methods on one data set")
+    return np.array([(metrics.per_class(a) - metrics.per_class(b))[by_count(class_counts(a))] for a, b in pairs])
+
+
+@draws
+def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
+    """What a method gains over `base` on each class, in percentage points of test accuracy, paired by seed.
+
+    runs: a run, runs or a dict label -> runs; base: a run or the runs of one name. Only seeds that both sides have are
+    used; with several, the bar on a point is one standard error of the mean difference.
+    `.data`: counts, and the differences of every seed by rank, "gain/<label>" (seeds, k).
+
+    Shows which classes pay for the gain of others. Cannot show that a single class's change is real from one seed, nor
+    from a bar alone: with k classes some bars clear zero by chance.
+    """
+    found, reference_runs = series_of(runs), series_of(base)
+    if len(reference_runs) > 1:
+        raise ValueError(f"base must be the runs of one name, given {', '.join(s.name for s in reference_runs)}")
+    against = reference_runs[0]
+    n = first_counts(found)
+    if len(n) != len(against.counts):
+        raise ValueError(f"runs have {len(n)} classes and base has {len(against.counts)}; compare on one data set")
+    (ax,) = get_axes(ax)
+    class_axis(ax, n, class_names([*found, against]))
+    data, said = {"counts": n}, []
+    for i, one in enumerate(found):
+        rows = paired_gain(one, against)
+        mean, sd = mean_sd(rows)
+        kind, x = look(i), np.arange(len(n))
+        x = x + (i - (len(found) - 1) / 2) * min(0.16, 0.6 / len(found))
+        label = f"{one.name} ({seeds(len(rows))}{', ±1 se' if len(rows) > 1 else ''})"
+        if len(n) <= 40:
+            ax.vlines(x, 0, mean, color=kind["color"], linewidth=2.4, alpha=0.35)
+            ax.errorbar(x, mean, sd / np.sqrt(len(rows)) if len(rows) > 1 else None, fmt=kind["marker"],
+                        color=kind["color"], elinewidth=1.4, capsize=2.5, label=label, zorder=3)
+        else:
+            ax.plot(x, mean, color=kind["color"], linestyle=kind["linestyle"], linewidth=1.3, label=label)
+        data[f"gain/{one.name}"] = rows
+        group = metrics.shot_accuracy(mean, n)
+        pair = metrics.paired(np.nanmean(rows, axis=1), np.zeros(len(rows)))
+        said.append(f"{one.name} against {against.name}: {as_percent(group['all'], sign=True)} in the mean of the "
+                    f"classes ({pair.verdict}, {seeds(len(rows))}), head {as_percent(group['head'], sign=True)}, tail "
+                    f"{as_percent(group['tail'], sign=True)}")
+    reference(ax, 0.0, f"no change from {against.name}")
+    ax.set_ylabel("gain in test accuracy\n(percentage points)")
+    ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:+.0f}" if abs(v) > 1e-9 else "0")
+    finish(ax, f"Gain over {against.name}, class by class")
+    return Picture(ax, data, "; ".join(said) + ".")

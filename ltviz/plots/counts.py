@@ -1,0 +1,64 @@
+"""How many training images each class has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from ..metrics import shot_groups, third_groups
+from .picture import GROUP_COLOURS, GROUP_MARKERS, Picture, as_percent, class_axis, draws, finish, get_axes, reference
+from .series import by_count, class_counts
+
+
+@draws
+def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
+    """Training images of each class, most frequent first, on a log axis.
+
+    data: a data set, a run, or counts (k,). Dotted lines at 100 and 20 images part many-, medium- and few-shot classes.
+    `.data`: counts, names. A class without images has no point.
+
+    Shows how long the tail is. Cannot show how hard a class is: a rare class may still be easy.
+    """
+    counts = class_counts(data)
+    order = by_count(counts)
+    n, given = counts[order], getattr(data, "class_names", None)
+    names = [str(given[j] if given is not None else j) for j in order]
+    (ax,) = get_axes(ax)
+    class_axis(ax, n, names)
+    x, shown = np.arange(len(n)), np.where(n > 0, n, np.nan)
+    for group, mask in third_groups(n).items():
+        where = {"color": GROUP_COLOURS[group], "zorder": 3}
+        ax.vlines(x[mask], 0.5, shown[mask], linewidth=min(14.0, 260 / len(n)), alpha=0.30, **where)
+        if len(n) <= 40:
+            ax.plot(x[mask], shown[mask], GROUP_MARKERS[group], markersize=7, **where)
+        else:
+            ax.plot(x[mask], shown[mask], linewidth=2.2, **where)
+    if len(n) <= 14:
+        for j in np.flatnonzero(n > 0):
+            ax.annotate(f"{n[j]:,.0f}", (j, n[j]), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+    ax.set_yscale("log")
+    ax.set_ylim(0.7, n.max() * 2.2)
+    ax.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}" if y >= 1 else "")
+    ax.set_ylabel("training images (log scale)")
+    for level in (100, 20):
+        if n.min() < level < n.max():
+            reference(ax, level, f"{level} images")
+    finish(ax, "Training images of each class", legend=False)
+    return Picture(ax, {"counts": n, "names": names}, _says(n, names))
+
+
+def _says(n: np.ndarray, names: list[str]) -> str:
+    present = n[n > 0]
+    groups, shots = third_groups(n), shot_groups(n)
+    share = as_percent(n[groups["head"]].sum() / n.sum()) if n.sum() else "no part"
+    text = (f"{len(n)} classes and {n.sum():,.0f} training images: {n[0]:,.0f} of {names[0]} down to {n[-1]:,.0f} of "
+            f"{names[-1]}")
+    if len(present) == len(n):
+        text += f" (ratio {n[0] / n[-1]:.3g})"
+    else:
+        text += f" ({len(n) - len(present)} classes have none)"
+    if groups["head"].any():
+        text += f"; the {groups['head'].sum()} most frequent classes hold {share} of the images"
+    return text + "; " + ", ".join(f"{name} {mask.sum()}" for name, mask in shots.items()) + "-shot classes."

@@ -1,0 +1,125 @@
+"""The features of test images, placed in the plane."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+
+from ..embed import embed, neighbour_overlap
+from ..metrics import third_groups
+from .picture import CLASS_COLOURS, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
+from .series import array, by_count, class_counts, is_run
+
+NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+LABELLED = 20  # with more classes their names would cover the picture
+
+
+def plot_embedding(
+    run: Any,
+    targets: Any = None,
+    counts: Any = None,
+    *,
+    method: Any = "tsne",
+    seed: int = 0,
+    recorded: Any = None,
+    ax: Axes | None = None,
+    **settings: float,
+) -> Picture:
+    """Features of test images in the plane, coloured from the most frequent class (dark) to the rarest (bright).
+
+    run: a run that kept its test features; or features (n, d) with targets (n,) and counts (k,). method: "tsne",
+    "umap", "pca", or an object with fit_transform; seed and settings go to ltviz.embed. recorded: points (n, 2)
+    made before, or a folder of recorded embeddings to look in first. Markers tell head, mid and tail apart as well.
+    The title carries how many of the 10 nearest neighbours survive the flattening (1,000 points are asked).
+    `.data`: points (n, 2), targets (n,), overlap.
+
+    Shows which classes mingle. Cannot show distances between far clusters, nor cluster sizes or densities: t-SNE and
+    UMAP distort both. Another seed gives another picture; look for what stays.
+    """
+    features, targets, counts, names, label = _inputs(run, targets, counts)
+    if recorded is not None and not isinstance(recorded, (str, os.PathLike, bool)):
+        points = array(recorded, np.float64)
+        if points.shape != (len(features), 2):
+            raise ValueError(f"recorded must hold one point per image, ({len(features)}, 2), not {points.shape}")
+    else:
+        folder = Path(recorded) if isinstance(recorded, (str, os.PathLike)) else recorded
+        points = embed(features, method, seed, recorded=folder, **settings)
+    some = np.unique(np.linspace(0, len(points) - 1, min(len(points), 1000)).astype(int))
+    overlap = neighbour_overlap(features[some], points[some], min(10, len(some) - 1))
+    how = NAMES.get(method, type(method).__name__) if isinstance(method, str) else type(method).__name__
+    return _draw(points, targets, counts, names, f"{how} of the features{': ' + label if label else ''}", overlap, ax)
+
+
+def _inputs(run: Any, targets: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], str]:
+    if is_run(run):
+        if getattr(run, "features", None) is None:
+            raise ValueError("this run was recorded without its test features, so there is nothing to embed; open the "
+                             "run of seed 0, or train it again")
+        n = class_counts(run)
+        return array(run.features, np.float32), array(run.targets), n, [str(c) for c in run.class_names], run.name
+    if targets is None or counts is None:
+        raise ValueError("features need targets (n,) and counts (k,) beside them; or pass a run that kept its features")
+    features, targets, n = array(run, np.float32), array(targets), class_counts(counts)
+    if features.ndim != 2 or targets.shape != (len(features),):
+        raise ValueError(f"features must be (n, d) with targets (n,), not {features.shape} and {targets.shape}")
+    return features, targets, n, [str(j) for j in range(len(n))], ""
+
+
+@draws
+def _draw(
+    points: np.ndarray, targets: np.ndarray, counts: np.ndarray, names: list[str], title: str, overlap: float,
+    ax: Axes | None,
+) -> Picture:
+    (ax,) = get_axes(ax, 6.6, 5.2)
+    k, order, map_of = len(counts), by_count(counts), matplotlib.colormaps[CLASS_COLOURS]
+    rank = np.empty(k, dtype=int)
+    rank[order] = np.arange(k)
+    shade = map_of(0.88 * rank[targets] / max(k - 1, 1))
+    size = float(np.clip(9000 / max(len(points), 1), 5, 34))
+    for group, mask in third_groups(counts).items():
+        of = mask[targets]
+        if of.any():
+            ax.scatter(*points[of].T, s=size, c=shade[of], marker=GROUP_MARKERS[group], linewidth=0, alpha=0.8,
+                       rasterized=True)
+            ax.plot([], [], GROUP_MARKERS[group], color=map_of(0.88 * np.median(rank[mask]) / max(k - 1, 1)),
+                    label=group if k > LABELLED else f"{group}: {', '.join(names[j] for j in order if mask[j])}")
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.set_adjustable("datalim")
+    ax.grid(False)
+    ax.set_xlabel(f"axes have no unit; {as_percent(overlap).replace('.0 %', ' %')} of the nearest neighbours are kept")
+    if k > LABELLED and counts.min() > 0 and counts.max() > counts.min():
+        bar = ScalarMappable(LogNorm(counts.min(), counts.max()), map_of.reversed())
+        ax.figure.colorbar(bar, ax=ax, label="training images of the class", shrink=0.8)
+    else:
+        _label_classes(ax, points, targets, names)
+    finish(ax, title)
+    tail = third_groups(counts)["tail"][targets]
+    text = (f"{title}: {len(points):,} test images of {k} classes, {int(tail.sum()):,} of tail classes; "
+            f"{as_percent(overlap)} of each image's nearest neighbours stay its neighbours in the plane.")
+    return Picture(ax, {"points": points, "targets": targets, "overlap": overlap}, text)
+
+
+def _label_classes(ax: Axes, points: np.ndarray, targets: np.ndarray, names: list[str]) -> None:
+    """Each class's name at its median, moved apart where two would lie on one another."""
+    present = np.unique(targets)
+    at = np.array([np.median(points[targets == j], axis=0) for j in present], dtype=float)
+    span = np.maximum(np.ptp(points, axis=0).max(), 1e-9)
+    for _ in range(80):
+        gap = at[:, None] - at[None]
+        near = (np.abs(gap[..., 0]) < 0.10 * span) & (np.abs(gap[..., 1]) < 0.055 * span)
+        np.fill_diagonal(near, False)
+        if not near.any():
+            break
+        # Mostly up and down: names are wider than high. The order breaks ties, so nothing is drawn by chance.
+        push = np.where(gap[..., 1] == 0, np.sign(np.subtract.outer(present, present)), np.sign(gap[..., 1]))
+        at[:, 1] += 0.012 * span * np.where(near, push, 0).sum(1)
+    for j, place in zip(present, at, strict=True):
+        ax.text(*place, names[j][:14], ha="center", va="center", fontsize=9, fontweight="bold", color=INK,
+                bbox={"facecolor": "white", "alpha": 0.72, "linewidth": 0, "boxstyle": "round,pad=0.15"})

@@ -1,0 +1,74 @@
+"""The test images that a network gets wrong with the most confidence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .. import metrics
+from .examples import mosaic
+from .picture import GROUP_INK, Picture, as_percent, draws, get_axes
+from .series import array, class_counts
+
+
+@draws
+def plot_mistakes(run: Any, data: Any, *, rows: int = 3, columns: int = 8, ax: Axes | None = None) -> Picture:
+    """Wrongly decided test images, the most confident first; below each the true class, then what it was taken for.
+
+    run: a run that kept its test logits; data: the data set it was tested on (a run keeps no images). The true class is
+    written in the colour of its group: head, mid or tail. `.data`: index (into the test images), true, predicted,
+    confidence.
+
+    Shows what the confident mistakes have in common. Cannot show how many there are of a kind: see plot_confusion.
+    """
+    if getattr(run, "logits", None) is None:
+        raise ValueError("this run was recorded without its test logits; train it again, or load a full record")
+    targets, logits = array(run.targets), array(getattr(run, "decided", run.logits))
+    kept = array(data.test_targets)[: len(targets)]
+    if not np.array_equal(kept, targets):
+        raise ValueError("data is not the data set that the run was tested on (its test targets differ); rebuild it "
+                         f"from run.data: {getattr(run, 'data', {}).get('name', '?')}")
+    p = metrics.probabilities(logits, getattr(run, "probability", "softmax"))
+    said, sure = p.argmax(1), p.max(1)
+    wrong = np.flatnonzero(said != targets)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: rows * columns]
+    data_out = {"index": wrong, "true": targets[wrong], "predicted": said[wrong], "confidence": sure[wrong]}
+    total = int((said != targets).sum())
+    (ax,) = get_axes(ax, columns * 0.86 + 0.2, max(1, -(-len(wrong) // columns)) * 1.28 + 0.4)
+    ax.axis("off")
+    ax.set_title(f"Most confident of {total:,} mistakes in {len(targets):,} test images")
+    if not len(wrong):
+        return Picture(ax, data_out, f"No mistake in {len(targets):,} test images.")
+    _draw(ax, array(data.test_images[wrong]), data_out, class_counts(run), list(run.class_names), columns)
+    tail = metrics.third_groups(class_counts(run))["tail"][targets[wrong]].mean()
+    text = (f"{total:,} of {len(targets):,} test images are decided wrongly; of the {len(wrong)} most confident "
+            f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())}) "
+            f"{as_percent(float(tail))} are of tail classes.")
+    return Picture(ax, data_out, text)
+
+
+def _draw(
+    ax: Axes, images: np.ndarray, what: dict[str, np.ndarray], counts: np.ndarray, names: list[str], columns: int
+) -> None:
+    """Pictures in a grid with room for two lines below each; coordinates in picture heights."""
+    n, side = len(images), images.shape[1]
+    group_of = np.empty(len(counts), dtype=object)
+    for group, mask in metrics.third_groups(counts).items():
+        group_of[mask] = group
+    for i in range(n):
+        row, column = divmod(i, columns)
+        left, top = column * 1.12, row * 1.62
+        picture = mosaic(images[i : i + 1], [(0, 0)], 1, 1)
+        ax.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="nearest", zorder=2)
+        true, said = what["true"][i], what["predicted"][i]
+        ax.text(left + 0.5, top + 1.06, f"{names[true][:9]}", ha="center", va="top", fontsize=8, fontweight="bold",
+                color=GROUP_INK[group_of[true]])
+        ax.text(left + 0.5, top + 1.30, f"{names[said][:9]} {100 * what['confidence'][i]:.0f}%", ha="center", va="top",
+                fontsize=7)
+    ax.set_xlim(-0.06, columns * 1.12)
+    ax.set_ylim(-(-n // columns) * 1.62, -0.05)
+    ax.set_aspect(side / images.shape[2])
+
+

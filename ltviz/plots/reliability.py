@@ -1,0 +1,50 @@
+"""Is the network right as often as it says?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .. import metrics
+from .picture import QUIET, Picture, draws, finish, get_axes, look, percent
+from .series import series_of
+
+
+@draws
+def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Picture:
+    """Accuracy against confidence of test images, in bins; a point's size is the share of images in its bin.
+
+    runs: a run that kept its test logits, runs, or a dict label -> runs (each run is one curve: bins of seeds do not
+    average). Dotted: calibrated, accuracy equals confidence. The label carries the expected calibration error
+    (Guo et al. 2017, eq. (5)). `.data`: labels, ece, confidence, accuracy, share, each (curves, bins).
+
+    Shows over-confidence (below the line). Cannot show whether tail classes alone are over-confident.
+    """
+    found = series_of(runs)
+    (ax,) = get_axes(ax, 5.2, 4.6)
+    ax.plot([0, 1], [0, 1], color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2, label="calibrated")
+    curves = [(one.name + (f" seed {run.seed}" if len(one.runs) > 1 else ""), run) for one in found for run in one.runs]
+    kept: dict[str, list[Any]] = {"labels": [], "ece": [], "confidence": [], "accuracy": [], "share": []}
+    for i, (name, run) in enumerate(curves):
+        binned, error = metrics.reliability(run, bins=bins), metrics.ece(run, bins=bins)
+        kind, some = look(i), binned.share > 0
+        ax.plot(binned.confidence[some], binned.accuracy[some], color=kind["color"], linestyle=kind["linestyle"],
+                linewidth=1.5, label=f"{name} (ECE {100 * error:.1f} %)", marker=kind["marker"], markersize=4)
+        ax.scatter(binned.confidence[some], binned.accuracy[some], s=20 + 500 * binned.share[some], color=kind["color"],
+                   marker=kind["marker"], alpha=0.35, linewidth=0)
+        for key, value in {"labels": name, "ece": error, **binned._asdict()}.items():
+            kept[key].append(value)
+    ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.05), xlabel="confidence (probability of the predicted class)",
+           ylabel="accuracy")
+    ax.grid(True, axis="both")
+    percent(ax.xaxis)
+    percent(ax.yaxis)
+    finish(ax, "Reliability")
+    gaps = [float(np.nansum(np.array(s) * (np.nan_to_num(c) - np.nan_to_num(a))))
+            for s, c, a in zip(kept["share"], kept["confidence"], kept["accuracy"], strict=True)]
+    text = "; ".join(f"{name}: calibration error {100 * e:.1f} %, confidence is {100 * abs(g):.1f} points "
+                     f"{'above' if g >= 0 else 'below'} accuracy in the mean"
+                     for name, e, g in zip(kept["labels"], kept["ece"], gaps, strict=True)) + "."
+    return Picture(ax, kept, text)

@@ -1,0 +1,117 @@
+"""The effective number of samples, and the class weights that follow from it or from any other rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from ..functional import effective_number, inverse_weights
+from .picture import QUIET, Picture, class_axis, draws, finish, get_axes, look, number, reference
+from .series import array, by_count, class_counts
+
+BETAS = (0.9, 0.99, 0.999, 0.9999)
+
+
+def _betas(beta: float | Sequence[float] | None) -> list[float]:
+    if beta is None:
+        return list(BETAS)
+    return [float(b) for b in np.atleast_1d(array(beta))]
+
+
+@draws
+def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None, *, ax: Axes | None = None) -> Picture:
+    """Effective number of samples E_n = (1 - beta^n) / (1 - beta) against the number n of images, both on log axes.
+
+    data: counts (k,), a data set or a run; its classes are the points on the curves. beta in [0, 1], one or several.
+    `.data`: n, effective (betas, len n), beta, counts, class_effective (betas, k).
+    Source: Cui et al. 2019, eq. (2). The curve flattens at 1 / (1 - beta), the number of prototypes N.
+
+    Shows from which count on further images hardly add. Cannot show which beta is right: train and compare.
+    """
+    counts = class_counts(data)
+    counts = counts[by_count(counts)]
+    betas = _betas(beta)
+    n = np.unique(np.geomspace(1, max(counts.max(), 2), 240))
+    curves = np.array([effective_number(torch.tensor(n), b).numpy() for b in betas])
+    points = np.array([effective_number(torch.tensor(counts), b).numpy() for b in betas])
+    (ax,) = get_axes(ax)
+    ax.plot(n, n, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2, label=r"$E_n = n$ ($\beta \to 1$)")
+    present = counts > 0
+    for i, b in enumerate(betas):
+        kind = look(i)
+        ax.plot(n, curves[i], color=kind["color"], linestyle=kind["linestyle"], label=rf"$\beta$ = {b:.10g}",
+                marker=kind["marker"], markevery=[int(0.94 * len(n))], markeredgecolor="white", markersize=6)
+        if len(counts) <= 40:
+            ax.plot(counts[present], points[i][present], kind["marker"], color=kind["color"], markersize=4.5,
+                    markeredgecolor="white", markeredgewidth=0.5)
+    ax.set(xscale="log", yscale="log", xlabel="images of the class, n (log scale)",
+           ylabel="effective number $E_n$ (log scale)")
+    ax.grid(True, axis="both")
+    _plain_log(ax)
+    finish(ax, "Effective number of samples")
+    rarest = counts[present][-1]
+    parts = [f"at beta {b:.10g} the largest class ({counts[0]:,.0f} images) counts as {number(p[0])} and the smallest "
+             f"({rarest:,.0f}) as {number(p[present][-1])}, {number(p[0] / p[present][-1])} times less"
+             for b, p in zip(betas, points, strict=True)]
+    text = _sentence(parts)
+    data = {"n": n, "effective": curves, "beta": betas, "counts": counts, "class_effective": points}
+    return Picture(ax, data, text)
+
+
+@draws
+def plot_class_weights(
+    data: Any,
+    beta: float | Sequence[float] | None = None,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """Weight of each class in the loss, mean 1 over the classes, on a log axis.
+
+    data: counts (k,), a data set or a run. beta: class-balanced weights, w proportional to 1 / E_n(beta), one curve
+    each (Cui et al. 2019, eq. (4)). weights: any others, name -> (k,) in the order of the counts, scaled to mean 1
+    here; given without beta, they are drawn alone. `.data`: counts, names, weights (curves, k), by rank.
+
+    Shows how much more an image of a rare class counts. Cannot show what that does to accuracy.
+    """
+    counts = class_counts(data)
+    order = by_count(counts)
+    n, curves = counts[order], {}
+    if beta is not None or weights is None:
+        for b in _betas(beta):
+            curves[f"$\\beta$ = {b:.10g}"] = inverse_weights(effective_number(torch.tensor(n), b)).numpy()
+    for name, values in (weights or {}).items():
+        values = array(values, np.float64)
+        if values.shape != n.shape or not (values >= 0).all() or not values[counts > 0].sum() > 0:
+            raise ValueError(f"weights[{name!r}] must be one weight >= 0 per class ({len(n)}), not {values!r}")
+        curves[str(name)] = values[order] / values[counts > 0].mean()
+    given = getattr(data, "class_names", None)
+    (ax,) = get_axes(ax)
+    class_axis(ax, n, [str(given[j] if given is not None else j) for j in order])
+    for i, (name, w) in enumerate(curves.items()):
+        kind = look(i) | ({"marker": ""} if len(n) > 40 else {})
+        ax.plot(np.where(w > 0, w, np.nan), label=name, markeredgecolor="white", markeredgewidth=0.6, zorder=3, **kind)
+    reference(ax, 1.0, "unweighted")
+    ax.set(yscale="log", ylabel="class weight (log scale, mean 1)")
+    _plain_log(ax, "y")
+    finish(ax, "Weight of each class")
+    ratios = {name: w[n > 0][-1] / w[0] if w[0] > 0 else np.nan for name, w in curves.items()}
+    text = _sentence([f"with {name.replace('$', '').replace(chr(92), '')} an image of the rarest class weighs "
+                      f"{number(ratio)} times one of the most frequent" for name, ratio in ratios.items()])
+    return Picture(ax, {"counts": n, "names": list(curves), "weights": np.array(list(curves.values()))}, text)
+
+
+def _plain_log(ax: Axes, which: str = "both") -> None:
+    """Write 0.01, 1, 1,000 on log axes instead of powers of ten."""
+    for axis in ([ax.xaxis] if which in ("x", "both") else []) + ([ax.yaxis] if which in ("y", "both") else []):
+        axis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:.10g}")
+        axis.set_minor_formatter("")
+
+
+def _sentence(parts: list[str]) -> str:
+    text = "; ".join(parts) + "."
+    return text[0].upper() + text[1:]
