@@ -1,0 +1,95 @@
+"""The papers' numbers beside ours: data/published.csv as a table.
+
+A number is only comparable with others of its *group*, the protocol it was obtained under: plain cross-entropy alone
+ranges from 22.6 to 29.6 % error on CIFAR-10-LT at ratio 100. And each paper reports its own best epoch, seed or
+setting in its own way, so a point of difference between two papers means little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+
+FILE = Path(__file__).resolve().parent.parent / "data" / "published.csv"
+
+#: The protocols behind the numbers. Compare within a group.
+GROUPS = {
+    "A": "ResNet-32, 200 epochs, batch 128, crop and flip, rate x 0.01 at epochs 160 and 180 (Cui 2019, Cao 2019)",
+    "A'": "as A, with the rate x 0.01 at epochs 120 and 160 (Zhou 2020)",
+    "B": "ResNet-32, 200 epochs, rate x 0.1 at epochs 160 and 180, weight decay 1e-4 (Menon 2021, paper)",
+    "B+": "ResNet-32, 1,241 or 1,419 epochs, Nesterov momentum (Menon 2021, code)",
+    "C": "ResNet-32, batch 512, 13,000 steps, cosine schedule, AutoAugment and Cutout (Ren 2020)",
+    "D": "ResNet-32, 240 epochs; 25 images per class are held out for validation (Sinha 2020)",
+    "E": "ResNet-32, the common code of the LADE paper (Hong 2021)",
+    "F": "as reported by Darkwah & Kang 2023, two digits",
+    "K": "90 epochs (ImageNet-LT) or a pretrained network (Places-LT), groups many > 100 and few < 20 (Kang 2020)",
+    "O": "as K, with the groups of Liu 2019: many >= 100 and few <= 20",
+    "-": "the protocol is not public, or was not stated where the number is quoted",
+}
+#: What `value` is; all in percent.
+METRICS = {
+    "error": "top-1 error",
+    "accuracy": "top-1 accuracy",
+    "accuracy_many": "mean accuracy of the many-shot classes",
+    "accuracy_medium": "mean accuracy of the medium-shot classes",
+    "accuracy_few": "mean accuracy of the few-shot classes",
+    "balanced_accuracy": "mean over classes (and attributes) of the class's accuracy",
+    "precision": "macro precision",
+    "recall": "macro recall",
+    "f1": "macro F1",
+    "rank1": "retrieval: the nearest image is of the same identity",
+    "rank5": "retrieval: one of the five nearest images is of the same identity",
+    "map": "retrieval: mean average precision",
+    "verification": "accuracy over pairs, same or not",
+}
+FILTERS = ("dataset", "ratio", "key", "profile", "metric", "group", "method", "source")
+
+
+def published(
+    dataset: str | Iterable[str] | None = None,
+    ratio: float | Iterable[float] | None = None,
+    key: str | Iterable[str] | None = None,
+    **filters: object,
+) -> pandas.DataFrame:
+    """Published results, one number a row, as a DataFrame.
+
+    Columns: dataset, profile ("exp", "step", "natural"), ratio, method (the paper's name), key (ours, "" where we have
+    none), metric, value (percent, as printed), group (protocol, see GROUPS), network, source, note, and accuracy (a
+    fraction, comparable with a run's; NaN where the metric is no accuracy).
+    Each filter takes one value or several: dataset "CIFAR-10-LT" (or "cifar10_lt"), ratio, key, profile, metric, group,
+    method, source. Errors: an unknown filter or data set, with those there are.
+    """
+    import pandas
+
+    if not FILE.is_file():
+        raise FileNotFoundError(f"the published numbers are read from {FILE}, which is not there: they come with a "
+                                "checkout of the repository (python -m pip install -e .), not with a copied package")
+    table = pandas.read_csv(FILE, dtype={"group": str, "note": str}, keep_default_na=False, na_values={"ratio": [""]})
+    percent = table["value"] / 100
+    table["accuracy"] = percent.where(table["metric"].isin(["accuracy", "balanced_accuracy"]))
+    table["accuracy"] = table["accuracy"].where(table["metric"] != "error", 1 - percent)
+    wanted = {"dataset": dataset, "ratio": ratio, "key": key, **filters}
+    for name, value in wanted.items():
+        if name not in FILTERS:
+            raise ValueError(f"published has no filter {name!r}; it has: {', '.join(FILTERS)}")
+        if value is None:
+            continue
+        values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        if name == "dataset":
+            known = {_plain(d): d for d in table["dataset"].unique()}
+            unknown = [v for v in values if _plain(v) not in known]
+            if unknown:
+                raise ValueError(f"no published numbers for dataset {unknown[0]!r}; there are some for: "
+                                 f"{', '.join(known.values())}")
+            values = [known[_plain(v)] for v in values]
+        table = table[table[name].isin(values)]
+    return table.reset_index(drop=True)
+
+
+def _plain(name: str) -> str:
+    """CIFAR-10-LT, cifar10_lt and cifar10-lt are one data set."""
+    return "".join(c for c in str(name).lower() if c.isalnum())
