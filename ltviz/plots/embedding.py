@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
-from ..embed import embed, neighbour_overlap
+from ..embedding import embed, neighbour_overlap
 from ..metrics import third_groups
 from .picture import CLASS_COLOURS, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
 from .series import array, by_count, class_counts, is_run

@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from ltviz.embed import NotRecorded, embed, nearest, neighbour_overlap, record_embedding
+from ltviz.embedding import NotRecorded, embed, nearest, neighbour_overlap, record_embedding
 
-module = importlib.import_module("ltviz.embed")
+module = importlib.import_module("ltviz.embedding")
 QUICKLY = {"exaggerated": 20, "iterations": 20}
 
 
