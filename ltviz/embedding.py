@@ -75,7 +75,7 @@ def embed(
     if os.environ.get("LTVIZ_PROFILE") == "fast" and (method == "umap" or len(x) > QUICK):
         raise NotRecorded(
             f"the fast profile does not compute {method} of {len(x)} points, and no recorded embedding {key} was found "
-            f"in {folder}. Record it with ltviz.embedding.record_embedding(features, {method!r}), use method=\"pca\", or "
+            f"in {folder}. Record it with lt.embedding.record_embedding(features, {method!r}), use method=\"pca\", or "
             "unset LTVIZ_PROFILE"
         )
     if cache is False:
