@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tarfile
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: idle threads sleep instead of spinning
@@ -53,23 +52,3 @@ def repo() -> Path:
 def device(request: pytest.FixtureRequest) -> str:
     """Each device in turn: what holds on the CPU must hold on a GPU where there is one."""
     return request.param
-
-
-@pytest.fixture(scope="session")
-def cifar_root() -> Path:
-    """Real CIFAR-10 as an image folder, train/<class>/* and test/<class>/*; for tests marked realdata.
-
-    LTVIZ_DATA may be that folder, or hold cifar10-jpeg.tar.xz, which is unpacked once into data/ (ignored by git).
-    """
-    data = real_data()
-    if (data / "train").is_dir() and (data / "test").is_dir():
-        return data
-    archive, root = data / "cifar10-jpeg.tar.xz", REPO / "data" / "cifar10-jpeg"
-    if not root.is_dir():
-        if not archive.is_file():
-            pytest.skip(f"realdata: {data} has neither train/ and test/ nor {archive.name}")
-        partial = root.with_suffix(f".{os.getpid()}.tmp")
-        with tarfile.open(archive) as tar:
-            tar.extractall(partial, filter="data")
-        partial.rename(root)
-    return root
