@@ -1,0 +1,84 @@
+"""Class-balanced loss: the hundredth image of a class teaches less than the first."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..functional import cross_entropy, effective_number, inverse_weights
+from ..objective import Limit, Method, Objective, Output, Setting
+from .focal import focal_loss
+from .inverse_frequency import REDUCTION
+from .sigmoid import METHOD as SIGMOID
+from .sigmoid import prior_head, sigmoid_loss
+
+
+def class_balanced_weights(counts: Tensor, beta: float = 0.999) -> Tensor:
+    """Class weights inverse to the effective number of images.
+
+        w_j = c / E_{n_j},    E_n = (1 - beta^n) / (1 - beta),    c such that the mean over the classes present is 1
+
+    counts n (k,) training images; beta in [0, 1]: 0 no weights, 1 inverse frequency. Weights (k,), float32; a class
+    without images has 0. Raises ValueError for beta outside [0, 1].
+    Source: Cui et al. 2019, eq. (2) and section 4.
+    """
+    return inverse_weights(effective_number(counts, beta))
+
+
+class ClassBalanced(Objective):
+    """Any of three losses, weighted by the inverse effective number of images of the class.
+
+        L = (1/N) sum_i w_{y_i} l_i,    w_j = c / E_{n_j},    E_n = (1 - beta^n) / (1 - beta)
+
+    n (k,) training counts; beta = (M - 1) / M, for M distinct prototypes of a class; l_i softmax cross-entropy, sigmoid
+    cross-entropy or (sigmoid) focal loss with gamma. The last two have the head of `sigmoid`. reduction "n" (default)
+    divides by the N images, as the authors' code; "weight" by the sum of their weights, as torch's cross_entropy and
+    the code of Cao et al. 2019.
+    Source: Cui et al. 2019, eqs. (2), (10), (12) and (13).
+    Known to fail: up to about a hundred images a class, every beta above 0.99 is inverse frequency; there, at a hundred
+    classes, the paper itself finds a large beta worse than plain cross-entropy. Tail accuracy is paid for by the head.
+    """
+
+    def __init__(
+        self, counts: Tensor, beta: float = 0.999, loss: str = "softmax", gamma: float = 1.0, reduction: str = "n"
+    ):
+        super().__init__(counts)
+        if loss not in ("softmax", "sigmoid", "focal"):
+            raise ValueError(f'loss must be "softmax", "sigmoid" or "focal", not {loss!r}')
+        self.loss, self.gamma, self.reduction = loss, gamma, reduction
+        self.set_class_weight(class_balanced_weights(self.counts, beta))
+
+    def make_head(self, dim: int) -> nn.Module:
+        return super().make_head(dim) if self.loss == "softmax" else prior_head(dim, self.k)
+
+    def losses(self, out: Output, targets: Tensor) -> Tensor:
+        if self.loss == "softmax":
+            return cross_entropy(out.logits, targets)
+        if self.loss == "sigmoid":
+            return sigmoid_loss(out.logits, targets)
+        return focal_loss(out.logits, targets, self.gamma, form="sigmoid")
+
+
+METHOD = Method(
+    key="class_balanced",
+    title="Class-balanced loss",
+    paper="Cui et al. 2019",
+    equation=r"L = \frac{1}{N} \sum_i \frac{c}{E_{n_{y_i}}} \ell_i, \quad E_n = \frac{1 - \beta^n}{1 - \beta}",
+    objective=ClassBalanced,
+    settings={
+        "beta": Setting(
+            0.999, 0.0, 1.0, "one-minus-log", symbol=r"\beta", meaning="0: no weights; towards 1: inverse frequency"
+        ),
+        "loss": Setting("softmax", choices=("softmax", "sigmoid", "focal"), symbol=r"\ell", meaning="which loss"),
+        "gamma": Setting(1.0, 0.0, 5.0, symbol=r"\gamma", meaning='focusing, with loss="focal" only'),
+        "reduction": REDUCTION,
+    },
+    limits=(
+        Limit({"beta": 0.0}, "ce"),
+        Limit({"beta": 0.0, "loss": "sigmoid"}, "sigmoid"),
+        Limit({"beta": 0.0, "loss": "focal", "gamma": 0.5}, "focal", {"gamma": 0.5, "form": "sigmoid"}),
+        Limit({"beta": 1.0, "reduction": "weight"}, "inverse_frequency", {"reduction": "weight"}),
+    ),
+    probability=lambda loss, **settings: "softmax" if loss == "softmax" else "sigmoid",
+    citation=SIGMOID.citation,
+    aliases=("cb",),
+)
