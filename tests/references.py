@@ -15,7 +15,12 @@ settings are all of the method's, defaults included. A loss that is added to a b
     def l2_constrained(features, head_weight, head_bias, scale, state, **settings) -> logits (n, k)
 
 is needed where the head is neither linear nor a cosine head; state holds the arrays of the head. Both decorators take
-several keys. References of a family live in references_<family>.py beside this file; the battery collects them all.
+several keys, and so does the third, for methods that re-decide from a trained network:
+
+    @posthoc_reference("tau_norm")
+    def tau_norm(out, counts, train, **settings) -> logits (n, k)
+
+References of a family live in references_<family>.py beside this file; the battery collects them all.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ import numpy as np
 
 REFERENCES: dict = {}
 HEADS: dict = {}
+POSTHOC: dict = {}
 
 
 def reference(*keys: str):
@@ -53,6 +59,16 @@ def head_reference(*keys: str):
     return register
 
 
+def posthoc_reference(*keys: str):
+    """Register a function as the reference of the post-hoc rules of these methods."""
+
+    def register(function):
+        POSTHOC.update(dict.fromkeys(keys, function))
+        return function
+
+    return register
+
+
 def collect() -> dict:
     """All references: those here and those of the files references_<family>.py."""
     for path in sorted(Path(__file__).parent.glob("references_*.py")):
@@ -63,7 +79,10 @@ def collect() -> dict:
 def base_value(base, out, targets, counts, class_weight) -> float:
     """The reference value of a base: a key, or {"key": ..., setting: value, ...} with every setting it needs."""
     settings = {} if isinstance(base, str) else {name: value for name, value in base.items() if name != "key"}
-    return REFERENCES[base if isinstance(base, str) else base["key"]](out, targets, counts, class_weight, **settings)
+    key = base if isinstance(base, str) else base["key"]
+    inner = {name.replace("base.", ""): value for name, value in out.state.items() if name.startswith("base.")}
+    out = SimpleNamespace(**{**vars(out), "state": {**out.state, **inner}})
+    return REFERENCES[key](out, targets, counts, class_weight, **settings)
 
 
 def namespace(**arrays) -> SimpleNamespace:
@@ -162,3 +181,33 @@ def class_balanced(out, targets, counts, class_weight, beta, loss, gamma, reduct
         "focal": lambda: one_vs_all(out.logits, targets, gamma),
     }[loss]()
     return weighted(losses, targets, weight, reduction)
+
+
+# --- after the fact --------------------------------------------------------------------------------------------------
+
+
+@posthoc_reference("tau_norm")
+def tau_norm(out, counts, train, tau, bias):
+    logits = np.zeros((len(out.features), len(counts)))
+    for j, w in enumerate(out.head_weight):
+        logits[:, j] = [np.dot(w, x) / np.sqrt(np.dot(w, w)) ** tau for x in out.features]
+        logits[:, j] += out.head_bias[j] if bias == "keep" else 0.0
+    return logits
+
+
+@posthoc_reference("logit_adjusted")
+def logit_adjusted(out, counts, train, tau):
+    n = np.maximum(counts, 1.0)
+    return out.logits - tau * np.log(n / n.sum())[None]
+
+
+@posthoc_reference("ncm")
+def ncm(out, counts, train, form):
+    features, targets = train
+    centre = features.mean(axis=0) if form == "centred" else 0.0
+
+    def prepared(x):
+        return (x - centre) / (1.0 if form == "plain" else np.linalg.norm(x - centre))
+
+    means = [np.mean([prepared(x) for x in features[targets == j]], axis=0) for j in range(len(counts))]
+    return np.array([[-np.sum((prepared(x) - m) ** 2) for m in means] for x in out.features])

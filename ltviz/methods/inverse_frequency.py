@@ -30,7 +30,7 @@ class InverseFrequency(Objective):
         w_j = c n_j^(-q),  mean 1 over the classes present
 
     n (k,) training counts; q the exponent; l_i cross-entropy; N images in the batch. Reduction "n" (the default) is
-    that of Cui et al.'s code, "weight" that of torch's cross_entropy(weight=) and of Cao et al. 2019. They are different
+    that of Cui et al.'s code, "weight" that of torch's cross_entropy(weight=) and of Cao et al. 2019. They are two
     problems: the second also turns a batch of head classes up.
     Source: common practice; measured in Cui et al. 2019 and Cao et al. 2019.
     Known to fail: at many classes and a high ratio a few images carry most of the gradient, and accuracy falls below
