@@ -12,6 +12,7 @@ from .picture import (
     Picture,
     as_percent,
     band,
+    bin_ranks,
     class_axis,
     draws,
     finish,
@@ -20,8 +21,9 @@ from .picture import (
     mean_sd,
     percent,
     reference,
+    seeds,
 )
-from .series import Series, array, by_count, class_counts, class_names, first_counts, seeds, series_of
+from .series import Series, array, by_count, class_counts, class_names, first_counts, series_of
 
 
 @draws
@@ -45,10 +47,10 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
         n, names = first_counts(found), class_names(found)
         drawn = [(one.name, one.stack(metrics.per_class)) for one in found]
     (ax,) = get_axes(ax)
-    class_axis(ax, n, names)
+    class_axis(ax, n, names, binned=True)
     data, said = {"counts": n}, []
     for i, (name, rows) in enumerate(drawn):
-        band(ax, np.arange(len(n)), rows, i, f"{name} ({seeds(len(rows))}{', ±1 sd' if len(rows) > 1 else ''})")
+        band(ax, rows, i, name)
         data[f"accuracy/{name}"] = rows
         group = metrics.shot_accuracy(mean_sd(rows)[0], n)
         said.append(f"{name} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
@@ -83,7 +85,7 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     """What a method gains over `base` on each class, in percentage points of test accuracy, paired by seed.
 
     runs: a run, runs or a dict label -> runs; base: a run or the runs of one name. Only seeds that both sides have are
-    used; with several, the bar on a point is one standard error of the mean difference.
+    used; with several, the bar on a point (the band, of many classes) is one standard error of the mean difference.
     `.data`: counts, and the differences of every seed by rank, "gain/<label>" (seeds, k).
 
     Shows which classes pay for the gain of others. Cannot show that a single class's change is real from one seed, nor
@@ -97,20 +99,23 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     if len(n) != len(against.counts):
         raise ValueError(f"runs have {len(n)} classes and base has {len(against.counts)}; compare on one data set")
     (ax,) = get_axes(ax)
-    class_axis(ax, n, class_names([*found, against]))
+    class_axis(ax, n, class_names([*found, against]), binned=True)
     data, said = {"counts": n}, []
     for i, one in enumerate(found):
         rows = paired_gain(one, against)
         mean, sd = mean_sd(rows)
-        kind, x = look(i), np.arange(len(n))
-        x = x + (i - (len(found) - 1) / 2) * min(0.16, 0.6 / len(found))
-        label = f"{one.name} ({seeds(len(rows))}{', ±1 se' if len(rows) > 1 else ''})"
+        kind, label = look(i), f"{one.name} ({seeds(len(rows))}{', ±1 se' if len(rows) > 1 else ''})"
+        x = np.arange(len(n)) + (i - (len(found) - 1) / 2) * min(0.16, 0.6 / len(found))
         if len(n) <= 40:
             ax.vlines(x, 0, mean, color=kind["color"], linewidth=2.4, alpha=0.35)
             ax.errorbar(x, mean, sd / np.sqrt(len(rows)) if len(rows) > 1 else None, fmt=kind["marker"],
                         color=kind["color"], elinewidth=1.4, capsize=2.5, label=label, zorder=3)
         else:
-            ax.plot(x, mean, color=kind["color"], linestyle=kind["linestyle"], linewidth=1.3, label=label)
+            error = sd / np.sqrt(len(rows))
+            at, binned = bin_ranks(np.array([mean, mean - error, mean + error]))
+            ax.plot(at, binned[0], color=kind["color"], linestyle=kind["linestyle"], linewidth=1.3, label=label)
+            if len(rows) > 1:
+                ax.fill_between(at, binned[1], binned[2], color=kind["color"], alpha=0.16, linewidth=0)
         data[f"gain/{one.name}"] = rows
         group = metrics.shot_accuracy(mean, n)
         pair = metrics.paired(np.nanmean(rows, axis=1), np.zeros(len(rows)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import metrics
-from .picture import INK, QUIET, Picture, as_percent, draws, get_axes, look, percent
-from .series import Series, seeds, series_of
+from .picture import DOTTED, INK, QUIET, Picture, as_percent, draws, get_axes, look, percent, seeds
+from .series import Series, series_of
 
+WIDE = 30  # letters of a label in one line
 WORDS = {"all": "accuracy", "head": "head accuracy", "mid": "mid accuracy", "tail": "tail accuracy",
          "many": "many-shot accuracy", "medium": "medium-shot accuracy", "few": "few-shot accuracy"}
 
@@ -38,7 +40,7 @@ def plot_comparison(
     if base not in names:
         raise ValueError(f"base must be one of {', '.join(map(repr, names))}, not {base!r}")
     against = found[names.index(base)]
-    height = 1.15 + 0.42 * len(found)
+    height = 1.15 + sum(0.25 + 0.17 * len(textwrap.wrap(one.label, WIDE)) for one in found)
     left, right = get_axes(ax, 8.4, height, panels=2, sharey=True, width_ratios=[1.15, 1.0])
     data: dict[str, Any] = {"labels": names}
     rows: dict[str, list[Any]] = {"mean": [], "difference": [], "se": [], "t": [], "verdict": []}
@@ -46,10 +48,10 @@ def plot_comparison(
     for i, one in enumerate(found):
         values = np.array([metrics.shot_accuracy(run)[group] for run in one.runs])
         kind = look(i)
-        left.plot(values, _spread(values) + i, kind["marker"], color=kind["color"], alpha=0.45, markersize=5,
-                  markeredgewidth=0, zorder=2)
+        left.plot(values, _spread(values) + i, kind["marker"], color=kind["color"], alpha=0.5, markersize=5.5,
+                  markeredgewidth=0, zorder=3)
         mean = float(values.mean())
-        left.plot([mean, mean], [i - 0.3, i + 0.3], color=INK, linewidth=2.2, zorder=3)
+        left.plot([mean, mean], [i - 0.3, i + 0.3], color=INK, linewidth=2.2, zorder=2)
         data[f"accuracy/{one.name}"] = values
         pair = None if one is against else _paired(one, against, group)
         _difference(right, i, pair, kind)
@@ -87,14 +89,14 @@ def _difference(ax: Axes, row: int, pair: metrics.Paired | None, kind: dict[str,
 
 
 def _frame(left: Axes, right: Axes, found: list[Series], base: str, group: str) -> None:
-    left.set_yticks(range(len(found)), [one.label for one in found])
+    left.set_yticks(range(len(found)), [textwrap.fill(one.label, WIDE) for one in found])
     left.set_ylim(len(found) - 0.45, -0.55)
     left.set_xlabel(f"test {WORDS[group]}\n(dots: seeds, bars: means)")
     percent(left.xaxis)
-    right.axvline(0, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2)
+    right.axvline(0, color=QUIET, linestyle=DOTTED, linewidth=1.2)
     low, high = right.get_xlim()
     reach = max(abs(low), abs(high), 0.005)
-    right.set_xlim(min(low, -0.15 * reach), max(high, 0.15 * reach))
+    right.set_xlim(min(low - 0.05 * reach, -0.15 * reach), max(high + 0.05 * reach, 0.15 * reach))
     right.set_xlabel("difference (percentage points)\npaired by seed, ±1 standard error")
     right.xaxis.set_major_formatter(lambda v, _: f"{100 * v:+.3g}" if abs(v) > 1e-9 else "0")
     for ax in (left, right):

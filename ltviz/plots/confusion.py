@@ -8,11 +8,28 @@ from typing import Any
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
 from .. import metrics
-from .picture import GROUP_COLOURS, QUIET, Picture, as_percent, draws, get_axes
-from .series import array, by_count, class_counts, class_names, is_run, seeds, series_of
+from .picture import (
+    BINNED,
+    DOTTED,
+    GROUP_COLOURS,
+    QUIET,
+    Picture,
+    as_percent,
+    bin_size,
+    draws,
+    get_axes,
+    new_figure,
+    percent,
+    seeds,
+)
+from .series import array, by_count, class_counts, class_names, is_run, series_of
+
+# White is nothing; small shares stand out, because the confusions that matter here are small.
+SHADES = [(0.0, "#FFFFFF"), (0.06, "#DDE5FF"), (0.3, "#8FADFF"), (0.65, "#1557FF"), (1.0, "#1B1B3A")]
+SHARE = LinearSegmentedColormap.from_list("share", SHADES)
 
 
 @draws
@@ -32,19 +49,17 @@ def plot_confusion(
     k, total = len(n), matrix.sum()
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     predicted, true = matrix.sum(0) / max(total, 1), matrix.sum(1) / max(total, 1)
-    side = 5.0 if k <= 14 else 4.6
-    bars, ax = get_axes(ax, side + 1.3, side + 1.25, panels=2) if ax is not None else _two(side)
+    bars, ax = get_axes(ax, panels=2) if ax is not None else new_figure(6.1, 6.3).subplots(2, 1, height_ratios=[1, 5.4])
     x = np.arange(k) + 0.5
     colours = np.select([m[:, None] for m in metrics.third_groups(n).values()],
-                        [np.array([_rgb(GROUP_COLOURS[g])]) for g in ("head", "mid", "tail")])
+                        [np.array([to_rgb(GROUP_COLOURS[g])]) for g in ("head", "mid", "tail")])
     bars.bar(x, predicted, width=0.8 if k <= 40 else 1.0, color=colours)
-    bars.step(np.arange(k + 1), np.append(true, true[-1]), where="post", color=QUIET, linestyle=(0, (1, 1.5)),
-              linewidth=1.4)
+    bars.step(np.arange(k + 1), np.append(true, true[-1]), where="post", color=QUIET, linestyle=DOTTED, linewidth=1.4)
     bars.set(xlim=(0, k), xticks=[], ylabel="share of\npredictions")
-    bars.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     bars.locator_params(axis="y", nbins=3)
+    percent(bars.yaxis)
     _heat(ax, share, n, names, k)
-    bars.set_title(title or f"Where images of each class go: {label}"[:60] + (f" ({seeds(many)})" if label else ""))
+    bars.set_title(title or "Where the images of each class go" + (f": {label} ({seeds(many)})"[:40] if label else ""))
     said = _says(share, predicted, true, n, label)
     return Picture([ax, bars], {"confusion": matrix, "predicted": predicted, "true": true, "counts": n}, said)
 
@@ -66,26 +81,20 @@ def _matrix(runs: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, list[str] |
     return matrix, found[0].counts, class_names(found), found[0].name, len(orders)
 
 
-def _two(side: float) -> tuple[Axes, Axes]:
-    from .picture import new_figure
-
-    axes = new_figure(side + 1.1, side + 1.2).subplots(2, 1, height_ratios=[1, 5.2])
-    return axes[0], axes[1]
-
-
-def _rgb(colour: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(colour)
-
-
 def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k: int) -> None:
-    small = k <= 14
+    small, size = k <= 14, bin_size(k)
+    if k > BINNED:  # single cells would be thinner than a pixel
+        starts = np.arange(0, k, size)
+        share = np.add.reduceat(np.add.reduceat(share, starts, axis=1), starts, axis=0)
+        share /= np.diff(np.append(starts, k))[:, None]
     written = np.where(share >= 0.005, np.char.mod("%.0f", 100 * share), "") if small else False
-    seaborn.heatmap(share, ax=ax, vmin=0, vmax=1, cmap="magma_r", annot=written, fmt="", annot_kws={"fontsize": 8},
-                    cbar=not small, linewidths=0.6 if small else 0, xticklabels=False, yticklabels=False,
-                    cbar_kws=None if small else {"format": PercentFormatter(1.0), "label": "share of the true class"},
+    seaborn.heatmap(share, ax=ax, vmin=0, vmax=1, cmap=SHARE, annot=written, fmt="", annot_kws={"fontsize": 8},
+                    cbar=not small, linewidths=0.6 if small else 0, linecolor="#EEF0F6", xticklabels=False,
+                    yticklabels=False, cbar_kws=None if small else {"label": "share of the true class"},
                     rasterized=not small)
+    if not small:
+        percent(ax.collections[0].colorbar.ax.yaxis)
+    ax.spines[:].set_visible(True)
     ax.grid(False)
     first = [str(name)[:12] for name in names] if names else [str(j + 1) for j in range(k)]
     if small:
@@ -95,10 +104,11 @@ def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k
                       rotation_mode="anchor" if long else "default")
     else:
         at = np.unique(np.linspace(0, k - 1, 6).round().astype(int))
-        ax.set_xticks(at + 0.5, at + 1)
-        ax.set_yticks(at + 0.5, [f"{j + 1} ({n[j]:,.0f})" for j in at], rotation=0)
+        ax.set_xticks((at + 0.5) / size, at + 1)
+        ax.set_yticks((at + 0.5) / size, [f"{j + 1} ({n[j]:,.0f})" for j in at], rotation=0)
     what = "class" if names and small else "rank of the class"
-    ax.set_xlabel(f"predicted {what}" + (" (cells: % of the true class)" if small else ""))
+    cells = " (cells: % of the true class)" if small else f" (cells: {size} x {size} ranks)" if size > 1 else ""
+    ax.set_xlabel(f"predicted {what}{cells}")
     ax.set_ylabel(f"true {what} (training images)")
 
 

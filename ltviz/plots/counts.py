@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from ..metrics import shot_groups, third_groups
 from .picture import GROUP_COLOURS, GROUP_MARKERS, Picture, as_percent, class_axis, draws, finish, get_axes, reference
@@ -26,7 +27,7 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
     n, given = counts[order], getattr(data, "class_names", None)
     names = [str(given[j] if given is not None else j) for j in order]
     (ax,) = get_axes(ax)
-    class_axis(ax, n, names)
+    class_axis(ax, n, names, say_counts=len(n) > 14)
     x, shown = np.arange(len(n)), np.where(n > 0, n, np.nan)
     for group, mask in third_groups(n).items():
         where = {"color": GROUP_COLOURS[group], "zorder": 3}
@@ -37,15 +38,15 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
             ax.plot(x[mask], shown[mask], linewidth=2.2, **where)
     if len(n) <= 14:
         for j in np.flatnonzero(n > 0):
-            ax.annotate(f"{n[j]:,.0f}", (j, n[j]), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+            ax.annotate(f"{n[j]:,.0f}", (j, n[j]), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
+                        path_effects=[withStroke(linewidth=2.5, foreground="white")])
     ax.set_yscale("log")
     ax.set_ylim(0.7, n.max() * 2.2)
     ax.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}" if y >= 1 else "")
     ax.set_ylabel("training images (log scale)")
-    for level in (100, 20):
-        if n.min() < level < n.max():
-            reference(ax, level, f"{level} images")
-    finish(ax, "Training images of each class", legend=False)
+    reference(ax, 100, "100 and 20 images: many-, medium-, few-shot")
+    reference(ax, 20, "_")
+    finish(ax, "Training images of each class")
     return Picture(ax, {"counts": n, "names": names}, _says(n, names))
 
 
@@ -53,12 +54,13 @@ def _says(n: np.ndarray, names: list[str]) -> str:
     present = n[n > 0]
     groups, shots = third_groups(n), shot_groups(n)
     share = as_percent(n[groups["head"]].sum() / n.sum()) if n.sum() else "no part"
-    text = (f"{len(n)} classes and {n.sum():,.0f} training images: {n[0]:,.0f} of {names[0]} down to {n[-1]:,.0f} of "
-            f"{names[-1]}")
+    text = (f"{len(n)} classes and {n.sum():,.0f} training images: from {n[0]:,.0f} of \"{names[0]}\" down to "
+            f"{n[-1]:,.0f} of \"{names[-1]}\"")
     if len(present) == len(n):
         text += f" (ratio {n[0] / n[-1]:.3g})"
     else:
         text += f" ({len(n) - len(present)} classes have none)"
     if groups["head"].any():
-        text += f"; the {groups['head'].sum()} most frequent classes hold {share} of the images"
-    return text + "; " + ", ".join(f"{name} {mask.sum()}" for name, mask in shots.items()) + "-shot classes."
+        text += f"; the most frequent third of the classes holds {share} of the images"
+    many, medium, few = (mask.sum() for mask in shots.values())
+    return f"{text}; {many} many-, {medium} medium- and {few} few-shot classes."

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 
 from ..embedding import embed, neighbour_overlap
 from ..metrics import third_groups
-from .picture import CLASS_COLOURS, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
+from .picture import CLASS_COLOURS, FAINT, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
 from .series import array, by_count, class_counts, is_run
 
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -77,7 +77,7 @@ def _draw(
     points: np.ndarray, targets: np.ndarray, counts: np.ndarray, names: list[str], title: str, overlap: float,
     ax: Axes | None,
 ) -> Picture:
-    (ax,) = get_axes(ax, 6.6, 5.2)
+    (ax,) = get_axes(ax, 6.4, 5.4)
     k, order, map_of = len(counts), by_count(counts), matplotlib.colormaps[CLASS_COLOURS]
     rank = np.empty(k, dtype=int)
     rank[order] = np.arange(k)
@@ -93,6 +93,7 @@ def _draw(
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.set_adjustable("datalim")
     ax.grid(False)
+    ax.spines[:].set(visible=True, color=FAINT)
     ax.set_xlabel(f"axes have no unit; {as_percent(overlap).replace('.0 %', ' %')} of the nearest neighbours are kept")
     if k > LABELLED and counts.min() > 0 and counts.max() > counts.min():
         bar = ScalarMappable(LogNorm(counts.min(), counts.max()), map_of.reversed())

@@ -20,7 +20,7 @@ from .picture import (
     get_axes,
     number,
 )
-from .series import array, class_counts, class_names, first_counts, series_of
+from .series import array, class_counts, class_names, first_counts, is_run, series_of
 
 
 @draws
@@ -39,7 +39,9 @@ def plot_feature_norms(
     """
     if kind not in ("hist", "kde"):
         raise ValueError(f'kind must be "hist" or "kde", not {kind!r}')
-    if targets is not None:
+    if not is_run(runs) and hasattr(runs, "shape"):
+        if targets is None or counts is None:
+            raise ValueError("features (n, d) need targets (n,) and counts (k,) beside them; or pass a run")
         return _distribution(array(runs, np.float64), array(targets), class_counts(counts), "", kind, ax)
     found = series_of(runs)
     run = found[0].runs[0]
@@ -73,7 +75,7 @@ def _distribution(
                              alpha=0.25, linewidth=1.6, label=label)
         dash = {"head": "-", "mid": (0, (5, 2)), "tail": (0, (1, 1))}[group]
         ax.axvline(means[group], color=GROUP_INK[group], linestyle=dash, linewidth=1.8)
-    ax.set(xlabel=r"length of the feature of a test image, $\|f(x)\|$", ylabel="density", xlim=(min(0, edges[0]), None))
+    ax.set(xlabel=r"length of the feature of a test image, $\|f(x)\|$", ylabel="density")
     finish(ax, f"Feature norms{': ' + name if name else ''} (lines: means)")
     rho = spearman(norms, counts[targets]) if len(norms) > 1 else float("nan")
     text = (f"Mean feature norm of test images{' of ' + name if name else ''}: "
@@ -86,14 +88,14 @@ def _distribution(
 def _class_means(found: list[Any], ax: Axes | None) -> Picture:
     (ax,) = get_axes(ax)
     counts = first_counts(found)
-    class_axis(ax, counts, class_names(found))
+    class_axis(ax, counts, class_names(found), binned=True)
     groups, data, said = third_groups(counts), {"counts": counts}, []
     for i, one in enumerate(found):
         for run in one.runs:
             if getattr(run, "class_feature_norm", None) is None:
                 raise ValueError(f"run {one.name!r} keeps neither features nor class_feature_norm; train it again")
         rows = one.stack(lambda run: run.class_feature_norm)
-        band(ax, np.arange(len(counts)), rows, i, one.label + (", ±1 sd" if len(rows) > 1 else ""))
+        band(ax, rows, i, one.name)
         data[f"norms/{one.name}"] = rows
         said.append(f"{one.name} " + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}"
                                                for g, m in groups.items() if m.any()))

@@ -7,25 +7,29 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from .. import metrics
 from .picture import (
     DASHES,
     GROUP_COLOURS,
     GROUP_MARKERS,
+    INK,
     Picture,
     as_percent,
     draws,
-    finish,
     get_axes,
+    legend_over,
     look,
     mean_sd,
     number,
     percent,
+    seeds,
 )
 from .series import Series, array, class_counts, series_of
 
 GROUPS = ("head", "mid", "tail")
+HEAD_TAIL = {"head": "-", "tail": (0, (2.5, 1.3))}
 
 
 @draws
@@ -52,24 +56,23 @@ def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
         losses = np.array([array(h["loss"], np.float64)[:length] for h in history])
         data[f"loss/{one.name}"] = losses
         kind = look(i)
-        _line(loss, epoch, losses, kind["color"], kind["linestyle"], one.label)
-        parts = ("head", "mid", "tail") if len(found) == 1 else ("head", "tail")
+        alone = len(found) == 1
+        _line(loss, epoch, losses, kind["color"], kind["linestyle"], "" if alone else kind["marker"])
         last = {}
         for panel, key, short in ((accuracy, "val_accuracy", "accuracy"), (norms, "weight_norm", "weight_norm")):
-            for group in parts:
+            for group in GROUPS if alone else ("head", "tail"):
                 rows = _group_rows(one, history, key, group, length)
                 data[f"{short}/{one.name}/{group}"] = rows
-                alone = len(found) == 1
                 colour = GROUP_COLOURS[group] if alone else kind["color"]
-                dash = DASHES[GROUPS.index(group)] if alone or group == "tail" else "-"
-                label = group if alone else (f"{one.name}, {group}" if panel is accuracy else "")
-                _line(panel, epoch, rows, colour, dash, label, GROUP_MARKERS[group])
+                dash = DASHES[GROUPS.index(group)] if alone else HEAD_TAIL[group]
+                _line(panel, epoch, rows, colour, dash, GROUP_MARKERS[group] if alone else kind["marker"])
                 last[short, group] = float(np.mean(rows[:, -1])) if length else float("nan")
         said.append(f"{one.name} ({length} epochs): loss {number(float(losses[:, 0].mean()))} to "
                     f"{number(float(losses[:, -1].mean()))}, validation accuracy head "
                     f"{as_percent(last['accuracy', 'head'])} and tail {as_percent(last['accuracy', 'tail'])}, weight "
                     f"norm head {number(last['weight_norm', 'head'])} and tail {number(last['weight_norm', 'tail'])}")
-    _frame(loss, accuracy, norms, len(found) == 1)
+    _frame(loss, accuracy, norms)
+    legend_over([accuracy, loss, norms], *_entries(found))
     return Picture([loss, accuracy, norms], data, "; ".join(said) + ".")
 
 
@@ -90,17 +93,28 @@ def _group_rows(one: Series, history: list[Any], key: str, group: str, length: i
     return np.array(rows)
 
 
-def _line(ax: Axes, x: np.ndarray, rows: np.ndarray, colour: str, dash: Any, label: str, marker: str = "") -> None:
+def _line(ax: Axes, x: np.ndarray, rows: np.ndarray, colour: str, dash: Any, marker: str) -> None:
     mean, sd = mean_sd(rows)
     if np.isnan(mean).all():
         return
     few = max(1, len(x) // 6)
-    ax.plot(x, mean, color=colour, linestyle=dash, label=label, marker=marker, markevery=few, markersize=4.5)
+    ax.plot(x, mean, color=colour, linestyle=dash, marker=marker, markevery=few, markersize=4.5)
     if len(rows) > 1:
         ax.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 
 
-def _frame(loss: Axes, accuracy: Axes, norms: Axes, alone: bool) -> None:
+def _entries(found: list[Series]) -> tuple[list[Line2D], list[str]]:
+    """Legend: of one series its groups, of several the series by colour and marker, and head and tail by dash."""
+    if len(found) == 1:
+        lines = [Line2D([], [], color=GROUP_COLOURS[g], linestyle=d, marker=GROUP_MARKERS[g])
+                 for g, d in zip(GROUPS, DASHES, strict=False)]
+        return lines, [f"{found[0].name} ({seeds(len(found[0].runs))}), head classes", "mid classes", "tail classes"]
+    lines = [Line2D([], [], color=look(i)["color"], marker=look(i)["marker"]) for i in range(len(found))]
+    lines += [Line2D([], [], color=INK, linestyle=dash) for dash in HEAD_TAIL.values()]
+    return lines, [one.label for one in found] + [f"{group} classes" for group in HEAD_TAIL]
+
+
+def _frame(loss: Axes, accuracy: Axes, norms: Axes) -> None:
     for ax in (loss, accuracy, norms):
         ax.set_xlabel("epoch")
         ax.locator_params(axis="x", nbins=5, integer=True)
@@ -115,16 +129,4 @@ def _frame(loss: Axes, accuracy: Axes, norms: Axes, alone: bool) -> None:
     norms.set_ylabel(r"mean length $\|W_j\|$")
     norms.set_ylim(0, None)
     for ax, title in ((loss, "Loss"), (accuracy, "Accuracy"), (norms, "Weight norm")):
-        finish(ax, title, legend=alone)
-    if not alone:
-        _shared_legend(loss, accuracy)
-
-
-def _shared_legend(loss: Axes, accuracy: Axes) -> None:
-    """One legend for the three panels, above them where the figure is ours."""
-    handles, labels = (accuracy if accuracy.lines else loss).get_legend_handles_labels()
-    figure = loss.get_figure(root=True)
-    if handles and figure.get_layout_engine() is not None:
-        figure.legend(handles, labels, loc="outside upper left", ncols=2 if max(map(len, labels)) > 28 else 3)
-    elif handles:
-        loss.legend(handles, labels, fontsize=7)
+        ax.set_title(title)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from ..objective import METHODS, Output
-from .picture import Picture, draws, finish, get_axes, look, number
+from .picture import Picture, draws, get_axes, legend_over, look, number
 
 POINTS = 241
 
@@ -59,8 +59,10 @@ def plot_loss_curve(
     shown = np.quantile(losses[np.isfinite(losses)], 0.985) if np.isfinite(losses).any() else 1.0
     left.set_ylim(min(0.0, float(np.nanmin(losses))), float(shown) * 1.05 or 1.0)
     right.set_ylim(0, None)
-    finish(left, f"Loss: {name}")
-    finish(right, "Gradient on the true logit")
+    left.set_title(f"Loss: {name}")
+    right.set_title("Gradient on the true logit")
+    if varied:
+        legend_over([left, right], *left.get_legend_handles_labels())
     at = int(np.argmin(np.abs(p - 0.9)))
     text = f"{name}, at p = 0.9: " + "; ".join(
         f"{label}: loss {number(losses[i, at])}, gradient {number(gradients[i, at])} "

@@ -14,7 +14,7 @@ from .series import array, class_counts
 
 
 @draws
-def plot_mistakes(run: Any, data: Any, *, rows: int = 3, columns: int = 8, ax: Axes | None = None) -> Picture:
+def plot_mistakes(run: Any, data: Any, *, rows: int = 3, columns: int = 7, ax: Axes | None = None) -> Picture:
     """Wrongly decided test images, the most confident first; below each the true class, then what it was taken for.
 
     run: a run that kept its test logits; data: the data set it was tested on (a run keeps no images). The true class is
@@ -36,7 +36,7 @@ def plot_mistakes(run: Any, data: Any, *, rows: int = 3, columns: int = 8, ax: A
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][: rows * columns]
     data_out = {"index": wrong, "true": targets[wrong], "predicted": said[wrong], "confidence": sure[wrong]}
     total = int((said != targets).sum())
-    (ax,) = get_axes(ax, columns * 0.86 + 0.2, max(1, -(-len(wrong) // columns)) * 1.28 + 0.4)
+    (ax,) = get_axes(ax, columns * 0.95 + 0.2, max(1, -(-len(wrong) // columns)) * 1.38 + 0.4)
     ax.axis("off")
     ax.set_title(f"Most confident of {total:,} mistakes in {len(targets):,} test images")
     if not len(wrong):
@@ -65,8 +65,8 @@ def _draw(
         true, said = what["true"][i], what["predicted"][i]
         ax.text(left + 0.5, top + 1.06, f"{names[true][:9]}", ha="center", va="top", fontsize=8, fontweight="bold",
                 color=GROUP_INK[group_of[true]])
-        ax.text(left + 0.5, top + 1.30, f"{names[said][:9]} {100 * what['confidence'][i]:.0f}%", ha="center", va="top",
-                fontsize=7)
+        taken = f"→ {names[said][:9]} {100 * what['confidence'][i]:.0f}%"
+        ax.text(left + 0.5, top + 1.30, taken, ha="center", va="top", fontsize=7.5)
     ax.set_xlim(-0.06, columns * 1.12)
     ax.set_ylim(-(-n // columns) * 1.62, -0.05)
     ax.set_aspect(side / images.shape[2])

@@ -24,7 +24,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..metrics import third_groups
@@ -37,12 +37,14 @@ INK, QUIET, FAINT = "#1B1B3A", "#5A5F73", "#D9DCE6"
 PALETTE = ("#1557FF", "#FF7D01", "#00A88F", "#A3148F", "#5C4A00", "#1B1B3A", "#5BB8FF")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
+DOTTED = (0, (1, 2))  # reference lines
 GROUP_COLOURS = {"head": PALETTE[0], "mid": PALETTE[2], "tail": PALETTE[1]}
 GROUP_MARKERS = {"head": "o", "mid": "s", "tail": "^"}
 GROUP_INK = {"head": "#0F43C9", "mid": "#00705F", "tail": "#B04F00"}  # dark enough to be read as text
 CLASS_COLOURS = "plasma"  # from the most frequent class (dark blue) to the rarest (yellow-orange)
 
 DPI = 110
+BINNED = 200  # classes; with more, points on a class axis stand for several ranks
 _RC = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
@@ -192,6 +194,8 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     """A bare figure of this size in inches at the present scale, on an opaque background; unknown to pyplot."""
     figure = Figure(figsize=(width, height), dpi=DPI * _scale, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
+    if layout == "constrained":
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     return figure
 
 
@@ -208,9 +212,9 @@ def get_axes(
     return given
 
 
-def percent(axis: Any, decimals: int | None = None) -> None:
+def percent(axis: Any) -> None:
     """Fractions are drawn, percent is written."""
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
 
 
 def look(index: int) -> dict[str, Any]:
@@ -222,15 +226,38 @@ def look(index: int) -> dict[str, Any]:
     }
 
 
-def band(ax: Axes, x: np.ndarray, rows: np.ndarray, index: int, label: str, **line: Any) -> None:
-    """Mean line of rows (seeds, points), with a band of one standard deviation where there are several seeds."""
+def band(ax: Axes, rows: np.ndarray, index: int, name: str) -> None:
+    """Mean line of rows (seeds, classes), with a band of one standard deviation where there are several seeds.
+
+    With more than BINNED classes each point is the mean of neighbouring ranks, or their scatter would hide the course.
+    """
+    x, rows = bin_ranks(rows)
     mean, sd = mean_sd(rows)
-    style_of = look(index) | line
-    if len(x) > 40:
-        style_of["marker"] = ""
-    ax.plot(x, mean, label=label, zorder=3, markeredgecolor="white", markeredgewidth=0.6, **style_of)
+    kind = look(index) | ({"marker": ""} if len(x) > 40 else {})
+    label = f"{name} ({seeds(len(rows))}{', ±1 sd' if len(rows) > 1 else ''})"
+    ax.plot(x, mean, label=label, zorder=3, markeredgecolor="white", markeredgewidth=0.6, **kind)
     if len(rows) > 1:
-        ax.fill_between(x, mean - sd, mean + sd, color=style_of["color"], alpha=0.16, linewidth=0, zorder=2)
+        ax.fill_between(x, mean - sd, mean + sd, color=kind["color"], alpha=0.16, linewidth=0, zorder=2)
+
+
+def seeds(n: int) -> str:
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
+def bin_size(k: int) -> int:
+    """How many neighbouring ranks one point stands for, so that a class axis has at most about BINNED points."""
+    return 1 if k <= BINNED else -(-k // 100)
+
+
+def bin_ranks(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the points are on the class axis, and rows (seeds, classes) averaged over `bin_size` neighbouring ranks."""
+    k, size = rows.shape[1], bin_size(rows.shape[1])
+    starts = np.arange(0, k, size)
+    defined = ~np.isnan(rows)
+    total = np.add.reduceat(np.where(defined, rows, 0.0), starts, axis=1)
+    n = np.add.reduceat(defined.astype(float), starts, axis=1)
+    middle = (starts + np.minimum(starts + size, k) - 1) / 2
+    return middle, np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 def mean_sd(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -245,33 +272,39 @@ def mean_sd(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def reference(ax: Axes, value: float, text: str, axis: str = "y") -> None:
     """A thin dotted line at a value that means something (chance, no change), named in the legend."""
     line = ax.axhline if axis == "y" else ax.axvline
-    line(value, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2, zorder=1.5, label=text)
+    line(value, color=QUIET, linestyle=DOTTED, linewidth=1.2, zorder=1.5, label=text, gid="reference")
 
 
 # --------------------------------------------------------------------------------------------------- class axis
-def class_axis(ax: Axes, counts: np.ndarray, names: Sequence[str] | None = None) -> None:
+def class_axis(
+    ax: Axes, counts: np.ndarray, names: Sequence[str] | None = None, say_counts: bool = True,
+    binned: bool = False,
+) -> None:
     """Classes in order of count along x: head, mid and tail shaded, names and counts below as far as they fit.
 
-    counts (k,) descending. names: None where the classes of one rank differ from seed to seed.
+    counts (k,) descending. names: None where the classes of one rank differ from seed to seed. say_counts: False where
+    the counts are what is plotted. binned: True where points of many classes are means (see `bin_ranks`).
     """
     k = len(counts)
     ax.set_xlim(-0.5 - 0.01 * k, k - 0.5 + 0.01 * k)
     shade_groups(ax, counts)
     if k > 14:
-        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        ax.xaxis.set_major_formatter(lambda x, _: f"{x + 1:.0f}" if 0 <= x < k else "")
-        ax.set_xlabel(f"rank of the class by training images (first {counts[0]:,.0f}, last {counts[-1]:,.0f})")
+        ticks = np.maximum(MaxNLocator(6, integer=True).tick_values(1, k), 1).astype(int)
+        ticks = np.unique(ticks[ticks <= k])
+        ax.set_xticks(ticks - 1, [f"{tick:,}" for tick in ticks])
+        means = f"; means of {bin_size(k)} ranks" if binned and bin_size(k) > 1 else ""
+        ax.set_xlabel(f"rank of the class by training images (first {counts[0]:,.0f}, last {counts[-1]:,.0f}{means})")
         return
-    first = [str(n) for n in names] if names is not None else [str(j + 1) for j in range(k)]
-    longest = max(max(map(len, first)), max(len(f"{n:,.0f}") for n in counts))
-    if longest * 0.078 * 8.5 / 9.5 < ax.bbox.width / ax.figure.dpi / k:
-        ax.set_xticks(range(k), [f"{name}\n{n:,.0f}" for name, n in zip(first, counts, strict=True)], linespacing=1.35)
+    first = [str(j + 1) if names is None else textwrap.shorten(names[j], 18, placeholder="…") for j in range(k)]
+    second = [f"{n:,.0f}" for n in counts] if say_counts else [""] * k
+    longest = max(map(len, first + second))
+    if longest * 0.07 < ax.bbox.width / ax.get_figure(root=True).dpi / k:
+        ax.set_xticks(range(k), [f"{a}\n{b}".strip() for a, b in zip(first, second, strict=True)], linespacing=1.35)
     else:
-        labels = [f"{textwrap.shorten(name, 18, placeholder='…')} {n:,.0f}"
-                  for name, n in zip(first, counts, strict=True)]
+        labels = [f"{a} {b}".strip() for a, b in zip(first, second, strict=True)]
         ax.set_xticks(range(k), labels, rotation=35, ha="right", rotation_mode="anchor")
     what = "class" if names is not None else "rank of the class"
-    ax.set_xlabel(f"{what}, and its training images")
+    ax.set_xlabel(f"{what}, and its training images" if say_counts else f"{what}, most frequent first")
 
 
 def shade_groups(ax: Axes, counts: np.ndarray) -> None:
@@ -283,8 +316,7 @@ def shade_groups(ax: Axes, counts: np.ndarray) -> None:
             continue
         ax.axvspan(at[0] - 0.5, at[-1] + 0.5, color=GROUP_COLOURS[name], alpha=0.06, linewidth=0, zorder=0)
         ax.text((at[0] + at[-1]) / 2, 1.0, name, transform=ax.get_xaxis_transform() + _points(ax, 3), ha="center",
-                va="bottom", fontsize=8, color=GROUP_INK[name])
-    ax.has_strip = True
+                va="bottom", fontsize=8, color=GROUP_INK[name], gid="group")
 
 
 def _points(ax: Axes, up: float) -> ScaledTranslation:
@@ -293,21 +325,51 @@ def _points(ax: Axes, up: float) -> ScaledTranslation:
 
 def finish(ax: Axes, title: str = "", legend: bool = True) -> None:
     """Title and legend above the axes, where they hide nothing; as many legend columns as fit."""
-    above = 15.0 if getattr(ax, "has_strip", False) else 5.0
-    handles, labels = ax.get_legend_handles_labels() if legend else ([], [])
+    above = 15.0 if any(text.get_gid() == "group" for text in ax.texts) else 5.0
+    handles, labels = _entries(ax) if legend else ([], [])
     if labels:
-        room = max(ax.get_window_extent().width, 1.0)
-        letter = 8.5 * 0.6 / 72 * ax.get_figure(root=True).dpi
-        labels = [textwrap.fill(label, max(24, int(room / letter) - 6)) for label in labels]
+        dpi = ax.get_figure(root=True).dpi
+        room = _room(ax)
+        labels = [textwrap.fill(label, max(24, int(room / dpi / 0.066) - 6)) for label in labels]
         box = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "bbox_transform": ax.transAxes + _points(ax, above)}
-        for columns in range(len(labels), 0, -1):
-            drawn = ax.legend(handles, labels, ncols=columns, **box)
-            extent = drawn.get_window_extent()
+        for columns in range(min(len(labels), 6), 0, -1):
+            extent = ax.legend(handles, labels, ncols=columns, **box).get_window_extent()
             if extent.width <= room:
                 break
-        above += extent.height * 72 / ax.get_figure(root=True).dpi + 4
+        above += extent.height * 72 / dpi + 4
     if title:
         ax.set_title(title, pad=above + 1)
+
+
+def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
+    """Legend entries, series first and reference lines last."""
+    pairs = zip(*ax.get_legend_handles_labels(), strict=True)
+    pairs = sorted(pairs, key=lambda pair: getattr(pair[0], "get_gid", lambda: None)() == "reference")
+    return [handle for handle, _ in pairs], [label for _, label in pairs]
+
+
+def _room(ax: Axes) -> float:
+    """Width in pixels that the axes will have; the layout of a figure of ours is not known before it is drawn."""
+    figure, spec = ax.get_figure(root=True), ax.get_subplotspec()
+    if figure.get_layout_engine() is None or spec is None:
+        return max(ax.get_window_extent().width, 1.0)
+    return figure.bbox.width / spec.get_gridspec().ncols - 0.95 * figure.dpi
+
+
+def legend_over(axes: Sequence[Axes], handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """One legend for several panels: above them in a figure of ours, else in the first of the axes given."""
+    figure = axes[0].get_figure(root=True)
+    if not labels:
+        return
+    if figure.get_layout_engine() is None:
+        axes[0].legend(handles, labels, fontsize=7)
+        return
+    room = figure.bbox.width - 0.2 * figure.dpi
+    for columns in range(min(len(labels), 6), 0, -1):
+        drawn = figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.6)
+        if columns == 1 or drawn.get_window_extent().width <= room:
+            break
+        drawn.remove()
 
 
 # --------------------------------------------------------------------------------------------------------- words
@@ -323,3 +385,8 @@ def number(value: float) -> str:
     if value != value:
         return "undefined"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def plain(text: str) -> str:
+    """A label without the marks of mathematical type."""
+    return text.replace("$", "").replace("\\", "")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import metrics
-from .picture import QUIET, Picture, draws, finish, get_axes, look, percent
+from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, percent
 from .series import series_of
 
 
@@ -24,7 +24,7 @@ def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Pi
     """
     found = series_of(runs)
     (ax,) = get_axes(ax, 5.2, 4.6)
-    ax.plot([0, 1], [0, 1], color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2, label="calibrated")
+    ax.plot([0, 1], [0, 1], color=QUIET, linestyle=DOTTED, linewidth=1.2, label="calibrated", gid="reference")
     curves = [(one.name + (f" seed {run.seed}" if len(one.runs) > 1 else ""), run) for one in found for run in one.runs]
     kept: dict[str, list[Any]] = {"labels": [], "ece": [], "confidence": [], "accuracy": [], "share": []}
     for i, (name, run) in enumerate(curves):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import metrics
+from .picture import seeds
 
 
 def array(values: Any, dtype: Any = None) -> np.ndarray:
@@ -61,10 +62,6 @@ class Series:
         """Mean of values(run) over all, head, mid and tail classes: each (seeds,)."""
         rows = [metrics.shot_accuracy(array(values(run), np.float64), class_counts(run)) for run in self.runs]
         return {name: np.array([row[name] for row in rows]) for name in ("all", "head", "mid", "tail")}
-
-
-def seeds(n: int) -> str:
-    return "1 seed" if n == 1 else f"{n} seeds"
 
 
 def series_of(runs: Any) -> list[Series]:

@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from ..metrics import WeightNormFit, spearman, weight_norm_fit
-from .picture import QUIET, Picture, draws, finish, get_axes, look, mean_sd, number
-from .series import Series, array, by_count, class_counts, seeds, series_of
+from ..metrics import WeightNormFit, weight_norm_fit
+from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, mean_sd, number, plain, seeds
+from .series import Series, array, by_count, class_counts, series_of
 
+TREND = 0.5  # Spearman's rho, below which no slope is drawn
 SLIDES = 7.0  # the dual-loss slides: n proportional to exp(7 ||W||)
 
 
@@ -25,9 +26,9 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     """Length ||W_j|| of each class's weight vector against its training images n_j (log axis).
 
     runs: a run, runs (several seeds of one name become one series), a dict label -> runs; or norms (k,), or the
-    classifier matrix (k, d), with counts (k,). The line is the least-squares fit log n = s ||W|| + c over the classes
-    (mean norm over the seeds of a rank); s is printed beside the slides' 7 (thin dashes: that slope through the same
-    centre), and Spearman's rho of norm and count. Dotted: all norms equal.
+    classifier matrix (k, d), with counts (k,). The line is the least-squares fit log n = s ||W|| + c over the classes,
+    each seed by itself; mean and range of s are printed beside the slides' 7 (dashes: that slope through the centre of
+    the first series), and the mean of Spearman's rho of norm and count. No slope is drawn below |rho| = 0.5.
     `.data`: counts (series, k), norms (series, k), s, c, rho, labels; and norms of each seed, "norms/<label>".
     Source: Li et al. 2020 (Dual Loss, slides): n proportional to exp(7 ||W||).
 
@@ -41,18 +42,19 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     said = []
     for i, (name, n, norms) in enumerate(found):
         mean, sd = mean_sd(norms)
-        fit, note = _fit(mean, n)
-        kind = look(i)
-        shown = f"{name} ({seeds(len(norms))}): {note}"
-        present = n > 0
+        fit, note = _fit(norms, n)
+        kind, present = look(i), n > 0
         if len(norms) > 1:
             ax.fill_between(n[present], (mean - sd)[present], (mean + sd)[present], color=kind["color"], alpha=0.14,
                             linewidth=0, zorder=2)
-        ax.plot(n[present], mean[present], kind["marker"], color=kind["color"], label=shown, zorder=4,
-                markersize=7 if len(n) <= 20 else 4, markeredgecolor="white", markeredgewidth=0.6)
-        _lines(ax, mean[present], n[present], fit, kind)
+        ax.plot(n[present], mean[present], kind["marker"], color=kind["color"], zorder=4, markeredgecolor="white",
+                label=f"{name} ({seeds(len(norms))}): {note}", markersize=7 if len(n) <= 20 else 4,
+                markeredgewidth=0.6)
+        _fit_line(ax, mean[present], n[present], fit.s, kind)
+        if i == 0:
+            _references(ax, mean[present], n[present], name if len(found) > 1 else "")
         said.append(f"{name}: ||W|| is {number(mean[0])} for the most frequent class and {number(mean[-1])} for the "
-                    f"rarest, {note.replace('$', '').replace(chr(92), '')}")
+                    f"rarest, {plain(note)}")
         for key, value in {"counts": n, "norms": mean, **fit._asdict()}.items():
             rows[key].append(value)
         data[f"norms/{name}"] = norms
@@ -63,8 +65,6 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("training images of the class, $n_j$ (log scale)")
     ax.set_ylabel(r"length of the weight vector, $\|W_j\|$")
-    ax.plot([], [], color=QUIET, linestyle=(0, (6, 3)), linewidth=1.1, label="slope of the slides, s = 7")
-    ax.plot([], [], color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2, label="all norms equal")
     finish(ax, "Weight norm against sample count")
     return Picture(ax, data | rows, "; ".join(said) + " (the slides: s = 7).")
 
@@ -92,25 +92,41 @@ def _checked(found: list[Series]) -> list[Series]:
 
 
 def _fit(norms: np.ndarray, n: np.ndarray) -> tuple[WeightNormFit, str]:
-    """The fit and its words. Where the norms are equal to 2 % a slope would be a fit of rounding noise."""
-    spread = norms.max() / norms.min() if norms.min() > 0 else np.inf
-    if spread < 1.02 or np.ptp(n) == 0:
-        nan = float("nan")
-        equal = "norms equal to 2 %" if spread < 1.02 else "counts all equal"
-        return WeightNormFit(nan, nan, spearman(norms, n)), f"{equal}, no slope"
-    fit = weight_norm_fit(norms, n)
-    return fit, rf"s = {fit.s:.1f}, $\rho$ = {fit.rho:.2f}"
+    """The fit of every seed (norms (seeds, k)), averaged, and its words.
+
+    Each seed is fitted by itself: a mean over seeds is smoother than any network, and would correlate too well. Where
+    norms do not follow counts, or are equal to 2 %, a slope would be a fit of noise.
+    """
+    if np.ptp(n) == 0:
+        return WeightNormFit(*[float("nan")] * 3), "counts all equal, no slope"
+    norms = norms[np.isfinite(norms).all(1)]
+    if not len(norms):
+        return WeightNormFit(*[float("nan")] * 3), "norms not finite: diverged"
+    fits = np.array([weight_norm_fit(row, n) for row in norms])
+    s, c, rho = mean_sd(fits)[0]
+    spread = norms[:, n > 0].mean(0)
+    if spread.min() > 0 and spread.max() / spread.min() < 1.02:
+        return WeightNormFit(float("nan"), float("nan"), float(rho)), "norms equal to 2 %"
+    if not abs(rho) >= TREND:
+        return WeightNormFit(float("nan"), float("nan"), float(rho)), rf"no trend ($\rho$ = {rho:.2f})"
+    among = f" ({fits[:, 0].min():.1f} to {fits[:, 0].max():.1f})" if len(fits) > 1 else ""
+    return WeightNormFit(float(s), float(c), float(rho)), rf"s = {s:.1f}{among}, $\rho$ = {rho:.2f}"
 
 
-def _lines(ax: Axes, norms: np.ndarray, n: np.ndarray, fit: WeightNormFit, kind: dict[str, Any]) -> None:
-    """The fit, the slides' slope through the same centre, and equal norms; each as long as the data goes."""
-    logs, centre = np.log(n), float(norms.mean())
-    span = np.array([n.min(), n.max()])
-    ax.plot(span, [centre, centre], color=kind["color"], linestyle=(0, (1, 2)), linewidth=1.2, alpha=0.9)
-    ax.plot(span, centre + (np.log(span) - logs.mean()) / SLIDES, color=kind["color"], linestyle=(0, (6, 3)),
-            linewidth=1.1, alpha=0.7)
-    if np.isfinite(fit.s) and fit.s != 0:
-        reach = np.linspace(norms.min(), norms.max(), 50)
-        at = np.exp(fit.s * reach + fit.c)
-        inside = (at >= n.min() / 1.5) & (at <= n.max() * 1.5)
-        ax.plot(at[inside], reach[inside], color=kind["color"], linewidth=2.2, zorder=3)
+def _fit_line(ax: Axes, norms: np.ndarray, n: np.ndarray, s: float, kind: dict[str, Any]) -> None:
+    """log n = s norm + c through the centre of the classes."""
+    if np.isfinite(s) and s != 0:
+        logs = np.log(n)
+        reach = np.clip(norms.mean() + np.array([logs.min() - logs.mean(), logs.max() - logs.mean()]) / s,
+                        norms.min(), norms.max())
+        ax.plot(np.exp(logs.mean() + s * (reach - norms.mean())), reach, color=kind["color"], linewidth=2.2, zorder=3)
+
+
+def _references(ax: Axes, norms: np.ndarray, n: np.ndarray, name: str) -> None:
+    """The slides' slope and equal norms, through the centre of the first series."""
+    logs, centre, span = np.log(n), float(norms.mean()), np.array([n.min(), n.max()])
+    of = f", through {name}" if name else ""
+    common = {"color": QUIET, "linewidth": 1.3, "zorder": 1.5, "gid": "reference"}
+    ax.plot(span, centre + (np.log(span) - logs.mean()) / SLIDES, linestyle=(0, (6, 3)), label=f"s = 7 (slides){of}",
+            **common)
+    ax.plot(span, [centre, centre], linestyle=DOTTED, label="all norms equal", **common)

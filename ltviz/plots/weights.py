@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 
 from ..functional import effective_number, inverse_weights
-from .picture import QUIET, Picture, class_axis, draws, finish, get_axes, look, number, reference
+from .picture import DOTTED, QUIET, Picture, class_axis, draws, finish, get_axes, look, number, plain, reference
 from .series import array, by_count, class_counts
 
 BETAS = (0.9, 0.99, 0.999, 0.9999)
@@ -39,7 +39,8 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
     curves = np.array([effective_number(torch.tensor(n), b).numpy() for b in betas])
     points = np.array([effective_number(torch.tensor(counts), b).numpy() for b in betas])
     (ax,) = get_axes(ax)
-    ax.plot(n, n, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.2, label=r"$E_n = n$ ($\beta \to 1$)")
+    ax.plot(n, n, color=QUIET, linestyle=DOTTED, linewidth=1.2, gid="reference",
+            label=r"$E_n = n$ ($\beta \to 1$)")
     present = counts > 0
     for i, b in enumerate(betas):
         kind = look(i)
@@ -54,10 +55,10 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
     _plain_log(ax)
     finish(ax, "Effective number of samples")
     rarest = counts[present][-1]
-    parts = [f"at beta {b:.10g} the largest class ({counts[0]:,.0f} images) counts as {number(p[0])} and the smallest "
-             f"({rarest:,.0f}) as {number(p[present][-1])}, {number(p[0] / p[present][-1])} times less"
+    parts = [f"{number(p[0])} and {number(p[present][-1])} at beta {b:.10g} (ratio {number(p[0] / p[present][-1])})"
              for b, p in zip(betas, points, strict=True)]
-    text = _sentence(parts)
+    text = (f"The largest class ({counts[0]:,.0f} images) and the smallest ({rarest:,.0f}; ratio "
+            f"{number(counts[0] / rarest)}) have an effective number of " + ", ".join(parts) + ".")
     data = {"n": n, "effective": curves, "beta": betas, "counts": counts, "class_effective": points}
     return Picture(ax, data, text)
 
@@ -100,8 +101,8 @@ def plot_class_weights(
     _plain_log(ax, "y")
     finish(ax, "Weight of each class")
     ratios = {name: w[n > 0][-1] / w[0] if w[0] > 0 else np.nan for name, w in curves.items()}
-    text = _sentence([f"with {name.replace('$', '').replace(chr(92), '')} an image of the rarest class weighs "
-                      f"{number(ratio)} times one of the most frequent" for name, ratio in ratios.items()])
+    text = ("An image of the rarest class weighs, in images of the most frequent one: "
+            + ", ".join(f"{number(ratio)} ({plain(name)})" for name, ratio in ratios.items()) + ".")
     return Picture(ax, {"counts": n, "names": list(curves), "weights": np.array(list(curves.values()))}, text)
 
 
@@ -110,8 +111,3 @@ def _plain_log(ax: Axes, which: str = "both") -> None:
     for axis in ([ax.xaxis] if which in ("x", "both") else []) + ([ax.yaxis] if which in ("y", "both") else []):
         axis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:.10g}")
         axis.set_minor_formatter("")
-
-
-def _sentence(parts: list[str]) -> str:
-    text = "; ".join(parts) + "."
-    return text[0].upper() + text[1:]
