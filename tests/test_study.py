@@ -321,6 +321,17 @@ def test_comparison_table_shows_groups_and_verdict(two):
     assert re.search(r"new +3 +76\.7 +100\.0 +80\.0 +50\.0 +\+40\.0 ± 5\.8 +better", text)
 
 
+def test_redecide_changes_the_decisions_only(two):
+    run = two["ce"][0]
+    run.targets, run.features = np.array([0, 2]), np.zeros((2, 3), np.float16)
+    run.logits = np.array([[4.0, 0.0, 0.0], [1.0, 0.0, 0.5]], np.float32)
+    new = study.redecide(run, "logit_adjusted", tau=1.0)
+    assert new.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]] and run.confusion.sum() == 30
+    assert new.name == "ce, τ = 1" and new.head_weight is run.head_weight
+    with pytest.raises(ValueError, match="no post-hoc rule"):
+        study.redecide(run, "ce")
+
+
 def test_recorded_finds_runs_or_says_what_to_do(two, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "FOLDER", tmp_path)
     with pytest.raises(RunFileError, match="python -m ltviz record toy"):

@@ -8,7 +8,7 @@ from .cards import Card, chapter, course, say
 from .exercise import Case, Claim, Exercise, Result
 from .predict import Predict
 from .quiz import Question, Quiz
-from .runs import comparison, difference, recorded
+from .runs import comparison, difference, recorded, redecide
 
 __all__ = [
     "Card",
@@ -24,5 +24,6 @@ __all__ = [
     "course",
     "difference",
     "recorded",
+    "redecide",
     "say",
 ]

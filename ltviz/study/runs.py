@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import metrics
+from ..methods import METHODS
 from ..run import Run, RunFileError, load_runs
 from .cards import Card, say
 
@@ -36,6 +38,18 @@ def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: 
             f"`python -m ltviz record {recipe}` trains the whole grid"
         )
     return runs
+
+
+def redecide(run: Run, key: str, **settings: Any) -> Run:
+    """The same trained network under a post-hoc rule: a run with new decisions, and nothing else changed.
+
+    key names a method with such a rule ("logit_adjusted", "tau_norm", ...); settings are its own. Raises ValueError
+    where the record keeps no logits and features of its test images.
+    """
+    scores = run.posthoc(key, **settings)
+    confusion = metrics.confusion(run.targets, scores.argmax(1), run.k)
+    shown = ", ".join(f"{METHODS[key].settings[name].symbol or name} = {value:g}" for name, value in settings.items())
+    return replace(run, scores=scores, confusion=confusion, label=f"{run.label}, {shown or key}")
 
 
 def difference(
