@@ -1,0 +1,337 @@
+"""What every explorer shares: controls on the left, one picture on the right, a sentence below.
+
+A subclass says what is particular: `build` makes the artists once, `compute` is pure, `draw` moves the artists, `say`
+puts the finding into words. Callbacks come on several threads in today's JupyterLab, so nothing here uses pyplot or
+`Output`: a bare figure under one lock, and PNG bytes assigned to one `widgets.Image` of fixed size.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import itertools
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from ..objective import suggest
+from ..plots.picture import DRAW_LOCK, drawing
+from ..plots.surface import Surface
+from .controls import Control
+
+COLUMN = 330  # CSS pixels of the controls' column
+_live: weakref.WeakValueDictionary[int, Explorer] = weakref.WeakValueDictionary()
+_number = itertools.count()
+
+
+def registry() -> list[Explorer]:
+    """The explorers that are open, oldest first. They are not kept alive by this list."""
+    return [explorer for _, explorer in sorted(_live.items())]
+
+
+class Explorer:
+    """Controls, and a picture that follows them.
+
+    extra and below are further widgets, under the controls and under the picture.
+
+    controls   name -> Control; `values` reads them all, `set(beta=0.9)` changes some and draws once
+    state      the same values, JSON-able; `from_state(state, *data)` opens the same picture again
+    as_code()  the one-line call that does it in a notebook
+    error      None, or the last thing that went wrong, which is also shown in red
+    """
+
+    function = "Explorer"  # name in ltviz.explore
+    title = ""
+    leader: str | None = None  # the control that decides which others there are
+    size = (7.4, 3.7)  # of the picture, in inches of 100 CSS pixels
+
+    def __init__(
+        self,
+        controls: Mapping[str, Control],
+        *,
+        extra: tuple[widgets.Widget, ...] = (),
+        below: tuple[widgets.Widget, ...] = (),
+    ):
+        self.error: str | None = None
+        self.result: Any = None
+        self.controls: dict[str, Control] = {}
+        self._ticket = itertools.count(1)
+        self._newest = 0
+        self._tickets = threading.Lock()
+        self._held = 0
+        self._closed = False
+        self.surface = Surface(*self.size)
+        with drawing():
+            self.build(self.surface)
+        self.widget = self._assemble(extra, below)
+        self._use(dict(controls))
+        _replace_earlier(self)
+        _live[next(_number)] = self
+        self.refresh()
+
+    # ---------------------------------------------------------------------------------- what a subclass says
+    def build(self, surface: Surface) -> None:
+        """Make axes and artists, once; name those that move in `surface.animate`."""
+        raise TypeError(f"{type(self).__name__} must define build()")
+
+    def compute(self, **values: Any) -> Any:
+        """From the values of all controls to what is drawn: pure, no widgets, no matplotlib."""
+        raise TypeError(f"{type(self).__name__} must define compute()")
+
+    def draw(self, result: Any) -> None:
+        """Move the artists; the lock is held."""
+        raise TypeError(f"{type(self).__name__} must define draw()")
+
+    def say(self, result: Any) -> str:
+        """The finding in a sentence, for the line below the picture and for readers who do not see it."""
+        raise TypeError(f"{type(self).__name__} must define say()")
+
+    def data_code(self) -> list[str]:
+        """The arguments of `as_code()` that come before the controls: the data, as code."""
+        return []
+
+    # ------------------------------------------------------------------------------------------------ widgets
+    def _assemble(self, extra: tuple[widgets.Widget, ...], below: tuple[widgets.Widget, ...]) -> widgets.Widget:
+        width, height = self.size[0] * 100, self.size[1] * 100
+        self._column = widgets.VBox(layout={"width": "100%", "overflow": "visible"})
+        self.reset_button = widgets.Button(
+            description="Reset", icon="undo", tooltip="All controls back to where they were at first",
+            layout={"width": "auto"},
+        )  # fmt: skip
+        self.code_button = widgets.Button(
+            description="Copy as code", icon="code", tooltip="Show the call that gives this picture, ready to copy",
+            layout={"width": "auto"},
+        )  # fmt: skip
+        self.code_field = widgets.Textarea(
+            rows=3, tooltip="Copy this into a cell", layout={"width": "100%", "display": "none"}
+        )
+        self.error_label = widgets.HTML(layout={"width": "100%", "display": "none"})
+        self.readout = widgets.HTML(layout={"width": "100%", "max_width": f"{width:.0f}px", "min_height": "44px"})
+        self.image = widgets.Image(
+            format="png",  # no tooltip: JupyterLab fails to show an image that has one
+            layout={"width": f"{width:.0f}px", "height": f"{height:.0f}px", "max_width": "100%",
+                    "object_fit": "contain", "flex": "0 0 auto"},
+        )  # fmt: skip
+        self.reset_button.on_click(lambda button: self._guard(self.reset))
+        self.code_button.on_click(lambda button: self._guard(self._show_code))
+        heading = widgets.HTML(
+            f"<div style='font-weight:600;font-size:14px;line-height:1.3;padding:2px 0 4px'>{self.title}</div>"
+        )
+        buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
+        left = widgets.VBox(
+            [heading, self._column, *extra, buttons, self.code_field, self.error_label],
+            layout={"width": f"{COLUMN}px", "flex": "0 0 auto", "padding": "0 14px 0 2px", "overflow": "visible",
+                    "min_height": f"{height + 48:.0f}px"},
+        )  # fmt: skip
+        right = widgets.VBox([self.image, self.readout, *below], layout={"flex": "0 1 auto", "overflow": "visible"})
+        return widgets.HBox(
+            [left, right], layout={"flex_flow": "row wrap", "align_items": "flex-start", "overflow": "visible"}
+        )
+
+    def _use(self, controls: dict[str, Control]) -> None:
+        """Show these controls in the column (a method of another name has other settings)."""
+        for one in controls.values():
+            if self.refresh not in one.listeners:
+                one.listeners.append(self.refresh)
+        longest = max((one.letters for one in controls.values()), default=0)
+        for one in controls.values():
+            one.describe(f"{min(7.4 * longest + 8, 150):.0f}px")
+        self.controls = controls
+        self._column.children = [one.widget for one in controls.values()]
+
+    @property
+    def followers(self) -> list[str]:
+        """Names of the controls that exist because of the leader's present value."""
+        return []
+
+    # ------------------------------------------------------------------------------------------------- values
+    @property
+    def values(self) -> dict[str, Any]:
+        """The present value of every control."""
+        return {name: one.value for name, one in self.controls.items()}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `from_state` needs besides the data; plain numbers and strings."""
+        return dict(self.values)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], *data: Any) -> Explorer:
+        """The explorer of this state, on the data given."""
+        return cls(*data, **state)
+
+    def set(self, **values: Any) -> None:
+        """Change controls from code, and draw once. ValueError for an unknown name or an impossible value."""
+        self._check_names(values)
+        with DRAW_LOCK:
+            self._held += 1
+            try:
+                for name, value in values.items():
+                    self.controls[name].value = value
+            finally:
+                self._held -= 1
+        self.refresh()
+
+    def _check_names(self, values: Mapping[str, Any]) -> None:
+        for name in values:
+            if name not in self.controls:
+                known = ", ".join(self.controls) or "none"
+                raise ValueError(f"no control {name!r}{suggest(name, self.controls)}; there are: {known}")
+
+    def reset(self) -> None:
+        """Every control back to where it was at first."""
+        with DRAW_LOCK:
+            self._held += 1
+            try:
+                for one in self.controls.values():
+                    one.reset()
+            finally:
+                self._held -= 1
+        self.refresh()
+
+    def as_code(self) -> str:
+        """The one-line call that gives the present picture."""
+        written = [f"{name}={value!r}" for name, value in self.state.items()]
+        return f"lt.explore.{self.function}({', '.join([*self.data_code(), *written])})"
+
+    def _show_code(self) -> None:
+        self.code_field.value = self.as_code()
+        closed = self.code_field.layout.display == "none"
+        self.code_field.layout.display = None if closed else "none"
+        self.code_button.description = "Hide code" if closed else "Copy as code"
+
+    # ------------------------------------------------------------------------------------------------ picture
+    def refresh(self) -> None:
+        """Draw the present values of all controls.
+
+        All are read anew, so that events which arrive late, twice or in another order cannot leave an old picture
+        behind. Each call takes a ticket; one that finds a newer ticket when its turn comes has nothing left to do.
+        """
+        with self._tickets:
+            ticket = self._newest = next(self._ticket)
+        with DRAW_LOCK:
+            if ticket < self._newest or self._held or self._closed:
+                return
+            self._guard(self._redraw)
+
+    def _redraw(self) -> None:
+        result = self.compute(**self.values)
+        with DRAW_LOCK:
+            self.draw(result)
+            self.result = result
+            self.image.value = self.surface.png()
+            self._write(self.say(result))
+            self.show_error(None)
+            if self.code_field.layout.display != "none":
+                self.code_field.value = self.as_code()
+
+    def _write(self, sentence: str) -> None:
+        self.sentence = sentence
+        self.readout.value = (
+            "<div role='status' aria-live='polite' style='font-size:13px;line-height:1.45;padding:2px 6px'>"
+            f"{html.escape(sentence, quote=False)}</div>"
+        )
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        """Do it; what goes wrong is kept in `error` and shown, until the next picture that succeeds."""
+        try:
+            act()
+        except Exception as error:
+            self.show_error(f"{type(error).__name__}: {error}")
+
+    def show_error(self, message: str | None) -> None:
+        """Keep a message in `error` and show it in red; None takes it away."""
+        if message == self.error:
+            return
+        self.error = message
+        self.error_label.layout.display = None if message else "none"
+        self.error_label.value = "" if message is None else (
+            "<div role='alert' style='color:#B00020;background:#FDECEE;border-left:3px solid #B00020;font-size:13px;"
+            f"line-height:1.35;padding:6px 8px;margin-top:6px;overflow-wrap:anywhere'>{html.escape(message)}</div>"
+        )
+
+    # ------------------------------------------------------------------------------------------------ notebook
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        view = self.widget._repr_mimebundle_()
+        bundle = {
+            **view,
+            "image/png": base64.b64encode(self.picture()).decode("ascii"),
+            "text/plain": f"{self.sentence} Run this cell to make it live.",
+        }
+        return bundle, {"image/png": {"alt": self.sentence, "width": round(100 * self.size[0])}}
+
+    def picture(self) -> bytes:
+        """The present picture as PNG, as small as it gets, for keeping in a notebook."""
+        with DRAW_LOCK:
+            return self.surface.png(small=True)
+
+    def __repr__(self) -> str:
+        return f"{self.sentence} Run this cell to make it live."
+
+    def close(self) -> None:
+        """Take it off the page and give its memory back."""
+        with DRAW_LOCK:
+            self._closed = True
+        for key, explorer in list(_live.items()):
+            if explorer is self:
+                del _live[key]
+        _close(self.widget)
+
+    def drive(self) -> list[str]:
+        """Move every control through its ends and its default (each choice of a dropdown); what went wrong, in words.
+
+        The first problem also stays in `error`. Afterwards the controls stand where they stood.
+        """
+        before, problems = self.values, []
+
+        def attempt(what: str, act: Callable[[], None]) -> None:
+            self._guard(act)
+            if self.error:
+                problems.append(f"{what}: {self.error}")
+
+        def put(**values: Any) -> None:
+            attempt(", ".join(f"{name}={value!r}" for name, value in values.items()), lambda: self.set(**values))
+
+        for name in [name for name in self.controls if name not in self.followers]:
+            for stop in self.controls[name].stops:
+                put(**{name: stop})
+                if name == self.leader:  # its followers move together: first all to their low end, and so on
+                    stops = {follower: self.controls[follower].stops for follower in self.followers}
+                    for level in range(max(map(len, stops.values()), default=0)):
+                        put(**{follower: its[min(level, len(its) - 1)] for follower, its in stops.items()})
+        for button in (self.code_button, self.code_button, self.reset_button):
+            attempt(button.description, button.click)
+        attempt("back to where it was", lambda: self.set(**before))
+        if problems:
+            self.show_error(problems[0])
+        return problems
+
+
+def _close(widget: widgets.Widget) -> None:
+    for child in getattr(widget, "children", ()):
+        _close(child)
+    widget.close()
+
+
+def _cell() -> tuple[str, str] | None:
+    """(notebook cell, this run of it), or None where no notebook says so."""
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None)
+    if kernel is None:
+        return None
+    request = kernel.get_parent("shell")
+    cell = request.get("metadata", {}).get("cellId")
+    return (cell, request["header"]["msg_id"]) if cell else None
+
+
+def _replace_earlier(new: Explorer) -> None:
+    """Close what an earlier run of the same cell opened: its place on the page is taken, its memory would stay."""
+    new.cell = _cell()
+    for old in registry():
+        if new.cell and old.cell and old.cell[0] == new.cell[0] and old.cell != new.cell:
+            old.close()

@@ -1,0 +1,222 @@
+"""Controls made from a `Setting`: a labelled number box with a slider, a dropdown, or a check box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+
+from ..objective import BASE, METHODS, Setting
+from ..plots.picture import DRAW_LOCK
+
+SMALLEST = 1e-6  # of 1 - value on a "one-minus-log" slider
+DECADES = 4  # of a "log" slider whose range starts at 0
+STEP = 0.05  # of a logarithmic slider, in decades: arrow keys then meet 0.9, 0.99, 0.999 exactly
+
+
+class Control:
+    """One value that a person may change. `value` is always what the box shows; changing it calls the listeners.
+
+    widget is what is shown, stops are the values that a test drives it through, start is where Reset goes.
+    """
+
+    widget: widgets.Widget
+
+    def __init__(self, name: str, setting: Setting, value: Any = None):
+        self.name, self.setting = name, setting
+        self.start = setting.default if value is None else value
+        self.listeners: list[Callable[[], None]] = []
+
+    @property
+    def value(self) -> Any:
+        raise TypeError(f"{type(self).__name__} must define value")
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        raise TypeError(f"{type(self).__name__} must define value")
+
+    @property
+    def stops(self) -> list[Any]:
+        """Both ends and the default, or every choice."""
+        return list(self.setting.choices)
+
+    def reset(self) -> None:
+        """Back to the value that it was made with."""
+        self.value = self.start
+
+    @property
+    def letters(self) -> int:
+        """Length of the label."""
+        return len(label(self.name, self.setting))
+
+    def describe(self, width: str) -> None:
+        """Give the label this width (CSS), so that the labels of a column line up and none is cut."""
+        self.widget.style.description_width = width
+
+    def _tell(self, change: Any = None) -> None:
+        for listener in self.listeners:
+            listener()
+
+
+def label(name: str, setting: Setting) -> str:
+    """What stands beside the box: the setting's name, with the paper's letter where it has one."""
+    words = name.replace("_", " ")
+    return f"{words} {setting.symbol}" if setting.symbol and setting.symbol != name else words
+
+
+class Number(Control):
+    """A number box and, on the same row, a slider that runs on the scale of the setting.
+
+    The box holds the exact value and the slider the nearest place, so a value typed in is never rounded.
+    """
+
+    def __init__(self, name: str, setting: Setting, value: Any = None):
+        super().__init__(name, setting, value)
+        self.whole = isinstance(setting.default, int)
+        self.start = setting.check(name, self.start)
+        self.left, self.right, self.step = self._places()
+        box = widgets.BoundedIntText if self.whole else widgets.BoundedFloatText
+        self.box = box(
+            value=self.start, min=setting.low, max=setting.high, step=1 if self.whole else None,
+            description=label(name, setting), tooltip=setting.meaning, layout={"width": "auto", "flex": "0 0 auto"},
+        )  # fmt: skip
+        self.slider = widgets.FloatSlider(
+            value=self.place(self.start), min=self.left, max=self.right, step=self.step, readout=False,
+            tooltip=f"{name}: arrow keys move it", layout={"flex": "1 1 60px", "min_width": "60px", "width": "auto"},
+        )  # fmt: skip
+        self.widget = widgets.HBox([self.box, self.slider], layout={"width": "100%", "overflow": "visible"})
+        self._linking = False
+        self.box.observe(self._typed, "value")
+        self.slider.observe(self._slid, "value")
+
+    @property
+    def value(self) -> float | int:
+        return self.box.value
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.box.value = self.setting.check(self.name, value)
+
+    @property
+    def stops(self) -> list[Any]:
+        low, high = self.setting.low, self.setting.high
+        return [int(low), self.setting.default, int(high)] if self.whole else [low, self.setting.default, high]
+
+    def describe(self, width: str) -> None:
+        self.box.style.description_width = width
+        self.box.layout.width = f"calc({width} + 84px)"
+
+    def place(self, value: float) -> float:
+        """Where on the slider a value lies."""
+        if self.setting.scale == "log":
+            return min(max(math.log10(max(value, 10.0**self.left)), self.left), self.right)
+        if self.setting.scale == "one-minus-log":
+            return min(max(-math.log10(max(1.0 - value, SMALLEST)), self.left), self.right)
+        return value
+
+    def at(self, place: float) -> float | int:
+        """The value at a place of the slider, in as many digits as a person would write."""
+        low, high = self.setting.low, self.setting.high
+        if place <= self.left + 1e-9:
+            value = low
+        elif place >= self.right - 1e-9:
+            value = high
+        elif self.setting.scale == "log":
+            value = float(f"{10.0**place:.3g}")
+        elif self.setting.scale == "one-minus-log":
+            value = round(1.0 - float(f"{10.0**-place:.3g}"), 12)
+        else:
+            value = round(low + round((place - low) / self.step) * self.step, 10)
+        value = min(max(value, low), high)
+        return int(round(value)) if self.whole else float(value)
+
+    def _places(self) -> tuple[float, float, float]:
+        """Left end, right end and step of the slider."""
+        low, high = float(self.setting.low), float(self.setting.high)
+        if self.setting.scale == "log":
+            right = math.log10(high)
+            return (math.log10(low) if low > 0 else right - DECADES), right, STEP
+        if self.setting.scale == "one-minus-log":
+            return -math.log10(1.0 - low), -math.log10(max(1.0 - high, SMALLEST)), STEP
+        return low, high, 1.0 if self.whole else _nice((high - low) / 100)
+
+    def _slid(self, change: Any = None) -> None:
+        self._link(lambda: setattr(self.box, "value", self.at(self.slider.value)))
+
+    def _typed(self, change: Any = None) -> None:
+        self._link(lambda: setattr(self.slider, "value", self.place(self.box.value)))
+
+    def _link(self, follow: Callable[[], None]) -> None:
+        """Let the other widget follow without its answer coming back, then tell the listeners once."""
+        with DRAW_LOCK:
+            if self._linking:
+                return
+            self._linking = True
+            try:
+                follow()
+            finally:
+                self._linking = False
+        self._tell()
+
+
+def _nice(step: float) -> float:
+    """The next of 1, 2, 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(round(m * power, 12) for m in (1, 2, 5, 10) if m * power >= step * (1 - 1e-9))
+
+
+class Choice(Control):
+    """A dropdown, or a check box where the choices are no and yes."""
+
+    def __init__(self, name: str, setting: Setting, value: Any = None, titles: Mapping[Any, str] | None = None):
+        super().__init__(name, setting, value)
+        titles = titles or {}
+        if setting is BASE:
+            self.options = [key for key, method in METHODS.items() if "base" not in method.settings]
+            if self.start not in self.options:
+                self.options.append(self.start)
+        else:
+            self.options = list(setting.choices)
+            self.start = setting.check(name, self.start)
+        text = label(name, setting)
+        if set(map(type, self.options)) == {bool}:
+            self.widget = widgets.Checkbox(
+                value=self.start, description=text, indent=False, tooltip=setting.meaning, layout={"width": "auto"}
+            )
+        else:
+            self.widget = widgets.Dropdown(
+                options=[(titles.get(value) or self._written(value), value) for value in self.options], value=self.start, description=text,
+                tooltip=setting.meaning, layout={"width": "100%"},
+            )  # fmt: skip
+        self.widget.observe(self._tell, "value")
+
+    @staticmethod
+    def _written(value: Any) -> str:
+        if isinstance(value, dict):
+            return " ".join([str(value["key"]), *(f"{k}={v}" for k, v in value.items() if k != "key")])
+        return "none" if value is None else str(value).replace("_", " ")
+
+    @property
+    def value(self) -> Any:
+        return self.widget.value
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        if not any(value is option or value == option for option in self.options):
+            raise ValueError(f"{self.name} must be one of {', '.join(map(repr, self.options))}, not {value!r}")
+        self.widget.value = value
+
+    @property
+    def stops(self) -> list[Any]:
+        # Every method stands in the list of methods; as a base, the first and the last will do.
+        return [self.options[0], self.options[-1]] if self.setting is BASE else list(self.options)
+
+
+def control(name: str, setting: Setting, value: Any = None) -> Control:
+    """The control for a setting: a number box with slider, or a dropdown where it has choices.
+
+    value: where it stands at first and where Reset returns to; the default of the setting without it.
+    """
+    return (Choice if setting.choices else Number)(name, setting, value)
