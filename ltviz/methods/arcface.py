@@ -62,9 +62,8 @@ class ArcFace(Objective):
     Source: Deng et al. 2019, eq. (3), with m = 0.5; s = 64 there, 30 here, as the networks here have few classes and
     short features. Public codes differ (see `arcface_cosine`): by default the gradient is exact and the angle guarded;
     `gradient="straight_through"` with `guard="none"` is insightface's reading.
-    Known to fail: the margin does not know the counts; a margin of 0.5 radians is hard for a small network, so that a
-    smaller one (0.1 to 0.3) and a smaller scale (16) often do better. It diverges now and then unless the gradient's
-    norm is clipped, as do all cosine heads here.
+    Known to fail: the margin does not know the counts, so a long tail stays one. At a learning rate of 0.1 it diverges
+    now and then unless the gradient's norm is clipped, as do all cosine heads here.
     """
 
     def __init__(

@@ -45,8 +45,9 @@ class LDAM(Objective):
     at test time.
     Source: Cao et al. 2019, eq. (12) and (13); the paper does not give s, their code has 30. The head's rows start as
     in their code: uniform in (-1, 1), then of unit length.
-    Known to fail: without its second stage (`ldam_drw`) the margins alone move the tail little; with very few images
-    the fourth root makes nearly equal margins. It diverges now and then unless the gradient's norm is clipped.
+    Known to fail: where training is short and images are hard (16 x 16) the margins alone do nothing for the tail: its
+    second stage (`ldam_drw`) does. Digits, learned by heart, show the opposite. It diverges now and then unless the
+    gradient's norm is clipped.
     """
 
     def __init__(self, counts: Tensor, max_margin: float = 0.5, scale: float = 30.0):

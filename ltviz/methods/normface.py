@@ -43,7 +43,7 @@ def cosines(out: Output) -> Tensor:
 
 
 SCALE = {
-    "scale": Setting(16.0, 1.0, 64.0, "log", symbol="s", meaning="scale of the logits, the inverse of a temperature"),
+    "scale": Setting(30.0, 1.0, 64.0, "log", symbol="s", meaning="scale of the logits, the inverse of a temperature"),
     "learn_scale": Setting(
         False, choices=(False, True), symbol="s", meaning="whether the scale is trained (without weight decay)"
     ),
@@ -57,13 +57,13 @@ class NormFace(Objective):
 
     cos (n, k) are cosines; s > 0 is the scale, in the head. The norms of features and of classifier rows no longer
     carry anything: neither the count of a class nor the quality of an image.
-    Source: Wang et al. 2017, section 3. Sources fix the scale (16 to 30 are usual) or learn it: fixed here by default,
+    Source: Wang et al. 2017, section 3. Sources fix the scale (16 to 30 are usual) or learn it: fixed at 30 by default,
     `learn_scale=True` trains it.
     Known to fail: nothing in it knows the counts; cosines are imbalanced as well, and equal norms by themselves do not
     give the tail its accuracy. Small nets diverge at a learning rate of 0.1 unless the gradient's norm is clipped.
     """
 
-    def __init__(self, counts: Tensor, scale: float = 16.0, learn_scale: bool = False):
+    def __init__(self, counts: Tensor, scale: float = 30.0, learn_scale: bool = False):
         super().__init__(counts)
         self.scale, self.learn_scale = scale, learn_scale
 
