@@ -26,7 +26,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"loss": "focal", "beta": 0.9999}, {"reduction": "weight"},
     ],
     "inverse_frequency": [{"exponent": 0.5}],
-    "focal": [{"form": "sigmoid"}],
+    "focal": [{"form": "sigmoid"}, {"form": "sigmoid", "gamma": 1.0}],
 }  # fmt: skip
 
 # What keeps logits and features of test images (seed 0 only): how many.
