@@ -1,4 +1,4 @@
-"""How a loss looks from one image: its value, and the pull on the true logit, as the image moves from wrong to right."""
+"""How a loss looks from one image: its value and the pull on the true logit, as the image moves to its class."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _output(head: torch.nn.Module, features: Tensor) -> Output:
 
 
 def _path(head: torch.nn.Module, k: int, target: int, points: int, sigmoid: bool) -> tuple[Tensor, Tensor]:
-    """Features (n, k) along the path, and the probability p (n,) of the true class at each, as near as the head comes."""
+    """Features (n, k) along the path, and the probability p (n,) of the true class at each; as far as the head goes."""
     p = torch.linspace(0.003, 0.997, points, dtype=torch.float64)
     others = torch.arange(k) != target
     if getattr(head, "scale", None) is None:
@@ -121,9 +121,7 @@ def _companions(k: int) -> tuple[Tensor, Tensor]:
     return 4.0 * torch.eye(k, dtype=torch.float64)[targets] + 0.4 * noise, targets
 
 
-def _in_batches(
-    objective: Objective, head: torch.nn.Module, features: Tensor, target: int
-) -> tuple[Tensor, Tensor]:
+def _in_batches(objective: Objective, head: torch.nn.Module, features: Tensor, target: int) -> tuple[Tensor, Tensor]:
     """What the moving image adds to the sum over a batch (n,), and the gradient on its features (n, k).
 
     With W = I and no scale the features are the logits.

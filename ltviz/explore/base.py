@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
 
 from ..objective import suggest
 from ..plots.picture import DRAW_LOCK, drawing
@@ -250,9 +249,13 @@ class Explorer:
             return
         self.error = message
         self.error_label.layout.display = None if message else "none"
-        self.error_label.value = "" if message is None else (
-            "<div role='alert' style='color:#B00020;background:#FDECEE;border-left:3px solid #B00020;font-size:13px;"
-            f"line-height:1.35;padding:6px 8px;margin-top:6px;overflow-wrap:anywhere'>{html.escape(message)}</div>"
+        self.error_label.value = (
+            ""
+            if message is None
+            else (
+                "<div role='alert' style='color:#B00020;background:#FDECEE;border-left:3px solid #B00020;font-size:13px;"
+                f"line-height:1.35;padding:6px 8px;margin-top:6px;overflow-wrap:anywhere'>{html.escape(message)}</div>"
+            )
         )
 
     # ------------------------------------------------------------------------------------------------ notebook
@@ -318,13 +321,17 @@ def _close(widget: widgets.Widget) -> None:
     widget.close()
 
 
+def kernel() -> Any:
+    """The notebook kernel that this process is, or None."""
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython.get_ipython() if ipython else None, "kernel", None)
+
+
 def _cell() -> tuple[str, str] | None:
     """(notebook cell, this run of it), or None where no notebook says so."""
-    ipython = sys.modules.get("IPython")
-    kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None)
-    if kernel is None:
+    if kernel() is None:
         return None
-    request = kernel.get_parent("shell")
+    request = kernel().get_parent("shell")
     cell = request.get("metadata", {}).get("cellId")
     return (cell, request["header"]["msg_id"]) if cell else None
 

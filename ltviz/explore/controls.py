@@ -8,7 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ..objective import BASE, METHODS, Setting
+from ..methods import METHODS
+from ..objective import BASE, Setting
 from ..plots.picture import DRAW_LOCK
 
 SMALLEST = 1e-6  # of 1 - value on a "one-minus-log" slider

@@ -59,20 +59,40 @@ class EffectiveNumber(Explorer):
         left.set(xscale="log", yscale="log", xlim=(0.85, largest * 1.3), ylim=(0.8, largest * 1.5))
         left.set(xlabel="images of the class, n", ylabel="effective number", title="What n images count for")
         left.plot(self.n, self.n, color=QUIET, lw=1.1, ls=(0, (1, 2)))
-        left.text(largest, largest * 1.06, "β → 1: every image counts", ha="right", va="bottom", fontsize=8, color=QUIET,
-                  rotation=45, rotation_mode="anchor", transform_rotates_text=True)
+        left.text(
+            largest,
+            largest * 1.06,
+            "β → 1: every image counts",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=QUIET,
+            rotation=45,
+            rotation_mode="anchor",
+            transform_rotates_text=True,
+        )
         for beta in REFERENCES:
             curve = _effective(self.n, beta)
             left.plot(self.n, curve, color=FAINT, lw=1.3, zorder=1)
             if curve[-1] < 0.75 * largest:
-                left.annotate(f"{beta:g}", (largest, curve[-1]), (2, 3), textcoords="offset points", ha="right",
-                              va="bottom", fontsize=8, color=QUIET)
+                left.annotate(
+                    f"{beta:g}",
+                    (largest, curve[-1]),
+                    (2, 3),
+                    textcoords="offset points",
+                    ha="right",
+                    va="bottom",
+                    fontsize=8,
+                    color=QUIET,
+                )
         self.limit = left.axhline(1, color=PALETTE[3], lw=1, ls=(0, (5, 2)), zorder=2)
         (self.line,) = left.plot(self.n, self.n, color=INK, lw=2.2, zorder=3)
         groups = third_groups(counts)
         groups = groups if groups["head"].any() else {"mid": np.ones(len(counts), bool)}
         self.marks = {
-            name: (mask, *(self._points(ax, name) for ax in (left, right))) for name, mask in groups.items() if mask.any()
+            name: (mask, *(self._points(ax, name) for ax in (left, right)))
+            for name, mask in groups.items()
+            if mask.any()
         }
 
         if len(self.marks) > 1:
@@ -91,17 +111,43 @@ class EffectiveNumber(Explorer):
         ramp = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.85, len(counts)))
         lines = [np.column_stack([PLACES, row]) for row in weights if (row > 0).all()]
         right.add_collection(LineCollection(lines, colors=ramp, linewidths=1.5 if len(counts) < 30 else 0.8, zorder=1))
-        right.annotate(f"rarest, {counts[-1]:,.0f}", (5, weights[-1, -1]), (0, 4), textcoords="offset points",
-                       ha="right", va="bottom", fontsize=8, color=INK)
-        right.annotate(f"commonest, {counts[0]:,.0f}", (5, weights[0, -1]), (0, -4), textcoords="offset points",
-                       ha="right", va="top", fontsize=8, color=INK)
+        right.annotate(
+            f"rarest, {counts[-1]:,.0f}",
+            (5, weights[-1, -1]),
+            (0, 4),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color=INK,
+        )
+        right.annotate(
+            f"commonest, {counts[0]:,.0f}",
+            (5, weights[0, -1]),
+            (0, -4),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            color=INK,
+        )
         self.cursor = right.axvline(0, color=INK, lw=1.1, zorder=2)
         surface.animate(self.limit, self.line, self.cursor, *(p for _, *pair in self.marks.values() for p in pair))
 
     @staticmethod
     def _points(ax: Any, group: str) -> Any:
-        return ax.plot([], [], ls="", marker=GROUP_MARKERS[group], color=GROUP_COLOURS[group], ms=6,
-                       markeredgecolor="white", markeredgewidth=0.7, zorder=4, label=group)[0]
+        return ax.plot(
+            [],
+            [],
+            ls="",
+            marker=GROUP_MARKERS[group],
+            color=GROUP_COLOURS[group],
+            ms=6,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
+            zorder=4,
+            label=group,
+        )[0]
 
     def compute(self, beta: float) -> Effect:
         return Effect(beta, _effective(self.n, beta), _effective(self.counts, beta), _weights(self.counts, beta))
@@ -121,7 +167,7 @@ class EffectiveNumber(Explorer):
         times = result.weight[-1] / result.weight[0]
         return (
             f"beta = {result.beta:g}: {most:,.0f} images count for {result.effective[0]:,.3g}, {least:,.0f} for "
-            f"{result.effective[-1]:,.3g}, so an image of the rarest class weighs {times:,.3g} times one of the commonest."
+            f"{result.effective[-1]:,.3g}, so the rarest class weighs {times:,.3g} times the commonest."
         )
 
     def data_code(self) -> list[str]:

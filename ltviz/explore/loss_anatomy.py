@@ -10,8 +10,9 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 
-from ..objective import METHODS, Setting
-from ..plots.picture import DRAW_LOCK, GROUP_COLOURS, INK, QUIET, number
+from ..methods import METHODS
+from ..objective import Setting
+from ..plots.picture import DRAW_LOCK, GROUP_COLOURS, QUIET, number
 from ..plots.series import class_counts
 from ..plots.surface import Surface
 from ..probe import Probe, probe
@@ -119,7 +120,7 @@ class LossAnatomy(MethodExplorer):
 
     function = "loss_anatomy"
     title = "Anatomy of a loss"
-    size = (7.4, 3.7)
+    size = (7.6, 3.9)
 
     def __init__(self, key: str = "focal", counts: Any = None, **settings: Any):
         self.counts = np.sort(class_counts(COUNTS if counts is None else counts))[::-1].copy()
@@ -131,7 +132,7 @@ class LossAnatomy(MethodExplorer):
 
     def build(self, surface: Surface) -> None:
         left, right = surface.figure.subplots(1, 2)
-        surface.figure.subplots_adjust(left=0.075, right=0.985, bottom=0.145, top=0.9, wspace=0.22)
+        surface.figure.subplots_adjust(left=0.075, right=0.98, bottom=0.215, top=0.905, wspace=0.22)
         self.panels = left, right
         left.set(title="Loss of the image", ylabel="loss")
         right.set(title="Pull on the true logit", ylabel="size of the gradient, |∂loss/∂z|")
@@ -139,14 +140,18 @@ class LossAnatomy(MethodExplorer):
         for ax in self.panels:
             ax.set(xlim=(0, 1), ylim=(0, 1.2), xlabel="probability of the true class, p")
             ax.set_xticks(np.linspace(0, 1, 6))
-            plain = ax.plot([], [], color=QUIET, lw=1.3, ls=(0, (1, 1.6)), label="cross-entropy")[0]
-            head = ax.plot([], [], color=GROUP_COLOURS["head"], lw=2.4, label=f"head class ({self.counts[0]:,.0f} images)")[0]
-            tail = ax.plot([], [], color=GROUP_COLOURS["tail"], lw=2.4, ls=(0, (4, 1.4)),
-                           label=f"tail class ({self.counts[-1]:,.0f} images)")[0]
+            kinds = (
+                {"color": GROUP_COLOURS["head"], "lw": 2.4, "label": f"head class, {self.counts[0]:,.0f} images"},
+                {"color": GROUP_COLOURS["tail"], "lw": 2.4, "label": f"tail class, {self.counts[-1]:,.0f} images"},
+                {"color": QUIET, "lw": 1.3, "label": "cross-entropy"},
+            )
+            dashes = ("-", (0, (4, 1.4)), (0, (1, 1.6)))
+            head, tail, plain = (ax.plot([], [], ls=d, **kind)[0] for d, kind in zip(dashes, kinds, strict=True))
             lines.append((head, tail, plain))
         self.lines = lines
-        legend = left.legend(loc="upper right", handlelength=2.6, labelcolor=INK)
-        legend.set_zorder(1)
+        surface.figure.legend(
+            handles=lines[0], loc="lower center", ncols=3, handlelength=3, bbox_to_anchor=(0.53, 0.005)
+        )
         surface.animate(*(line for three in lines for line in three))
 
     def compute(self, method: str, **settings: Any) -> Anatomy:
