@@ -341,8 +341,9 @@ def _split_base(base: str | Mapping[str, Any], use: Callable[[Method, dict[str, 
 
 def suggest(name: str, known: Any) -> str:
     """", did you mean 'x'?" for the nearest known name, else nothing."""
-    near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    lower = {str(k).lower(): str(k) for k in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    return f" (did you mean {lower[near[0]]!r}?)" if near else ""
 
 
 class Methods(Mapping[str, Method]):

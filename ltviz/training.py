@@ -451,7 +451,7 @@ class Trainer:
             confusion=np.zeros((k, k), np.int64) if diverged else metrics.confusion(targets, decided.argmax(1), k),
             head_weight=_array(head.weight),
             head_bias=None if bias is None else _array(bias),
-            scale=None if scale is None else float(scale),
+            scale=None if scale is None else float(torch.as_tensor(scale).detach()),
             class_means=_array(means),
             class_feature_norm=_array(test_norm),
             targets=targets,

@@ -144,13 +144,16 @@ def reweighted(out, targets, counts, class_weight, base, class_strength, sample_
         return (size[i] - size.min()) / spread if spread > 1e-6 * size.max() else 0.0
 
     of_samples, of_classes, total = lengths(out.features), lengths(out.head_weight), 0.0
+    count = np.ones(len(targets))  # how much a sample counts in the mean; its class weight, where that is a weighted one
+    if not isinstance(base, str) and base.get("reduction") == "weight":
+        count = class_weight[targets]
     for i, y in enumerate(targets):
         one = copy.copy(out)
         one.logits, one.features = out.logits[i : i + 1], out.features[i : i + 1]
         loss = base_value(base, one, targets[i : i + 1], counts, class_weight)
         weight = (1 - class_strength * share(of_classes, y)) * (1 - sample_strength * share(of_samples, i))
-        total += weight * loss
-    return total / len(targets)
+        total += count[i] * weight * loss
+    return total / count.sum()
 
 
 @reference("darl")

@@ -103,6 +103,7 @@ METHOD = Method(
         Limit({"margin": 0.0}, "normface", {"scale": 30.0}),
         Limit({"margin": 0.0, "gradient": "straight_through", "guard": "none"}, "normface", {"scale": 30.0}),
     ),
+    smooth={"gradient": "exact"},
     citation=r"""@inproceedings{deng2019arcface,
   title = {{ArcFace}: Additive Angular Margin Loss for Deep Face Recognition},
   author = {Deng, Jiankang and Guo, Jia and Xue, Niannan and Zafeiriou, Stefanos},

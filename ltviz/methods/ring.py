@@ -71,6 +71,7 @@ METHOD = Method(
         ),
     },
     limits=(Limit({"strength": 0.0}, "ce"), Limit({"strength": 0.0, "form": "auto"}, "ce")),
+    smooth={"form": "squared"},
     citation=r"""@inproceedings{zheng2018ring,
   title = {Ring Loss: Convex Feature Normalization for Face Recognition},
   author = {Zheng, Yutong and Pal, Dipan K. and Savvides, Marios},
