@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 
 from .. import metrics
 from .picture import (
@@ -50,12 +50,15 @@ def plot_confusion(
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     predicted, true = matrix.sum(0) / max(total, 1), matrix.sum(1) / max(total, 1)
     bars, ax = get_axes(ax, panels=2) if ax is not None else new_figure(6.1, 6.3).subplots(2, 1, height_ratios=[1, 5.4])
-    x = np.arange(k) + 0.5
-    colours = np.select([m[:, None] for m in metrics.third_groups(n).values()],
-                        [np.array([to_rgb(GROUP_COLOURS[g])]) for g in ("head", "mid", "tail")])
-    bars.bar(x, predicted, width=0.8 if k <= 40 else 1.0, color=colours)
+    for group, mask in metrics.third_groups(n).items():
+        at = np.flatnonzero(mask)
+        if k <= 40:
+            bars.bar(at + 0.5, predicted[at], width=0.8, color=GROUP_COLOURS[group])
+        elif at.size:
+            bars.fill_between(np.append(at, at[-1] + 1), np.append(predicted[at], predicted[at[-1]]), step="post",
+                              color=GROUP_COLOURS[group], linewidth=0)
     bars.step(np.arange(k + 1), np.append(true, true[-1]), where="post", color=QUIET, linestyle=DOTTED, linewidth=1.4)
-    bars.set(xlim=(0, k), xticks=[], ylabel="share of\npredictions")
+    bars.set(xlim=(0, k), ylim=(0, None), xticks=[], ylabel="share of\npredictions")
     bars.locator_params(axis="y", nbins=3)
     percent(bars.yaxis)
     _heat(ax, share, n, names, k)

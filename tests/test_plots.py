@@ -1,0 +1,651 @@
+"""Plots: what is drawn, what is said, that letters neither overlap nor leave the figure, and that pyplot stays out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import ltviz.plots as lp
+from ltviz.datasets import digits_lt
+from ltviz.metrics import paired, shot_accuracy, third_groups, weight_norm_fit
+from ltviz.plots import picture as shared
+from ltviz.plots.series import series_of
+from ltviz.run import Run
+
+CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+LONG = "tricdb_ce strength=0.25 margin=0.2 base=focal+gamma=2"
+
+
+def make_run(
+    k: int = 10, seed: int = 0, name: str = "ce", lift: float = 0.0, ratio: float = 100, names: list[str] | None = None,
+    small: bool = False, per_class: int = 20, data: str = "fake",
+) -> Run:
+    """A run as training would leave it, drawn by numpy: accuracy and norms fall with the rank, `lift` flattens both."""
+    rng = np.random.default_rng([seed, k, int(100 * lift)])
+    counts = np.array([int(5000 * ratio ** (-i / (k - 1))) for i in range(k)])
+    right = np.clip(0.95 - 0.7 * np.arange(k) / k * (1 - lift) + 0.05 * rng.normal(size=k), 0.05, 1)
+    confusion = np.zeros((k, k), np.int64)
+    for i, share in enumerate(right):
+        confusion[i, i] = round(share * per_class)
+        np.add.at(confusion[i], rng.choice(k, per_class - confusion[i, i], p=counts / counts.sum()), 1)
+    weight = rng.normal(size=(k, 16)).astype(np.float32)
+    norms = 1 + 0.25 * np.log(counts) * (1 - lift) + 0.03 * rng.normal(size=k)
+    weight *= (norms / np.linalg.norm(weight, axis=1))[:, None]
+    targets = np.repeat(np.arange(k), per_class)
+    features = (weight[targets] + 0.9 * rng.normal(size=(len(targets), 16))).astype(np.float16)
+    epochs = np.arange(30)
+    grow = (epochs[:, None] + 1) / 30
+    return Run(
+        method="ce", settings={}, data={"name": data}, recipe={"name": "digits"}, seed=seed, counts=counts, label=name,
+        class_names=names or (CIFAR[:k] if k <= 10 else [f"class {i}" for i in range(k)]),
+        history={"epoch": epochs, "loss": 2.3 * np.exp(-epochs / 6) + 0.01, "lr": 0.1 * grow[:, 0],
+                 "stage": 0 * epochs, "weight_norm": norms * grow**0.5, "feature_norm": np.ones((30, k)),
+                 "val_accuracy": right * grow**0.3},
+        confusion=confusion, head_weight=weight, class_feature_norm=norms,
+        targets=None if small else targets, features=None if small else features,
+        logits=None if small else features.astype(np.float32) @ weight.T, id=f"{name}-{seed}-{k}-{ratio}-{data}",
+    )  # fmt: skip
+
+
+ONE = make_run()
+BETTER = make_run(name="class_balanced beta=0.999", lift=0.6)
+HUNDRED = make_run(100)
+THOUSAND = make_run(1000, ratio=256, per_class=5)
+FOUR = make_run(4)
+SEEDS = [make_run(seed=s, name=n, lift=b, small=True) for s in range(10) for n, b in (("ce", 0), (LONG, 0.4))]
+SEEDS_100 = [make_run(100, s, n, b, small=True) for s in range(3) for n, b in (("ce", 0), ("ldam", 0.4))]
+# The class order was drawn with the seed: a rank has no name of its own.
+SHUFFLED = [make_run(seed=s, names=list(np.random.default_rng(s).permutation(CIFAR)), small=True) for s in range(3)]
+BASE, METHOD = SEEDS[::2], SEEDS[1::2]
+DIGITS = digits_lt()
+
+
+def digits_run() -> Run:
+    """A run on the digits' own test images, so that pictures and answers belong together."""
+    k, rng = DIGITS.k, np.random.default_rng(0)
+    targets = DIGITS.test_targets.numpy()
+    logits = (3.0 * np.eye(k)[targets] + 1.6 * rng.normal(size=(len(targets), k))).astype(np.float32)
+    run = make_run(k, names=list(DIGITS.class_names))
+    run.counts, run.targets, run.logits = DIGITS.counts.numpy(), targets, logits
+    run.confusion = np.bincount(targets * k + logits.argmax(1), minlength=k * k).reshape(k, k)
+    return run
+
+
+ON_DIGITS = digits_run()
+PLOTS = {
+    "counts": lambda **kw: lp.plot_counts(DIGITS, **kw),
+    "counts 4": lambda **kw: lp.plot_counts(FOUR, **kw),
+    "counts cifar": lambda **kw: lp.plot_counts(ONE, **kw),
+    "counts 1000": lambda **kw: lp.plot_counts(THOUSAND, **kw),
+    "examples": lambda **kw: lp.plot_examples(DIGITS, **kw),
+    "effective": lambda **kw: lp.plot_effective_number(ONE.counts, **kw),
+    "weights": lambda **kw: lp.plot_class_weights(ONE, **kw),
+    "weights 100": lambda **kw: lp.plot_class_weights(HUNDRED, 0.999, weights={"inverse": 1 / HUNDRED.counts}, **kw),
+    "weight norms": lambda **kw: lp.plot_weight_norms(ONE, **kw),
+    "weight norms seeds": lambda **kw: lp.plot_weight_norms(SEEDS, **kw),
+    "weight norms 1000": lambda **kw: lp.plot_weight_norms(THOUSAND, **kw),
+    "feature norms": lambda **kw: lp.plot_feature_norms(ONE, **kw),
+    "feature norms kde": lambda **kw: lp.plot_feature_norms(HUNDRED, kind="kde", **kw),
+    "feature norms seeds": lambda **kw: lp.plot_feature_norms(SEEDS, **kw),
+    "embedding": lambda **kw: lp.plot_embedding(ONE, method="pca", **kw),
+    "embedding 100": lambda **kw: lp.plot_embedding(HUNDRED, method="pca", **kw),
+    "accuracy": lambda **kw: lp.plot_class_accuracy(ONE, **kw),
+    "accuracy seeds": lambda **kw: lp.plot_class_accuracy(SEEDS, **kw),
+    "accuracy shuffled": lambda **kw: lp.plot_class_accuracy(SHUFFLED, **kw),
+    "accuracy 4": lambda **kw: lp.plot_class_accuracy(FOUR, **kw),
+    "accuracy 100": lambda **kw: lp.plot_class_accuracy(SEEDS_100, **kw),
+    "accuracy 1000": lambda **kw: lp.plot_class_accuracy(THOUSAND, **kw),
+    "gain": lambda **kw: lp.plot_gain(METHOD, BASE, **kw),
+    "gain 1 seed": lambda **kw: lp.plot_gain(BETTER, ONE, **kw),
+    "gain 100": lambda **kw: lp.plot_gain(SEEDS_100[1::2], SEEDS_100[::2], **kw),
+    "comparison": lambda **kw: lp.plot_comparison(SEEDS, **kw),
+    "comparison 1 seed": lambda **kw: lp.plot_comparison([ONE, BETTER], **kw),
+    "confusion": lambda **kw: lp.plot_confusion(ONE, **kw),
+    "confusion 4": lambda **kw: lp.plot_confusion(FOUR, **kw),
+    "confusion shuffled": lambda **kw: lp.plot_confusion(SHUFFLED, **kw),
+    "confusion 100": lambda **kw: lp.plot_confusion(HUNDRED, **kw),
+    "confusion 1000": lambda **kw: lp.plot_confusion(THOUSAND, **kw),
+    "history": lambda **kw: lp.plot_history(ONE, **kw),
+    "history seeds": lambda **kw: lp.plot_history(SEEDS, **kw),
+    "loss curve": lambda **kw: lp.plot_loss_curve("logit_adjustment", tau=[0, 1, 2], target=1, **kw),
+    "mistakes": lambda **kw: lp.plot_mistakes(ON_DIGITS, DIGITS, **kw),
+    "reliability": lambda **kw: lp.plot_reliability([ONE, BETTER], **kw),
+}
+
+
+# ------------------------------------------------------------------------------------------- what holds for all plots
+def written(figure: Figure) -> list[tuple[str, float, matplotlib.transforms.Bbox]]:
+    """(text, rotation, box in pixels) of every text that a drawing of the figure really draws."""
+    found, draw = [], Text.draw
+
+    def record(text, renderer, *args, **kwargs):
+        if text.get_visible() and text.get_text().strip():
+            found.append((text.get_text(), text.get_rotation(), text.get_window_extent(renderer)))
+        return draw(text, renderer, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, shared.drawing():
+        patch.setattr(Text, "draw", record)
+        figure.canvas.draw()
+    return found
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_letters_are_inside_and_apart(name):
+    picture = PLOTS[name]()
+    texts, figure = written(picture.figure), picture.figure.bbox
+    assert texts
+    for text, _, box in texts:
+        assert box.x0 >= -0.5 and box.y0 >= -0.5 and box.x1 <= figure.x1 + 0.5 and box.y1 <= figure.y1 + 0.5, text
+    for (one, turn, a), (other, turn_b, b) in itertools.combinations(texts, 2):
+        if {turn, turn_b} - {0.0, 90.0}:
+            continue  # boxes around slanted names overlap where the letters do not
+        wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+        high = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert wide <= 1 or high <= 2, f"{one!r} lies on {other!r}"
+    # The sentence and the arrays that each picture carries.
+    assert picture.text.endswith(".") and re.search(r"\d", picture.text)
+    assert "nan" not in re.split(r"\W+", picture.text.lower()) and repr(picture) == picture.text
+    assert picture.data and all(isinstance(values, np.ndarray) for values in picture.data.values())
+    assert picture.figure.get_facecolor() == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["counts", "accuracy seeds", "weight norms", "embedding", "reliability", "examples"])
+def test_draws_on_the_callers_axes(name):
+    figure = Figure(figsize=(7, 4))
+    ax = figure.subplots()
+    picture = PLOTS[name](ax=ax)
+    assert picture.ax is ax and picture.figure is figure
+    assert ax.has_data()
+
+
+@pytest.mark.parametrize(("name", "panels"), [("comparison", 2), ("confusion", 2), ("history seeds", 3),
+                                              ("loss curve", 2)])
+def test_several_panels_take_several_axes(name, panels):
+    axes = list(Figure(figsize=(12, 4)).subplots(1, panels))
+    picture = PLOTS[name](ax=axes)
+    assert set(picture.axes) == set(axes) and all(ax.has_data() for ax in axes)
+    with pytest.raises(ValueError, match=f"{panels} matplotlib Axes"):
+        PLOTS[name](ax=axes[0])
+
+
+def test_nothing_of_pyplot_and_no_setting_of_the_user_changes():
+    """In a fresh process: every plot is drawn, pyplot manages no figure, and rcParams are as the user left them."""
+    code = """
+import sys
+sys.path.insert(0, {tests!r})
+import ltviz
+assert "matplotlib" not in sys.modules, "import ltviz loads matplotlib"
+import matplotlib
+matplotlib.rcParams["font.size"] = 31.0
+before = matplotlib.rcParams.copy()
+import test_plots
+for name in ("counts", "examples", "effective", "weights", "weight norms", "embedding", "accuracy 4", "gain",
+             "comparison", "history", "loss curve", "mistakes", "reliability"):
+    test_plots.PLOTS[name]()._repr_png_()
+assert "matplotlib.pyplot" not in sys.modules, "something imports pyplot"
+test_plots.PLOTS["confusion"]()._repr_png_()      # seaborn brings pyplot along, but nobody may open a figure with it
+test_plots.PLOTS["feature norms"]()._repr_png_()
+assert not sys.modules["matplotlib._pylab_helpers"].Gcf.figs, "a pyplot figure was opened"
+after = matplotlib.rcParams.copy()
+changed = [key for key in before if key != "backend" and before[key] != after[key]]
+assert not changed, changed
+"""
+    code = code.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_source_never_mentions_pyplot_in_code():
+    for path in Path(lp.__file__).parent.glob("*.py"):
+        assert not re.search(r"import.*pyplot|pyplot\.\w+\(|\.show\(\)|rcParams\[", path.read_text()), path.name
+
+
+def test_the_users_dark_style_does_not_leak_in():
+    dark = {"text.color": "white", "axes.facecolor": "black", "font.size": 30, "savefig.bbox": "tight"}
+    with matplotlib.rc_context(dark):
+        picture = lp.plot_counts(DIGITS)
+        png = picture._repr_png_()
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    assert image.getpixel((2, 2)) == (255, 255, 255)
+    assert np.asarray(image).mean() > 200
+    assert picture.ax.yaxis.label.get_color() == shared.INK
+
+
+def test_many_threads_draw_at_once():
+    failed, sizes = [], []
+
+    def work(name):
+        try:
+            sizes.append(len(PLOTS[name]()._repr_png_()))
+        except Exception as error:  # noqa: BLE001 - reported below, in the main thread
+            failed.append(error)
+
+    names = ("counts", "accuracy", "effective", "weight norms") * 2
+    threads = [threading.Thread(target=work, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed and len(sizes) == 8 and min(sizes) > 5000
+
+
+# ------------------------------------------------------------------------------------------------------- the picture
+def test_picture_shows_itself_and_saves(tmp_path):
+    picture = lp.plot_class_accuracy(SEEDS)
+    bundle, meta = picture._repr_mimebundle_()
+    assert bundle["text/plain"] == picture.text and meta["image/png"]["alt"] == picture.text
+    assert bundle["image/png"].startswith("iVBOR") and picture._repr_png_().startswith(b"\x89PNG")
+    for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        assert picture.save(tmp_path / f"a.{kind}").read_bytes().startswith(start)
+    rows = list(csv.reader(picture.save(tmp_path / "a.csv").read_text().splitlines()))
+    assert rows[0][0] == "counts" and "accuracy/ce[9]" in rows[0] and len(rows) == 11
+    column = [float(row[rows[0].index("accuracy/ce[3]")]) for row in rows[1:]]
+    np.testing.assert_allclose(column, picture.data["accuracy/ce"][3])
+    with pytest.raises(ValueError, match=r"\.png, \.svg, \.pdf or \.csv"):
+        picture.save(tmp_path / "a.gif")
+
+
+def test_style_scales_everything_alike():
+    from PIL import Image
+
+    small = lp.plot_counts(DIGITS)
+    try:
+        assert lp.style(scale=1.6) == 1.6 == lp.style()
+        large = lp.plot_counts(DIGITS)
+        with pytest.raises(ValueError, match="between 0.25 and 5"):
+            lp.style(scale=50)
+    finally:
+        lp.style(scale=1)
+    a, b = (Image.open(io.BytesIO(p._repr_png_())).size for p in (small, large))
+    np.testing.assert_allclose(np.array(b) / np.array(a), 1.6, rtol=0.01)
+    for (text, _, box), (other, _, wide) in zip(written(small.figure), written(large.figure), strict=True):
+        assert text == other
+        assert wide.height / box.height == pytest.approx(1.6, rel=0.15)
+
+
+def test_palette_is_told_apart_without_some_colours():
+    """The first six colours differ by 25 in CIELAB for each kind of dichromat (Machado et al. 2009, severity 1)."""
+    kinds = {
+        "normal": np.eye(3),
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+    rgb = np.array([matplotlib.colors.to_rgb(colour) for colour in lp.PALETTE[:6]])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920,
+                                                                                             0.9503041]])
+    for kind, matrix in kinds.items():
+        xyz = np.clip(linear @ np.array(matrix).T, 0, 1) @ to_xyz.T / [0.95047, 1, 1.08883]
+        f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+        lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+        gap = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[np.triu_indices(6, 1)]
+        assert gap.min() >= 25, kind
+    for colour in shared.GROUP_INK.values():  # read as text: contrast of 4.5 on white (WCAG AA)
+        level = np.array(matplotlib.colors.to_rgb(colour))
+        level = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+        assert 1.05 / (level + 0.05) >= 4.5
+    looks = [shared.look(i) for i in range(len(lp.PALETTE))]
+    assert len({kind["marker"] for kind in looks}) == len(looks)
+
+
+# ------------------------------------------------------------------------------------------------------------ series
+def test_runs_of_one_name_are_seeds_of_one_series():
+    found = series_of(SEEDS)
+    assert [(one.name, len(one.runs)) for one in found] == [("ce", 10), (LONG, 10)]
+    assert found[0].label == "ce (10 seeds)" and series_of(ONE)[0].label == "ce (1 seed)"
+    assert len(series_of([ONE, ONE])[0].runs) == 1, "the same run twice is not two seeds"
+    assert [one.name for one in series_of({"mine": METHOD, "base": ONE})] == ["mine", "base"]
+
+
+def test_runs_of_one_name_and_other_data_are_kept_apart():
+    other = make_run(data="other", seed=1)
+    found = series_of([ONE, other])
+    assert [(one.name, len(one.runs)) for one in found] == [("ce name=fake", 1), ("ce name=other", 1)]
+
+
+@pytest.mark.parametrize(("runs", "says"), [
+    ([], "no run given"), ({}, "no run given"), ({"a": []}, "no run given"), ([3], "expected a run, given int"),
+    ([ONE, HUNDRED], "10 and 100 classes"),
+])
+def test_what_is_no_run_is_refused(runs, says):
+    with pytest.raises(ValueError, match=says):
+        lp.plot_class_accuracy(runs)
+
+
+# ------------------------------------------------------------------------------------------------------- what is drawn
+def line(picture, label, ax=None):
+    """The y values of the line whose label starts so."""
+    return next(np.asarray(ln.get_ydata()) for ln in (ax or picture.ax).lines if str(ln.get_label()).startswith(label))
+
+
+def test_counts_are_sorted_and_named():
+    shuffled = np.array([3, 100, 20, 7])
+    picture = lp.plot_counts(shuffled)
+    np.testing.assert_array_equal(picture.data["counts"], [100, 20, 7, 3])
+    assert list(picture.data["names"]) == ["1", "2", "3", "0"]
+    assert picture.ax.get_yscale() == "log"
+    assert [t.get_text() for t in picture.ax.texts if t.get_text().isdigit()] == ["100", "20", "7", "3"]
+    assert {t.get_text() for t in picture.ax.texts} >= {"head", "mid", "tail"}
+    assert "ratio 33.3" in picture.text and "2 medium" not in picture.text.split("classes and")[0]
+    with_none = lp.plot_counts([5, 0, 2])
+    assert "1 classes have none" in with_none.text and np.isfinite(with_none.ax.get_ylim()).all()
+    with pytest.raises(ValueError, match="counts must be one number"):
+        lp.plot_counts([[1, 2], [3, 4]])
+    with pytest.raises(ValueError, match="not negative"):
+        lp.plot_counts([1, -2])
+
+
+def test_examples_show_as_many_as_there_are():
+    picture = lp.plot_examples(DIGITS, columns=9)
+    shown = np.bincount(picture.data["targets"], minlength=10)
+    np.testing.assert_array_equal(shown, np.minimum(DIGITS.counts.numpy(), 9))
+    mosaic = picture.ax.images[0].get_array()
+    assert mosaic.shape == (10 * 9 - 1, 9 * 9 - 1, 3)
+    np.testing.assert_array_equal(mosaic[:8, :8, 0], DIGITS.images[picture.data["index"][0]].numpy()[..., 0])
+    assert (mosaic[-8:, 3 * 9 :] == 255).all(), "a class with two images has white beside them"
+    few = lp.plot_examples(DIGITS, rows=3)
+    assert set(few.data["targets"]) == {0, 4, 9} or set(few.data["targets"]) == {0, 5, 9}
+    with pytest.raises(ValueError, match="data must be a data set"):
+        lp.plot_examples(ONE)
+
+
+def test_effective_number_follows_its_equation():
+    picture = lp.plot_effective_number([500, 50, 5], beta=[0.9, 0.99])
+    n, beta = picture.data["n"], picture.data["beta"][:, None]
+    np.testing.assert_allclose(picture.data["effective"], (1 - beta**n) / (1 - beta), rtol=1e-6)
+    np.testing.assert_allclose(line(picture, r"$\beta$ = 0.99"), picture.data["effective"][1])
+    assert picture.ax.get_xscale() == picture.ax.get_yscale() == "log"
+    assert len(picture.ax.get_legend().get_texts()) == 3
+
+
+def test_class_weights_have_mean_one():
+    counts = np.array([5, 500, 50])
+    picture = lp.plot_class_weights(counts, 0.999, weights={"mine": [3, 1, 2]})
+    weights = picture.data["weights"]
+    np.testing.assert_allclose(weights.mean(1), 1, rtol=1e-6)
+    effective = (1 - 0.999 ** np.array([500, 50, 5.0])) / 0.001
+    np.testing.assert_allclose(weights[0], 3 / effective / (1 / effective).sum(), rtol=1e-5)
+    np.testing.assert_allclose(weights[1], [0.5, 1, 1.5])
+    assert lp.plot_class_weights(counts, weights={"mine": [3, 1, 2]}).data["weights"].shape == (1, 3)
+    with pytest.raises(ValueError, match=r"weights\['mine'\] must be one weight"):
+        lp.plot_class_weights(counts, weights={"mine": [1, 2]})
+
+
+def test_weight_norms_fit_each_seed_and_say_seven():
+    picture = lp.plot_weight_norms({"ce": BASE})
+    norms = picture.data["norms/ce"]
+    np.testing.assert_allclose(norms[2], np.linalg.norm(BASE[2].head_weight, axis=1), rtol=1e-6)
+    fits = np.array([weight_norm_fit(row, BASE[0].counts) for row in norms])
+    assert picture.data["s"][0] == pytest.approx(fits[:, 0].mean())
+    assert picture.data["rho"][0] == pytest.approx(fits[:, 2].mean())
+    labels = [text.get_text() for text in picture.ax.get_legend().get_texts()]
+    assert labels[0].startswith("ce (10 seeds): s = ") and r"$\rho$" in labels[0]
+    assert "s = 7 (slides)" in labels and "all norms equal" in labels and "the slides: s = 7" in picture.text
+    seven = next(ln for ln in picture.ax.lines if ln.get_label().startswith("s = 7"))
+    (x0, x1), (y0, y1) = seven.get_xdata(), seven.get_ydata()
+    assert (np.log(x1) - np.log(x0)) / (y1 - y0) == pytest.approx(7)
+
+
+def test_weight_norms_draw_no_slope_through_noise():
+    counts = np.array([100, 50, 20, 10, 5])
+    equal = lp.plot_weight_norms([2.0, 2.01, 2.0, 2.005, 2.01], counts)
+    assert "norms equal to 2 %" in equal.text and np.isnan(equal.data["s"][0])
+    loose = lp.plot_weight_norms([2.0, 1.0, 3.0, 1.5, 2.2], counts)
+    assert "no trend" in loose.text and np.isnan(loose.data["s"][0])
+    assert "not finite" in lp.plot_weight_norms(np.full(5, np.nan), counts).text
+    exact = lp.plot_weight_norms((np.log(counts) - 1) / 4, torch.tensor(counts))
+    assert exact.data["s"][0] == pytest.approx(4) and exact.data["c"][0] == pytest.approx(1)
+    fit = [ln for ln in exact.ax.lines if len(ln.get_xdata()) == 2 and ln.get_gid() != "reference"][-1]
+    np.testing.assert_allclose(np.log(fit.get_xdata()), 4 * np.asarray(fit.get_ydata()) + 1)
+    with pytest.raises(ValueError, match="norms .* or a classifier matrix"):
+        lp.plot_weight_norms([1.0, 2.0], counts)
+
+
+def test_feature_norms_by_group():
+    picture = lp.plot_feature_norms(ONE)
+    np.testing.assert_allclose(picture.data["norms"], np.linalg.norm(ONE.features.astype(float), axis=1))
+    head = third_groups(ONE.counts)["head"][ONE.targets]
+    assert (picture.data["group"][head] == "head").all()
+    assert picture.data["means"][0] == pytest.approx(picture.data["norms"][head].mean())
+    assert picture.data["means"][0] > picture.data["means"][2]
+    small = lp.plot_feature_norms(BASE)  # keeps no features: the mean of each class, with a band
+    assert small.data["norms/ce"].shape == (10, 10)
+    np.testing.assert_allclose(line(small, "ce (10 seeds"), small.data["norms/ce"].mean(0))
+    with pytest.raises(ValueError, match='kind must be "hist" or "kde"'):
+        lp.plot_feature_norms(ONE, kind="violin")
+    with pytest.raises(ValueError, match="need targets"):
+        lp.plot_feature_norms(ONE.features)
+
+
+def test_embedding_draws_the_points_given(monkeypatch):
+    points = np.random.default_rng(1).normal(size=(len(ONE.targets), 2))
+    picture = lp.plot_embedding(ONE, recorded=points)
+    drawn = np.concatenate([c.get_offsets() for c in picture.ax.collections])
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(points, axis=0))
+    assert 0 <= picture.data["overlap"] <= 1
+    same = lp.plot_embedding(ONE.features, ONE.targets, ONE.counts, method="pca")
+    np.testing.assert_allclose(same.data["points"], lp.plot_embedding(ONE, method="pca").data["points"])
+    with pytest.raises(ValueError, match="one point per image"):
+        lp.plot_embedding(ONE, recorded=points[:5])
+    with pytest.raises(ValueError, match="without its test features"):
+        lp.plot_embedding(BASE[0])
+    with pytest.raises(ValueError, match="features need targets"):
+        lp.plot_embedding(ONE.features)
+
+
+def test_class_accuracy_is_the_mean_of_the_seeds():
+    picture = lp.plot_class_accuracy(SEEDS)
+    rows = np.array([np.diagonal(r.confusion) / r.confusion.sum(1) for r in BASE])
+    np.testing.assert_allclose(picture.data["accuracy/ce"], rows)
+    np.testing.assert_allclose(line(picture, "ce (10 seeds, ±1 sd)"), rows.mean(0))
+    band = picture.ax.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx((rows.mean(0) + rows.std(0, ddof=1)).max())
+    assert line(picture, "chance, 1/10")[0] == pytest.approx(0.1)
+    assert f"{100 * rows.mean():.1f} %" in picture.text
+    assert picture.ax.yaxis.get_major_formatter()(0.25, 0) == "25%"
+    arrays = lp.plot_class_accuracy(rows, BASE[0].counts)
+    np.testing.assert_allclose(arrays.data["accuracy/accuracy"], rows)
+
+
+def test_classes_are_sorted_by_count_whatever_their_numbers():
+    run, turned = make_run(), make_run()
+    order = np.random.default_rng(3).permutation(10)
+    turned.counts, turned.confusion = run.counts[order], run.confusion[np.ix_(order, order)]
+    turned.head_weight, turned.class_names = run.head_weight[order], [run.class_names[j] for j in order]
+    for plot, key in ((lp.plot_class_accuracy, "accuracy/ce"), (lp.plot_weight_norms, "norms/ce"),
+                      (lp.plot_confusion, "confusion")):
+        np.testing.assert_allclose(plot(run).data[key], plot(turned).data[key])
+    labels = [t.get_text() for t in lp.plot_class_accuracy(turned).ax.get_xticklabels()]
+    assert [label.split()[0] for label in labels] == CIFAR
+
+
+def test_classes_without_a_common_name_are_ranks():
+    picture = lp.plot_class_accuracy(SHUFFLED)
+    assert [t.get_text() for t in picture.ax.get_xticklabels()][0] == "1\n5,000"
+    assert picture.ax.get_xlabel().startswith("rank of the class")
+
+
+def test_many_classes_are_drawn_as_means_of_ranks():
+    picture = lp.plot_class_accuracy(THOUSAND)
+    assert picture.data["accuracy/ce"].shape == (1, 1000)
+    drawn = line(picture, "ce (1 seed)")
+    assert len(drawn) == 100
+    np.testing.assert_allclose(drawn, picture.data["accuracy/ce"][0].reshape(100, 10).mean(1))
+    assert "means of 10 ranks" in picture.ax.get_xlabel()
+    middle, binned = shared.bin_ranks(np.array([np.r_[np.arange(203.0), np.nan]]))
+    assert len(middle) == 68 and binned[0, -1] == 201.5 and middle[-1] == 202
+
+
+def test_gain_is_paired_by_seed():
+    picture = lp.plot_gain(METHOD[:5][::-1], BASE[2:])
+    rows = picture.data[f"gain/{LONG}"]
+    accuracy = [np.diagonal(r.confusion) / r.confusion.sum(1) for r in SEEDS]
+    np.testing.assert_allclose(rows, [accuracy[2 * s + 1] - accuracy[2 * s] for s in (2, 3, 4)])
+    assert "3 seeds" in picture.ax.get_legend().get_texts()[0].get_text()
+    assert "one seed: no verdict" in lp.plot_gain(BETTER, ONE).text
+    with pytest.raises(ValueError, match="no seed in common"):
+        lp.plot_gain(METHOD[:2], BASE[3:])
+    with pytest.raises(ValueError, match="base must be the runs of one name"):
+        lp.plot_gain(METHOD, SEEDS)
+    with pytest.raises(ValueError, match="different training images"):
+        lp.plot_gain(make_run(name="a", ratio=10), ONE)
+
+
+@pytest.mark.parametrize("group", ["all", "tail"])
+def test_comparison_draws_every_seed_and_the_verdict(group):
+    picture = lp.plot_comparison(SEEDS, group=group)
+    left, right = picture.axes
+    values = np.array([shot_accuracy(run)[group] for run in METHOD])
+    dots = [ln for ln in left.lines if len(ln.get_xdata()) == 10]
+    np.testing.assert_allclose(dots[1].get_xdata(), values)
+    want = paired(METHOD, BASE, group)
+    assert picture.data["difference"][1] == pytest.approx(want.mean) and picture.data["se"][1] == pytest.approx(want.se)
+    words = [text.get_text() for text in right.texts]
+    assert words[0] == "compared with this" and words[1].endswith(want.verdict) and want.verdict == "better"
+    assert want.verdict in picture.text and "reference" in picture.text
+    assert list(lp.plot_comparison(SEEDS, base=LONG, group=group).data["verdict"]) == ["worse", "reference"]
+
+
+def test_comparison_refuses_what_it_cannot_compare():
+    with pytest.raises(ValueError, match="base must be one of 'ce'"):
+        lp.plot_comparison(SEEDS, base="focal")
+    with pytest.raises(ValueError, match="group must be one of all"):
+        lp.plot_comparison(SEEDS, group="rare")
+    apart = lp.plot_comparison({"a": BASE[:2], "b": METHOD[5:]})
+    assert list(apart.data["verdict"]) == ["reference", "no seed in common"]
+
+
+def test_confusion_rows_are_shares_and_bars_are_predictions():
+    picture = lp.plot_confusion(ONE)
+    np.testing.assert_array_equal(picture.data["confusion"], ONE.confusion)
+    share = picture.ax.collections[0].get_array()
+    np.testing.assert_allclose(np.reshape(share, (10, 10)), ONE.confusion / 20)
+    bars = [patch.get_height() for patch in picture.axes[1].patches]
+    np.testing.assert_allclose(bars[:10], ONE.confusion.sum(0) / 200)
+    summed = lp.plot_confusion(BASE)
+    np.testing.assert_array_equal(summed.data["confusion"], sum(run.confusion for run in BASE))
+    np.testing.assert_array_equal(lp.plot_confusion(ONE.confusion, ONE.counts).data["confusion"], ONE.confusion)
+    with pytest.raises(ValueError, match="draws one method"):
+        lp.plot_confusion(SEEDS)
+    empty = lp.plot_confusion(np.zeros((4, 4), int), FOUR.counts)
+    assert "4 of 4 classes are never predicted" in empty.text
+
+
+def test_confusion_of_a_thousand_classes_is_binned():
+    picture = lp.plot_confusion(THOUSAND)
+    share = np.reshape(picture.ax.collections[0].get_array(), (100, 100))
+    np.testing.assert_allclose(share[0].sum(), 1)
+    np.testing.assert_allclose(share[3, 0], THOUSAND.confusion[30:40, :10].sum() / 50)
+    assert picture.data["confusion"].shape == (1000, 1000)
+
+
+def test_history_by_group_and_by_series():
+    picture = lp.plot_history(ONE)
+    tail = third_groups(ONE.counts)["tail"]
+    np.testing.assert_allclose(picture.data["accuracy/ce/tail"][0], ONE.history["val_accuracy"][:, tail].mean(1))
+    np.testing.assert_allclose(picture.axes[0].lines[0].get_ydata(), ONE.history["loss"])
+    assert len(picture.axes[1].lines) == 3 and picture.data["epoch"][0] == 1
+    both = lp.plot_history(SEEDS)
+    assert len(both.axes[2].lines) == 4, "head and tail of two series"
+    unseen = make_run()
+    unseen.history["val_accuracy"] = np.full((30, 10), np.nan)
+    assert any("no validation" in text.get_text() for text in lp.plot_history(unseen).axes[1].texts)
+    unseen.history = {}
+    with pytest.raises(ValueError, match="has no history"):
+        lp.plot_history(unseen)
+
+
+def test_loss_curve_of_a_function_is_its_equation():
+    def focal(logits, targets, gamma=2.0):
+        p = logits.softmax(1).gather(1, targets[:, None])[:, 0]
+        return -((1 - p) ** gamma) * p.log()
+
+    picture = lp.plot_loss_curve(focal, gamma=[0.0, 2.0], counts=(9, 3, 1), target=2)
+    p = picture.data["p"][0]
+    np.testing.assert_allclose(picture.data["loss"][0], -np.log(p))
+    np.testing.assert_allclose(picture.data["loss"][1], -((1 - p) ** 2) * np.log(p))
+    np.testing.assert_allclose(picture.data["gradient"][0], 1 - p)
+    assert list(picture.data["labels"]) == ["gamma = 0.0", "gamma = 2.0"]
+    with pytest.raises(ValueError, match="one loss per image"):
+        lp.plot_loss_curve(torch.nn.functional.cross_entropy)
+    with pytest.raises(ValueError, match="target must be a class number in 0..1"):
+        lp.plot_loss_curve(focal, target=2)
+
+
+def test_loss_curve_of_methods():
+    plain = lp.plot_loss_curve("ce", counts=DIGITS)
+    np.testing.assert_allclose(plain.data["loss"][0], -np.log(plain.data["p"][0]), rtol=1e-6)
+    np.testing.assert_allclose(plain.data["gradient"][0], 1 - plain.data["p"][0], rtol=1e-6)
+    adjusted = lp.plot_loss_curve("logit_adjustment", tau=[0.0, 1.0], target=1)
+    np.testing.assert_allclose(adjusted.data["loss"][0], -np.log(adjusted.data["p"][0]), rtol=1e-5)
+    assert (adjusted.data["gradient"][1] > adjusted.data["gradient"][0]).all(), "the rare class pulls harder"
+
+
+def test_every_method_has_a_loss_curve():
+    from ltviz.methods import METHODS
+
+    for key in METHODS:
+        picture = lp.plot_loss_curve(key)
+        assert np.isfinite(picture.data["loss"]).all(), key
+
+
+def test_mistakes_are_the_most_confident_ones():
+    picture = lp.plot_mistakes(ON_DIGITS, DIGITS, rows=2, columns=5)
+    wrong = picture.data["index"]
+    assert len(wrong) == 10 and (np.diff(picture.data["confidence"]) <= 0).all()
+    assert (picture.data["true"] != picture.data["predicted"]).all()
+    p = torch.tensor(ON_DIGITS.logits).softmax(1).amax(1).numpy()
+    missed = ON_DIGITS.logits.argmax(1) != ON_DIGITS.targets
+    np.testing.assert_allclose(picture.data["confidence"], np.sort(p[missed])[::-1][:10], rtol=1e-5)
+    first = picture.ax.images[0].get_array()
+    np.testing.assert_array_equal(first[..., 0], DIGITS.test_images[wrong[0]].numpy()[..., 0])
+    with pytest.raises(ValueError, match="not the data set that the run was tested on"):
+        lp.plot_mistakes(ONE, DIGITS)
+    with pytest.raises(ValueError, match="without its test logits"):
+        lp.plot_mistakes(BASE[0], DIGITS)
+    perfect = digits_run()
+    perfect.logits = 9.0 * np.eye(10)[perfect.targets]
+    assert lp.plot_mistakes(perfect, DIGITS).text == "No mistake in 500 test images."
+
+
+def test_reliability_carries_its_error():
+    from ltviz.metrics import ece
+
+    picture = lp.plot_reliability([ONE, BETTER], bins=10)
+    assert picture.data["ece"][0] == pytest.approx(ece(ONE, bins=10))
+    assert f"ECE {100 * picture.data['ece'][0]:.1f} %" in picture.ax.get_legend().get_texts()[0].get_text()
+
+
+def test_a_diverged_run_is_drawn_without_a_warning():
+    lost = make_run(name="lost")
+    lost.confusion = np.zeros((10, 10), np.int64)
+    lost.head_weight = np.full((10, 16), np.nan, np.float32)
+    assert "undefined" in lp.plot_class_accuracy([ONE, lost]).text
+    assert "diverged" in lp.plot_weight_norms([ONE, lost]).text
+    assert list(lp.plot_comparison([ONE, lost]).data["verdict"]) == ["reference", "not defined"]
+
+
+def test_what_training_returns_is_drawn():
+    from ltviz.training import train
+
+    run = train("ce", DIGITS, epochs=2, progress=False)
+    for plot in (lp.plot_class_accuracy, lp.plot_weight_norms, lp.plot_feature_norms, lp.plot_confusion,
+                 lp.plot_history, lp.plot_reliability, lp.plot_comparison, lp.plot_counts):
+        assert plot(run).data
+    assert lp.plot_mistakes(run, DIGITS).data and lp.plot_embedding(run, method="pca").data
