@@ -66,10 +66,10 @@ METHOD = Method(
     objective=ClassBalanced,
     settings={
         "beta": Setting(
-            0.999, 0.0, 1.0, "one-minus-log", symbol=r"\beta", meaning="0: no weights; towards 1: inverse frequency"
+            0.999, 0.0, 1.0, "one-minus-log", symbol="β", meaning="0: no weights; towards 1: inverse frequency"
         ),
-        "loss": Setting("softmax", choices=("softmax", "sigmoid", "focal"), symbol=r"\ell", meaning="which loss"),
-        "gamma": Setting(1.0, 0.0, 5.0, symbol=r"\gamma", meaning='focusing, with loss="focal" only'),
+        "loss": Setting("softmax", choices=("softmax", "sigmoid", "focal"), meaning="which loss"),
+        "gamma": Setting(1.0, 0.0, 5.0, symbol="γ", meaning='focusing, with loss="focal" only'),
         "reduction": REDUCTION,
     },
     limits=(

@@ -64,7 +64,7 @@ METHOD = Method(
     equation=r"\ell_i = -(1 - p_{i,y_i})^\gamma \log p_{i,y_i}",
     objective=Focal,
     settings={
-        "gamma": Setting(2.0, 0.0, 5.0, symbol=r"\gamma", meaning="focusing: how much less easy images count"),
+        "gamma": Setting(2.0, 0.0, 5.0, symbol="γ", meaning="focusing: how much less easy images count"),
         "form": Setting(
             "softmax", choices=("softmax", "sigmoid"), symbol="p", meaning="where the probability p comes from"
         ),
