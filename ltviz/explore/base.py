@@ -249,14 +249,9 @@ class Explorer:
             return
         self.error = message
         self.error_label.layout.display = None if message else "none"
-        self.error_label.value = (
-            ""
-            if message is None
-            else (
-                "<div role='alert' style='color:#B00020;background:#FDECEE;border-left:3px solid #B00020;font-size:13px;"
-                f"line-height:1.35;padding:6px 8px;margin-top:6px;overflow-wrap:anywhere'>{html.escape(message)}</div>"
-            )
-        )
+        style = "color:#B00020;background:#FDECEE;border-left:3px solid #B00020;padding:6px 8px;margin-top:6px;"
+        style += "font-size:13px;line-height:1.35;overflow-wrap:anywhere"
+        self.error_label.value = f"<div role='alert' style='{style}'>{html.escape(message)}</div>" if message else ""
 
     # ------------------------------------------------------------------------------------------------ notebook
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:

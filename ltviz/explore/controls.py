@@ -187,8 +187,9 @@ class Choice(Control):
                 value=self.start, description=text, indent=False, tooltip=setting.meaning, layout={"width": "auto"}
             )
         else:
+            options = [(titles.get(value) or self._written(value), value) for value in self.options]
             self.widget = widgets.Dropdown(
-                options=[(titles.get(value) or self._written(value), value) for value in self.options], value=self.start, description=text,
+                options=options, value=self.start, description=text,
                 tooltip=setting.meaning, layout={"width": "100%"},
             )  # fmt: skip
         self.widget.observe(self._tell, "value")

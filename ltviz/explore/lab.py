@@ -295,7 +295,7 @@ class Lab(MethodExplorer):
         bottom = surface.figure.add_subplot(grid[1, :])
         self.left, self.right, self.bottom = left, right, bottom
         left.set(title="Training loss", xlabel="epoch", ylim=(0, 3.2), xlim=(0, 60))
-        right.set(title="Validation accuracy", xlabel="epoch", ylim=(0, 1.03), xlim=(0, 60))
+        right.set(title="Validation", xlabel="epoch", ylim=(0, 1.03), xlim=(0, 60))
         percent(right.yaxis)
         self.past = [left.plot([], [], color=QUIET, lw=1.0, alpha=0.45)[0] for _ in range(10)]
         (self.loss,) = left.plot([], [], color=INK, lw=2.0)
@@ -399,8 +399,10 @@ class Lab(MethodExplorer):
         if self.left.get_xlim() != (0, result.epochs):
             self.left.set_xlim(0, result.epochs)
             self.right.set_xlim(0, result.epochs)
-        losses = np.concatenate([result.loss, *result.earlier, [1e-3]])
-        high = LADDER[min(np.searchsorted(LADDER, np.nanmax(losses[np.isfinite(losses)])), len(LADDER) - 1)]
+        losses = np.concatenate([result.loss, *result.earlier])
+        losses = losses[np.isfinite(losses)]
+        top = losses.max() if len(losses) else 2.5
+        high = LADDER[min(np.searchsorted(LADDER, top), len(LADDER) - 1)]
         if self.left.get_ylim() != (0, high):
             self.left.set_ylim(0, high)
         self._draw_rows(result.rows)
