@@ -101,10 +101,12 @@ def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None
         if files is not None and (files / "images").is_dir():
             shutil.copytree(files / "images", work / "images")
         env = {**os.environ, "LTVIZ_PROFILE": profile, "IPYTHONDIR": str(Path(folder) / "ipython")}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), env.get("PYTHONPATH")]))  # this ltviz
         client = NotebookClient(
             nb, timeout=SECONDS[profile], kernel_name="python3", allow_errors=True, coalesce_streams=True
         )
         client.resources = {"metadata": {"path": str(work)}}
+        client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]  # no hint about TCP: it is this machine's own
         with client.setup_kernel(env=env):
             client.kc.execute(OFFLINE, silent=True, store_history=False)
             count = 0
