@@ -282,3 +282,33 @@ def test_cosine_losses_refuse_another_head():
     for key in ("normface", "cosface", "am_softmax", "arcface", "ldam", "ldam_drw"):
         with pytest.raises(ValueError, match="no scale"):
             METHODS[key].build(torch.tensor([9, 3, 1]))(out, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(
+    "key, settings, name, theirs",
+    [
+        ("normface", {"scale": 20.0}, "NormalizedSoftmaxLoss", {"temperature": 0.05}),
+        ("cosface", {"scale": 64.0, "margin": 0.35}, "CosFaceLoss", {"scale": 64, "margin": 0.35}),
+        ("am_softmax", {"scale": 30.0, "margin": 0.2}, "CosFaceLoss", {"scale": 30, "margin": 0.2}),
+        ("arcface", {"scale": 64.0, "margin": math.radians(28.6)}, "ArcFaceLoss", {"scale": 64, "margin": 28.6}),
+        ("arcface", {"scale": 16.0, "margin": 1.5}, "ArcFaceLoss", {"scale": 16, "margin": math.degrees(1.5)}),
+    ],
+)
+def test_agrees_with_pytorch_metric_learning(key, settings, name, theirs):
+    """Value and both gradients; a margin of 1.5 radians takes many samples beyond the guard."""
+    from pytorch_metric_learning import losses
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(32, 8, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 6, (32,), generator=generator)
+    ours = METHODS[key].build(torch.bincount(y, minlength=6), **settings)
+    head, other = ours.make_head(8).double(), getattr(losses, name)(6, 8, **theirs).double()
+    with torch.no_grad():
+        other.W.copy_(head.weight.T)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    loss, expected = ours(Output(head(a), a, head.weight, head.scale), y), other(b, y)
+    loss.backward()
+    expected.backward()
+    close(loss, expected, 1e-10)
+    close(a.grad, b.grad, 1e-10)
+    close(head.weight.grad, other.W.grad.T, 1e-10)

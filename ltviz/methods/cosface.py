@@ -32,8 +32,9 @@ class CosFace(Objective):
     Source: Wang et al. 2018 (CosFace), eq. (4); the same loss as AM-Softmax, eq. (6) there. The scale is where they
     differ: 64 in CosFace, 30 in AM-Softmax, and each record has its own as the default. Public codes of CosFace take a
     margin of 0.35 or of 0.40; the default is the paper's 0.35.
-    Known to fail: the margin is the same for every class, so a long tail stays one; 64 is large for few classes and
-    small networks (try 16 to 30). Unclipped gradients diverge in about one small run of five.
+    Known to fail: the margin is the same for every class, so a long tail stays one. Where training is short and images
+    are hard (16 x 16) the margin is never met and costs a few points; on digits it gains some. 64 is large for few
+    classes (try 16 to 30). Unclipped gradients diverge in about one small run of five.
     """
 
     def __init__(self, counts: Tensor, margin: float = 0.35, scale: float = 64.0):
