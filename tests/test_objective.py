@@ -1,0 +1,286 @@
+"""The contract: class weights have one writer, stages and settings are validated, bases are passed on."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from ltviz.methods import METHODS
+from ltviz.objective import (
+    BASE,
+    Limit,
+    Method,
+    Methods,
+    Objective,
+    Output,
+    Regularizer,
+    Report,
+    Setting,
+    Stage,
+    suggest,
+)
+
+COUNTS = torch.tensor([8, 4, 1])
+
+
+class Plain(Objective):
+    """A toy."""
+
+    def losses(self, out, targets):
+        return out.logits.logsumexp(1)
+
+
+class Push(Regularizer):
+    """A toy term."""
+
+    name = "push"
+
+    def penalty(self, out, targets):
+        return 0.5 * out.features.square().mean()
+
+
+def toy(**changes):
+    fields = {"key": "toy", "title": "Toy", "paper": "nobody", "equation": "z", "objective": Plain}
+    return Method(**{**fields, **changes})
+
+
+def batch():
+    return Output(torch.zeros(3, 3), torch.ones(3, 2), torch.zeros(3, 2)), torch.tensor([0, 0, 2])
+
+
+# ------------------------------------------------------------------------------------------------ class weights
+
+
+def test_class_weight_multiplies_the_losses_and_divides_by_n():
+    objective = Plain(COUNTS)
+    objective.set_class_weight(torch.tensor([0.5, 1.0, 4.0]))
+    out, targets = batch()
+    assert float(objective(out, targets)) == pytest.approx(torch.tensor(3.0).log().item() * 5.0 / 3)
+
+
+def test_class_weight_is_written_in_place():
+    objective = Plain(COUNTS)
+    where = objective.class_weight.data_ptr()
+    objective.set_class_weight(torch.tensor([1.0, 2.0, 3.0]))
+    assert objective.class_weight.data_ptr() == where and objective.class_weight.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("first, second", [("stage", "objective"), ("objective", "stage")])
+def test_class_weight_has_one_writer(first, second):
+    objective = Plain(COUNTS)
+    objective.set_class_weight(torch.ones(3), first)
+    objective.set_class_weight(torch.ones(3), first)
+    with pytest.raises(ValueError, match=f"already set by the {first}, and now by the {second}.*one writer"):
+        objective.set_class_weight(torch.ones(3), second)
+
+
+def test_a_stage_cannot_weight_a_loss_that_weights_itself():
+    objective = METHODS["class_balanced"].build(COUNTS)
+    with pytest.raises(ValueError, match="one writer"):
+        objective.set_class_weight(torch.ones(3), "stage")
+
+
+def test_a_regulariser_passes_class_weights_to_the_innermost_base():
+    base = Plain(COUNTS)
+    outer = Push(COUNTS, Push(COUNTS, base))
+    outer.set_class_weight(torch.tensor([0.0, 0.0, 1.0]), "stage")
+    assert base.class_weight.tolist() == [0.0, 0.0, 1.0] and base.weight_writer == "stage"
+    out, targets = batch()
+    terms = outer.terms(out, targets)
+    assert float(terms["classification"]) == pytest.approx(torch.tensor(3.0).log().item() / 3)
+    assert float(terms["push"]) == 0.5, "class weights multiply the classification term alone"
+
+
+def test_the_objective_keeps_its_own_counts():
+    counts = torch.tensor([5, 2])
+    objective = Plain(counts)
+    counts[0] = 0
+    assert objective.counts.tolist() == [5.0, 2.0] and objective.k == 2
+
+
+# --------------------------------------------------------------------------------------------------- regularisers
+
+
+class Listener(Plain):
+    """Remembers what it hears."""
+
+    def __init__(self, counts):
+        super().__init__(counts)
+        self.heard = []
+
+    def begin_epoch(self, report):
+        self.heard.append(("epoch", report.epoch, self.generator))
+
+    def after_step(self, out, targets):
+        self.heard.append(("step", len(targets)))
+
+    def make_head(self, dim):
+        return nn.Linear(dim, self.k, bias=False)
+
+
+def test_a_regulariser_passes_head_and_hooks_on():
+    base = Listener(COUNTS)
+    outer = Push(COUNTS, base)
+    outer.generator = torch.Generator()
+    assert outer.make_head(4).bias is None
+    outer.begin_epoch(Report(0, 7, 0.0, outer.make_head(2), None, lambda: None))
+    outer.after_step(*batch())
+    assert base.heard == [("epoch", 7, outer.generator), ("step", 3)]
+
+
+def test_the_sum_of_the_terms_is_the_loss():
+    out, targets = batch()
+    for objective in (Plain(COUNTS), Push(COUNTS, Plain(COUNTS)), Push(COUNTS, Push(COUNTS, Plain(COUNTS)))):
+        assert float(sum(objective.terms(out, targets).values())) == pytest.approx(float(objective(out, targets)))
+
+
+@pytest.mark.parametrize("objective", [Objective(COUNTS), Regularizer(COUNTS, Plain(COUNTS))])
+def test_an_unfinished_objective_says_what_is_missing(objective):
+    with pytest.raises(TypeError, match=type(objective).__name__):
+        objective(*batch())
+
+
+@pytest.mark.parametrize(
+    "base, resolved",
+    [
+        ("ce", "ce"),
+        ("cb", "class_balanced"),
+        ({"key": "focal"}, "focal"),
+        ({"key": "focal", "gamma": 1}, {"key": "focal", "gamma": 1.0}),
+        ({"key": "cb", "beta": 0.9, "loss": "sigmoid"}, {"key": "class_balanced", "beta": 0.9, "loss": "sigmoid"}),
+    ],
+)
+def test_a_base_is_a_key_or_a_key_with_settings(base, resolved):
+    method = METHODS["ring"]
+    settings = method.resolve({"base": base})
+    assert settings["base"] == resolved and json.loads(json.dumps(settings)) == settings
+    assert method.resolve(settings) == settings
+    key = resolved if isinstance(resolved, str) else resolved["key"]
+    assert type(method.build(COUNTS, base=base).base) is METHODS[key].objective
+
+
+def test_a_regulariser_has_the_stages_the_probability_and_the_needs_of_its_base():
+    ring = METHODS["ring"]
+    assert ring.make_stages(base="ldam_drw") == METHODS["ldam_drw"].make_stages() or [
+        s.share for s in ring.make_stages(base="ldam_drw")
+    ] == [0.8, pytest.approx(0.2)]
+    assert ring.probability_of() == "softmax" and ring.probability_of(base="sigmoid") == "sigmoid"
+    assert ring.probability_of(base={"key": "class_balanced", "loss": "focal"}) == "sigmoid"
+    assert ring.needs_validation(base="cdb") and not ring.needs_validation()
+    assert METHODS["cdb"].needs_validation()
+
+
+def test_the_probability_may_follow_from_the_settings():
+    assert METHODS["focal"].probability_of(form="sigmoid") == "sigmoid"
+    assert METHODS["class_balanced"].probability_of(loss="softmax") == "softmax"
+    assert {METHODS["class_balanced"].probability_of(loss=loss) for loss in ("sigmoid", "focal")} == {"sigmoid"}
+
+
+# --------------------------------------------------------------------------------------------------------- stages
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"share": 0.0}, "share"),
+        ({"share": 1.2}, "share"),
+        ({"sampler": "clas_balanced"}, "unknown sampler.*class_balanced"),
+        ({"train": "tail"}, "train must be"),
+        ({"schedule": "again"}, "schedule"),
+    ],
+)
+def test_a_stage_is_validated(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Stage(**wrong)
+
+
+def test_shares_of_stages_sum_to_one():
+    with pytest.raises(ValueError, match="shares of the stages of toy must sum to 1"):
+        toy(stages=lambda: (Stage(0.5), Stage(0.4))).make_stages()
+    assert len(toy(stages=lambda: (Stage(0.1), Stage(0.2), Stage(0.7))).make_stages()) == 3
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_stages_of_every_method_are_whole(key):
+    stages = METHODS[key].make_stages()
+    assert sum(stage.share for stage in stages) == pytest.approx(1.0)
+    assert stages[0].train == "all"
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+
+NUMBER, WHOLE, SWITCH = Setting(0.5, 0.0, 2.0, meaning="size"), Setting(3, 1, 9), Setting(False, choices=(False, True))
+
+
+def test_a_setting_converts_to_the_type_of_its_default():
+    assert NUMBER.check("x", 1) == 1.0 and isinstance(NUMBER.check("x", 1), float)
+    assert WHOLE.check("n", 4.0) == 4 and isinstance(WHOLE.check("n", 4.0), int)
+    assert SWITCH.check("s", True) is True
+
+
+@pytest.mark.parametrize(
+    "setting, value, words",
+    [
+        (NUMBER, 3.0, "x must lie between 0.0 and 2.0, not 3.0 .size"),
+        (NUMBER, "wide", "x must be a number from 0.0 to 2.0, not 'wide'"),
+        (NUMBER, float("nan"), "x must lie"),
+        (WHOLE, 2.5, "x must be a whole number from 1 to 9, not 2.5"),
+        (SWITCH, 1, "x must be one of False, True, not 1"),
+        (SWITCH, "True", "x must be one of"),
+    ],
+)
+def test_a_setting_refuses_and_says_why(setting, value, words):
+    with pytest.raises(ValueError, match=words):
+        setting.check("x", value)
+
+
+def test_resolve_fills_in_defaults_and_names_what_is_unknown():
+    method = toy(settings={"size": NUMBER, "depth": WHOLE})
+    assert method.resolve({"depth": 5}) == {"size": 0.5, "depth": 5}
+    assert method.resolve() == {"size": 0.5, "depth": 3}
+    with pytest.raises(ValueError, match="toy has no setting 'dept'.*did you mean 'depth'.*it has: size, depth"):
+        method.resolve({"dept": 5})
+
+
+def test_label_names_what_differs_from_the_defaults():
+    method = toy(settings={"size": NUMBER, "depth": WHOLE, "base": BASE})
+    assert method.label() == "toy" and method.label({"size": 0.5}) == "toy"
+    assert method.label({"size": 1.25, "depth": 4}) == "toy size=1.25 depth=4"
+    assert method.label({"base": {"key": "focal", "gamma": 1.0}}) == "toy base=focal+gamma=1.0"
+    assert METHODS["class_balanced"].label({"beta": 0.9999}) == "class_balanced beta=0.9999"
+
+
+# ------------------------------------------------------------------------------------------------------- registry
+
+
+def test_methods_is_a_mapping_with_aliases():
+    methods = Methods()
+    methods.add(toy(aliases=("t", "play")))
+    assert methods["t"] is methods["toy"] and "play" in methods and len(methods) == 1 and list(methods) == ["toy"]
+    methods.add(toy(title="Again"))
+    assert len(methods) == 1 and methods["toy"].title == "Again"
+    methods.remove("toy")
+    assert len(methods) == 0
+
+
+def test_the_table_has_a_row_a_method():
+    lines = repr(METHODS).splitlines()
+    assert len(lines) == len(METHODS) + 1
+    assert METHODS._repr_html_().count("<tr>") == len(METHODS) + 1
+    row = next(row for row in METHODS.rows() if row["key"] == "crt")
+    assert row["stages"].startswith("80% instance all -> 20% class balanced head")
+    assert next(row for row in METHODS.rows() if row["key"] == "normface")["head"] == "CosineHead"
+
+
+def test_suggest():
+    assert suggest("fokal", ["focal", "ce"]) == " (did you mean 'focal'?)"
+    assert suggest("xyz", ["focal", "ce"]) == ""
+
+
+def test_records_are_frozen():
+    with pytest.raises(AttributeError):
+        METHODS["ce"].title = "other"
+    assert replace(METHODS["ce"], title="other").title == "other"
+    assert Limit({}, "ce").other_settings == {}

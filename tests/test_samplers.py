@@ -1,0 +1,150 @@
+"""Samplers: how often each class comes, against theory; how long an epoch is; and that nothing else is drawn from."""
+
+import math
+
+import pytest
+import torch
+
+from ltviz.samplers import (
+    SAMPLERS,
+    class_counts,
+    instance,
+    oversample,
+    power_probability,
+    progressive,
+    split,
+    square_root,
+    undersample,
+)
+
+COUNTS = torch.tensor([60, 25, 10, 5])
+MIXED = torch.randperm(100, generator=torch.Generator().manual_seed(9))
+TARGETS = torch.repeat_interleave(torch.arange(4), COUNTS)[MIXED]
+PRIOR, BALANCED = COUNTS / COUNTS.sum(), torch.full((4,), 0.25)
+ROOT = COUNTS.sqrt() / COUNTS.sqrt().sum()
+
+
+def epoch(sampler, progress=0.0, targets=TARGETS, batch_size=16, seed=0):
+    return sampler(targets, batch_size, progress, torch.Generator().manual_seed(seed))
+
+
+def frequencies(name, progress=0.0, epochs=200):
+    """Share of each class over many epochs."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.cat(SAMPLERS[name](TARGETS, 16, progress, generator)) for _ in range(epochs)]
+    return class_counts(TARGETS[torch.cat(drawn)], 4) / (epochs * len(TARGETS))
+
+
+@pytest.mark.parametrize(
+    "name, progress, expected",
+    [
+        ("instance", 0.5, PRIOR),
+        ("class_balanced", 0.5, BALANCED),
+        ("square_root", 0.5, ROOT),
+        ("progressive", 0.0, PRIOR),
+        ("progressive", 1.0, BALANCED),
+        ("progressive", 0.3, 0.7 * PRIOR + 0.3 * BALANCED),
+        ("undersample", 0.5, BALANCED),
+        ("oversample", 0.5, BALANCED),
+    ],
+)
+def test_class_frequencies_are_those_of_theory(name, progress, expected):
+    share = frequencies(name, progress)
+    error = (expected * (1 - expected) / 20_000).sqrt()  # of a share among 20,000 draws
+    assert ((share - expected).abs() <= 4.5 * error).all(), f"{share.tolist()} instead of {expected.tolist()}"
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_images_of_a_class_are_drawn_alike(name):
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([torch.cat(SAMPLERS[name](TARGETS, 16, 0.5, generator)) for _ in range(300)])
+    times = class_counts(drawn, 100).to(torch.float64)
+    for j in range(4):
+        own = times[TARGETS == j]
+        assert own.min() > 0.6 * own.mean() and own.max() < 1.4 * own.mean()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "n, batch_size, steps", [(100, 16, 7), (97, 16, 6), (96, 16, 6), (16, 16, 1), (15, 16, 1), (2, 1, 1)]
+)
+def test_every_sampler_has_the_same_number_of_steps(name, n, batch_size, steps):
+    batches = epoch(SAMPLERS[name], 0.5, TARGETS[:n], batch_size)
+    assert len(batches) == steps
+    assert sum(map(len, batches)) == n
+    if n == 97:
+        assert len(batches[-1]) == 17
+    index = torch.cat(batches)
+    assert index.dtype == torch.int64 and index.min() >= 0 and index.max() < n
+
+
+def test_a_last_batch_of_one_joins_the_one_before():
+    assert [len(b) for b in split(torch.arange(9), 4)] == [4, 5]
+    assert [len(b) for b in split(torch.arange(10), 4)] == [4, 4, 2]
+    assert [len(b) for b in split(torch.arange(1), 4)] == [1]
+
+
+def test_instance_sampling_shows_every_image_once():
+    assert torch.cat(epoch(instance)).sort().values.tolist() == list(range(100))
+
+
+def test_undersampling_takes_fresh_balanced_subsets_without_replacement():
+    index = torch.cat(epoch(undersample))
+    for first in range(0, 100, 20):
+        subset = index[first : first + 20]
+        assert len(set(subset.tolist())) == 20
+        assert class_counts(TARGETS[subset], 4).tolist() == [5, 5, 5, 5]
+    heads = [set(index[i : i + 20][TARGETS[index[i : i + 20]] == 0].tolist()) for i in range(0, 100, 20)]
+    assert len(set.union(*heads)) > 15, "one subset is used again and again"
+
+
+def test_oversampling_repeats_no_image_before_its_class_is_used_up():
+    drawn = oversample(TARGETS, 1000, 0.0, torch.Generator().manual_seed(0))
+    assert len(drawn) == 1
+    times = class_counts(drawn[0], 100)
+    for j, n in enumerate(COUNTS.tolist()):
+        assert times[TARGETS == j].max() <= math.ceil(60 / n)
+
+
+def test_oversampled_classes_are_in_mixed_order():
+    first = TARGETS[torch.cat(epoch(oversample))[:25]]
+    assert len(first.unique()) == 4
+
+
+def test_progressive_sampling_clamps_its_progress():
+    for progress, same in ((-1.0, 0.0), (2.0, 1.0)):
+        a, b = (torch.cat(epoch(progressive, p)) for p in (progress, same))
+        assert torch.equal(a, b)
+
+
+def test_power_probability():
+    assert power_probability(torch.tensor([8, 2, 0]), 1.0).tolist() == pytest.approx([0.8, 0.2, 0.0])
+    assert power_probability(torch.tensor([8, 2, 0]), 0.0).tolist() == pytest.approx([0.5, 0.5, 0.0])
+    assert power_probability(torch.tensor([9, 1]), 0.5).tolist() == pytest.approx([0.75, 0.25])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_class_without_images_and_a_single_class(name):
+    with_gap = torch.tensor([0] * 8 + [2] * 4)
+    index = torch.cat(epoch(SAMPLERS[name], 0.5, with_gap, 4))
+    assert set(with_gap[index].tolist()) == {0, 2}
+    alone = torch.cat(epoch(SAMPLERS[name], 0.5, torch.zeros(6, dtype=torch.int64), 4))
+    assert len(alone) == 6
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_only_its_own_generator_is_drawn_from(name):
+    before = torch.random.get_rng_state()
+    first = torch.cat(epoch(SAMPLERS[name], 0.5, seed=4))
+    torch.rand(7)
+    second = torch.cat(epoch(SAMPLERS[name], 0.5, seed=4))
+    other = torch.cat(epoch(SAMPLERS[name], 0.5, seed=5))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    torch.random.set_rng_state(before)
+    epoch(SAMPLERS[name], 0.5)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_square_root_lies_between_the_prior_and_balance():
+    assert PRIOR[0] > ROOT[0] > BALANCED[0] and PRIOR[3] < ROOT[3] < BALANCED[3]
+    assert square_root is SAMPLERS["square_root"]
