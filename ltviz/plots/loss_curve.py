@@ -59,13 +59,14 @@ def plot_loss_curve(
     # Losses without an upper limit would press everything else to the floor.
     high, low = np.nanquantile(losses, 0.985), min(0.0, float(np.nanmin(losses)))
     left.set_ylim(low, float(high) + 0.05 * max(float(high) - low, 1e-3))
-    right.set_ylim(0, None)
+    right.set_ylim(0, 1.08 * max(float(np.nanmax(gradients)), 1e-6))
     if varied:
         legend_over([left, right], *left.get_legend_handles_labels())
-    said = [f"{label}: {_at(losses[i], p[i], 0.1)} at p = 0.1 and {_at(losses[i], p[i], 0.9)} at p = 0.9 (gradient "
-            f"{_at(gradients[i], p[i], 0.1)} and {_at(gradients[i], p[i], 0.9)})" for i, label in enumerate(labels)]
+    said = [f"{label + ': ' if varied else ''}{_at(losses[i], p[i], 0.1)} at p = 0.1 and {_at(losses[i], p[i], 0.9)} "
+            f"at p = 0.9 (gradient {_at(gradients[i], p[i], 0.1)} and {_at(gradients[i], p[i], 0.9)})"
+            for i, label in enumerate(labels)]
     data = {"p": p, "loss": losses, "gradient": gradients, "labels": labels}
-    return Picture([left, right], data, f"Loss {name} of one image, " + "; ".join(said) + ".")
+    return Picture([left, right], data, f"Loss of one image under {name}: " + "; ".join(said) + ".")
 
 
 def _combinations(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
