@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "inverse_frequency": [{"exponent": 0.5}],
     "focal": [{"form": "sigmoid"}, {"form": "sigmoid", "gamma": 1.0}],
+    "sigmoid": [{"decay_bias": True}],
 }  # fmt: skip
 
 # What keeps logits and features of test images (seed 0 only): how many.
