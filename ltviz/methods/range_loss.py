@@ -42,7 +42,8 @@ def intra_loss(features: Tensor, targets: Tensor, k: int, ranges: int, distance:
     Source: Zhang et al. 2017, as third-party code and later papers give it.
     """
     squared = squared_distances(features, features).clamp_min(EPS)
-    return harmonic_mean(*largest_ranges(squared if distance == "squared" else squared.sqrt(), targets, k, ranges)).sum()
+    ranges_of = largest_ranges(squared if distance == "squared" else squared.sqrt(), targets, k, ranges)
+    return harmonic_mean(*ranges_of).sum()
 
 
 def inter_loss(features: Tensor, targets: Tensor, k: int, margin: float, distance: str = "euclidean") -> Tensor:
