@@ -27,7 +27,8 @@ class Net(nn.Module):
 
     def decide(self, features: Tensor, index: Tensor | None = None) -> Output:
         """The Output for features (n, d)."""
-        return Output(self.head(features), features, self.head.weight, getattr(self.head, "scale", None), index)
+        scale, memory = getattr(self.head, "scale", None), getattr(self.head, "memory", None)
+        return Output(self.head(features), features, self.head.weight, scale, index, memory)
 
 
 class MLP(nn.Module):

@@ -27,7 +27,7 @@ class Output:
     logits (n, k) are always the logits you would use at test time; features (n, d) are what the head sees;
     head_weight (k, d) is the classifier matrix W (raw for a cosine head, effective for a scaled or generated one);
     scale is that of a cosine head (a float or a learned tensor), so that cos = logits / scale; index (n,) is the
-    position of each sample in the training set.
+    position of each sample in the training set; memory (k, d) are the class centroids of a head that keeps some.
     """
 
     logits: Tensor
@@ -35,6 +35,7 @@ class Output:
     head_weight: Tensor
     scale: Tensor | float | None = None
     index: Tensor | None = None
+    memory: Tensor | None = None
 
 
 @dataclass(frozen=True)
