@@ -112,3 +112,85 @@ def opened(lab):
             yield Lab(browser.new_page(viewport={"width": 1400, "height": 1000}), *lab)
         finally:
             browser.close()
+
+
+PICTURES = """() => [...document.querySelectorAll('.jp-OutputArea img')]
+    .filter(image => image.complete && image.naturalWidth > 200).length"""
+
+
+def test_kept_pictures_are_seen_before_anything_runs(opened):
+    opened.page.wait_for_function(f"({PICTURES})() >= 5")
+    assert opened.page.locator(".noUi-handle").count() == 0, "no slider without a kernel"
+
+
+def test_the_chapter_runs(opened):
+    opened.menu("Run", "Run All Cells")
+    opened.page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for()
+    opened.idle()
+    said = opened.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']")
+    assert said.all_inner_texts() == []
+    assert opened.page.locator(".jupyter-widgets-error-widget").count() == 0
+
+
+def test_dragging_a_slider_changes_the_picture(opened):
+    cell = opened.cell("lt.explore.posthoc")
+    handle, image = cell.locator(".noUi-handle").first, cell.locator("img.widget-image").first
+    handle.scroll_into_view_if_needed()
+    before, place = image.get_attribute("src"), handle.get_attribute("aria-valuenow")
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    opened.page.mouse.move(x, y)
+    opened.page.mouse.down()
+    opened.page.mouse.move(x + 30, y, steps=5)
+    opened.page.mouse.up()
+    opened.page.wait_for_function("([image, before]) => image.src != before", arg=[image.element_handle(), before])
+    assert handle.get_attribute("aria-valuenow") != place
+    changed = image.get_attribute("src")
+    handle.press("ArrowRight")
+    opened.page.wait_for_function("([image, before]) => image.src != before", arg=[image.element_handle(), changed])
+
+
+def test_training_starts_and_stops_while_another_cell_runs(opened):
+    cell = opened.cell("lt.explore.lab")
+    for name, value in (("epochs", "200"), ("seeds", "10")):
+        box = cell.locator(".widget-inline-hbox", has_text=re.compile(rf"^{name}")).locator("input").first
+        box.fill(value)
+        box.press("Enter")
+    start, stop = cell.get_by_role("button", name="Start"), cell.get_by_role("button", name="Stop")
+    readout = cell.locator("[role=status]")
+    assert stop.is_disabled()
+    start.click()
+    readout.filter(has_text=re.compile("^Training")).wait_for()
+    at_first = readout.inner_text()
+
+    # Another cell, appended and run while the training goes on.
+    opened.page.locator(".jp-Notebook .jp-Cell").last.click()
+    opened.page.keyboard.press("Escape")
+    opened.page.keyboard.press("b")
+    opened.page.keyboard.press("Enter")
+    opened.page.keyboard.type("sum(range(1_000_001))")
+    opened.page.keyboard.press("Shift+Enter")
+    answer = opened.page.locator(".jp-OutputArea-output", has_text="500000500000")
+    answer.wait_for()
+    cell.scroll_into_view_if_needed()
+    assert readout.inner_text() != at_first, "the training went on"
+    assert start.is_disabled(), "and is still going on"
+    stop.click()
+    opened.page.wait_for_function("button => !button.disabled", arg=start.element_handle())
+    assert stop.is_disabled()
+
+
+def test_a_saved_chapter_shows_its_figures_without_its_kernel(opened):
+    opened.menu("File", "Save Notebook")
+    opened.page.locator(".lm-TabBar-tab.lm-mod-current:not(.jp-mod-dirty)", has_text=CHAPTER).wait_for()
+    opened.menu("Kernel", "Shut Down Kernel")
+    opened.page.goto(f"{opened.url}?reset")
+    cell = opened.cell("lt.explore.posthoc")
+    image = cell.locator(".jp-OutputArea img").first
+    image.wait_for()
+    opened.page.wait_for_function("image => image.naturalWidth > 200", arg=image.element_handle())
+    assert opened.page.get_by_text("model not found").count() == 0
+
+
+def test_the_console_is_free_of_errors(opened):
+    assert opened.errors == []
