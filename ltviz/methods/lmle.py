@@ -10,7 +10,7 @@ from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Rep
 
 
 def kmeans(points: Tensor, m: int, generator: torch.Generator, iterations: int = 5) -> Tensor:
-    """Cluster number (n,) of each point (n, d), m clusters; starts from m points, an empty cluster stays where it was."""
+    """Cluster number (n,) of each point (n, d), m clusters; starts from m points, an empty cluster stays put."""
     centre = points[torch.randperm(len(points), generator=generator, device=points.device)[:m]]
     for _ in range(iterations):
         member = torch.zeros(len(points), m, dtype=points.dtype, device=points.device)
