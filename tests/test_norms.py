@@ -19,7 +19,7 @@ from ltviz.methods.normface import loss_bound
 from ltviz.methods.ring import ring_penalty
 from ltviz.methods.seesaw import seesaw_loss
 from ltviz.methods.up import rare_classes, up_penalty
-from ltviz.objective import Output, Report
+from ltviz.objective import Output
 
 CIFAR10 = torch.tensor([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # ratio 100
 FEATURES = torch.tensor([[3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
@@ -29,10 +29,6 @@ ROWS = torch.tensor([[1.0, 0.0], [0.0, 2.0], [2.0, 2.0]], dtype=torch.float64)
 def close(a, b, tolerance=1e-5):
     a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (a, b))
     torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
-
-
-def report(features, head=None, epoch=0):
-    return Report(0, epoch, 0.0, head or torch.nn.Linear(2, 3), None, lambda: (features, torch.zeros(len(features))))
 
 
 def test_dual_ring_value_and_gradient():
@@ -111,28 +107,38 @@ def test_the_radius_starts_once_and_survives_a_reload():
     counts = torch.tensor([9, 3, 1])
     ring = METHODS["ring"].build(counts)
     address = ring.radius.data_ptr()
-    ring.begin_epoch(report(FEATURES))
+    first, later = (Output(x @ ROWS.T, x, ROWS) for x in (FEATURES, 10 * FEATURES))
+    targets = torch.tensor([2, 0])
+    close(ring.terms(first, targets)["ring"], 0.01 * 0.5 * 4.0)  # lengths 5 and 1 around their mean, 3
+    ring.after_step(first, targets)
     close(ring.radius, 3.0)
     assert ring.radius.data_ptr() == address
-    ring.begin_epoch(report(10 * FEATURES, epoch=1))
+    ring.after_step(later, targets)
     close(ring.radius, 3.0)
     again = METHODS["ring"].build(counts)
     again.load_state_dict(ring.state_dict())
-    again.begin_epoch(report(10 * FEATURES))
+    again.after_step(later, targets)
     close(again.radius, 3.0)
+    close(again.terms(later, targets)["ring"], 0.01 * 0.25 * (47.0**2 + 7.0**2))
 
 
 def test_targets_of_the_dual_ring():
-    counts, head = torch.tensor([9, 3, 1]), torch.nn.Linear(2, 3)
+    counts, targets = torch.tensor([9, 3, 1]), torch.tensor([2, 0])
+    first, later = (Output(x @ ROWS.T, x, ROWS) for x in (FEATURES, 10 * FEATURES))
     learned = METHODS["dual_ring"].build(counts)
-    learned.begin_epoch(report(FEATURES, head))
-    close(learned.feature_target, 3.0)
-    close(learned.weight_target, head.weight.norm(dim=1).mean())
+    for out in (first, later):
+        learned.after_step(out, targets)
+        close(learned.feature_target, 3.0)
+        close(learned.weight_target, (3.0 + math.sqrt(8.0)) / 3.0)
     assert {name for name, _ in learned.named_parameters()} == {"feature_target", "weight_target"}
     fixed = METHODS["dual_ring"].build(counts, target="fixed", feature_target=2.0)
-    fixed.begin_epoch(report(FEATURES, head))
+    fixed.after_step(first, targets)
     close(fixed.feature_target, 2.0)
     assert not list(fixed.parameters())
+    mean = METHODS["dual_ring"].build(counts, target="mean", feature_strength=1.0)
+    for out, spread in ((first, 2.0), (later, 20.0)):
+        close(mean.terms(out, targets)["feature_ring"], 0.5 * spread**2)
+        mean.after_step(out, targets)
 
 
 def test_up_lengthens_only_rare_rows():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import safe_norm
-from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Report, Setting
+from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Setting
 
 
 def ring_penalty(rows: Tensor, radius: Tensor | float, form: str = "squared") -> Tensor:
@@ -25,16 +25,22 @@ def ring_penalty(rows: Tensor, radius: Tensor | float, form: str = "squared") ->
     return 0.5 * gap.square().mean()
 
 
+def start_once(radius: Tensor, initialised: Tensor, rows: Tensor) -> Tensor:
+    """The radius; before it has been initialised, the mean length of these rows (n, d), a constant for the gradient."""
+    return torch.where(initialised, radius, safe_norm(rows).mean().detach())
+
+
 class Ring(Regularizer):
     """Ring loss: a base loss and a soft pull of every feature to length R, which is learned.
 
         L = L_base + lambda / (2n) sum_i ( ||x_i|| - R )^2
 
-    x (n, d) features; R a learned scalar, in units of feature length; lambda >= 0, `strength`. R starts once, from the
-    mean length of the training features before the first epoch; a reloaded loss keeps the radius it had.
+    x (n, d) features; R a learned scalar, in units of feature length; lambda >= 0, `strength`. R starts once, at
+    the mean length of the features of the first batch (in training mode: before training, BatchNorm's running
+    statistics would give another length); a reloaded loss keeps the radius it had.
     Source: Zheng et al. 2018. Public codes differ: `form="squared"` (default) is the paper's, "auto" divides the gap by
     the mean length (use a strength near 1 there); a code without the 1/2 is this one at twice the strength.
-    Known to fail: a strength of 1 stops small networks from learning; on images at 16 x 16 it does next to nothing. It
+    Known to fail: on images at 16 x 16 it does next to nothing, and a strong ring takes back what a weak one gains. It
     levels features only: the rows of the classifier stay long for the head. On a cosine head it moves no decision.
     """
 
@@ -47,13 +53,14 @@ class Ring(Regularizer):
         self.register_buffer("initialised", torch.tensor(False))
 
     def penalty(self, out: Output, targets: Tensor) -> Tensor:
-        return self.strength * ring_penalty(out.features, self.radius, self.form)
+        radius = start_once(self.radius, self.initialised, out.features)
+        return self.strength * ring_penalty(out.features, radius, self.form)
 
     @torch.no_grad()
-    def begin_epoch(self, report: Report) -> None:
-        super().begin_epoch(report)
-        if not self.initialised:
-            self.radius.copy_(safe_norm(report.embed()[0]).mean())
+    def after_step(self, out: Output, targets: Tensor) -> None:
+        super().after_step(out, targets)
+        if len(out.features):
+            self.radius.copy_(start_once(self.radius, self.initialised, out.features))
             self.initialised.fill_(True)
 
 
