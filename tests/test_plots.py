@@ -251,7 +251,9 @@ def test_picture_shows_itself_and_saves(tmp_path):
     picture = lp.plot_class_accuracy(SEEDS)
     bundle, meta = picture._repr_mimebundle_()
     assert bundle["text/plain"] == picture.text and meta["image/png"]["alt"] == picture.text
-    assert bundle["image/png"].startswith("iVBOR") and picture._repr_png_().startswith(b"\x89PNG")
+    assert meta["image/png"]["width"] == round(6.6 * shared.DPI)
+    assert bundle["image/png"].startswith("iVBOR")
+    assert len(bundle["image/png"]) < 80_000 and picture._repr_png_().startswith(b"\x89PNG")
     for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         assert picture.save(tmp_path / f"a.{kind}").read_bytes().startswith(start)
     rows = list(csv.reader(picture.save(tmp_path / "a.csv").read_text().splitlines()))
@@ -274,6 +276,7 @@ def test_style_scales_everything_alike():
     finally:
         lp.style(scale=1)
     a, b = (Image.open(io.BytesIO(p._repr_png_())).size for p in (small, large))
+    assert large._repr_mimebundle_()[1]["image/png"]["width"] == round(1.6 * 6.6 * shared.DPI)
     np.testing.assert_allclose(np.array(b) / np.array(a), 1.6, rtol=0.01)
     for (text, _, box), (other, _, wide) in zip(written(small.figure), written(large.figure), strict=True):
         assert text == other
@@ -441,6 +444,9 @@ def test_embedding_draws_the_points_given(monkeypatch):
     drawn = np.concatenate([c.get_offsets() for c in picture.ax.collections])
     np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(points, axis=0))
     assert 0 <= picture.data["overlap"] <= 1
+    many = np.random.default_rng(2).normal(size=(5000, 8))
+    dense = lp.plot_embedding(many, np.arange(5000) % 10, ONE.counts, recorded=many[:, :2])
+    assert sum(len(c.get_offsets()) for c in dense.ax.collections) == 4000 and len(dense.data["points"]) == 5000
     same = lp.plot_embedding(ONE.features, ONE.targets, ONE.counts, method="pca")
     np.testing.assert_allclose(same.data["points"], lp.plot_embedding(ONE, method="pca").data["points"])
     with pytest.raises(ValueError, match="one point per image"):

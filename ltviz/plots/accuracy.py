@@ -22,6 +22,7 @@ from .picture import (
     percent,
     reference,
     seeds,
+    tall,
 )
 from .series import Series, array, by_count, class_counts, class_names, first_counts, series_of
 
@@ -46,7 +47,7 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
         found = series_of(runs)
         n, names = first_counts(found), class_names(found)
         drawn = [(one.name, one.stack(metrics.per_class)) for one in found]
-    (ax,) = get_axes(ax)
+    (ax,) = get_axes(ax, height=tall(len(drawn)))
     class_axis(ax, n, names, binned=True)
     data, said = {"counts": n}, []
     for i, (name, rows) in enumerate(drawn):
@@ -98,7 +99,7 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     n = first_counts(found)
     if len(n) != len(against.counts):
         raise ValueError(f"runs have {len(n)} classes and base has {len(against.counts)}; compare on one data set")
-    (ax,) = get_axes(ax)
+    (ax,) = get_axes(ax, height=tall(len(found)))
     class_axis(ax, n, class_names([*found, against]), binned=True)
     data, said = {"counts": n}, []
     for i, one in enumerate(found):

@@ -40,7 +40,7 @@ def plot_comparison(
     if base not in names:
         raise ValueError(f"base must be one of {', '.join(map(repr, names))}, not {base!r}")
     against = found[names.index(base)]
-    height = 1.15 + sum(0.25 + 0.17 * len(textwrap.wrap(one.label, WIDE)) for one in found)
+    height = 1.15 + sum(0.25 + 0.17 * len(_wrapped(one).splitlines()) for one in found)
     left, right = get_axes(ax, 8.4, height, panels=2, sharey=True, width_ratios=[1.15, 1.0])
     data: dict[str, Any] = {"labels": names}
     rows: dict[str, list[Any]] = {"mean": [], "difference": [], "se": [], "t": [], "verdict": []}
@@ -62,6 +62,10 @@ def plot_comparison(
         said.append(_says(one, mean, pair))
     _frame(left, right, found, base, group)
     return Picture([left, right], data | rows, f"{WORDS[group].capitalize()}: " + "; ".join(said) + ".")
+
+
+def _wrapped(one: Series) -> str:
+    return textwrap.fill(one.label.replace(" seed", "\N{NO-BREAK SPACE}seed"), WIDE)
 
 
 def _paired(one: Series, against: Series, group: str) -> metrics.Paired | None:
@@ -89,7 +93,7 @@ def _difference(ax: Axes, row: int, pair: metrics.Paired | None, kind: dict[str,
 
 
 def _frame(left: Axes, right: Axes, found: list[Series], base: str, group: str) -> None:
-    left.set_yticks(range(len(found)), [textwrap.fill(one.label, WIDE) for one in found])
+    left.set_yticks(range(len(found)), [_wrapped(one) for one in found])
     left.set_ylim(len(found) - 0.45, -0.55)
     left.set_xlabel(f"test {WORDS[group]}\n(dots: seeds, bars: means)")
     percent(left.xaxis)

@@ -18,6 +18,7 @@ from .picture import CLASS_COLOURS, FAINT, GROUP_MARKERS, INK, Picture, as_perce
 from .series import array, by_count, class_counts, is_run
 
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+DRAWN = 4000  # points; with more, nothing can be told apart, and the picture weighs megabytes
 LABELLED = 20  # with more classes their names would cover the picture
 
 
@@ -37,7 +38,8 @@ def plot_embedding(
     run: a run that kept its test features; or features (n, d) with targets (n,) and counts (k,). method: "tsne",
     "umap", "pca", or an object with fit_transform; seed and settings go to ltviz.embed. recorded: points (n, 2)
     made before, or a folder of recorded embeddings to look in first. Markers tell head, mid and tail apart as well.
-    The title carries how many of the 10 nearest neighbours survive the flattening (1,000 points are asked).
+    Below stands how many of the 10 nearest neighbours survive the flattening (of 1,000 images). At most 4,000 images
+    are drawn.
     `.data`: points (n, 2), targets (n,), overlap.
 
     Shows which classes mingle. Cannot show distances between far clusters, nor cluster sizes or densities: t-SNE and
@@ -51,10 +53,15 @@ def plot_embedding(
     else:
         folder = Path(recorded) if isinstance(recorded, (str, os.PathLike)) else recorded
         points = embed(features, method, seed, recorded=folder, **settings)
-    some = np.unique(np.linspace(0, len(points) - 1, min(len(points), 1000)).astype(int))
+    some = _sample(len(points), 1000)
     overlap = neighbour_overlap(features[some], points[some], min(10, len(some) - 1))
     how = NAMES.get(method, type(method).__name__) if isinstance(method, str) else type(method).__name__
     return _draw(points, targets, counts, names, f"{how} of the features{': ' + label if label else ''}", overlap, ax)
+
+
+def _sample(n: int, most: int) -> np.ndarray:
+    """At most so many of n images, always the same ones, whatever order the images are in."""
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])
 
 
 def _inputs(run: Any, targets: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], str]:
@@ -82,9 +89,11 @@ def _draw(
     rank = np.empty(k, dtype=int)
     rank[order] = np.arange(k)
     shade = map_of(0.88 * rank[targets] / max(k - 1, 1))
-    size = float(np.clip(9000 / max(len(points), 1), 5, 34))
+    drawn = np.zeros(len(points), dtype=bool)
+    drawn[_sample(len(points), DRAWN)] = True
+    size = float(np.clip(9000 / max(drawn.sum(), 1), 5, 34))
     for group, mask in third_groups(counts).items():
-        of = mask[targets]
+        of = mask[targets] & drawn
         if of.any():
             ax.scatter(*points[of].T, s=size, c=shade[of], marker=GROUP_MARKERS[group], linewidth=0, alpha=0.8,
                        rasterized=True)

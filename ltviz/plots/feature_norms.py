@@ -19,6 +19,7 @@ from .picture import (
     finish,
     get_axes,
     number,
+    tall,
 )
 from .series import array, class_counts, class_names, first_counts, is_run, series_of
 
@@ -86,7 +87,7 @@ def _distribution(
 
 
 def _class_means(found: list[Any], ax: Axes | None) -> Picture:
-    (ax,) = get_axes(ax)
+    (ax,) = get_axes(ax, height=tall(len(found)))
     counts = first_counts(found)
     class_axis(ax, counts, class_names(found), binned=True)
     groups, data, said = third_groups(counts), {"counts": counts}, []

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from ..metrics import WeightNormFit, weight_norm_fit
-from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, mean_sd, number, plain, seeds
+from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, mean_sd, number, plain, seeds, tall
 from .series import Series, array, by_count, class_counts, series_of
 
 TREND = 0.5  # Spearman's rho, below which no slope is drawn
@@ -36,7 +36,7 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     equal norms alone do not mend them, and s depends on weight decay, epochs and optimiser.
     """
     found = _series(runs, counts)
-    (ax,) = get_axes(ax, 6.6, 4.1)
+    (ax,) = get_axes(ax, 6.6, tall(len(found), 4.1))
     data: dict[str, Any] = {"labels": [name for name, *_ in found]}
     rows = {"counts": [], "norms": [], "s": [], "c": [], "rho": []}
     said = []
