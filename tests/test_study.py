@@ -309,7 +309,7 @@ def two() -> dict[str, list[Run]]:
 
 def test_difference_is_a_sentence_with_error_and_verdict(two):
     text = study.difference(two["new"], two["ce"], "tail").text
-    assert text == "new against ce, tail accuracy: +40.0 ± 5.8 points (paired over 3 seeds, t = 6.9): better."
+    assert text == "new against ce, tail accuracy: +40.0 ± 5.8 points (paired over 3 seeds, t = 6.9, p = 0.02): better."
     assert "one seed: no verdict" in study.difference(two["new"][:1], two["ce"]).text
     same = study.difference(two["ce"], two["ce"]).text
     assert "+0.0" in same and "within noise" in same

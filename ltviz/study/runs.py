@@ -67,8 +67,12 @@ def difference(
         return say(f"*{ours_name}* against *{base_name}*, {what}: {points} points; {found.verdict}.")
     return say(
         f"*{ours_name}* against *{base_name}*, {what}: {points} ± {100 * found.se:.1f} points "
-        f"(paired over {found.n} seeds, t = {found.t:.1f}): **{found.verdict}**."
+        f"(paired over {found.n} seeds, t = {found.t:.1f}, p {_p(found.p)}): **{found.verdict}**."
     )
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
 def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None, group: str = "all") -> Card:
