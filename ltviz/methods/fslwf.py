@@ -75,7 +75,8 @@ class GeneratingHead(nn.Module):
         self.learned = nn.Parameter(start.clone())
         self.keys = nn.Parameter(start.clone())
         self.query = nn.Parameter(torch.eye(d).to(start))
-        self.by_average, self.by_attention = nn.Parameter(torch.ones(d).to(start)), nn.Parameter(torch.ones(d).to(start))
+        self.by_average = nn.Parameter(torch.ones(d).to(start))
+        self.by_attention = nn.Parameter(torch.ones(d).to(start))
         self.temperature = nn.Parameter(torch.tensor(10.0).to(start))
         self.scale = nn.Parameter(previous.scale.detach().clone())
         for parameter in (self.query, self.by_average, self.by_attention, self.temperature, self.scale):
