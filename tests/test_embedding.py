@@ -63,7 +63,6 @@ def test_few_points_lower_the_perplexity(digits):
     assert np.isfinite(embed(digits[:6], "tsne", cache=False, **QUICKLY)).all()
 
 
-@pytest.mark.slow
 def test_umap_keeps_neighbours_without_searching(digits):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
