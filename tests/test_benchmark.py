@@ -67,18 +67,21 @@ def test_the_reference_loop_is_the_same_training():
         assert ours["loss"] == pytest.approx(theirs, rel=1e-4)
         assert np.mean(ours["val_accuracy"]) == pytest.approx(accuracy, abs=0.011)  # one image of 100 may tip
     for name, value in loop.net.state_dict().items():
-        assert trainer.net.state_dict()[name] == pytest.approx(value, abs=1e-3)
+        torch.testing.assert_close(trainer.net.state_dict()[name], value, atol=1e-3, rtol=0.0)
 
 
 def test_the_usual_crops_are_ours():
     """The reference's transforms pad, crop and flip the same images: its mean picture is ours."""
     data = benchmark.synthetic([300, 200], 16)
     train, _ = benchmark.reference().loaders(data, 50)
-    usual = torch.cat([images for images, _ in train])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        usual = torch.cat([images for images, _ in train])
     ours = data.batch(torch.arange(len(data)), torch.Generator().manual_seed(0))
     assert usual.shape == ours.shape
-    assert ours.mean((0, 1)) == pytest.approx(usual.mean((0, 1)), abs=0.15)  # darker towards the edges: the border
-    assert float(ours.std()) == pytest.approx(float(usual.std()), rel=0.02)
+    near = torch.testing.assert_close
+    near(ours.mean((0, 1)), usual.mean((0, 1)), atol=0.2, rtol=0.0)  # darker by 1 towards the edges: the border
+    near(ours.std(), usual.std(), atol=0.0, rtol=0.02)
 
 
 def test_losses_stay_affordable():
