@@ -58,6 +58,7 @@ class Explorer:
     ):
         self.error: str | None = None
         self.result: Any = None
+        self.sentence = f"{self.title}."
         self.controls: dict[str, Control] = {}
         self._ticket = itertools.count(1)
         self._newest = 0

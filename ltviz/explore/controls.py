@@ -144,7 +144,9 @@ class Number(Control):
         return low, high, 1.0 if self.whole else _nice((high - low) / 100)
 
     def _slid(self, change: Any = None) -> None:
-        self._link(lambda: setattr(self.box, "value", self.at(self.slider.value)))
+        # The page snaps a slider to its steps and says so; that is nobody's wish to change the value in the box.
+        if abs(self.slider.value - self.place(self.box.value)) > 0.51 * self.step:
+            self._link(lambda: setattr(self.box, "value", self.at(self.slider.value)))
 
     def _typed(self, change: Any = None) -> None:
         self._link(lambda: setattr(self.slider, "value", self.place(self.box.value)))

@@ -139,6 +139,7 @@ class Lab(MethodExplorer):
             [self.start_button, self.pause_button, self.stop_button, self.forget_button], layout={"width": "100%"}
         )
         self._panel = widgets.VBox([row, self.progress], layout={"margin": "6px 0 0", "overflow": "visible"})
+        self._set_phase("idle")
 
     def _use(self, controls: dict[str, Control]) -> None:
         """The method and its settings first, then data, epochs and seeds."""
@@ -311,9 +312,8 @@ class Lab(MethodExplorer):
             columnspacing=0.9,
             handletextpad=0.4,
         )
-        self.note = right.text(
-            0.5, 0.5, "", transform=right.transAxes, ha="center", va="center", color=QUIET, fontsize=9
-        )
+        quiet = {"ha": "center", "va": "center", "color": QUIET, "fontsize": 9}
+        self.note = right.text(0.5, 0.5, "", transform=right.transAxes, **quiet)
         box = bottom.get_position()
         bottom.set_position([0.30, box.y0, 0.40, box.height])
         bottom.set(ylim=(ROWS - 0.5, -0.6), xlim=(0, 1))
@@ -329,32 +329,12 @@ class Lab(MethodExplorer):
             at = {"transform": bottom.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
             self.names.append(bottom.text(-0.025, i, "", ha="right", **at))
             self.verdicts.append(bottom.text(1.03, i, "", ha="left", **at))
-            self.dots.append(
-                bottom.plot(
-                    [],
-                    [],
-                    ls="",
-                    marker=kind["marker"],
-                    color=kind["color"],
-                    ms=6,
-                    zorder=3,
-                    markeredgecolor="white",
-                    markeredgewidth=0.6,
-                )[0]
-            )
-            self.means.append(
-                bottom.plot([], [], color=kind["color"], lw=3.2, alpha=0.45, zorder=2, solid_capstyle="round")[0]
-            )
-        surface.animate(
-            *self.past,
-            self.loss,
-            *self.curves.values(),
-            self.note,
-            *self.names,
-            *self.verdicts,
-            *self.dots,
-            *self.means,
-        )
+            edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
+            self.dots += bottom.plot([], [], ls="", marker=kind["marker"], color=kind["color"], ms=6, zorder=3, **edge)
+            self.means += bottom.plot([], [], color=kind["color"], lw=3.2, alpha=0.45, zorder=2)
+        self.empty = bottom.text(0.5, 0.5, "Runs that are done appear here", transform=bottom.transAxes, **quiet)
+        curves = (*self.past, self.loss, *self.curves.values(), self.note)
+        surface.animate(*curves, self.empty, *self.names, *self.verdicts, *self.dots, *self.means)
 
     def compute(self, method: str, group: str, epochs: int, **others: Any) -> View:
         live = self._live
@@ -415,6 +395,7 @@ class Lab(MethodExplorer):
         word = {"all": "accuracy"}.get(self.controls["group"].value, f"{self.controls['group'].value} accuracy")
         if self.heading.get_text() != (title := f"The runs so far: test {word}"):
             self.heading.set_text(title)
+        self.empty.set_visible(not rows)
         for i in range(ROWS):
             row = rows[i] if i < len(rows) else None
             values = np.sort(row.values) if row else np.array([])
