@@ -176,8 +176,8 @@ def test_training_starts_and_stops_while_another_cell_runs(opened):
     assert readout.inner_text() != at_first, "the training went on"
     assert start.is_disabled(), "and is still going on"
     stop.click()
-    opened.page.wait_for_function("button => !button.disabled", arg=start.element_handle())
-    assert stop.is_disabled()
+    opened.page.wait_for_function("button => button.disabled", arg=stop.element_handle())
+    assert start.is_enabled()
 
 
 def test_a_saved_chapter_shows_its_figures_without_its_kernel(opened):
