@@ -22,7 +22,7 @@ from ltviz.methods import METHODS
 from ltviz.models import initialise
 from ltviz.objective import BASE, Method, Objective, Output, Regularizer, Report
 
-COUNTS = (40, 12, 5, 2)
+COUNTS = (45, 25, 8, 2)
 BATCH = (0, 1, 0, 2, 0, 0, 3, 1, 0, 1, 0, 2, 1, 0)  # 7, 4, 2 and 1 images of the four classes
 WEIGHTS = (0.2, 0.7, 1.1, 2.0)
 ACCURACY = (0.9, 0.65, 0.3, 0.1)
@@ -83,8 +83,8 @@ class Case:
 
     def output(self, rows: Tensor | slice = slice(None)) -> Output:
         features = self.features[rows]
-        scale = getattr(self.head, "scale", None)
-        return Output(self.head(features), features, self.head.weight, scale, self.index[rows])
+        scale, memory = getattr(self.head, "scale", None), getattr(self.head, "memory", None)
+        return Output(self.head(features), features, self.head.weight, scale, self.index[rows], memory)
 
     def loss(self, rows: Tensor | slice = slice(None)) -> Tensor:
         return self.objective(self.output(rows), self.targets[rows])
@@ -114,6 +114,7 @@ class Case:
             head_bias=None if bias is None else array(bias),
             scale=None if out.scale is None else float(array(torch.as_tensor(out.scale))),
             index=array(self.index),
+            memory=None if out.memory is None else array(out.memory),
             accuracy=None if self.report.accuracy is None else array(self.report.accuracy),
             train=(array(train[0]), array(train[1])),
             state={name: array(value) for name, value in self.objective.state_dict().items()},
@@ -280,8 +281,9 @@ def check_gradient(method: Method, settings: dict, fast: bool = False) -> None:
         def loss(*values, case=case, names=tuple(leaves)):
             given = dict(zip(names, values, strict=True))
             inside = Inside(case.head, case.objective, case.index, case.targets)
-            parameters = {name: value for name, value in given.items() if name != "features"}
-            return torch.func.functional_call(inside, parameters, (given["features"],))
+            # A head may use its memory as a constant; what is trained is the memory that the objective sees.
+            outside = {name: given.pop(name) for name in ("features", "head.memory") if name in given}
+            return torch.func.functional_call(inside, given, tuple(outside.values()))
 
         inputs = [p.detach().clone().requires_grad_() for p in leaves.values()]
         assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-5, rtol=1e-4, fast_mode=fast)
@@ -294,8 +296,9 @@ class Inside(nn.Module):
         super().__init__()
         self.head, self.objective, self.index, self.targets = head, objective, index, targets
 
-    def forward(self, features: Tensor) -> Tensor:
-        out = Output(self.head(features), features, self.head.weight, getattr(self.head, "scale", None), self.index)
+    def forward(self, features: Tensor, memory: Tensor | None = None) -> Tensor:
+        scale = getattr(self.head, "scale", None)
+        out = Output(self.head(features), features, self.head.weight, scale, self.index, memory)
         return self.objective(out, self.targets)
 
 
@@ -309,7 +312,10 @@ def check_limits(method: Method) -> None:
         if all(free):
             for case in (ours, theirs):
                 case.objective.set_class_weight(torch.tensor(WEIGHTS), "stage")
-        theirs.head.load_state_dict(ours.head.state_dict())
+        if theirs.head.state_dict().keys() == ours.head.state_dict().keys():
+            theirs.head.load_state_dict(ours.head.state_dict())
+        else:  # the limit is one of the loss, on a head of its own
+            theirs.head = ours.head
         a, b = ours.loss(), theirs.loss()
         what = f"{method.key} {dict(limit.settings)} -> {other.key} {dict(limit.other_settings)}"
         np.testing.assert_allclose(float(a.detach()), float(b.detach()), rtol=1e-6, atol=1e-8, err_msg=what)
@@ -323,8 +329,8 @@ def check_order(method: Method, settings: dict) -> None:
     case = make_case(method, settings)
     shuffled = torch.randperm(len(case.targets), generator=torch.Generator().manual_seed(3))
     a, b = case.loss(), case.loss(shuffled)
-    np.testing.assert_allclose(float(a.detach()), float(b.detach()), rtol=1e-9, atol=1e-10)
-    same(case.gradients(a), case.gradients(b), 1e-8, "shuffled batch")
+    np.testing.assert_allclose(float(a.detach()), float(b.detach()), rtol=1e-6, atol=1e-8)
+    same(case.gradients(a), case.gradients(b), 1e-6, "shuffled batch")
 
 
 def check_reach(method: Method, settings: dict) -> None:
@@ -383,11 +389,14 @@ def check_pure(method: Method, settings: dict) -> None:
 
 def check_float32(method: Method, settings: dict) -> None:
     """In float32 the value is that of float64, and a scalar of float32 comes back."""
-    wide = make_case(method, settings)
-    narrow = make_case(method, settings, dtype=torch.float32)
-    loss = narrow.loss()
+    case = make_case(method, settings)
+    expected = float(case.loss().detach())
+    case.head.float()
+    case.objective.float()
+    case.features = case.features.detach().float().requires_grad_()
+    loss = case.loss()
     assert loss.dtype == torch.float32
-    np.testing.assert_allclose(float(loss.detach()), float(wide.loss().detach()), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(float(loss.detach()), expected, rtol=1e-3, atol=1e-4)
 
 
 def check_state(method: Method, settings: dict) -> None:

@@ -6,8 +6,9 @@ A reference is a function
     def focal(out, targets, counts, class_weight, **settings) -> float
 
 of arrays: `out` has logits (n, k), features (n, d), head_weight (k, d), head_bias (k,) or None, scale (float or None),
-index (n,); state, the arrays of the objective's state_dict (a learned radius, running counts); accuracy (k,), what the
-last Report said; train = (features, targets) of its embed(); seen, the targets of earlier steps, one array each.
+index (n,); memory (k, d) of a head that keeps one, or None; state, the arrays of the objective's state_dict (a learned
+radius, running counts); accuracy (k,), what the last Report said; train = (features, targets) of its embed(); seen, the
+targets of earlier steps, one array each.
 `class_weight` (k,) is what a stage has set, ones otherwise: a method that weights classes itself computes its own.
 settings are all of the method's, defaults included. A loss that is added to a base calls `base_value`.
 
@@ -87,7 +88,7 @@ def base_value(base, out, targets, counts, class_weight) -> float:
 
 def namespace(**arrays) -> SimpleNamespace:
     """An `out` with everything that references may ask for, absent things None."""
-    names = ("logits", "features", "head_weight", "head_bias", "scale", "index", "accuracy", "train")
+    names = ("logits", "features", "head_weight", "head_bias", "scale", "index", "memory", "accuracy", "train")
     return SimpleNamespace(**{**dict.fromkeys(names), "state": {}, "seen": [], **arrays})
 
 
