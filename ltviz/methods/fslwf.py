@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..functional import cross_entropy, unit
 from ..models import CosineHead
-from ..objective import Limit, Method, Objective, Output, Report, Setting, Stage
+from ..objective import Method, Objective, Output, Report, Setting, Stage
 from .crt import SHARE
 
 SLOTS = 32  # support images that a head keeps of each class
@@ -18,10 +18,11 @@ SLOTS = 32  # support images that a head keeps of each class
 def few_classes(counts: Tensor, split: str) -> Tensor:
     """Which classes are few-shot, counts (k,) -> (k,) bool: fewer images than the "median" class, or at most "20".
 
-    The most frequent classes are never among them, so that there is always a base class to look at.
+    The two most frequent classes are never among them, so that there are always base classes to look at.
     """
     bound = counts.to(torch.float64).quantile(0.5) if split == "median" else 20.5
-    return (counts < bound) & (counts < counts.max())
+    rank = counts.argsort(descending=True, stable=True).argsort()
+    return (counts < bound) & (rank >= 2)
 
 
 def attention(queries: Tensor, keys: Tensor, temperature: Tensor | float, base: Tensor) -> Tensor:
@@ -129,7 +130,8 @@ class FewShotWithoutForgetting(Objective):
         few = few_classes(self.counts, split)
         self.register_buffer("few", few)
         base = int((~few).sum())
-        self.shots, self.pretended = shots, min(round(pretended * base), base - 1)
+        # two base classes stay, for the attention to choose from
+        self.shots, self.pretended = shots, max(min(round(pretended * base), base - 2), 0)
         self._head: list[GeneratingHead] = []  # in a list, so that it does not become a part of this module
 
     def make_head(self, dim: int) -> nn.Module:
@@ -196,7 +198,6 @@ METHOD = Method(
         "share": SHARE,
     },
     stages=stages,
-    limits=(Limit({}, "normface", {"scale": 10.0, "learn_scale": True}),),
     citation=r"""@inproceedings{gidaris2018dynamic,
   title = {Dynamic Few-Shot Visual Learning without Forgetting},
   author = {Gidaris, Spyros and Komodakis, Nikos},

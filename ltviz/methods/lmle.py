@@ -70,11 +70,11 @@ def quintuplet_losses(
     return first + second + third
 
 
-def anchor_weights(targets: Tensor, per: str) -> Tensor:
-    """What each anchor of a batch counts, (n,), sum 1: every image the same ("image"), or every class ("class")."""
-    size = (targets[:, None] == targets[None]).sum(1)
-    weight = 1.0 / size if per == "class" else torch.ones_like(size, dtype=torch.float32)
-    return weight / weight.sum()
+def anchor_mean(losses: Tensor, targets: Tensor, per: str) -> Tensor:
+    """Mean of the anchors' losses (n,), in which every "image" counts the same, or every "class" of the batch."""
+    size = (targets[:, None] == targets[None]).sum(1).to(losses)
+    weight = 1.0 / size if per == "class" else torch.ones_like(size)
+    return (weight * losses).sum() / weight.sum()
 
 
 class LMLE(Regularizer):
@@ -119,7 +119,7 @@ class LMLE(Regularizer):
         # without positions each class is one cluster; a made-up position counts as that of the last image
         cluster = targets if out.index is None else self.cluster[out.index.clamp_max(len(self.cluster) - 1)]
         losses = quintuplet_losses(distance, targets, cluster, self.margins)
-        return self.strength * (anchor_weights(targets, self.anchors).to(losses) * losses).sum()
+        return self.strength * anchor_mean(losses, targets, self.anchors)
 
     @torch.no_grad()
     def begin_epoch(self, report: Report) -> None:

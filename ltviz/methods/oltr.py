@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from ..functional import cross_entropy, one_hot, safe_norm, squared_distances, unit
 from ..models import initialise
-from ..objective import Limit, Method, Objective, Output, Report, Setting, Stage
+from ..objective import Method, Objective, Output, Report, Setting, Stage
 from .ncm import class_means
 
 NEAREST = 0.1  # a centroid counts as at least this far, in units of feature length: no division by 0
@@ -55,22 +56,23 @@ def centroid_loss(features: Tensor, targets: Tensor, memory: Tensor, repulsion: 
 
 
 class MetaEmbeddingHead(nn.Module):
-    """Cosine classifier on the squashed meta-embedding. `memory` (k, d) is trained by the centroid loss alone.
+    """Cosine classifier on the squashed meta-embedding. `detach`: the centroid loss alone trains `memory` (k, d).
 
     The attention over the memory starts as the previous head; `weight` (k, d) and the selector start anew.
     """
 
-    def __init__(self, previous: nn.Module):
+    def __init__(self, previous: nn.Module, detach: bool = True):
         super().__init__()
+        self.detach = detach
         k, d = previous.weight.shape
-        start = previous.weight.detach()
-        self.weight = nn.Parameter(start.clone())
+        self.weight = nn.Parameter(torch.empty(k, d))
         self.attention = copy.deepcopy(previous)
-        self.selector = nn.Linear(d, d).to(start)
-        self.memory = nn.Parameter(torch.zeros_like(start))
+        self.selector = nn.Linear(d, d)
+        self.memory = nn.Parameter(torch.zeros(k, d))
         self.memory.no_decay = True
-        self.register_buffer("scale", torch.tensor(16.0).to(start))
-        self.register_buffer("filled", torch.tensor(False, device=start.device))
+        self.register_buffer("scale", torch.tensor(16.0))
+        self.register_buffer("filled", torch.tensor(False))
+        self.initialise(torch.Generator().manual_seed(0))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Rows uniform within 1 / sqrt(d), and the selector as any linear layer."""
@@ -89,7 +91,8 @@ class MetaEmbeddingHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         attention, selector = self.attention(features).softmax(1), self.selector(features).tanh()
-        meta = meta_embedding(features, self.memory.detach(), attention, selector)
+        memory = self.memory.detach() if self.detach else self.memory
+        meta = meta_embedding(features, memory, attention, selector)
         return self.scale * (squash(meta) @ unit(self.weight).T)
 
 
@@ -100,8 +103,9 @@ class OLTR(Objective):
         x_meta = 10 / min_j ||x - c_j|| ( x + tanh(T x) * softmax(A x) C )
 
     x (n, d) features, C (k, d) the memory with rows c_j: class means of the training features when stage two begins,
-    then trained by L_centroid (see `centroid_loss`), which also acts on x; A (k, d) starts as the classifier of stage
-    one, T (d, d) and w (k, d) start anew; s = 16. eta `centroid`, `repulsion` and `margin` are the paper's code's.
+    then trained by L_centroid (see `centroid_loss`), which also acts on x, and by it alone unless `detach=False`;
+    A (k, d) starts as the classifier of stage one, T (d, d) and w (k, d) start anew; s = 16. eta `centroid`,
+    `repulsion` and `margin` are the paper's code's.
     `share` is that of the epochs in stage two; both stages train everything and have the whole schedule to themselves.
     Source: Liu et al. 2019 (closed-set part) and its code. Left out: the attention inside feature maps, the threshold
     for unknown classes, and rates of their own for backbone, head and memory. The smallest distance is at least 0.1.
@@ -110,7 +114,13 @@ class OLTR(Objective):
     """
 
     def __init__(
-        self, counts: Tensor, centroid: float = 0.01, repulsion: float = 0.01, margin: float = 10.0, share: float = 0.5
+        self,
+        counts: Tensor,
+        centroid: float = 0.01,
+        repulsion: float = 0.01,
+        margin: float = 10.0,
+        detach: bool = True,
+        share: float = 0.5,
     ):
         super().__init__(counts)
         self.centroid, self.repulsion, self.margin = centroid, repulsion, margin
@@ -134,10 +144,11 @@ class OLTR(Objective):
             report.head.fill(*report.embed())
 
 
-def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
+def stages(*, share: float, detach: bool, **settings: Any) -> tuple[Stage, ...]:
+    head = partial(MetaEmbeddingHead, detach=detach)
     return (
         Stage(1.0 - share, schedule="restart"),
-        Stage(share, sampler="class_balanced", head=MetaEmbeddingHead, schedule="restart"),
+        Stage(share, sampler="class_balanced", head=head, schedule="restart"),
     )
 
 
@@ -152,10 +163,11 @@ METHOD = Method(
         "centroid": Setting(0.01, 0.0, 1.0, "log", symbol="η", meaning="strength of the centroid loss"),
         "repulsion": Setting(0.01, 0.0, 1.0, "log", meaning="strength of the margin to other centroids, within it"),
         "margin": Setting(10.0, 0.0, 100.0, meaning="mean squared distance wanted to the other centroids"),
+        "detach": Setting(True, choices=(True, False), meaning="keep the classification loss away from the memory"),
         "share": Setting(0.5, 0.05, 0.9, meaning="share of the epochs given to the second stage"),
     },
     stages=stages,
-    limits=(Limit({}, "ce"),),
+    smooth={"detach": False},
     citation=r"""@inproceedings{liu2019large,
   title = {Large-Scale Long-Tailed Recognition in an Open World},
   author = {Liu, Ziwei and Miao, Zhongqi and Zhan, Xiaohang and Wang, Jiayun and Gong, Boqing and Yu, Stella X.},
