@@ -197,6 +197,21 @@ def test_one_file_is_a_method(tempered, toy):
     assert "tempered" in ltviz.cite("tempered") or "@misc{t" in ltviz.cite("tempered")
 
 
+def test_one_file_appears_in_the_explorers(tempered):
+    explorer = ltviz.explore.loss_anatomy("tempered")
+    try:
+        assert "tempered" in explorer.controls["method"].setting.choices
+        assert explorer.settings == {"temperature": 2.0}
+        explorer.set(temperature=4.0)
+        assert explorer.error is None and explorer.controls["temperature"].value == 4.0
+        explorer.set(method="ce")
+        assert "temperature" not in explorer.controls
+        explorer.set(method="tempered")
+        assert explorer.error is None and explorer.controls["temperature"].value == 4.0
+    finally:
+        explorer.close()
+
+
 def test_a_removed_method_is_gone():
     assert "tempered" not in METHODS
     with pytest.raises(KeyError):
