@@ -146,6 +146,29 @@ def test_trained_runs_differ_by_seed_only(toy):
     assert not np.array_equal(first.logits, other.logits)
 
 
+@pytest.mark.parametrize(
+    "key, settings, spared",
+    [
+        ("sigmoid", {}, {"head.bias"}),
+        ("sigmoid", {"decay_bias": True}, set()),
+        ("focal", {"form": "sigmoid"}, {"head.bias"}),
+        ("class_balanced", {"loss": "focal"}, {"head.bias"}),
+        ("class_balanced", {}, set()),
+        ("ring", {"base": "sigmoid"}, {"head.bias", "radius"}),
+        ("normface", {"learn_scale": True}, {"head.scale"}),
+    ],
+)
+def test_weight_decay_spares_the_prior_bias_and_what_a_loss_learns(key, settings, spared, toy):
+    from ltviz.training import Trainer
+
+    trainer = Trainer(key, toy, epochs=2, device="cpu", **settings)
+    trainer.run_epoch()
+    names = {id(p): name for m in (trainer.net, trainer.objective) for name, p in m.named_parameters()}
+    groups = trainer.optimizer.param_groups
+    assert {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]} == spared
+    assert {names[id(p)] for g in groups for p in g["params"]} == set(names.values())
+
+
 # ------------------------------------------------------------------------------------------------------- a new method
 
 TOY = """
