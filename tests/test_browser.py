@@ -124,6 +124,8 @@ def test_kept_pictures_are_seen_before_anything_runs(opened):
 
 
 def test_the_chapter_runs(opened):
+    # Earlier, JupyterLab would ask which kernel to use.
+    opened.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
     opened.menu("Run", "Run All Cells")
     opened.page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for()
     opened.idle()
