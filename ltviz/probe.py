@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .methods import METHODS
 from .objective import Method, Objective, Output, Report
 
+LENGTH = 8.0  # of the feature under a head that is not linear
 COMPANIONS = 2  # images of each class beside the moving one, for losses that look at a whole batch
 
 
@@ -36,10 +38,11 @@ def probe(
     """Move one image of class `target` from p = 0.003 to 0.997 under the loss of a method, and follow value and pull.
 
     counts (k,): training images of each class. The network is the simplest there is: k features, and a head of the
-    method's own kind with unit rows, W = I. Then z_y = log(p / (1 - p)) + log(k - 1) and the others are 0 (softmax),
-    or each probability is its own and the others share what is left (sigmoid). Under a cosine head the feature turns
-    from the others towards its class. Class weights are included: those of the last stage. A method that listens to
-    validation accuracy hears one that falls evenly from 95 % (first class) to 35 % (last).
+    method's own kind with unit rows, W = I. Under a linear head z_y = log(p / (1 - p)) + log(k - 1) + 1 and the others
+    are 1 (softmax), or each probability is its own and the others share what is left (sigmoid). Under any other head,
+    such as a cosine head, the feature turns from the others towards its class. Class weights are included: those of
+    the last stage. A method that listens to validation accuracy hears one that falls evenly from 95 % (first class) to
+    35 % (last).
     """
     record, k = METHODS[method], len(counts)
     if not 0 <= target < k:
@@ -50,12 +53,9 @@ def probe(
     features, p = _path(head, k, target, points, sigmoid)
     targets = torch.full((len(p),), target)
     leaf = features.requires_grad_()
-    try:
-        out = _output(head, leaf)
-        losses = objective.losses(out, targets)
-        whole_batch = losses.shape != targets.shape
-    except TypeError:
-        whole_batch = True
+    out = _output(head, leaf)
+    losses = _one_each(objective, head, out, targets)
+    whole_batch = losses is None
     if whole_batch:
         loss, gradient = _in_batches(objective, head, leaf.detach(), target)
     else:
@@ -67,7 +67,7 @@ def probe(
     return Probe(target, p, loss.detach(), gradient[:, target].abs().detach(), whole_batch)
 
 
-def _prepare(record: Method, counts: Tensor, settings: Mapping[str, Any]) -> tuple[Objective, torch.nn.Module]:
+def _prepare(record: Method, counts: Tensor, settings: Mapping[str, Any]) -> tuple[Objective, nn.Module]:
     """The objective as it is in the last stage, and its head with W = I and no bias."""
     k = len(counts)
     objective = record.build(counts, **settings).double()
@@ -88,26 +88,39 @@ def _prepare(record: Method, counts: Tensor, settings: Mapping[str, Any]) -> tup
     return objective, head
 
 
-def _output(head: torch.nn.Module, features: Tensor) -> Output:
+def _output(head: nn.Module, features: Tensor) -> Output:
     return Output(head(features), features, head.weight, getattr(head, "scale", None), torch.arange(len(features)))
 
 
-def _path(head: torch.nn.Module, k: int, target: int, points: int, sigmoid: bool) -> tuple[Tensor, Tensor]:
+def _one_each(objective: Objective, head: nn.Module, out: Output, targets: Tensor) -> Tensor | None:
+    """The losses (n,) where each depends on its own image only, else None."""
+    try:
+        losses = objective.losses(out, targets)
+        with torch.no_grad():
+            middle = slice(len(targets) // 3, len(targets) // 2)
+            some = objective.losses(_output(head, out.features[middle].detach()), targets[middle])
+    except TypeError:
+        return None
+    return losses if losses.shape == targets.shape and torch.allclose(some, losses[middle]) else None
+
+
+def _path(head: nn.Module, k: int, target: int, points: int, sigmoid: bool) -> tuple[Tensor, Tensor]:
     """Features (n, k) along the path, and the probability p (n,) of the true class at each; as far as the head goes."""
     p = torch.linspace(0.003, 0.997, points, dtype=torch.float64)
     others = torch.arange(k) != target
-    if getattr(head, "scale", None) is None:
-        z = torch.zeros(points, k, dtype=torch.float64)
-        if sigmoid:
-            z[:, others] = torch.logit((1 - p) / (k - 1))[:, None]
-            z[:, target] = torch.logit(p)
-        else:
-            z[:, target] = torch.logit(p) + torch.log(torch.tensor(k - 1.0, dtype=torch.float64))
-        return z, p
+    z = torch.ones(points, k, dtype=torch.float64)
+    if sigmoid:
+        z[:, others] = torch.logit((1 - p) / (k - 1))[:, None]
+        z[:, target] = torch.logit(p)
+    else:
+        z[:, target] += torch.logit(p) + math.log(k - 1)
+    with torch.no_grad():
+        if torch.allclose(head(z), z):
+            return z, p
     angle = torch.linspace(torch.pi, 0.0, 4001, dtype=torch.float64)
     turned = torch.zeros(len(angle), k, dtype=torch.float64)
-    turned[:, target] = angle.cos()
-    turned[:, others] = (angle.sin() / (k - 1) ** 0.5)[:, None]
+    turned[:, target] = LENGTH * angle.cos()
+    turned[:, others] = (LENGTH / math.sqrt(k - 1) * angle.sin())[:, None]
     with torch.no_grad():
         reached = head(turned).softmax(1)[:, target].cummax(0).values
     at = torch.searchsorted(reached, p).clamp_max(len(angle) - 1).unique()
@@ -121,7 +134,7 @@ def _companions(k: int) -> tuple[Tensor, Tensor]:
     return 4.0 * torch.eye(k, dtype=torch.float64)[targets] + 0.4 * noise, targets
 
 
-def _in_batches(objective: Objective, head: torch.nn.Module, features: Tensor, target: int) -> tuple[Tensor, Tensor]:
+def _in_batches(objective: Objective, head: nn.Module, features: Tensor, target: int) -> tuple[Tensor, Tensor]:
     """What the moving image adds to the sum over a batch (n,), and the gradient on its features (n, k).
 
     With W = I and no scale the features are the logits.

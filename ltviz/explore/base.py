@@ -140,7 +140,7 @@ class Explorer:
                 one.listeners.append(self.refresh)
         longest = max((one.letters for one in controls.values()), default=0)
         for one in controls.values():
-            one.describe(f"{min(7.4 * longest + 8, 150):.0f}px")
+            one.describe(f"{min(8.2 * longest + 14, 170):.0f}px")
         self.controls = controls
         self._column.children = [one.widget for one in controls.values()]
 
@@ -289,6 +289,7 @@ class Explorer:
         before, problems = self.values, []
 
         def attempt(what: str, act: Callable[[], None]) -> None:
+            self.show_error(None)
             self._guard(act)
             if self.error:
                 problems.append(f"{what}: {self.error}")

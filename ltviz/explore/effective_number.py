@@ -86,6 +86,7 @@ class EffectiveNumber(Explorer):
                     color=QUIET,
                 )
         self.limit = left.axhline(1, color=PALETTE[3], lw=1, ls=(0, (5, 2)), zorder=2)
+        self.ceiling = left.text(1, 1, "limit 1 / (1 - β)", fontsize=8, color=PALETTE[3], va="bottom", clip_on=True)
         (self.line,) = left.plot(self.n, self.n, color=INK, lw=2.2, zorder=3)
         groups = third_groups(counts)
         groups = groups if groups["head"].any() else {"mid": np.ones(len(counts), bool)}
@@ -132,7 +133,9 @@ class EffectiveNumber(Explorer):
             color=INK,
         )
         self.cursor = right.axvline(0, color=INK, lw=1.1, zorder=2)
-        surface.animate(self.limit, self.line, self.cursor, *(p for _, *pair in self.marks.values() for p in pair))
+        surface.animate(
+            self.limit, self.ceiling, self.line, self.cursor, *(p for _, *pair in self.marks.values() for p in pair)
+        )
 
     @staticmethod
     def _points(ax: Any, group: str) -> Any:
@@ -157,6 +160,7 @@ class EffectiveNumber(Explorer):
         self.line.set_ydata(result.curve)
         ceiling = 1.0 / (1.0 - result.beta)
         self.limit.set_ydata([ceiling, ceiling])
+        self.ceiling.set_y(1.04 * ceiling)
         self.cursor.set_xdata([place, place])
         for mask, on_left, on_right in self.marks.values():
             on_left.set_data(self.counts[mask], result.effective[mask])

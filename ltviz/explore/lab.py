@@ -304,14 +304,8 @@ class Lab(MethodExplorer):
             name: right.plot([], [], color=GROUP_COLOURS.get(name, INK), lw=2.0, ls=dash, label=name)[0]
             for name, dash in {"all": "-", "head": (0, (6, 1.5)), "mid": (0, (3, 1.5)), "tail": (0, (1.2, 1.2))}.items()
         }
-        right.legend(
-            loc="lower right",
-            bbox_to_anchor=(1.0, 1.01),
-            ncols=4,
-            handlelength=1.9,
-            columnspacing=0.9,
-            handletextpad=0.4,
-        )
+        beside = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.01), "ncols": 4}
+        right.legend(**beside, fontsize=8, handlelength=1.6, columnspacing=0.8, handletextpad=0.3)
         quiet = {"ha": "center", "va": "center", "color": QUIET, "fontsize": 9}
         self.note = right.text(0.5, 0.5, "", transform=right.transAxes, **quiet)
         box = bottom.get_position()

@@ -52,7 +52,7 @@ class Posthoc(Explorer):
         )  # fmt: skip
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.before = self._score(self.out.logits, "as trained")
-        controls = {"prior": control("prior", replace(PRIOR.settings["tau"], default=0.0), prior)}
+        controls = {"prior": control("prior", replace(PRIOR.settings["tau"], default=0.0, symbol=""), prior)}
         if run.scale is None:  # the rows of a cosine head have no length that counts
             tau_setting = replace(TAU_NORM.settings["tau"], default=0.0)
             bias_setting = replace(TAU_NORM.settings["bias"], default="keep")
