@@ -190,7 +190,7 @@ class Run:
                 arrays.update({f"{item.name}/{key}": np.asarray(v) for key, v in value.items()})
             else:
                 plain[item.name] = value
-        arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
         meta = {"ltviz": json.dumps({"format": FORMAT, **plain}, sort_keys=True, default=_plain)}
         write_atomically(path, save(arrays, metadata=meta))
         return path

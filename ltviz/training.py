@@ -503,7 +503,7 @@ class Trainer:
                 if isinstance(value, Tensor):
                     arrays[f"optimizer/{i}/{name}"] = _array(value)
         meta = {"format": FORMAT, "id": self.id, "epoch": self.epoch, "stage": self.stage, "seconds": self.seconds}
-        arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}  # 0-d stays 0-d
         write_atomically(self.checkpoint, save(arrays, metadata={"ltviz_checkpoint": json.dumps(meta)}))
         self._saved = time.monotonic()
 
