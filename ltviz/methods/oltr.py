@@ -109,8 +109,9 @@ class OLTR(Objective):
     `share` is that of the epochs in stage two; both stages train everything and have the whole schedule to themselves.
     Source: Liu et al. 2019 (closed-set part) and its code. Left out: the attention inside feature maps, the threshold
     for unknown classes, and rates of their own for backbone, head and memory. The smallest distance is at least 0.1.
-    Known to fail: squashing undoes most of what the reachability says as long as features are long. The memory moves
-    slowly, so that a backbone that is trained on at the full rate leaves it behind.
+    Known to fail: where stage one fits every training image (small digits) balanced batches come too late, and it stays
+    near cross-entropy. Squashing undoes most of what the reachability says, and the memory moves slowly, so that a
+    backbone that is trained on at the full rate leaves it behind.
     """
 
     def __init__(
