@@ -59,13 +59,13 @@ def _bare(part: str) -> str:
 def box(kind: str, label: str, title: str, body: str) -> str:
     """HTML of a card: a coloured edge, a label in words (colour is never the only cue), a title and a body."""
     colour = COLOURS[kind]
-    small = f"color:{colour};font-weight:700;letter-spacing:.06em;font-size:.8em"
-    head = f'<span style="{small}">{html.escape(label)}</span>'
+    small = f"color:{colour};font-weight:700;letter-spacing:.06em;font-size:.8em;margin-bottom:.1em"
+    head = f'<div style="{small}">{html.escape(label)}</div>'
     if title:
         head += f'<div style="font-weight:600;font-size:1.1em;margin:.15em 0 .35em 0">{inline(title)}</div>'
     return (
         f'<div style="border-left:5px solid {colour};background:{colour}14;padding:.7em 1.1em;margin:.3em 0;'
-        f'border-radius:4px;line-height:1.5;max-width:56em">{head}{body}</div>'
+        f'border-radius:4px;line-height:1.5;max-width:56em;box-sizing:border-box">{head}{body}</div>'
     )
 
 
@@ -165,7 +165,7 @@ class Panel(widgets.VBox):
 
 def prose(text: str) -> widgets.HTMLMath:
     """A widget that shows HTML with mathematics in it."""
-    return widgets.HTMLMath(text, layout=widgets.Layout(margin="0", width="auto"))
+    return widgets.HTMLMath(text, layout=widgets.Layout(margin="0", width="100%"))
 
 
 def say(*lines: str) -> Card:
@@ -238,7 +238,7 @@ def course(folder: str | Path | None = None) -> Card:
         name = f'<a href="{file}.ipynb"><b>{title}</b></a>' if here else f"<b>{title}</b> <i>(in preparation)</i>"
         cells.append(
             f'<div style="border-top:4px solid {edge};background:{edge}14;padding:.5em .8em;border-radius:4px;'
-            f'display:inline-block;vertical-align:top;width:15em;min-height:5.2em;margin:.3em">'
+            f'display:inline-block;vertical-align:top;width:15em;min-height:6.4em;margin:.3em">'
             f'<span style="opacity:.75">{number}</span> {name}<br>{question}</div>'
         )
         lines.append(f"{number} {title}{'' if here else ' (in preparation)'}: {question}")
