@@ -111,7 +111,7 @@ class Predict(Panel):
             off = answer - truth
             side = "high" if off > 0 else "low"
             close = abs(off) <= allowed + 1e-12
-            return close, "Close enough." if close else f"{abs(off):.3g}{self.unit} too {side}."
+            return close, "Close enough." if close else f"{abs(off):.3g} too {side}."
         return answer == truth, "Right." if answer == truth else "Not what the data says."
 
     def static(self) -> Card:
