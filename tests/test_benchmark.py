@@ -6,6 +6,7 @@
 import io
 import json
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -23,23 +24,24 @@ from ltviz.training import RECIPES, Trainer, threads
 
 
 @pytest.fixture
-def one_thread():
-    """On a machine that other work shares, two threads that wait for each other time nothing but the waiting."""
+def cpu_time(monkeypatch):
+    """One thread, timed by what it computes: other work on the machine then hardly counts."""
+    monkeypatch.setattr(benchmark, "CLOCK", time.process_time)
     with threads(1):
         yield
 
 
 @pytest.mark.parametrize("measure", [
     lambda: benchmark.augmentation(1024, 3),
-    lambda: benchmark.digits("mlp", 5),
-    lambda: benchmark.digits("cnn", 5),
+    lambda: benchmark.digits("mlp", 3),
+    lambda: benchmark.digits("cnn", 3),
     lambda: benchmark.cnn16(1024, 3),
     lambda: benchmark.resnet32(64, 2),
-    lambda: benchmark.slider(10, 5),
-    lambda: benchmark.slider(100, 5),
-    lambda: benchmark.import_time(2),
+    lambda: benchmark.slider(10, 3),
+    lambda: benchmark.slider(100, 3),
+    lambda: benchmark.import_time(1),
 ], ids=["augmentation", "mlp", "cnn", "cnn16", "resnet32", "slider10", "slider100", "import"])
-def test_no_collapse(measure, one_thread):
+def test_no_collapse(measure, cpu_time):
     result = measure()
     if not result.holds(0.5):  # a second look, in case something else was running
         result = measure()
@@ -84,7 +86,7 @@ def test_the_usual_crops_are_ours():
     near(ours.std(), usual.std(), atol=0.0, rtol=0.02)
 
 
-def test_losses_stay_affordable():
+def test_losses_stay_affordable(cpu_time):
     rows = list(benchmark.losses(repeats=2, choices=False))
     assert len(rows) == len(METHODS)
     dear = [row for row in rows if row.ms > 30 or row.ms_large > 500 or row.mb_large > 1000]
