@@ -74,6 +74,18 @@ def test_show_takes_pictures_cards_tables_texts_and_lists():
         cards.show(3)
 
 
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize(("kind", "colour"), cards.COLOURS.items())
+def test_labels_are_legible_in_both_themes(kind, colour):
+    own = luminance(colour) + 0.05
+    assert 1.05 / own >= 3.9 and own / (luminance("#111111") + 0.05) >= 3.9  # large bold text needs 3
+
+
 # ------------------------------------------------------------------------------------------------------------- predict
 def test_gate_keeps_the_figure_closed_until_the_reader_commits():
     gate = study.Predict("How many?", choices=["none", "some", "all"], default="some")

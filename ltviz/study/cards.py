@@ -12,14 +12,15 @@ from typing import Any
 
 import ipywidgets as widgets
 
-# Text takes the colour of the page and backgrounds are translucent: a card is legible in a light and a dark theme.
+# Legible in a light and a dark theme: text takes the page's colour, backgrounds are translucent, and these colours of
+# labels have a contrast of about 4 with white and with black.
 COLOURS = {
-    "chapter": "#3b6fd4",
-    "predict": "#d9730d",
+    "chapter": "#4074d8",
+    "predict": "#c2640a",
     "exercise": "#0f8a8a",
-    "check": "#8250c4",
+    "check": "#8f5fd6",
     "right": "#2b8a3e",
-    "wrong": "#c92a2a",
+    "wrong": "#d43a3a",
     "note": "#7a7f87",
 }
 

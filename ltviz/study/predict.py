@@ -116,12 +116,12 @@ class Predict(Panel):
 
     def static(self) -> Card:
         if self.kind == "number":
-            body = inline(f"A number from {self.shown(self.range[0])} to {self.shown(self.range[1])}.")
+            body = inline(f"A number from {self.range[0]:g} to {self.shown(self.range[1])}.")
             lines = [plain(body)]
         else:
             lines = [f"- {plain(option)}" for option in self.options]
             body = ("Put in order:" if self.kind == "order" else "") + bullets(self.options)
-        body += "<i>Run this notebook to commit to your own answer before the figure below opens.</i>"
+        body += "<div><i>Run this notebook to commit to your own answer before the figure below opens.</i></div>"
         return Card(
             box("predict", "PREDICT BEFORE YOU LOOK", self.question, body),
             "\n".join(["Predict: " + plain(self.question), *lines]),
