@@ -65,7 +65,7 @@ class Posthoc(Explorer):
 
     def build(self, surface: Surface) -> None:
         grid = surface.figure.add_gridspec(
-            1, 2, left=0.075, right=0.985, bottom=0.235, top=0.875, wspace=0.16, width_ratios=(2.1, 1)
+            1, 2, left=0.075, right=0.985, bottom=0.275, top=0.875, wspace=0.16, width_ratios=(2.1, 1)
         )
         left, right = (surface.figure.add_subplot(grid[0, i]) for i in range(2))
         counts = self.run.counts[self.order]
