@@ -144,7 +144,7 @@ def reweighted(out, targets, counts, class_weight, base, class_strength, sample_
         return (size[i] - size.min()) / spread if spread > 1e-6 * size.max() else 0.0
 
     of_samples, of_classes, total = lengths(out.features), lengths(out.head_weight), 0.0
-    count = np.ones(len(targets))  # how much a sample counts in the mean; its class weight, where that is a weighted one
+    count = np.ones(len(targets))  # how much a sample counts in the mean: its class weight, where that is weighted
     if not isinstance(base, str) and base.get("reduction") == "weight":
         count = class_weight[targets]
     for i, y in enumerate(targets):

@@ -19,7 +19,7 @@ def dynamic_tau(accuracy: Tensor, rule: str) -> Tensor:
         "public":  tau = 1 / (1 + e^-b),  b = max A / (min A + 0.01)
 
     accuracy A (k,) in [0, 1]. A scalar.
-    Source: Sinha et al. 2020, eq. (3) and (4); Darkwah & Kang 2023, eq. (2) and (3); the public CIFAR code of the first.
+    Source: Sinha et al. 2020, eq. (3) and (4); Darkwah & Kang 2023, eq. (2) and (3); the first one's public CIFAR code.
     """
     small = 1e-4 if rule == "sigmoid" else 1e-2
     b = accuracy.max() / (accuracy.min() + small) - (0.0 if rule == "public" else 1.0)
