@@ -7,25 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..functional import effective_number, inverse_weights
 from ..objective import Limit, Method, Setting, Stage
 from .ce import CrossEntropy
-
-
-def effective_weights(counts: Tensor, beta: float) -> Tensor:
-    """Class weights by the effective number of samples, mean 1 over the classes present.
-
-        w_j proportional to (1 - beta) / (1 - beta^{n_j})
-
-    counts n (k,); beta in [0, 1]: 0 weights all classes the same, 1 is 1 / n_j. Absent classes have weight 0.
-    Source: Cui et al. 2019, eq. (4); the weights of the second stage in the public code of Cao et al. 2019.
-    """
-    return inverse_weights(effective_number(counts, beta))
+from .class_balanced import class_balanced_weights
 
 
 def reweighting_stages(beta: float, deferral: float, **settings: Any) -> tuple[Stage, ...]:
-    """DRW: a share `deferral` of the epochs without weights, then the rest with `effective_weights`."""
-    return Stage(deferral), Stage(1.0 - deferral, class_weight=partial(effective_weights, beta=beta))
+    """DRW: a share `deferral` of the epochs without weights, then the rest with `class_balanced_weights`."""
+    return Stage(deferral), Stage(1.0 - deferral, class_weight=partial(class_balanced_weights, beta=beta))
 
 
 def resampling_stages(deferral: float, **settings: Any) -> tuple[Stage, ...]:
