@@ -9,6 +9,11 @@ from torch import Tensor
 EPS = 1e-12
 
 
+def precise(values: Tensor) -> Tensor:
+    """values in float64, or in float32 on a device that has no float64 (Apple's MPS)."""
+    return values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+
+
 def effective_number(counts: Tensor, beta: float) -> Tensor:
     """Effective number of samples of each class.
 
@@ -94,7 +99,7 @@ def pair_masks(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def log_prior(counts: Tensor) -> Tensor:
     """log pi_j = log(n_j / sum n) for each class (k,), float32. A class without images counts as one image."""
-    n = counts.to(torch.float64).clamp_min(1.0)
+    n = precise(counts).clamp_min(1.0)
     return torch.log(n / n.sum()).to(torch.float32)
 
 

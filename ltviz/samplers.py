@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .functional import precise
+
 Sampler = Callable[[Tensor, int, float, torch.Generator], list[Tensor]]
 
 
@@ -36,7 +38,7 @@ def draw(targets: Tensor, class_probability: Tensor, generator: torch.Generator)
 
 def power_probability(counts: Tensor, q: float) -> Tensor:
     """p_j = n_j^q / sum_i n_i^q over the classes present (Kang et al. 2020, eq. 1); q = 0 is class balanced."""
-    p = torch.where(counts > 0, counts.to(torch.float64).clamp_min(1).pow(q), 0.0)
+    p = torch.where(counts > 0, precise(counts).clamp_min(1).pow(q), 0.0)
     return p / p.sum()
 
 
