@@ -241,7 +241,8 @@ def _run_probabilities(run: Any, kind: str | None = None, normalise: bool = Fals
     if run.logits is None:
         raise ValueError("this run was recorded without its test logits, so it has no probabilities; "
                          "use the value that it kept (run.ece), or train it again")
-    return probabilities(run.logits, kind or run.probability, normalise)
+    scores = getattr(run, "scores", None)  # after a post-hoc rule: what the predictions are made from
+    return probabilities(run.logits if scores is None else scores, kind or run.probability, normalise)
 
 
 class Reliability(NamedTuple):

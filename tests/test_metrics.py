@@ -145,6 +145,12 @@ def test_probabilities_of_a_run():
         m.ece(run)
 
 
+def test_probabilities_of_a_run_are_those_it_decides_by():
+    kept = {"logits": np.array([[3.0, 0.0]]), "scores": np.array([[0.0, 3.0]]), "targets": np.array([1])}
+    run = SimpleNamespace(confusion=np.eye(2), probability="softmax", **kept)
+    assert m.probabilities(run).argmax(1) == [1] and m.ece(run) < 0.1
+
+
 def test_ece_by_hand():
     constant = np.tile([0.8, 0.2], (10, 1))
     assert m.ece(constant, [0] * 8 + [1] * 2) == pytest.approx(0.0, abs=1e-12)  # right in 8 of 10: calibrated
