@@ -31,7 +31,7 @@ def request_id(**asked: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """A trained network, its history and its answers on the test set.
 
@@ -82,6 +82,11 @@ class Run:
 
     def __post_init__(self):
         self.label = self.label or self.method
+
+    def __repr__(self) -> str:
+        on, epochs = self.data.get("name", "data"), len(self.history.get("epoch", ()))
+        score = "" if self.status == "diverged" else f", test accuracy {self.accuracy:.1%}"
+        return f"{self.name} on {on}, seed {self.seed}: {self.status} after {epochs} epochs{score}"
 
     @property
     def name(self) -> str:
@@ -285,7 +290,7 @@ def _run(path: str | Path, meta: dict, arrays: dict[str, np.ndarray]) -> Run:
 
 def load_runs(folder: str | Path, **filters: Any) -> list[Run]:
     """The runs in a folder, by file name. Filters: method=, seed=, data= and recipe= (their names), status=, or any
-    setting: load_runs("data/runs", method="class_balanced", beta=0.999). A list means any of its values.
+    setting: load_runs("data/runs/digits", method="focal", gamma=2.0). A list means any of its values.
     """
     folder = Path(folder)
     if not folder.is_dir():
