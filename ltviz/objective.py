@@ -301,6 +301,17 @@ class Method:
         base = "base" in resolved and _split_base(resolved["base"], lambda base, own: base.needs_validation(**own))
         return self.feedback or base
 
+    def decide(
+        self, out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], **settings: Any
+    ) -> Tensor | None:
+        """Logits (n, k) after the post-hoc rule, None where there is none; a regulariser asks its base."""
+        resolved = self.resolve(settings)
+        if self.posthoc is not None:
+            return self.posthoc(out, counts, gallery, **resolved)
+        if "base" in resolved:
+            return _split_base(resolved["base"], lambda base, own: base.decide(out, counts, gallery, **own))
+        return None
+
     def probability_of(self, **settings: Any) -> str:
         """How logits become probabilities under these settings; a regulariser asks its base."""
         resolved = self.resolve(settings)
@@ -328,6 +339,8 @@ def _short(value: Any) -> str:
 def _resolve_base(base: str | Mapping[str, Any]) -> str | dict[str, Any]:
     if isinstance(base, str):
         return METHODS[base].key
+    if not isinstance(base, Mapping):
+        raise ValueError(f"base must be a method's key, or {{'key': ..., and its settings}}, not {base!r}")
     own = {name: value for name, value in base.items() if name != "key"}
     given = METHODS[base.get("key", "ce")]
     resolved = given.resolve(own)

@@ -69,6 +69,8 @@ def record_one(task: Task) -> str:
         if old.name.rpartition("-")[0] == _stem(trainer, label):
             old.unlink()
     run = trainer.run()
+    if run.status == "stopped":  # Ctrl-C: half a run must not be found in place of a whole one
+        raise KeyboardInterrupt
     run.save(folder, small=True, images=OPENED.get((recipe, key), 0) if seed == 0 else 0)
     return f"{label}, seed {seed}: {run.status}, {run.accuracy:.1%} in {trainer.seconds:.1f} s"
 

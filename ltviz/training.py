@@ -332,7 +332,8 @@ class Trainer:
         self.rows.append(row)
         self.epoch += 1
         self.seconds += time.perf_counter() - began
-        if self.checkpoint and (self.done or time.monotonic() - self._saved > 10.0):
+        # Early rather than late: by the end of the next epoch, more than ten seconds could be lost.
+        if self.checkpoint and (self.done or time.monotonic() - self._saved + (time.perf_counter() - began) > 10.0):
             self.save_checkpoint()
         return row
 
@@ -423,12 +424,11 @@ class Trainer:
         logits, features = self._answers(data.test_batch, len(data.test_targets))
         head = self.net.head
         scores = None
-        if self.method.posthoc is not None and status != "diverged":
+        if status != "diverged":
             with torch.no_grad():
-                scale = getattr(head, "scale", None)
-                out = Output(logits, features, head.weight, scale)
+                out = Output(logits, features, head.weight, getattr(head, "scale", None))
                 gallery = lambda: (train_features, train_targets)  # noqa: E731
-                scores = self.method.posthoc(out, data.counts.to(self.device), gallery, **self.settings)
+                scores = self.method.decide(out, data.counts.to(self.device), gallery, **self.settings)
         decided = (logits if scores is None else scores).cpu().numpy()
         targets = data.test_targets.cpu().numpy()
         probability = self.method.probability_of(**self.settings)
@@ -477,9 +477,14 @@ class Trainer:
         return {name: np.array([row.get(name, np.nan) for row in self.rows]) for name in names}
 
     def _provenance(self) -> dict[str, Any]:
-        changed = [f"{name}={value!r}" for name, value in self.settings.items()
-                   if value != self.method.settings[name].default]  # fmt: skip
-        asked = [repr(self.method.key), "data", f"recipe={self.recipe.name!r}", f"seed={self.seed}", *changed]
+        named, seed = RECIPES.get(self.recipe.name), self.seed
+        changed = {name: getattr(self.recipe, name) for name in ("epochs", "model")}
+        changed = {name: value for name, value in changed.items() if value != getattr(named, name, None)}
+        changed |= {n: value for n, value in self.settings.items() if value != self.method.settings[n].default}
+        arguments = {n: v for n, v in self.data_record.items() if n not in ("loader", "name", "fingerprint")}
+        data = f"lt.{self.data_record['loader']}({_keywords(arguments)})" if "loader" in self.data_record else "data"
+        asked = [repr(self.method.key), data, _keywords({"recipe": self.recipe.name, "seed": seed, **changed})]
+        asked += ["start=run"] if self.parent else []
         return {
             "command": f"lt.train({', '.join(asked)})",
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
@@ -558,8 +563,10 @@ class Trainer:
                         status = "diverged"
                         warnings.warn(
                             f"{self.method.key}: the loss is {row['loss']} after epoch {self.epoch} of "
-                            f"{self.recipe.epochs}; the run stops here and keeps its history. Try a smaller lr "
-                            f"(now {self.recipe.lr}), clip=1.0 (now {self.recipe.clip}), or a milder setting.",
+                            f"{self.recipe.epochs}; the run stops here and keeps its history. Try a milder setting, "
+                            f"or a recipe with a smaller lr (now {self.recipe.lr}) or clip=1.0 (now "
+                            f"{self.recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{self.recipe.name!r}], "
+                            "lr=..., clip=1.0).",
                             RuntimeWarning,
                             stacklevel=3,
                         )
@@ -569,6 +576,11 @@ class Trainer:
             if self.stage < 0:
                 self._enter(0)
             return self.finish(status)
+
+
+def _keywords(values: Mapping[str, Any]) -> str:
+    """The arguments of a call: "ratio=50, seed=0"."""
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -827,7 +839,8 @@ def sweep(
 
     A seed draws the data anew (`data.with_seed`) and seeds the run, so that methods compare paired by seed.
     seeds: how many (0, 1, ...) or which. With a folder, each run is saved there when it is done (small=True: without
-    features and network) and found again the next time. Other keywords are those of `train`.
+    features and network) and found again the next time. Other keywords are those of `train`. Ctrl-C ends the sweep and
+    returns the runs that are done.
     """
     methods = [method] if isinstance(method, str) else list(method)
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -838,7 +851,12 @@ def sweep(
         for key in methods:
             for values in itertools.product(*lists.values()):
                 chosen = dict(zip(lists, values, strict=True))
-                runs.append(_train_once(key, drawn, seed, folder, small, progress, chosen))
+                run = _train_once(key, drawn, seed, folder, small, progress, chosen)
+                if run.status == "stopped":
+                    rest = "call sweep again with the same folder to go on" if folder else "give a folder to keep them"
+                    warnings.warn(f"the sweep was stopped; {len(runs)} runs are done: {rest}", stacklevel=2)
+                    return sorted(runs, key=lambda run: (run.label, run.seed))
+                runs.append(run)
     return sorted(runs, key=lambda run: (run.label, run.seed))
 
 
@@ -855,5 +873,6 @@ def _train_once(key, data, seed, folder, small, progress, chosen) -> Run:
         run = trainer.run(on_epoch=bar.update if bar else None)
         if bar:
             bar.run = run
-    run.save(folder, small=small)
+    if run.status != "stopped":  # half a run must not be found in place of a whole one
+        run.save(folder, small=small)
     return run

@@ -72,6 +72,14 @@ def test_posthoc_methods_train_like_cross_entropy_and_decide_otherwise():
         assert (run.confusion != plain.confusion).any()
 
 
+def test_a_regulariser_decides_as_its_base_does():
+    data = digits_lt()
+    plain = ltviz.train("tau_norm", data, epochs=2, progress=False, tau=0.5)
+    base = {"key": "tau_norm", "tau": 0.5}
+    run = ltviz.train("ring", data, epochs=2, progress=False, strength=0.0, base=base)
+    np.testing.assert_allclose(run.scores, plain.scores, rtol=1e-4, atol=1e-4)
+
+
 def test_two_stage_methods_keep_the_backbone():
     data = digits_lt()
     for key in ("crt", "lws"):

@@ -230,6 +230,32 @@ def test_a_sweep_varies_lists_pairs_seeds_and_resumes(tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------- protocols
+def test_a_stopped_sweep_returns_what_is_done_and_leaves_no_half_run(data, tmp_path, monkeypatch):
+    whole, calls = Trainer.run, []
+
+    def interrupted(self, control=None, on_epoch=None):
+        calls.append(self.seed)
+        if len(calls) == 2:
+            control = Control()
+            control.stop()
+        return whole(self, control, on_epoch)
+
+    monkeypatch.setattr(Trainer, "run", interrupted)
+    with pytest.warns(UserWarning, match="1 runs are done.*same folder"):
+        runs = sweep("ce", data, seeds=3, epochs=1, folder=tmp_path, progress=False)
+    assert [run.seed for run in runs] == [0] and len(list(tmp_path.iterdir())) == 1
+    monkeypatch.undo()
+    assert [run.seed for run in sweep("ce", data, seeds=3, epochs=1, folder=tmp_path, progress=False)] == [0, 1, 2]
+
+
+def test_the_recorded_command_gives_the_same_run(data):
+    base = quick(data, "class_balanced", epochs=2, beta=0.99, seed=3)
+    again = eval(base.provenance["command"], {"lt": ltviz})
+    assert again.id == base.id
+    same(base, again)
+    assert quick(data, epochs=1, start=base).provenance["command"].endswith("start=run)")
+
+
 def test_learning_rates_of_the_published_protocols():
     cui, cao = RECIPES["cui2019"], RECIPES["cao2019"]
     for recipe in (cui, cao):
