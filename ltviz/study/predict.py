@@ -96,7 +96,9 @@ class Predict(Panel):
         """An answer in words."""
         if self.kind == "order":
             return " → ".join(answer)
-        return f"{answer:g}{self.unit}" if self.kind == "number" else str(answer)
+        if self.kind == "number":
+            return (f"{answer:,.0f}" if abs(answer) >= 1000 else f"{answer:.3g}") + self.unit
+        return str(answer)
 
     def compare(self, answer: Any, truth: Any, tolerance: float | None = None) -> tuple[bool, str]:
         """Whether an answer agrees with the truth, and a sentence that says how far it is off."""
