@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .functional import unit
-from .objective import Output, suggest
+from .objective import Objective, Output, suggest
 
 
 class Net(nn.Module):
@@ -210,7 +210,7 @@ def _torchvision(name: str, shape: tuple[int, int, int]) -> nn.Module:
     return net
 
 
-def make_net(name: str, shape: tuple[int, int, int], objective, generator: torch.Generator) -> Net:
+def make_net(name: str, shape: tuple[int, int, int], objective: Objective, generator: torch.Generator) -> Net:
     """A network for an objective: backbone by name, head by `objective.make_head`, parameters from the generator."""
     backbone = make_backbone(name, shape)
     net = Net(backbone, objective.make_head(backbone.dim))

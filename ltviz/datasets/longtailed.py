@@ -313,6 +313,7 @@ def nearest(given: object, known: Sequence[str]) -> str:
 
 
 def check_seed(seed: int) -> int:
+    """The seed, if it is a whole number from 0 to 2^31; ValueError otherwise."""
     return _whole("seed", seed, 0, 2**31)
 
 

@@ -170,6 +170,7 @@ def _is_image(name: str) -> bool:
 
 
 def cache_name(source: Path, size: int | None = None) -> str:
+    """Name of the cache of a source: two folders of one name in different places do not share it."""
     where = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:12]
     return f"{source.name}-{where}" + (f"-{size}" if size else "")
 

@@ -37,6 +37,7 @@ def fresh_head(previous: nn.Module) -> nn.Module:
 
 
 def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
+    """The network as usual, then a fresh head on class-balanced batches for the last `share` of the epochs."""
     return (
         Stage(1.0 - share, schedule="restart"),
         Stage(share, sampler="class_balanced", head=fresh_head, train="head", schedule="restart"),

@@ -179,6 +179,7 @@ class FewShotWithoutForgetting(Objective):
 
 
 def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
+    """The network as usual, then the generating head on class-balanced batches for the last `share` of the epochs."""
     return (
         Stage(1.0 - share, schedule="restart"),
         Stage(share, sampler="class_balanced", head=GeneratingHead, train="head", schedule="restart"),

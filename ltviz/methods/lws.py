@@ -53,6 +53,7 @@ class LearnableWeightScaling(CrossEntropy):
 
 
 def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
+    """The network as usual, then one scale a class on class-balanced batches for the last `share` of the epochs."""
     return (
         Stage(1.0 - share, schedule="restart"),
         Stage(share, sampler="class_balanced", head=ScaledHead, train="head", schedule="restart"),

@@ -146,6 +146,7 @@ class OLTR(Objective):
 
 
 def stages(*, share: float, detach: bool, **settings: Any) -> tuple[Stage, ...]:
+    """The network as usual, then all of it with the memory and its head for the last `share` of the epochs."""
     head = partial(MetaEmbeddingHead, detach=detach)
     return (
         Stage(1.0 - share, schedule="restart"),

@@ -253,6 +253,7 @@ def band(ax: Axes, rows: np.ndarray, index: int, name: str) -> None:
 
 
 def seeds(n: int) -> str:
+    """"1 seed", "3 seeds": what the label of a band says."""
     return "1 seed" if n == 1 else f"{n} seeds"
 
 

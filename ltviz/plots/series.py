@@ -21,6 +21,7 @@ def array(values: Any, dtype: Any = None) -> np.ndarray:
 
 
 def is_run(thing: Any) -> bool:
+    """Whether it is a run, or looks enough like one to be drawn."""
     return hasattr(thing, "confusion") and hasattr(thing, "counts")
 
 
