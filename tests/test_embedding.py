@@ -1,4 +1,5 @@
 import importlib
+import os
 import sys
 import warnings
 
@@ -12,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from ltviz.embedding import NotRecorded, embed, nearest, neighbour_overlap, record_embedding
 
 module = importlib.import_module("ltviz.embedding")
+COMPILED = os.environ.get("NUMBA_CACHE_DIR") or str(module.cache_folder() / "numba")  # compiling takes far longer
 QUICKLY = {"exaggerated": 20, "iterations": 20}
 
 
@@ -23,6 +25,7 @@ def digits():
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("LTVIZ_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", COMPILED)
     monkeypatch.setattr(module, "RECORDED", tmp_path / "recorded")
     monkeypatch.delenv("LTVIZ_PROFILE", raising=False)
 
