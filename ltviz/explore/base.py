@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import itertools
+import os
 import sys
 import threading
 import weakref
@@ -21,7 +22,7 @@ import ipywidgets as widgets
 from ..objective import suggest
 from ..plots.picture import DRAW_LOCK, drawing
 from ..plots.surface import Surface
-from .controls import Control
+from .controls import Control, close
 
 COLUMN = 330  # CSS pixels of the controls' column
 _live: weakref.WeakValueDictionary[int, Explorer] = weakref.WeakValueDictionary()
@@ -188,7 +189,7 @@ class Explorer:
         with DRAW_LOCK:
             self._held += 1
             try:
-                for one in self.controls.values():
+                for one in list(self.controls.values()):
                     one.reset()
             finally:
                 self._held -= 1
@@ -279,14 +280,16 @@ class Explorer:
         for key, explorer in list(_live.items()):
             if explorer is self:
                 del _live[key]
-        _close(self.widget)
+        close(self.widget)
 
     def drive(self) -> list[str]:
         """Move every control through its ends and its default (each choice of a dropdown); what went wrong, in words.
 
-        The first problem also stays in `error`. Afterwards the controls stand where they stood.
+        The first problem also stays in `error`. Afterwards the controls stand where they stood. The settings of all
+        methods make hundreds of pictures: under LTVIZ_PROFILE=fast only those of the method shown are moved.
         """
         before, problems = self.values, []
+        brief = os.environ.get("LTVIZ_PROFILE") == "fast"
 
         def attempt(what: str, act: Callable[[], None]) -> None:
             self.show_error(None)
@@ -300,22 +303,20 @@ class Explorer:
         for name in [name for name in self.controls if name not in self.followers]:
             for stop in self.controls[name].stops:
                 put(**{name: stop})
-                if name == self.leader:  # its followers move together: first all to their low end, and so on
+                if name == self.leader and (
+                    not brief or stop == before[name]
+                ):  # its followers move together: first all to their low end, and so on
                     stops = {follower: self.controls[follower].stops for follower in self.followers}
                     for level in range(max(map(len, stops.values()), default=0)):
-                        put(**{follower: its[min(level, len(its) - 1)] for follower, its in stops.items()})
+                        values = {follower: its[min(level, len(its) - 1)] for follower, its in stops.items()}
+                        if any(self.controls[follower].value != value for follower, value in values.items()):
+                            put(**values)
         for button in (self.code_button, self.code_button, self.reset_button):
             attempt(button.description, button.click)
         attempt("back to where it was", lambda: self.set(**before))
         if problems:
             self.show_error(problems[0])
         return problems
-
-
-def _close(widget: widgets.Widget) -> None:
-    for child in getattr(widget, "children", ()):
-        _close(child)
-    widget.close()
 
 
 def kernel() -> Any:

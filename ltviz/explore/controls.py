@@ -40,12 +40,16 @@ class Control:
 
     @property
     def stops(self) -> list[Any]:
-        """Both ends and the default, or every choice."""
+        """The default and both ends, or every choice."""
         return list(self.setting.choices)
 
     def reset(self) -> None:
         """Back to the value that it was made with."""
         self.value = self.start
+
+    def close(self) -> None:
+        """Take it off the page."""
+        close(self.widget)
 
     @property
     def letters(self) -> int:
@@ -59,6 +63,13 @@ class Control:
     def _tell(self, change: Any = None) -> None:
         for listener in self.listeners:
             listener()
+
+
+def close(widget: widgets.Widget) -> None:
+    """Close a widget and all that it holds."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    widget.close()
 
 
 def label(name: str, setting: Setting) -> str:
@@ -103,7 +114,8 @@ class Number(Control):
     @property
     def stops(self) -> list[Any]:
         low, high = self.setting.low, self.setting.high
-        return [int(low), self.setting.default, int(high)] if self.whole else [low, self.setting.default, high]
+        ends = [int(low), int(high)] if self.whole else [low, high]
+        return [self.setting.default, *ends]
 
     def describe(self, width: str) -> None:
         self.box.style.description_width = width

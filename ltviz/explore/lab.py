@@ -314,7 +314,7 @@ class Lab(MethodExplorer):
         bottom.set_yticks([])
         bottom.grid(True, axis="x")
         bottom.grid(False, axis="y")
-        bottom.xaxis.set_major_locator(MaxNLocator(5))
+        bottom.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         percent(bottom.xaxis)
         self.heading = bottom.set_title("The runs so far: test accuracy", x=-0.69)
         self.names, self.verdicts, self.dots, self.means = [], [], [], []

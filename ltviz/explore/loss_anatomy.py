@@ -47,21 +47,16 @@ class MethodExplorer(Explorer):
         """Another method: its own settings, each where it was when the method was last shown, else at its default."""
         with DRAW_LOCK:
             chosen = self.controls[METHOD].value
-            if chosen == self._shown:
-                return
-            self._kept[self._shown] = {name: self.controls[name].value for name in self.followers}
-            self._shown = chosen
-            self._use({**self._fixed, **setting_controls(chosen, self._kept.get(chosen))})
+            if chosen not in self._made:
+                self._made[chosen] = setting_controls(chosen)
+            self._use({**self._fixed, **self._made[chosen]})
 
     def _start(self, key: str, fixed: Mapping[str, Control], settings: Mapping[str, Any], **more: Any) -> None:
         """Make the controls, and the explorer with them."""
-        self._kept: dict[str, dict[str, Any]] = {}
         self._fixed = {METHOD: method_control(key), **fixed}
-        self._shown = self._fixed[METHOD].value
-        self._first = self._shown, dict(settings)
-        followers = setting_controls(self._shown, settings)
+        self._made = {self._fixed[METHOD].value: setting_controls(key, settings)}
         self._fixed[METHOD].listeners.append(lambda: self._guard(self._lead))
-        super().__init__({**self._fixed, **followers}, **more)
+        super().__init__({**self._fixed, **self._made[self._fixed[METHOD].value]}, **more)
 
     @property
     def followers(self) -> list[str]:
@@ -83,20 +78,23 @@ class MethodExplorer(Explorer):
         super().set(**values)
 
     def reset(self) -> None:
-        """The method, and every setting, back to where it was at first."""
-        key, settings = self._first
+        """The method, and every setting of every method, back to where it was at first."""
         with DRAW_LOCK:
             self._held += 1
             try:
-                self._kept.clear()
-                self.controls[METHOD].value = key
-                self._kept.clear()
-                for one in self._fixed.values():
-                    one.reset()
-                self._use({**self._fixed, **setting_controls(key, settings)})
+                for controls in self._made.values():
+                    for one in controls.values():
+                        one.reset()
             finally:
                 self._held -= 1
-        self.refresh()
+        super().reset()
+
+    def close(self) -> None:
+        """Also the controls of methods that were shown before."""
+        super().close()
+        for controls in self._made.values():
+            for one in controls.values():
+                one.close()
 
     def equation(self) -> str:
         """The method's equation, as the notebook typesets it."""
