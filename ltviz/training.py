@@ -397,8 +397,8 @@ class Trainer:
         mode = self.net.training
         self.net.eval()
         logits, features = [], []
-        for first in range(0, n, 1000):
-            images = batch(slice(first, min(first + 1000, n))).contiguous(memory_format=self.layout)
+        for first in range(0, n, 500):
+            images = batch(slice(first, min(first + 500, n))).contiguous(memory_format=self.layout)
             with self.autocast:
                 out = self.net(images)
             logits.append(out.logits.float())
