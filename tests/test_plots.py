@@ -657,3 +657,7 @@ def test_what_training_returns_is_drawn():
                  lp.plot_history, lp.plot_reliability, lp.plot_comparison, lp.plot_counts):
         assert plot(run).data
     assert lp.plot_mistakes(run, DIGITS).data and lp.plot_embedding(run, method="pca").data
+    assert lp.plot_mistakes(run).text == lp.plot_mistakes(run, DIGITS).text
+    run.data = {"name": "collected"}
+    with pytest.raises(ValueError, match="data is needed beside the run"):
+        lp.plot_mistakes(run)

@@ -14,17 +14,20 @@ from .series import array, class_counts
 
 
 @draws
-def plot_mistakes(run: Any, data: Any, *, rows: int = 3, columns: int = 7, ax: Axes | None = None) -> Picture:
+def plot_mistakes(
+    run: Any, data: Any = None, *, rows: int = 3, columns: int = 7, ax: Axes | None = None
+) -> Picture:
     """Wrongly decided test images, the most confident first; below each the true class, then what it was taken for.
 
-    run: a run that kept its test logits; data: the data set it was tested on (a run keeps no images). The true class is
-    written in the colour of its group: head, mid or tail. `.data`: index (into the test images), true, predicted,
+    run: a run that kept its test logits; data: the data set it was tested on (a run keeps no images; None: loaded as
+    run.data says). The true class is written in the colour of its group: head, mid or tail. `.data`: index (into the test images), true, predicted,
     confidence.
 
     Shows what the confident mistakes have in common. Cannot show how many there are of a kind: see plot_confusion.
     """
     if getattr(run, "logits", None) is None:
         raise ValueError("this run was recorded without its test logits; train it again, or load a full record")
+    data = _tested_on(run) if data is None else data
     targets, logits = array(run.targets), array(getattr(run, "decided", run.logits))
     kept = array(data.test_targets)[: len(targets)]
     if not np.array_equal(kept, targets):
@@ -47,6 +50,16 @@ def plot_mistakes(run: Any, data: Any, *, rows: int = 3, columns: int = 7, ax: A
             f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())}) "
             f"{as_percent(float(tail))} are of tail classes.")
     return Picture(ax, data_out, text)
+
+
+def _tested_on(run: Any) -> Any:
+    """The data set of a run, loaded again."""
+    from ..datasets import load
+
+    spec = {name: value for name, value in run.data.items() if name not in ("name", "fingerprint")}
+    if "loader" not in spec:
+        raise ValueError("data is needed beside the run: its record does not say how its test images are loaded")
+    return load(spec)
 
 
 def _draw(
