@@ -35,7 +35,7 @@ def python(code: str, folder: Path = REPO) -> str:
     """What `code` prints in a fresh interpreter."""
     env = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
