@@ -20,8 +20,8 @@ def plot_mistakes(
     """Wrongly decided test images, the most confident first; below each the true class, then what it was taken for.
 
     run: a run that kept its test logits; data: the data set it was tested on (a run keeps no images; None: loaded as
-    run.data says). The true class is written in the colour of its group: head, mid or tail. `.data`: index (into the test images), true, predicted,
-    confidence.
+    run.data says). The true class is written in the colour of its group: head, mid or tail.
+    `.data`: index (into the test images), true, predicted, confidence.
 
     Shows what the confident mistakes have in common. Cannot show how many there are of a kind: see plot_confusion.
     """
