@@ -63,7 +63,7 @@ class ArcFace(Objective):
     short features. Public codes differ (see `arcface_cosine`): by default the gradient is exact and the angle guarded;
     `gradient="straight_through"` with `guard="none"` is insightface's reading.
     Known to fail: the margin does not know the counts, so a long tail stays one. Where training is short and images are
-    hard (16 x 16) the margin is never met and costs several points; on digits it gains some. At a learning rate of 0.1
+    hard (16 x 16) the margin is never met and costs many points; on digits it gains some. At a learning rate of 0.1
     it diverges now and then unless the gradient's norm is clipped, as do all cosine heads here.
     """
 

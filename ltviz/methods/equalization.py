@@ -33,7 +33,7 @@ class Equalization(Objective):
     the same on average. gamma and lambda for CIFAR differ between codes (0.95 and 0.03, 0.9 and 0.005) and are not
     confirmed: 0.9 and 0.03 here, for 10 classes; 0.005 suits 100.
     Known to fail: rare classes are left out of each other's denominators too, so nothing tells them apart; on digits it
-    does worse than cross-entropy, the more so the higher gamma and threshold are. On images at 16 x 16 it moves
+    does no better than cross-entropy, and worse the higher gamma and threshold are. On images at 16 x 16 it moves
     accuracy from head to tail. Where no class is rarer than the threshold it is cross-entropy.
     """
 
