@@ -42,8 +42,8 @@ class Focal(Objective):
     most long-tail code uses softmax, the default here. The sigmoid form has the head of `sigmoid`. Class weights
     multiply the result and never enter p (one public code computes p from the weighted loss).
     Source: Lin et al. 2017, eq. (4); Cui et al. 2019, section 4.3.
-    Known to fail: hard is not rare. Without class weights it gains a point or two at most on the recorded sets, far less
-    than any re-weighting; a large gamma shrinks the gradient of everything.
+    Known to fail: hard is not rare. Without class weights it gains a point or two at most on the recorded sets, less
+    than re-weighting does; a large gamma shrinks the gradient of everything.
     """
 
     def __init__(self, counts: Tensor, gamma: float = 2.0, form: str = "softmax"):

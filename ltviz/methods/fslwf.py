@@ -120,7 +120,7 @@ class FewShotWithoutForgetting(Objective):
     classes, a few-shot class is supported by at most 32 of its training images, the backbone keeps its last ReLU, and
     keys start as the learned rows instead of at random.
     Known to fail: on images at 16 x 16 the generated rows outbid the learned ones: the tail gains much, and the head
-    pays with about a quarter of its accuracy. On small digits the gain over its cosine head alone (`normface`) is within
+    pays with about a quarter of its accuracy. On small digits the gain over a cosine head alone (`normface`) is within
     noise. It embeds the training set anew in every epoch of stage two.
     """
 
