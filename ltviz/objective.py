@@ -387,6 +387,9 @@ class Methods(Mapping[str, Method]):
                 f"unknown method {key!r}{suggest(key, names)}; ltviz.METHODS lists all {len(self._methods)}"
             ) from None
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._methods or key in self._aliases
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._methods)
 

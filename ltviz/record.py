@@ -97,7 +97,10 @@ def main_record(argv: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes of one thread each")
     parser.add_argument("--folder", type=Path, default=RUNS)
     given = parser.parse_args(argv)
-    keys = [METHODS[key].key for key in given.methods]
+    try:
+        keys = [METHODS[key].key for key in given.methods]
+    except KeyError as error:
+        parser.error(str(error))
     for recipe in given.recipes:
         if recipe not in RECIPES or RECIPES[recipe].data is None:
             parser.error(f"unknown recipe {recipe!r}; choose from {', '.join(RECIPES)}")

@@ -17,7 +17,7 @@ import torch
 
 from . import metrics
 from .methods import METHODS
-from .objective import Output
+from .objective import Output, suggest
 
 FORMAT = 1  # of the file; a newer one is refused
 
@@ -290,16 +290,29 @@ def _run(path: str | Path, meta: dict, arrays: dict[str, np.ndarray]) -> Run:
 
 def load_runs(folder: str | Path, **filters: Any) -> list[Run]:
     """The runs in a folder, by file name. Filters: method=, seed=, data= and recipe= (their names), status=, or any
-    setting: load_runs("data/runs/digits", method="focal", gamma=2.0). A list means any of its values.
+    setting: load_runs("data/runs/digits", method="focal", gamma=2.0). A list means any of its values. Raises ValueError
+    for a filter that no run in the folder has.
     """
     folder = Path(folder)
+    if "method" in filters:  # a method also answers to its aliases
+        wanted = filters["method"] if isinstance(filters["method"], (list, tuple, set)) else [filters["method"]]
+        filters["method"] = [METHODS[key].key if key in METHODS else key for key in wanted]
     if not folder.is_dir():
         raise RunFileError(f"{folder}: there is no such folder")
-    runs = []
-    for path in sorted(folder.glob("*.safetensors")):
-        record = read_record(path, lambda meta: "method" in meta and _matches(meta, filters))
+    runs, seen = [], {"data", "recipe"}
+
+    def keep(meta: dict) -> bool:
+        seen.update(meta, meta.get("settings", ()))
+        return "method" in meta and _matches(meta, filters)
+
+    paths = sorted(folder.glob("*.safetensors"))
+    for path in paths:
+        record = read_record(path, keep)
         if record:
             runs.append(_run(path, *record))
+    unknown = [name for name in filters if name not in seen] if paths else []
+    if unknown:
+        raise ValueError(f"no run in {folder} has a {unknown[0]!r}{suggest(unknown[0], seen)}")
     return sorted(runs, key=lambda run: (run.label, run.seed))
 
 

@@ -217,6 +217,12 @@ class Trainer:
         **settings: Any,
     ):
         self.method = METHODS[method]
+        ours = [name for name in settings if name in Recipe.__dataclass_fields__ and name not in self.method.settings]
+        if ours:
+            raise ValueError(
+                f"{ours[0]} belongs to the recipe, not to {self.method.key}: pass recipe=dataclasses.replace("
+                f"ltviz.RECIPES[{data.recipe!r}], {ours[0]}={settings[ours[0]]!r})"
+            )
         self.settings = self.method.resolve(settings)
         if self.method.needs_validation(**self.settings) and not data.has_validation:
             raise ValueError(
@@ -333,7 +339,8 @@ class Trainer:
         self.epoch += 1
         self.seconds += time.perf_counter() - began
         # Early rather than late: by the end of the next epoch, more than ten seconds could be lost.
-        if self.checkpoint and (self.done or time.monotonic() - self._saved + (time.perf_counter() - began) > 10.0):
+        late = time.monotonic() - self._saved + (time.perf_counter() - began) > 10.0
+        if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
             self.save_checkpoint()
         return row
 
@@ -822,7 +829,10 @@ class LiveRun:
 
     def _tell(self) -> None:
         for callback in self._callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception as error:  # who listens must not end the training; it is kept for whoever looks
+                self.error = error
 
 
 def sweep(

@@ -129,3 +129,12 @@ def test_any_classifier_can_be_looked_at():
     assert run.counts.tolist() == [9, 5, 2] and run.confusion.sum() == 40
     with pytest.raises(ValueError, match="its linear layers are: .*'fc'"):
         collect(model, loader, head="classifier")
+
+
+def test_filters_know_aliases_and_refuse_what_no_run_has(run, tmp_path):
+    run.save(tmp_path, small=True)
+    balanced = train("class_balanced", digits_lt(), epochs=1, progress=False)
+    balanced.save(tmp_path, small=True)
+    assert [r.id for r in load_runs(tmp_path, method="cb")] == [balanced.id]
+    with pytest.raises(ValueError, match="no run in .* has a 'bta' .did you mean 'beta'"):
+        load_runs(tmp_path, bta=0.9)

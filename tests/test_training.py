@@ -352,3 +352,27 @@ def test_more_stages_than_epochs_is_refused(data, toy_method):
     toy_method(objective=Plain, stages=lambda **settings: (Stage(0.5), Stage(0.5)))
     with pytest.raises(ValueError, match="2 stages"):
         quick(data, "toy", epochs=1)
+
+
+def test_a_recipe_field_given_as_a_setting_says_where_it_belongs(data):
+    with pytest.raises(ValueError, match=r"lr belongs to the recipe.*RECIPES\['digits'\], lr=0.01"):
+        quick(data, lr=0.01)
+
+
+def test_a_listener_that_fails_does_not_end_the_training(data):
+    def fails(live):
+        raise ArithmeticError("the listener")
+
+    live = LiveRun("ce", data, epochs=2).on_epoch(fails).start(inline=True)
+    assert live.state == "finished" and live.run.status == "finished" and "the listener" in str(live.error)
+
+
+def test_a_diverged_epoch_is_not_a_checkpoint(data, toy_method, tmp_path):
+    class Explodes(Plain):
+        def losses(self, out, targets):
+            return super().losses(out, targets) / (out.logits.detach().sum() * 0)
+
+    toy_method(objective=Explodes)
+    with pytest.warns(RuntimeWarning, match="milder setting"):
+        quick(data, "toy", epochs=1, checkpoint=tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -47,8 +47,8 @@ class DARL(Regularizer):
 
     l (n,) losses of the base; r in [0, 1] where a length lies between the shortest and the longest, of the batch for
     features x (n, d), of all classes for rows W (k, d); lambda_3, lambda_4 in [0, 1], `class_strength` and
-    `sample_strength`. It replaces the base's classification term; further terms of the base stay. The mean is over n,
-    so the loss as a whole shrinks.
+    `sample_strength`. It replaces the base's classification term; further terms of the base stay (a factor before its
+    classification term, as `crl` puts there when "weighted", is lost). The mean is over n: the loss as a whole shrinks.
     Source: Li et al. 2020, eq. (5) to (7); eq. (7) has a minus before a loss that is positive already: a plus here.
     They do not say whether the weights are constants for the gradient: they are by default (`detach=True`); otherwise
     the gradient also lengthens the features of samples with a high loss.
@@ -67,20 +67,17 @@ class DARL(Regularizer):
         super().__init__(counts, base)
         self.class_strength, self.sample_strength, self.detach = class_strength, sample_strength, detach
 
-    @property
-    def weighted(self) -> Objective:
-        """The objective whose losses are weighted: the base, below its regularisers."""
+    def losses(self, out: Output, targets: Tensor) -> Tensor:
+        weight = darl_weights(out.features, out.head_weight, targets, self.class_strength, self.sample_strength)
         inner = self.base
         while isinstance(inner, Regularizer) and not isinstance(inner, DARL):
             inner = inner.base
-        return inner
-
-    def losses(self, out: Output, targets: Tensor) -> Tensor:
-        weight = darl_weights(out.features, out.head_weight, targets, self.class_strength, self.sample_strength)
-        return (weight.detach() if self.detach else weight) * self.weighted.losses(out, targets)
+        return (weight.detach() if self.detach else weight) * inner.losses(out, targets)
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
-        inner = self.weighted
+        inner = self.base
+        while isinstance(inner, Regularizer):
+            inner = inner.base
         mean = weighted_mean(self.losses(out, targets), targets, inner.class_weight, inner.reduction)
         return {**self.base.terms(out, targets), "classification": mean}
 
