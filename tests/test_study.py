@@ -218,6 +218,11 @@ def test_wrong_shape_type_nan_and_errors_are_explained():
     assert "ZeroDivisionError" in check(lambda n, b: 1 / 0).text
     assert "TypeError" in check(lambda n: n).text
 
+    def inside_torch(n, b):
+        return torch.stack([n, b])
+
+    assert "(in your line return torch.stack([n, b]))" in check(inside_torch).text
+
 
 def test_reader_cannot_spoil_the_inputs():
     def greedy(counts, beta):

@@ -6,11 +6,14 @@ import html
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .cards import Card, box, bullets, fold, inline, plain
+
+OURS = str(Path(__file__).parents[1])  # lines of this package are not the reader's
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,7 @@ def _numbers(values: torch.Tensor) -> str:
 
 def _explain(error: Exception) -> str:
     """An error of the reader's code in one line: what, and in which of their lines."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "ltviz" not in f.filename]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(OURS)
+              and "site-packages" not in f.filename]
     where = f" (in your line `{frames[-1].line}`)" if frames and frames[-1].line else ""
     return f"Your code raised {type(error).__name__}: {error}{where}"
