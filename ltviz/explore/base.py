@@ -126,8 +126,7 @@ class Explorer:
         buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
         left = widgets.VBox(
             [heading, self._column, *extra, buttons, self.code_field, self.error_label],
-            layout={"width": f"{COLUMN}px", "flex": "0 0 auto", "padding": "0 14px 0 2px", "overflow": "visible",
-                    "min_height": f"{height + 48:.0f}px"},
+            layout={"width": f"{COLUMN}px", "flex": "0 0 auto", "padding": "0 14px 0 2px", "overflow": "visible"},
         )  # fmt: skip
         right = widgets.VBox([self.image, self.readout, *below], layout={"flex": "0 1 auto", "overflow": "visible"})
         return widgets.HBox(
