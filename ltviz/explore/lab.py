@@ -408,12 +408,12 @@ class Lab(MethodExplorer):
 
     def say(self, result: View) -> str:
         parts = []
-        if self.phase != "idle" and len(result.loss):
+        if self.phase != "idle":
             state = "paused" if self.phase == "paused" else "training"
-            epoch = f"epoch {len(result.loss)} of {result.epochs}"
-            parts.append(f"{state}: {self._doing}, {epoch}, loss {result.loss[-1]:.3f}.")
-        elif self.phase != "idle":
-            parts.append(f"{self._doing or 'starting'}.")
+            epoch = (
+                f", epoch {len(result.loss)} of {result.epochs}, loss {result.loss[-1]:.3f}" if len(result.loss) else ""
+            )
+            parts.append(f"{state}: {self._doing or 'starting'}{epoch}.")
         if result.rows:
             first, *others = result.rows
             told = [f"{first.name} {as_percent(float(np.mean(first.values)))}"]
