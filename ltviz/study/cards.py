@@ -66,7 +66,7 @@ def box(kind: str, label: str, title: str, body: str) -> str:
         head += f'<div style="font-weight:600;font-size:1.1em;margin:.15em 0 .35em 0">{inline(title)}</div>'
     return (
         f'<div style="border-left:5px solid {colour};background:{colour}14;padding:.7em 1.1em;margin:.3em 0;'
-        f'border-radius:4px;line-height:1.5;max-width:56em;box-sizing:border-box">{head}{body}</div>'
+        f'border-radius:4px;line-height:1.5;width:56em;max-width:100%;box-sizing:border-box">{head}{body}</div>'
     )
 
 
