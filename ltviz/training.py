@@ -283,6 +283,14 @@ class Trainer:
 
     def run_epoch(self, control: Control | None = None) -> dict[str, Any]:
         """Train one epoch, look at the validation set, and return the new row of the history."""
+        with self._own_threads():
+            return self._epoch(control)
+
+    def _own_threads(self):
+        """As many threads as the rule says, by hand too: another number gives other bits."""
+        return threads(self.threads) if self.device.type == "cpu" else nullcontext()
+
+    def _epoch(self, control: Control | None) -> dict[str, Any]:
         began = time.perf_counter()
         stage = max(i for i, start in enumerate(self.starts) if start <= self.epoch)
         for entered in range(self.stage + 1, stage + 1):
@@ -560,7 +568,7 @@ class Trainer:
     def run(self, control: Control | None = None, on_epoch: Callable[[Trainer], None] | None = None) -> Run:
         """Train to the end, or until stopped; returns the run either way, marked as finished, stopped or diverged."""
         status = "finished"
-        with threads(self.threads) if self.device.type == "cpu" else nullcontext():
+        with self._own_threads():
             try:
                 while not self.done:
                     row = self.run_epoch(control)

@@ -67,16 +67,21 @@ class DARL(Regularizer):
         super().__init__(counts, base)
         self.class_strength, self.sample_strength, self.detach = class_strength, sample_strength, detach
 
-    def losses(self, out: Output, targets: Tensor) -> Tensor:
-        weight = darl_weights(out.features, out.head_weight, targets, self.class_strength, self.sample_strength)
+    @property
+    def weighted(self) -> Objective:
+        """The objective whose losses are weighted: the base, below its other regularisers."""
         inner = self.base
         while isinstance(inner, Regularizer) and not isinstance(inner, DARL):
             inner = inner.base
-        return (weight.detach() if self.detach else weight) * inner.losses(out, targets)
+        return inner
+
+    def losses(self, out: Output, targets: Tensor) -> Tensor:
+        weight = darl_weights(out.features, out.head_weight, targets, self.class_strength, self.sample_strength)
+        return (weight.detach() if self.detach else weight) * self.weighted.losses(out, targets)
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
-        inner = self.base
-        while isinstance(inner, Regularizer):
+        inner = self.weighted
+        while isinstance(inner, Regularizer):  # a DARL inside keeps its weights, and has its base's class weights
             inner = inner.base
         mean = weighted_mean(self.losses(out, targets), targets, inner.class_weight, inner.reduction)
         return {**self.base.terms(out, targets), "classification": mean}
