@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import io
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .run import write_atomically
 
 Points = NDArray[np.float32]
 
@@ -287,15 +289,10 @@ def _load(file: Path, n: int) -> Points | None:
 
 def _save(file: Path, points: Points, must: bool = False) -> None:
     """Write points atomically: a reader, or a crash, never sees half a file. Without `must`, a full disk only warns."""
+    content = io.BytesIO()
+    np.save(content, points, allow_pickle=False)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.save(stream, points, allow_pickle=False)
-            os.replace(name, file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_atomically(file, content.getvalue())
     except OSError as error:
         if must:
             raise

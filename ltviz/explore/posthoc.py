@@ -54,7 +54,7 @@ class Posthoc(Explorer):
         self.before = self._score(self.out.logits, "as trained")
         controls = {"prior": control("prior", replace(PRIOR.settings["tau"], default=0.0, symbol=""), prior)}
         if run.scale is None:  # the rows of a cosine head have no length that counts
-            tau_setting = replace(TAU_NORM.settings["tau"], default=0.0)
+            tau_setting = replace(TAU_NORM.settings["tau"], default=0.0, symbol="(rows)")
             bias_setting = replace(TAU_NORM.settings["bias"], default="keep")
             controls = {
                 "tau": control("tau", tau_setting, tau),

@@ -74,7 +74,7 @@ def plot_class_weights(
     """Weight of each class in the loss, mean 1 over the classes, on a log axis.
 
     data: counts (k,), a data set or a run. beta: class-balanced weights, w proportional to 1 / E_n(beta), one curve
-    each (Cui et al. 2019, eq. (4)). weights: any others, name -> (k,) in the order of the counts, scaled to mean 1
+    each (Cui et al. 2019, section 4). weights: any others, name -> (k,) in the order of the counts, scaled to mean 1
     here; given without beta, they are drawn alone. `.data`: counts, names, weights (curves, k), by rank.
 
     Shows how much more an image of a rare class counts. Cannot show what that does to accuracy.
