@@ -138,7 +138,7 @@ def main_train(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     print(run.table().round(3).to_string())
-    print(f"{run.name}: {run.status}, test accuracy {run.accuracy:.1%}")
+    print(f"{run!r}; recipe {given.recipe} on {data!r}")
     if given.save:
         print(run.save(given.save))
     return 0

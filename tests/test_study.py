@@ -107,7 +107,7 @@ def test_static_page_of_a_gate_shows_question_figure_and_default_answer():
     html, text = page(gate)
     assert "none" in html and "some" in html and text.startswith("Predict: How many?")
     html, text = page(gate.reveal(Picture(), truth="none"))
-    assert "iVBOR" in html and "A common first guess: <b>some</b>" in html
+    assert "iVBOR" in html and "An example guess: <b>some</b>" in html
     assert Picture.text in text and "The data says: none" in text
 
 

@@ -324,6 +324,14 @@ def kernel() -> Any:
     return getattr(ipython.get_ipython() if ipython else None, "kernel", None)
 
 
+def name_of(thing: Any) -> str | None:
+    """The reader's own name for an object, where a notebook has one: copied code should run in it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    names = getattr(shell, "user_ns", {})
+    return next((name for name, value in list(names.items()) if value is thing and not name.startswith("_")), None)
+
+
 def _cell() -> tuple[str, str] | None:
     """(notebook cell, this run of it), or None where no notebook says so."""
     if kernel() is None:

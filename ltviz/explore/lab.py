@@ -74,6 +74,7 @@ class Lab(MethodExplorer):
     """
 
     function = "lab"
+    _note = ""  # what became of a training that was stopped
     title = "Training lab"
     size = (7.6, 5.5)
 
@@ -234,7 +235,7 @@ class Lab(MethodExplorer):
 
     def _train(self, plan: Plan, inline: bool = False) -> None:
         """All seeds of a plan, one after another, with a picture every fifth of a second; always ends idle."""
-        problem = None
+        problem, self._note = None, ""
         try:
             for seed in range(plan.seeds):
                 if self._stopping.is_set() or not self._train_seed(plan, seed, inline):
@@ -277,6 +278,8 @@ class Lab(MethodExplorer):
                 f"{name} diverged in epoch {live.epoch}: its loss is {run.history['loss'][-1]}. "
                 "Try a milder setting; the runs before are kept."
             )
+        else:
+            self._note = f"Stopped: {self._doing}, at epoch {live.epoch} of {live.epochs}, is not compared."
         return run.status == "finished"
 
     def _data(self, plan: Plan, seed: int) -> LongTailed:
@@ -414,6 +417,8 @@ class Lab(MethodExplorer):
                 f", epoch {len(result.loss)} of {result.epochs}, loss {result.loss[-1]:.3f}" if len(result.loss) else ""
             )
             parts.append(f"{state}: {self._doing or 'starting'}{epoch}.")
+        elif self._note:
+            parts.append(self._note)
         if result.rows:
             first, *others = result.rows
             told = [f"{first.name} {as_percent(float(np.mean(first.values)))}"]
@@ -478,6 +483,8 @@ def _against(one: Series, first: Series, group: str) -> tuple[metrics.Paired | N
     pair = metrics.paired(one.runs, first.runs, group)
     if np.isnan(pair.mean):
         return pair, pair.verdict
+    if pair.n == 1 and len(mine | theirs) > 1:  # the means beside it are over more seeds than this difference
+        return pair, f"one shared seed: {100 * pair.mean:+.1f} pp"
     error = "" if np.isnan(pair.se) else f" ± {100 * pair.se:.1f}"
     return pair, f"{100 * pair.mean:+.1f}{error} pp: {pair.verdict.replace(metrics.ONE_SEED, 'one seed')}"
 

@@ -14,7 +14,7 @@ from ..objective import Output
 from ..plots.picture import FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, QUIET, as_percent, class_axis, percent
 from ..plots.surface import Surface
 from ..run import Run
-from .base import Explorer
+from .base import Explorer, name_of
 from .controls import control
 
 TAU_NORM, PRIOR = METHODS["tau_norm"], METHODS["logit_adjusted"]
@@ -52,7 +52,7 @@ class Posthoc(Explorer):
         )  # fmt: skip
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.before = self._score(self.out.logits, "as trained")
-        controls = {"prior": control("prior", replace(PRIOR.settings["tau"], default=0.0, symbol=""), prior)}
+        controls = {"prior": control("prior", replace(PRIOR.settings["tau"], default=0.0), prior)}
         if run.scale is None:  # the rows of a cosine head have no length that counts
             tau_setting = replace(TAU_NORM.settings["tau"], default=0.0, symbol="(rows)")
             bias_setting = replace(TAU_NORM.settings["bias"], default="keep")
@@ -156,7 +156,7 @@ class Posthoc(Explorer):
         return f"{self.run.name}, {result.words}: accuracy {', '.join(told)}."
 
     def data_code(self) -> list[str]:
-        return ["run"]
+        return [name_of(self.run) or "run"]
 
 
 def posthoc(run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0) -> Posthoc:

@@ -66,7 +66,7 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     ax.set_xlabel("training images of the class, $n_j$ (log scale)")
     ax.set_ylabel(r"length of the weight vector, $\|W_j\|$")
     finish(ax, "Weight norm against sample count")
-    return Picture(ax, data | rows, "; ".join(said) + " (the slides: s = 7).")
+    return Picture(ax, data | rows, "; ".join(said) + " (the dual-loss slides: s = 7; log count = s ||W|| + c).")
 
 
 def _series(runs: Any, counts: Any) -> list[tuple[str, np.ndarray, np.ndarray]]:

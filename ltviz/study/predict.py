@@ -178,7 +178,7 @@ class Reveal(Panel):
         if self.gate.committed:
             page, text = self._verdict(self.gate.answer, "You said")
         else:
-            page, text = self._verdict(self.gate.default, "A common first guess")
+            page, text = self._verdict(self.gate.default, "An example guess")
         return Card(f"<div>{self.content_html}</div>{page}", f"{self.content_text}\n{text}")
 
 
