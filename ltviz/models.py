@@ -53,9 +53,10 @@ class CNN(nn.Module):
         self.dim = 4 * width
         channels, layers = [shape[0], width, 2 * width, 4 * width], []
         for i in range(3):
-            layers += [nn.MaxPool2d(2)] if i else []
             layers += [nn.Conv2d(channels[i], channels[i + 1], 3, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(channels[i + 1]), nn.ReLU()]
+            layers += [nn.BatchNorm2d(channels[i + 1])]
+            # The largest of four, then ReLU, is the same number as ReLU, then the largest, on a quarter of the pixels.
+            layers += [nn.MaxPool2d(2), nn.ReLU()] if i < 2 else [nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
