@@ -17,8 +17,9 @@ ARGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ltviz-installed
 
-# Threads that wait for work sleep instead of spinning: JupyterLab, a training run and the tests share few cores.
+# Threads that wait for work soon sleep: JupyterLab, a training run and the tests share few cores (ltviz/__init__.py).
 export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 3000
 
 .PHONY: help lab test notebooks clean
 .DEFAULT_GOAL := help

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 
 from . import metrics
 from .datasets import LongTailed
+from .device import Speed, default_speed, pick_device, thread_count, threads
+from .graph import Captured
 from .methods import METHODS
 from .models import Net, initialise, make_net
 from .objective import Output, Report, Stage, suggest
@@ -130,47 +132,6 @@ def make_data(recipe: str | Recipe, seed: int = 0, **changes: Any) -> LongTailed
     return getattr(datasets, loader)(**{**arguments, "seed": seed, **changes})
 
 
-def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for (or LTVIZ_DEVICE), else CUDA, MPS or the CPU. ValueError for one that is not there."""
-    device = device or os.environ.get("LTVIZ_DEVICE")
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
-    device = torch.device(device)
-    there = {"cuda": torch.cuda.is_available, "mps": _has_mps, "cpu": lambda: True}
-    if not there.get(device.type, lambda: False)():
-        raise ValueError(
-            f"device {str(device)!r} was asked for, but torch {torch.__version__} finds none on this machine. "
-            'Leave device=None to take what is there, or use device="cpu".'
-        )
-    return device
-
-
-def _has_mps() -> bool:
-    return torch.backends.mps.is_available()
-
-
-def thread_count(model: str, shape: tuple[int, int, int]) -> int:
-    """Threads for a CPU run, a fixed rule: one for the MLP and for images up to 8 x 8, else torch's default.
-
-    Two threads on such small tensors wait for each other: up to 180 times slower when the machine is busy.
-    """
-    small = model.partition(":")[0] == "mlp" or max(shape[1:]) <= 8
-    return 1 if small else torch.get_num_threads()
-
-
-@contextmanager
-def threads(n: int) -> Iterator[None]:
-    """Use n threads inside (in this Python thread), and what was set before afterwards."""
-    before = torch.get_num_threads()
-    if n != before:
-        torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        if n != before:
-            torch.set_num_threads(before)
-
-
 # ------------------------------------------------------------------------------------------------------------- loop
 class Stopped(Exception):
     """Raised inside the loop when somebody pressed Stop."""
@@ -199,6 +160,40 @@ class Control:
             raise Stopped
 
 
+class Tally:
+    """What an epoch adds up on the device, and reads once: the loss terms, and the feature length of each class."""
+
+    def __init__(self, k: int, device: torch.device):
+        self.terms: dict[str, Tensor] = {}
+        self.lengths = torch.zeros(k, device=device)
+
+    def clear(self) -> None:
+        for total in (*self.terms.values(), self.lengths):
+            total.zero_()
+
+    def add(self, terms: Mapping[str, Tensor], features: Tensor, targets: Tensor) -> None:
+        for name, value in terms.items():
+            if name not in self.terms:
+                self.terms[name] = torch.zeros_like(value)
+            self.terms[name].add_(value.detach(), alpha=len(targets))
+        self.lengths.index_add_(0, targets, features.detach().norm(dim=1))
+
+    def read(self, order: Tensor, targets: Tensor) -> tuple[dict[str, float], np.ndarray]:
+        """The mean of each term, and of the feature lengths of each class (k,), over the images visited, (n,)."""
+        seen = class_counts(targets[order], len(self.lengths))
+        return {name: float(v) / len(order) for name, v in self.terms.items()}, _array(self.lengths / seen)
+
+
+@dataclass
+class Epoch:
+    """An epoch under way: its stage, its batches of indices, the learning rate of each step, when it began."""
+
+    stage: int
+    batches: list[Tensor]
+    rates: list[float]
+    began: float
+
+
 class Trainer:
     """One run, an epoch at a time. `train`, `LiveRun` and `sweep` are the doors; use it directly to look inside."""
 
@@ -214,6 +209,7 @@ class Trainer:
         start: Run | None = None,
         device: str | None = None,
         checkpoint: str | Path | None = None,
+        speed: Speed | None = None,
         **settings: Any,
     ):
         self.method = METHODS[method]
@@ -235,7 +231,8 @@ class Trainer:
         self.recipe = make_recipe(recipe, data, epochs=epochs, model=model)
         self.seed, self.parent = int(seed), start.id if start is not None else None
         self.device = pick_device(device)
-        self.threads = thread_count(self.recipe.model, data.shape)
+        self.speed = speed or default_speed(self.device, self.recipe.model)
+        self.threads = thread_count(self.recipe.model, data.shape, self.recipe.batch_size)
         self.data = data.to(self.device)
         # One stream of random numbers for each purpose, so that a method that draws masks leaves the crops alone.
         state = np.random.SeedSequence(self.seed).generate_state(4)
@@ -250,20 +247,25 @@ class Trainer:
         self.net = make_net(self.recipe.model, data.shape, self.objective, self.generators["init"])
         if start is not None:
             self._continue(start)
-        self.layout = torch.contiguous_format if self.recipe.model.startswith("mlp") else torch.channels_last
+        self.layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
         self.net.to(self.device, memory_format=self.layout)
         self.objective.to(self.device)
         self.objective.generator = self.generators["masks"]
-        self.autocast = (
-            torch.autocast("cuda", torch.bfloat16)
-            if self.device.type == "cuda" and torch.cuda.get_device_capability(self.device) >= (8, 0)
-            else nullcontext()
-        )
+        self.forward = torch.compile(self.net) if self.speed.compile else self.net
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if self.speed.bf16 else nullcontext()
+        # A stream of its own for each run: its graphs are captured there, and several runs share the device.
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
+        self.step = Captured(self._step, drawn, self.stream if self.speed.graph else None)
+        self.validate = Captured(self._validate, (), self.stream if self.speed.graph else None)
+        self.tally = Tally(data.k, self.device)
+        self.hits = torch.zeros(data.k, device=self.device)
         self.stages = self.method.make_stages(**self.settings)
         self.starts = _stage_starts(self.stages, self.recipe.epochs)
         self.stage, self.epoch, self.seconds = -1, 0, 0.0
         self.rows: list[dict[str, Any]] = []
         self.accuracy: Tensor | None = None
+        self.val_counts = class_counts(self.data.val_targets, data.k)
         self.checkpoint = Path(checkpoint) if checkpoint else None
         self._saved = time.monotonic()
         public = {k: v for k, v in data.spec.items() if k not in ("root", "download")}
@@ -283,14 +285,29 @@ class Trainer:
 
     def run_epoch(self, control: Control | None = None) -> dict[str, Any]:
         """Train one epoch, look at the validation set, and return the new row of the history."""
-        with self._own_threads():
-            return self._epoch(control)
+        with self.place():
+            epoch = self.begin_epoch()
+            for _ in self.steps(epoch, control):
+                pass
+            return self.end_epoch(epoch)
 
-    def _own_threads(self):
-        """As many threads as the rule says, by hand too: another number gives other bits."""
-        return threads(self.threads) if self.device.type == "cpu" else nullcontext()
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Inside, work runs where this run's does: on its stream, or on as many threads as the rule says.
 
-    def _epoch(self, control: Control | None) -> dict[str, Any]:
+        Another number of threads gives other bits, so this holds for steps taken by hand too.
+        """
+        if self.stream is None:
+            with threads(self.threads) if self.device.type == "cpu" else nullcontext():
+                yield
+            return
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.stream):
+            yield
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
+
+    def begin_epoch(self) -> Epoch:
+        """Enter the stage that is due, let the objective listen, and draw the batches."""
         began = time.perf_counter()
         stage = max(i for i, start in enumerate(self.starts) if start <= self.epoch)
         for entered in range(self.stage + 1, stage + 1):
@@ -302,73 +319,86 @@ class Trainer:
             self.objective.begin_epoch(
                 Report(stage, self.epoch, progress, self.net.head, self.accuracy, self._embed_training)
             )
+        order = self.generators["order"]
+        batches = SAMPLERS[plan.sampler](self.data.targets, self.recipe.batch_size, progress, order)
         clock = (self.epoch - first, length) if plan.schedule == "restart" else (self.epoch, self.recipe.epochs)
-        targets, k = self.data.targets, self.data.k
-        batches = SAMPLERS[plan.sampler](targets, self.recipe.batch_size, progress, self.generators["order"])
         self.net.train()
-        frozen = plan.train == "head"
-        if frozen and not self.recipe.move_statistics:
+        if self.frozen and not self.recipe.move_statistics:
             self.net.backbone.eval()
-        sums: dict[str, Tensor] = {}
-        norms, seen = torch.zeros(k, device=self.device), torch.zeros(k, device=self.device)
-        for step, index in enumerate(batches):
+        self.tally.clear()
+        rates = [self.recipe.learning_rate(clock[0], step, len(batches), clock[1]) for step in range(len(batches))]
+        return Epoch(stage, batches, rates, began)
+
+    def steps(self, epoch: Epoch, control: Control | None = None) -> Iterator[int]:
+        """Take the steps of an epoch, one for each value yielded. On a GPU, nothing in here waits for the device."""
+        for step, (index, rate) in enumerate(zip(epoch.batches, epoch.rates, strict=True)):
             if control:
                 control.check()
-            rate = self.recipe.learning_rate(clock[0], step, len(batches), clock[1])
+            self._set_rate(rate)
+            self.step(index)
+            yield step
+
+    def _set_rate(self, rate: float) -> None:
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            y = targets[index]
-            terms, out = self._step(index, y, frozen)
-            with torch.no_grad():
-                self.objective.after_step(out, y)
-                for name, value in terms.items():
-                    value = value.detach() * len(index)
-                    sums[name] = sums[name] + value if name in sums else value
-                norms.index_add_(0, y, out.features.detach().norm(dim=1))
-                seen.index_add_(0, y, torch.ones_like(y, dtype=seen.dtype))
-        if self.data.has_validation:
-            self.accuracy = self._validate()
-        total = sum(len(index) for index in batches)
-        row = {name: float(value) / total for name, value in sums.items()}
-        with torch.no_grad():
-            weight_norm = self.net.head.weight.norm(dim=1)
-        none = np.full(k, np.nan, np.float32)
-        row = {
-            "epoch": self.epoch,
-            "stage": stage,
-            "lr": rate,
-            "loss": sum(row.values()),
-            **({f"term/{name}": value for name, value in row.items()} if len(row) > 1 else {}),
-            "weight_norm": weight_norm.cpu().numpy().copy(),
-            "feature_norm": (norms / seen).cpu().numpy(),
-            "val_accuracy": none if self.accuracy is None else self.accuracy.cpu().numpy().copy(),
-        }
-        self.rows.append(row)
-        self.epoch += 1
-        self.seconds += time.perf_counter() - began
-        # Early rather than late: by the end of the next epoch, more than ten seconds could be lost.
-        late = time.monotonic() - self._saved + (time.perf_counter() - began) > 10.0
-        if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
-            self.save_checkpoint()
-        return row
 
-    def _step(self, index: Tensor, y: Tensor, frozen: bool) -> tuple[dict[str, Tensor], Output]:
+    def _step(self, index: Tensor) -> None:
+        """One step of training, complete: crops, forward, backward, update, what the objective and the tally note.
+
+        All that it changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph.
+        """
+        y = self.data.targets[index]
         images = self.data.batch(index, self.generators["crops"]).contiguous(memory_format=self.layout)
         with self.autocast:
-            if frozen:
+            if self.frozen:
                 with torch.no_grad():
                     features = self.net.backbone(images)
                 out = self.net.decide(features, index)
             else:
-                out = self.net(images, index)
+                out = self.forward(images, index)
         out = _in_float32(out)
         terms = self.objective.terms(out, y)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.trained:
+            parameter.grad = None
         sum(terms.values()).backward()
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
         self.optimizer.step()
-        return terms, out
+        with torch.no_grad():
+            self.objective.after_step(out, y)
+            self.tally.add(terms, out.features, y)
+
+    def end_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """Look at the validation set, read what the epoch noted, and return the new row of the history."""
+        if self.data.has_validation:
+            self.validate()
+            self.accuracy = self.hits / self.val_counts
+        row, feature_norm = self.tally.read(torch.cat(epoch.batches), self.data.targets)
+        with torch.no_grad():
+            weight_norm = self.net.head.weight.norm(dim=1)
+        none = np.full(self.data.k, np.nan, np.float32)
+        row = {
+            "epoch": self.epoch,
+            "stage": epoch.stage,
+            "lr": epoch.rates[-1],
+            "loss": sum(row.values()),
+            **({f"term/{name}": value for name, value in row.items()} if len(row) > 1 else {}),
+            "weight_norm": _array(weight_norm),
+            "feature_norm": feature_norm,
+            "val_accuracy": none if self.accuracy is None else _array(self.accuracy),
+        }
+        self.rows.append(row)
+        self.epoch += 1
+        took = time.perf_counter() - epoch.began
+        self.seconds += took
+        # Early rather than late: by the end of the next epoch, more than ten seconds could be lost.
+        late = time.monotonic() - self._saved + took > 10.0
+        if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
+            self.save_checkpoint()
+        return row
 
     def _enter(self, number: int) -> None:
         """Begin a stage: its head, its class weights, and which parameters it trains."""
@@ -384,8 +414,13 @@ class Trainer:
             self.objective.set_class_weight(torch.ones(self.data.k), "stage")
         self.net.backbone.requires_grad_(stage.train == "all")
         same = before and before.train == stage.train and stage.head is None and stage.schedule == "continue"
+        self.frozen = stage.train == "head"
         if not same:
-            self.optimizer, self.trained = _make_optimizer(self.net, self.objective, self.recipe)
+            self.optimizer, self.trained, self.rate = _make_optimizer(
+                self.net, self.objective, self.recipe, self.speed, self.device
+            )
+            self.step.reset()
+            self.validate.reset()
         self.stage = number
 
     def _continue(self, start: Run) -> None:
@@ -412,8 +447,9 @@ class Trainer:
         mode = self.net.training
         self.net.eval()
         logits, features = [], []
-        for first in range(0, n, 500):
-            images = batch(slice(first, min(first + 500, n))).contiguous(memory_format=self.layout)
+        size = 2500 if self.device.type == "cuda" else 500
+        for first in range(0, n, size):
+            images = batch(slice(first, min(first + size, n))).contiguous(memory_format=self.layout)
             with self.autocast:
                 out = self.net(images)
             logits.append(out.logits.float())
@@ -421,12 +457,13 @@ class Trainer:
         self.net.train(mode)
         return torch.cat(logits), torch.cat(features)
 
-    def _validate(self) -> Tensor:
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Write the hits (k,) on the validation set. It can be a CUDA graph, as `_step`."""
         data = self.data
         logits, _ = self._answers(data.val_batch, len(data.val_targets))
         right = (logits.argmax(1) == data.val_targets).float()
-        hits = torch.zeros(data.k, device=self.device).index_add_(0, data.val_targets, right)
-        return hits / class_counts(data.val_targets, data.k)
+        self.hits.zero_().index_add_(0, data.val_targets, right)
 
     def _embed_training(self) -> tuple[Tensor, Tensor]:
         _, features = self._answers(self.data.batch, len(self.data.targets))
@@ -504,6 +541,7 @@ class Trainer:
             "command": f"lt.train({', '.join(asked)})",
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "threads": self.threads,
+            "speed": str(self.speed),
             "seconds": round(self.seconds, 3),
             "versions": versions(),
             "date": time.strftime("%Y-%m-%d"),
@@ -556,8 +594,10 @@ class Trainer:
             self.generators[name].set_state(state)
         for name, value in part("optimizer/").items():
             i, _, key = name.partition("/")
-            target = value if key == "step" else value.to(self.device)
-            self.optimizer.state[self.trained[int(i)]][key] = target.clone()
+            parameter = self.trained[int(i)]
+            # In the parameter's own memory layout, which the fused step takes for granted.
+            own = value.to(self.device) if key == "step" else torch.empty_like(parameter).copy_(value)
+            self.optimizer.state[parameter][key] = own.detach()
         history = {name: v.numpy() for name, v in part("history/").items()}
         self.rows = [{name: v[i] for name, v in history.items()} for i in range(meta["epoch"])]
         self.epoch, self.seconds = meta["epoch"], meta["seconds"]
@@ -568,7 +608,7 @@ class Trainer:
     def run(self, control: Control | None = None, on_epoch: Callable[[Trainer], None] | None = None) -> Run:
         """Train to the end, or until stopped; returns the run either way, marked as finished, stopped or diverged."""
         status = "finished"
-        with self._own_threads():
+        with self.place():
             try:
                 while not self.done:
                     row = self.run_epoch(control)
@@ -620,9 +660,9 @@ def _stage_starts(stages: tuple[Stage, ...], epochs: int) -> tuple[int, ...]:
 
 
 def _make_optimizer(
-    net: Net, objective: nn.Module, recipe: Recipe
-) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
-    """The optimiser, and the parameters that it trains.
+    net: Net, objective: nn.Module, recipe: Recipe, speed: Speed, device: torch.device
+) -> tuple[torch.optim.Optimizer, list[nn.Parameter], Tensor | float]:
+    """The optimiser, the parameters that it trains, and its learning rate, a tensor where a graph reads it.
 
     No weight decay on the parameters of a loss, and on those marked `no_decay`.
     """
@@ -633,12 +673,13 @@ def _make_optimizer(
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise ValueError("there is nothing to train: every parameter of this stage is frozen")
+    rate = torch.tensor(recipe.lr, device=device) if speed.graph else recipe.lr
     if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum)
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=speed.fused)
     else:
         kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-        optimizer = kind(groups, lr=recipe.lr)
-    return optimizer, decay + plain
+        optimizer = kind(groups, lr=rate, fused=speed.fused, capturable=speed.graph)
+    return optimizer, decay + plain, rate
 
 
 def versions() -> dict[str, str]:
@@ -666,6 +707,7 @@ def train(
     start: Run | None = None,
     device: str | None = None,
     checkpoint: str | Path | None = None,
+    speed: Speed | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Run:
@@ -678,11 +720,12 @@ def train(
     start       a run whose network is continued; it becomes the parent
     device      "cuda", "mps" or "cpu"; None takes the best there is
     checkpoint  a file: written at least every ten seconds, continued from if it is there
+    speed       how a step is computed (device.Speed); None takes what is fastest for the device
     Ctrl-C (or the kernel's stop button) ends training and returns what was learned, with status "stopped".
     """
     trainer = Trainer(
         method, data, epochs=epochs, seed=seed, model=model, recipe=recipe, start=start, device=device,
-        checkpoint=checkpoint, **settings,
+        checkpoint=checkpoint, speed=speed, **settings,
     )  # fmt: skip
     if not progress:
         return trainer.run()

@@ -4,9 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: idle threads sleep instead of spinning
-
 import pytest
+
+import ltviz  # noqa: F401  before torch: it says how threads wait
 
 REPO = Path(__file__).resolve().parent.parent
 

@@ -14,7 +14,8 @@ from ltviz.datasets import digits_lt
 from ltviz.models import make_net
 from ltviz.objective import METHODS, Method, Objective, Stage
 from ltviz.run import RunFileError
-from ltviz.training import RECIPES, Control, LiveRun, Recipe, Stopped, Trainer, pick_device, sweep, thread_count, train
+from ltviz.device import pick_device, thread_count
+from ltviz.training import RECIPES, Control, LiveRun, Recipe, Stopped, Trainer, sweep, train
 
 
 @pytest.fixture(scope="module")
@@ -304,10 +305,15 @@ def test_initialisation_depends_on_the_generator_alone():
 
 
 def test_threads_follow_a_fixed_rule_and_are_restored(data):
-    assert thread_count("mlp", (3, 32, 32)) == 1 and thread_count("cnn", (1, 8, 8)) == 1
     before = torch.get_num_threads()
     quick(data, epochs=1)
-    assert torch.get_num_threads() == before and thread_count("resnet32", (3, 32, 32)) == before
+    assert torch.get_num_threads() == before
+    with ltviz.device.threads(4):
+        assert thread_count("mlp", (3, 32, 32), 128) == 1 and thread_count("mlp:128", (3, 32, 32), 512) == 4
+        assert [thread_count("cnn", (1, 8, 8), n) for n in (64, 256, 512, 5000)] == [1, 2, 4, 4]
+        assert thread_count("resnet32", (3, 32, 32), 128) == 4 and thread_count("cnn", (3, 16, 16), 64) == 2
+    with ltviz.device.threads(1):
+        assert thread_count("resnet32", (3, 32, 32), 128) == 1
 
 
 # -------------------------------------------------------------------------------------------------------- bad input

@@ -1,0 +1,81 @@
+"""A piece of work as a CUDA graph: recorded once, then launched as a whole.
+
+A small network on a fast GPU waits for Python, which starts some 300 kernels a step. A graph starts them all at once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Captured:
+    """Calls `work(*inputs)` and, from the fourth call with inputs of these shapes on, replays it as a CUDA graph.
+
+    work        reads and writes tensors that stay where they are, and returns nothing; it must not wait for the device
+    generators  those that work draws from: a replay goes on with their streams, as a call would
+    stream      where it runs; None: nothing is captured, every call is a plain one
+
+    The first calls are real ones too (they warm up what a capture must find ready), so no work is done twice. Inputs
+    of another shape, such as a smaller last batch, get a graph of their own, from the same memory. What cannot be
+    captured is called as it is from then on: `reason` says why, and one RuntimeWarning does.
+    """
+
+    WARM = 3
+
+    def __init__(
+        self,
+        work: Callable[..., None],
+        generators: Sequence[torch.Generator] = (),
+        stream: torch.cuda.Stream | None = None,
+    ):
+        self.work, self.generators, self.stream = work, tuple(generators), stream
+        self.reason: str | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the graphs: the tensors behind them have been replaced."""
+        self._calls: dict[tuple, int] = {}
+        self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]] = {}
+        self._pool = None
+
+    def __call__(self, *inputs: Tensor) -> None:
+        if self.stream is None or self.reason is not None:
+            return self.work(*inputs)
+        shapes = tuple(tuple(x.shape) for x in inputs)
+        if shapes not in self._graphs:
+            self._calls[shapes] = self._calls.get(shapes, 0) + 1
+            if self._calls[shapes] <= self.WARM or not self._capture(shapes, inputs):
+                return self.work(*inputs)
+        graph, held = self._graphs[shapes]
+        for mine, given in zip(held, inputs, strict=True):
+            mine.copy_(given, non_blocking=True)
+        graph.replay()
+
+    def _capture(self, shapes: tuple, inputs: tuple[Tensor, ...]) -> bool:
+        """Record a graph for these shapes; nothing is computed by that."""
+        held = tuple(x.clone() for x in inputs)
+        try:
+            graph = torch.cuda.CUDAGraph()
+            for generator in self.generators:
+                graph.register_generator_state(generator)
+            # thread_local: another cell may go on using the device meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
+                self.work(*held)
+        except Exception as error:
+            while error.__context__ is not None:  # ending a broken capture raises once more: the first error says why
+                error = error.__context__
+            self.reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            warnings.warn(
+                f"this step cannot be captured as a CUDA graph and runs kernel by kernel, which is slower and gives the "
+                f"same numbers ({self.reason})",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return False
+        self._pool = graph.pool()
+        self._graphs[shapes] = graph, held
+        return True
