@@ -216,4 +216,7 @@ def make_net(name: str, shape: tuple[int, int, int], objective: Objective, gener
     backbone = make_backbone(name, shape)
     net = Net(backbone, objective.make_head(backbone.dim))
     initialise(net, generator)
+    for module in net.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
+            module.num_batches_tracked = None  # only an average over all batches needs it: one kernel a layer and step
     return net

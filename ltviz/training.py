@@ -432,6 +432,7 @@ class Trainer:
             )
         state = {name: torch.from_numpy(value) for name, value in start.network.items()}
         own = self.net.state_dict()
+        state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
         heads = [{n: v.shape for n, v in s.items() if n.startswith("head.")} for s in (state, own)]
         if heads[0] != heads[1]:
             warnings.warn(

@@ -14,6 +14,7 @@ from .augment import crop_flip, draw_crops, normalise, pad_black
 
 PROFILES = ("exp", "step", "pareto")
 PARETO_ALPHA = 6  # the shape of ImageNet-LT (Liu et al., CVPR 2019)
+KEEP = 8_000_000  # pixel values of images that are never augmented, kept normalised as well (32 MB)
 HELD_OUT = 20190116  # names the stream of the fixed validation and test splits; any constant would do
 
 
@@ -96,6 +97,7 @@ class LongTailed:
         self._scale = (1 / (255 * self.std.double())).float().view(shape)
         self._shift = (-self.mean.double() / self.std.double()).float().view(shape)
         self._padded: Tensor | None = None
+        self._normalised: dict[str, Tensor] = {}
         self._fingerprint: str | None = None
 
     def __repr__(self) -> str:
@@ -171,20 +173,27 @@ class LongTailed:
         The only draws are `draw_crops`'s, from `generator`; without augmentation (pad 0, no flip) there are none.
         """
         if generator is None or not (self.pad or self.flip):
-            return self._plain(self.images, index)
+            return self._plain("images", index)
         index = self._rows(index, len(self.images))
         crops = draw_crops(len(index), self.pad, self.flip, generator, self.device)
         return normalise(crop_flip(self.padded(), index, *crops, self.pad), self._scale, self._shift)
 
     def test_batch(self, index: Tensor | slice | Sequence[int] = slice(None)) -> Tensor:
         """Test images (n, C, H, W), normalised float32, never augmented."""
-        return self._plain(self.test_images, index)
+        return self._plain("test_images", index)
 
     def val_batch(self, index: Tensor | slice | Sequence[int] = slice(None)) -> Tensor:
         """Validation images (n, C, H, W), normalised float32, never augmented."""
-        return self._plain(self.val_images, index)
+        return self._plain("val_images", index)
 
-    def _plain(self, images: Tensor, index: Tensor | slice | Sequence[int]) -> Tensor:
+    def _plain(self, name: str, index: Tensor | slice | Sequence[int]) -> Tensor:
+        images = getattr(self, name)
+        if images.numel() <= KEEP:
+            if name not in self._normalised:
+                self._normalised[name] = normalise(images.permute(0, 3, 1, 2), self._scale, self._shift)
+            kept = self._normalised[name]
+            rows = None if isinstance(index, slice) else self._rows(index, len(images))
+            return kept[index].clone() if rows is None else kept.index_select(0, rows)
         part = images[index] if isinstance(index, slice) else images.index_select(0, self._rows(index, len(images)))
         return normalise(part.permute(0, 3, 1, 2), self._scale, self._shift)
 
