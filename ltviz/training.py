@@ -432,14 +432,13 @@ class Trainer:
             )
         state = {name: torch.from_numpy(value) for name, value in start.network.items()}
         own = self.net.state_dict()
-        state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
         heads = [{n: v.shape for n, v in s.items() if n.startswith("head.")} for s in (state, own)]
         if heads[0] != heads[1]:
             warnings.warn(
                 f"start: the head of {start.name!r} does not fit {self.method.key}; the head starts anew", stacklevel=5
             )
             state = {n: v for n, v in state.items() if not n.startswith("head.")}
-        self.net.load_state_dict({**own, **state})
+        _load(self.net, {**own, **state})
 
     # --------------------------------------------------------------------------------------------------- evaluation
     @torch.no_grad()
@@ -587,8 +586,8 @@ class Trainer:
 
         for number in range(meta["stage"] + 1):
             self._enter(number)
-        self.net.load_state_dict(part("net/"))
-        self.objective.load_state_dict(part("objective/"))
+        _load(self.net, part("net/"))
+        _load(self.objective, part("objective/"))
         if self.stages[self.stage].class_weight is not None:
             self.objective.weight_writer = "stage"
         for name, state in part("generator/").items():
@@ -641,6 +640,13 @@ def _keywords(values: Mapping[str, Any]) -> str:
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().contiguous().numpy().copy()
+
+
+@torch.no_grad()
+def _load(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy the values of a state into a module, in place."""
+    for name, own in module.state_dict().items():
+        own.copy_(state[name])
 
 
 def _in_float32(out: Output) -> Output:
