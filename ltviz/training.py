@@ -351,15 +351,7 @@ class Trainer:
         All that it changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph.
         """
         y = self.data.targets[index]
-        images = self.data.batch(index, self.generators["crops"]).contiguous(memory_format=self.layout)
-        with self.autocast:
-            if self.frozen:
-                with torch.no_grad():
-                    features = self.net.backbone(images)
-                out = self.net.decide(features, index)
-            else:
-                out = self.forward(images, index)
-        out = _in_float32(out)
+        out = self.output(self.data.batch(index, self.generators["crops"]), index)
         terms = self.objective.terms(out, y)
         for parameter in self.trained:
             parameter.grad = None
@@ -370,6 +362,16 @@ class Trainer:
         with torch.no_grad():
             self.objective.after_step(out, y)
             self.tally.add(terms, out.features, y)
+
+    def output(self, images: Tensor, index: Tensor) -> Output:
+        """What the network says to a training batch, in float32; without gradients for what the stage freezes."""
+        images = images.contiguous(memory_format=self.layout)
+        with self.autocast:
+            if not self.frozen:
+                return _in_float32(self.forward(images, index))
+            with torch.no_grad():
+                features = self.net.backbone(images)
+            return _in_float32(self.net.decide(features, index))
 
     def end_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Look at the validation set, read what the epoch noted, and return the new row of the history."""
@@ -416,9 +418,10 @@ class Trainer:
         same = before and before.train == stage.train and stage.head is None and stage.schedule == "continue"
         self.frozen = stage.train == "head"
         if not same:
-            self.optimizer, self.trained, self.rate = _make_optimizer(
-                self.net, self.objective, self.recipe, self.speed, self.device
-            )
+            groups = parameter_groups(self.net, self.objective, self.recipe)
+            self.trained = [parameter for group in groups for parameter in group["params"]]
+            self.rate = torch.tensor(self.recipe.lr, device=self.device) if self.speed.graph else self.recipe.lr
+            self.optimizer = make_optimizer(groups, self.rate, self.recipe, self.speed)
             self.step.reset()
             self.validate.reset()
         self.stage = number
@@ -616,21 +619,24 @@ class Trainer:
                         on_epoch(self)
                     if not math.isfinite(row["loss"]):
                         status = "diverged"
-                        warnings.warn(
-                            f"{self.method.key}: the loss is {row['loss']} after epoch {self.epoch} of "
-                            f"{self.recipe.epochs}; the run stops here and keeps its history. Try a milder setting, "
-                            f"or a recipe with a smaller lr (now {self.recipe.lr}) or clip=1.0 (now "
-                            f"{self.recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{self.recipe.name!r}], "
-                            "lr=..., clip=1.0).",
-                            RuntimeWarning,
-                            stacklevel=3,
-                        )
+                        say_diverged(self, row["loss"])
                         break
             except (Stopped, KeyboardInterrupt):
                 status = "stopped"
             if self.stage < 0:
                 self._enter(0)
             return self.finish(status)
+
+
+def say_diverged(trainer: Trainer, loss: float) -> None:
+    recipe = trainer.recipe
+    warnings.warn(
+        f"{trainer.method.key}: the loss is {loss} after epoch {trainer.epoch} of {recipe.epochs}; the run stops here "
+        f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
+        f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def _keywords(values: Mapping[str, Any]) -> str:
@@ -666,13 +672,8 @@ def _stage_starts(stages: tuple[Stage, ...], epochs: int) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def _make_optimizer(
-    net: Net, objective: nn.Module, recipe: Recipe, speed: Speed, device: torch.device
-) -> tuple[torch.optim.Optimizer, list[nn.Parameter], Tensor | float]:
-    """The optimiser, the parameters that it trains, and its learning rate, a tensor where a graph reads it.
-
-    No weight decay on the parameters of a loss, and on those marked `no_decay`.
-    """
+def parameter_groups(net: Net, objective: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """What a stage trains, with its weight decay: none on the parameters of a loss, and on those marked `no_decay`."""
     decay = [p for p in net.parameters() if p.requires_grad and not getattr(p, "no_decay", False)]
     plain = [p for p in net.parameters() if p.requires_grad and getattr(p, "no_decay", False)]
     plain += [p for p in objective.parameters() if p.requires_grad]
@@ -680,13 +681,17 @@ def _make_optimizer(
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise ValueError("there is nothing to train: every parameter of this stage is frozen")
-    rate = torch.tensor(recipe.lr, device=device) if speed.graph else recipe.lr
+    return groups
+
+
+def make_optimizer(
+    groups: list[dict[str, Any]], rate: Tensor | float, recipe: Recipe, speed: Speed
+) -> torch.optim.Optimizer:
+    """The recipe's optimiser; its learning rate is a tensor where a graph reads it."""
     if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=speed.fused)
-    else:
-        kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-        optimizer = kind(groups, lr=rate, fused=speed.fused, capturable=speed.graph)
-    return optimizer, decay + plain, rate
+        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=speed.fused)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=rate, fused=speed.fused, capturable=speed.graph)
 
 
 def versions() -> dict[str, str]:
@@ -737,16 +742,17 @@ def train(
     if not progress:
         return trainer.run()
     with Progress(trainer) as bar:
-        bar.run = trainer.run(on_epoch=bar.update)
-    return bar.run
+        bar.runs = [trainer.run(on_epoch=bar.update)]
+    return bar.runs[0]
 
 
 class Progress:
     """A bar in a notebook (one line that stays as text), or in a terminal (tqdm); nothing where nobody looks."""
 
-    def __init__(self, trainer: Trainer):
-        self.trainer, self.run, self._last, self._handle, self._tqdm = trainer, None, 0.0, None, None
-        self.title = f"{trainer.method.label(trainer.settings)} on {trainer.data.name}, seed {trainer.seed}"
+    def __init__(self, trainer: Trainer, runs: int = 1):
+        self.trainer, self.runs, self._last, self._handle, self._tqdm = trainer, [], 0.0, None, None
+        which = f"seed {trainer.seed}" if runs == 1 else f"{runs} runs"
+        self.title = f"{trainer.method.label(trainer.settings)} on {trainer.data.name}, {which}"
 
     def __enter__(self) -> Progress:
         if _in_notebook():
@@ -773,10 +779,11 @@ class Progress:
     def __exit__(self, *error: Any) -> None:
         if self._tqdm is not None:
             self._tqdm.close()
-        if self._handle is not None and self.run is not None:
-            run, trainer = self.run, self.trainer
-            score = "" if run.status == "diverged" else f", test accuracy {run.accuracy:.1%}"
-            text = f"{run.status} after {trainer.epoch} epochs in {trainer.seconds:.1f} s on {trainer.device}"
+        if self._handle is not None and self.runs:
+            runs, trainer = self.runs, self.trainer
+            status = "diverged" if any(run.status == "diverged" for run in runs) else runs[0].status
+            score = "" if status == "diverged" else f", test accuracy {np.mean([run.accuracy for run in runs]):.1%}"
+            text = f"{status} after {trainer.epoch} epochs in {trainer.seconds:.1f} s on {trainer.device}"
             self._handle.update(_Line(f"{self.title}: {text}{score}"))
 
 
@@ -910,37 +917,53 @@ def sweep(
     features and network) and found again the next time. Other keywords are those of `train`. Ctrl-C ends the sweep and
     returns the runs that are done.
     """
-    methods = [method] if isinstance(method, str) else list(method)
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    lists = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
     runs = []
-    for seed in seeds:
-        drawn = data.with_seed(seed)
-        for key in methods:
-            for values in itertools.product(*lists.values()):
-                chosen = dict(zip(lists, values, strict=True))
-                run = _train_once(key, drawn, seed, folder, small, progress, chosen)
-                if run.status == "stopped":
-                    rest = "call sweep again with the same folder to go on" if folder else "give a folder to keep them"
-                    warnings.warn(f"the sweep was stopped; {len(runs)} runs are done: {rest}", stacklevel=2)
-                    return sorted(runs, key=lambda run: (run.label, run.seed))
-                runs.append(run)
+    for key, drawn, seed, chosen in requests(method, data, seeds, settings):
+        run = _train_once(key, drawn, seed, folder, small, progress, chosen)
+        if run.status == "stopped":
+            say_stopped(len(runs), "sweep", folder)
+            break
+        runs.append(run)
     return sorted(runs, key=lambda run: (run.label, run.seed))
 
 
-def _train_once(key, data, seed, folder, small, progress, chosen) -> Run:
-    from .run import load_run
+def requests(
+    method: str | list[str], data: LongTailed, seeds: int | list[int], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, LongTailed, int, dict[str, Any]]]:
+    """Every run of a sweep as (method, data, seed, settings): each combination of the lists, under each seed."""
+    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    lists = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    for seed in seeds:
+        drawn = data.with_seed(seed)
+        for key in [method] if isinstance(method, str) else method:
+            for values in itertools.product(*lists.values()):
+                yield key, drawn, seed, dict(zip(lists, values, strict=True))
 
+
+def say_stopped(done: int, what: str, folder: str | Path | None) -> None:
+    rest = f"call {what} again with the same folder to go on" if folder else "give a folder to keep them"
+    warnings.warn(f"the {what} was stopped; {done} runs are done: {rest}", stacklevel=3)
+
+
+def _train_once(key, data, seed, folder, small, progress, chosen) -> Run:
     if folder is None:
         return train(key, data, seed=seed, progress=progress, **chosen)
     trainer = Trainer(key, data, seed=seed, **chosen)
-    found = sorted(Path(folder).glob(f"*-{trainer.id}.safetensors"))
+    found = saved(folder, trainer)
     if found:
-        return load_run(found[0])
+        return found
     with Progress(trainer) if progress else nullcontext() as bar:
         run = trainer.run(on_epoch=bar.update if bar else None)
         if bar:
-            bar.run = run
+            bar.runs = [run]
     if run.status != "stopped":  # half a run must not be found in place of a whole one
         run.save(folder, small=small)
     return run
+
+
+def saved(folder: str | Path | None, trainer: Trainer) -> Run | None:
+    """The run that a trainer would give, if it is in the folder."""
+    from .run import load_run
+
+    found = sorted(Path(folder).glob(f"*-{trainer.id}.safetensors")) if folder else []
+    return load_run(found[0]) if found else None
