@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ..functional import cross_entropy, one_hot
@@ -19,7 +18,8 @@ def margin_loss(cosine: Tensor, targets: Tensor, margin: Tensor | float, scale: 
     cosine (n, k); targets (n,); margin m, a number or (n,), in units of cosine; scale s > 0. Losses (n,).
     Source: Wang et al. 2018 (CosFace), eq. (4); Wang et al. 2018 (AM-Softmax), eq. (6).
     """
-    margin = torch.as_tensor(margin, dtype=cosine.dtype, device=cosine.device).reshape(-1, 1)
+    if isinstance(margin, Tensor):
+        margin = margin.to(cosine).reshape(-1, 1)
     return cross_entropy(scale * (cosine - margin * one_hot(targets, cosine)), targets)
 
 

@@ -1,0 +1,222 @@
+"""A stand-in for CUDA graphs on the CPU: what a capture records, and what it must not do, without a GPU.
+
+`torch.cuda.graph` records which kernels run on which memory and computes nothing; a replay runs them again, without
+Python. Here the record is a tape of aten operations: forward, backward, optimiser, draws, writes in place. A replay
+runs the tape: numbers that were Python's are those of the capture, memory is where it was then. So what only looks like
+a captured step (a buffer bound anew, a Python number that an epoch changes, a value read back) shows on any machine.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from ltviz.datasets import LongTailed
+from ltviz.device import Speed
+from ltviz.training import Trainer
+
+aten = torch.ops.aten
+
+# These wait for the device on CUDA: for a value, for a shape that depends on values, or to check their input.
+READS = {
+    aten._local_scalar_dense, aten.equal, aten.nonzero, aten.masked_select, aten._unique, aten._unique2,
+    aten.unique_dim, aten.unique_consecutive, aten.bincount, aten.repeat_interleave, aten.multinomial,
+    aten._linalg_check_errors, aten._linalg_eigh, aten.linalg_eig, aten._linalg_svd,
+}  # fmt: skip
+COPIES = {Tensor.cpu, Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.cuda, Tensor.pin_memory}
+NEW = {torch.tensor, torch.as_tensor, torch.from_numpy}  # from Python's values: a copy from the host
+
+
+class Refused(RuntimeError):
+    """What CUDA says of work that a capture cannot hold."""
+
+
+def _alias(x: Any) -> Any:
+    """The same memory without the autograd history, which the tape must not keep alive."""
+    return x.detach() if isinstance(x, Tensor) else x
+
+
+@dataclass
+class Entry:
+    """One operation of a tape; `fresh` are the outputs whose memory a replay writes to."""
+
+    function: Callable[..., Any]
+    args: tuple
+    kwargs: dict
+    fresh: list[tuple[int, Tensor]]
+
+    def play(self) -> None:
+        outputs = tree_flatten(self.function(*self.args, **self.kwargs))[0]
+        for i, kept in self.fresh:
+            kept.copy_(outputs[i])
+
+
+class Tape(TorchDispatchMode):
+    """Records every operation inside, and afterwards puts back the memory and the generators that were there before."""
+
+    def __init__(self, registered: list[torch.Generator]):
+        super().__init__()
+        self.registered = registered
+        self.entries: list[Entry] = []
+        self.before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}  # from outside: itself, a copy
+        self.made: dict[int, torch.UntypedStorage] = {}
+        self.states: dict[int, tuple[torch.Generator, Tensor]] = {}
+        self.aliases: dict[int, int] = {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function.namespace == "profiler":
+            return function(*args, **kwargs)
+        inputs = tree_flatten((args, kwargs))[0]
+        self._check(function, args, inputs, kwargs)
+        for x in inputs:
+            if isinstance(x, Tensor):
+                self._remember(x.untyped_storage())
+        kept = tree_map(_alias, (args, kwargs))  # before the call, which may change the shape of what it is given
+        result = function(*args, **kwargs)
+        outputs, fresh = tree_flatten(result)[0], []
+        for i, x in enumerate(outputs):
+            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in self.before | self.made:
+                fresh.append((i, x.detach()))
+        for _, x in fresh:
+            self.made[x.untyped_storage()._cdata] = x.untyped_storage()
+        if fresh or function._schema.is_mutable or _writes_unsaid(function):  # the rest are views, which stay valid
+            self.entries.append(Entry(function, *kept, fresh))
+            for x in filter(lambda x: isinstance(x, Tensor), tree_flatten(kept)[0]):
+                key = x.untyped_storage()._cdata
+                self.aliases[key] = self.aliases.get(key, 0) + 1
+        return result
+
+    def _check(self, function, args, inputs, kwargs) -> None:
+        packet = function.overloadpacket
+        if packet in READS:
+            raise Refused(f"CUDA error: operation not permitted when stream is capturing ({function})")
+        if packet in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_) and any(
+            x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1]
+        ):
+            raise Refused(f"CUDA error: operation not permitted when stream is capturing ({function} by a mask)")
+        generators = [x for x in inputs if isinstance(x, torch.Generator)]
+        if torch.Tag.nondeterministic_seeded in function.tags and not generators:
+            generators = [torch.default_generator]  # which a capture registers by itself
+        known = [generator._cdata for generator in (*self.registered, torch.default_generator)]
+        for generator in generators:  # another object at every call, so by what it points to
+            if generator._cdata not in known:
+                raise Refused("Attempt to increase offset for a CUDA generator not in capture mode.")
+            self.states.setdefault(generator._cdata, (generator, generator.get_state()))
+
+    def _remember(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self.before and storage._cdata not in self.made:
+            self.before[storage._cdata] = storage, storage.clone()
+
+    def put_back(self) -> None:
+        """A capture computes nothing."""
+        for storage, copy in self.before.values():
+            storage.copy_(copy)
+        for generator, state in self.states.values():
+            generator.set_state(state)
+        self.before = {key: (storage, None) for key, (storage, _) in self.before.items()}
+
+    def lost(self) -> int:
+        """How many of the memories from outside nobody but the tape still holds; a graph would not hold them either."""
+        # One for the storage object itself, one for each tensor in the tape.
+        return sum(torch._C._storage_Use_Count(key) <= 1 + self.aliases.get(key, 0) for key in self.before)
+
+
+def _writes_unsaid(function) -> bool:
+    """Whether an operation writes to what it is given although its signature does not say so."""
+    return function.overloadpacket in (aten.native_batch_norm, aten.cudnn_batch_norm)
+
+
+class HostCopies(TorchFunctionMode):
+    """Refuses what copies between host and device; on a CPU nobody else would notice."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in COPIES or (function in NEW and not (args and isinstance(args[0], Tensor))):
+            raise Refused(f"CUDA error: operation not permitted when stream is capturing ({function.__name__})")
+        return function(*args, **(kwargs or {}))
+
+
+class Graph:
+    """In place of torch.cuda.CUDAGraph."""
+
+    made: list[Graph]  # all of them since `install`; those that broke have no tape
+
+    def __init__(self):
+        self.registered: list[torch.Generator] = []
+        self.tape: Tape | None = None
+        self.asked: dict[str, Any] = {}
+        self.replays, self.collecting, self.own_pool = 0, None, object()
+        self.made.append(self)
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        assert not self.asked, "a generator must be registered before the capture"
+        self.registered.append(generator)
+
+    def pool(self) -> object:
+        assert self.tape is not None, "pool() without a preceding successful capture"
+        return self.asked["pool"] or self.own_pool
+
+    def replay(self) -> None:
+        assert self.tape is not None, "replay without a preceding successful capture"
+        assert not self.tape.lost(), "the graph reads or writes memory that has been freed since"
+        self.replays += 1
+        with torch.no_grad():
+            for entry in self.tape.entries:
+                entry.play()
+
+
+class capture:
+    """In place of torch.cuda.graph."""
+
+    def __init__(self, graph: Graph, pool=None, stream=None, capture_error_mode: str = "global"):
+        assert graph.tape is None, "this graph already owns a captured graph"
+        graph.asked = {"pool": pool, "stream": stream, "capture_error_mode": capture_error_mode}
+        self.graph, self.tape, self.host = graph, Tape(graph.registered), HostCopies()
+
+    def __enter__(self) -> None:
+        self.graph.collecting = gc.isenabled()
+        self.tape.__enter__()
+        self.host.__enter__()
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.host.__exit__(kind, error, trace)
+        self.tape.__exit__(kind, error, trace)
+        self.tape.put_back()
+        if isinstance(error, Refused):  # and so ending the capture fails, too
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+        if error is None:
+            self.graph.tape = self.tape
+
+
+@dataclass
+class StandIn:
+    """What a test sees of the graphs that were made."""
+
+    graphs: list[Graph] = field(default_factory=list)
+    stream: object = field(default_factory=object)
+
+    def trainer(self, method: str, data: LongTailed, *, graph: bool = True, **arguments: Any) -> Trainer:
+        """A run on the CPU whose steps and validations are captured; graph=False: the same arithmetic, every call."""
+        images = not arguments.get("model", "mlp").startswith("mlp")
+        arguments = {"speed": Speed(channels_last=images, fused=True, graph=True), "model": "mlp", **arguments}
+        trainer = Trainer(method, data, device="cpu", **arguments)
+        if graph:
+            trainer.step.stream = trainer.validate.stream = self.stream
+        return trainer
+
+
+def install(monkeypatch) -> Iterator[StandIn]:
+    """Put the stand-in where torch has the real ones."""
+    standin = StandIn()
+    Graph.made = standin.graphs
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    yield standin
