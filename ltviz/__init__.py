@@ -19,6 +19,7 @@ _WHERE = {
     "methods": ("METHODS", "cite"),
     "run": ("Run", "collect", "load_run", "load_runs"),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
+    "many": ("train_many",),
     "embedding": ("embed",),
     "plots": (
         "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_counts",
@@ -29,8 +30,8 @@ _WHERE = {
 }  # fmt: skip
 _NAMES = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = (
-    "datasets", "device", "embedding", "explore", "functional", "methods", "metrics", "models", "objective", "plots", "published",
-    "run", "samplers", "study", "training",
+    "datasets", "device", "embedding", "explore", "functional", "many", "methods", "metrics", "models", "objective",
+    "plots", "published", "run", "samplers", "study", "training",
 )  # fmt: skip
 
 __all__ = [*_NAMES, *_MODULES]

@@ -70,8 +70,8 @@ class Captured:
                 error = error.__context__
             self.reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             warnings.warn(
-                f"this step cannot be captured as a CUDA graph and runs kernel by kernel, which is slower and gives the "
-                f"same numbers ({self.reason})",
+                f"this step cannot be captured as a CUDA graph and runs kernel by kernel, which is slower and computes "
+                f"the same ({self.reason})",
                 RuntimeWarning,
                 stacklevel=2,
             )

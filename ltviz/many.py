@@ -1,15 +1,21 @@
 """Several runs side by side on one device: `train_many`.
 
-A small network leaves most of a device idle: each step is over before the next one could be asked for. So on a CPU
-the runs that differ by their seed alone take their small steps together, with one more axis in every tensor; on a GPU
-each run has a stream and graphs of its own, and the device works on all of them at once. A fixed rule decides
-(`way`), and everything else is trained one after another, bit for bit as `train` does.
+A small network leaves most of a device idle. What fills it depends on the device and the size of a step (`way`):
+
+- "batched": on a CPU, a small MLP's step is mostly Python. Runs that differ by their seed alone take it together, with
+  one more axis in every tensor.
+- "threads": on a CPU, a run that the rule gives one thread leaves the other cores free. Each core has a run of its own.
+- "streams": on a GPU, each run has a stream and graphs of its own, and the device works on all of them at once.
+- "one by one": a larger network fills a CPU by itself.
+
+All but the first give what `train` gives: on a CPU bit for bit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,10 +25,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from .datasets import LongTailed
-from .models import MODELS
+from .device import threads
 from .objective import Objective, Output
 from .run import Run
 from .training import (
+    Control,
     Epoch,
     Progress,
     Trainer,
@@ -35,7 +42,8 @@ from .training import (
 )
 
 LARGEST = 8  # runs at a time
-PIXELS = 8_192  # of one run's step, batch x height x width: larger steps fill a CPU by themselves
+PIXELS = 8_192  # of one run's step (batch x height x width), up to which the step of an MLP is mostly Python
+RUNS_PER_THREAD = 4  # of runs that are batched
 
 
 def train_many(
@@ -50,10 +58,10 @@ def train_many(
 ) -> list[Run]:
     """Train what `sweep` trains, up to eight runs side by side.
 
-    Every combination of the settings given as lists, under several seeds; arguments and folder as for `sweep`. On a
-    CPU, small runs that share method and settings are computed as one (`run.provenance["together"]` says how many):
-    their losses follow those of `train` to 1e-4 over 20 steps, later they differ as rounding grows. Where runs are
-    trained one after another they equal `train` bit for bit. Ctrl-C ends it and returns the runs that are done.
+    Every combination of the settings given as lists, under several seeds; arguments and folder as for `sweep`. A fixed
+    rule says how (many.way), and `run.provenance["together"]` keeps it. Small MLPs that differ by their seed alone are
+    computed as one: their losses follow those of `train` to 1e-4 over 20 steps, later they differ as rounding grows.
+    All others on a CPU equal `train` bit for bit. Ctrl-C ends it and returns the runs that are done.
     """
     alike: dict[str, list[tuple]] = {}
     for request in requests(method, data, seeds, settings):
@@ -70,7 +78,9 @@ def train_many(
                         runs.append(found)
                     else:
                         trainers.append(trainer)
-                with Progress(trainers[0], len(trainers)) if progress and trainers else nullcontext() as bar:
+                if not trainers:
+                    continue
+                with Progress(trainers[0], len(trainers)) if progress else nullcontext() as bar:
                     done = side_by_side(trainers, bar.update if bar else None)
                     if bar:
                         bar.runs = done
@@ -86,40 +96,67 @@ def train_many(
 
 
 def way(trainers: Sequence[Trainer]) -> str:
-    """How these runs are trained: "batched", "streams" or "one by one". A rule of device, model and batch size."""
-    if len(trainers) < 2:
+    """How these runs are trained (see above): a rule of device, model and batch size, never a probe."""
+    first, shape = trainers[0], trainers[0].data.shape
+    if len(trainers) < 2 or first.device.type == "mps":
         return "one by one"
-    if trainers[0].device.type == "cuda":
+    if first.device.type == "cuda":
         return "streams"
-    recipe, shape = trainers[0].recipe, trainers[0].data.shape
-    small = recipe.batch_size * shape[1] * shape[2] <= PIXELS and recipe.model.partition(":")[0] in MODELS
-    equal = len({(t.method.key, repr(t.settings), t.recipe, len(t.data)) for t in trainers}) == 1
-    return "batched" if small and equal and trainers[0].device.type == "cpu" else "one by one"
+    alike = len({(t.method.key, repr((t.settings, t.recipe)), len(t.data)) for t in trainers}) == 1
+    small = first.recipe.batch_size * shape[1] * shape[2] <= PIXELS
+    if alike and small and first.recipe.model.partition(":")[0] == "mlp":
+        return "batched"
+    return "threads" if all(t.threads == 1 for t in trainers) else "one by one"
 
 
 def side_by_side(trainers: Sequence[Trainer], on_epoch: Callable[[Trainer], None] | None = None) -> list[Run]:
     """Train them to the end and return their runs, in the same order; `on_epoch(trainers[0])` is told of each epoch."""
     chosen = way(trainers)
     if chosen == "one by one":
-        return [trainer.run(on_epoch=on_epoch) for trainer in trainers]
-    steps = Batched(trainers).steps if chosen == "batched" else _in_turns(trainers)
+        runs = [trainer.run(on_epoch=on_epoch if trainer is trainers[0] else None) for trainer in trainers]
+    elif chosen == "threads":
+        runs = _in_threads(trainers, on_epoch)
+    else:
+        runs = _in_step(trainers, Batched(trainers) if chosen == "batched" else _in_turns, on_epoch)
+    for run in runs:
+        run.provenance["together"] = f"{len(trainers)} {chosen}"
+    return runs
+
+
+def _in_threads(trainers: Sequence[Trainer], on_epoch: Callable[[Trainer], None] | None) -> list[Run]:
+    """Each run in a Python thread of its own, as many at a time as torch would use threads."""
+    control, workers = Control(), min(torch.get_num_threads(), len(trainers))
+    # One thread for all of them, set here: the number that a matrix product takes is shared by the whole process.
+    with threads(1), ThreadPoolExecutor(workers, "ltviz-train-many") as pool:
+        try:
+            waiting = [pool.submit(t.run, control, on_epoch if t is trainers[0] else None) for t in trainers]
+            for run in wait(waiting, return_when=FIRST_EXCEPTION).done:
+                run.result()  # raises what went wrong in it
+            return [run.result() for run in waiting]
+        except BaseException:
+            control.stop()
+            raise
+
+
+def _in_step(
+    trainers: Sequence[Trainer],
+    steps: Callable[[Sequence[Trainer], list[Epoch]], None],
+    on_epoch: Callable[[Trainer], None] | None,
+) -> list[Run]:
+    """All runs an epoch at a time; `steps` takes the steps of an epoch of each."""
     runs: dict[int, Run] = {}
-    while not all(trainer.done for trainer in trainers):
-        going = [trainer for trainer in trainers if not trainer.done]
-        epochs = [_at(trainer, trainer.begin_epoch) for trainer in going]
-        steps(epochs)
-        for trainer, epoch in zip(going, epochs, strict=True):
-            i, row = trainers.index(trainer), _at(trainer, trainer.end_epoch, epoch)
+    while going := [(i, trainer) for i, trainer in enumerate(trainers) if not trainer.done]:
+        now = [trainer for _, trainer in going]
+        epochs = [_at(trainer, trainer.begin_epoch) for trainer in now]
+        steps(now, epochs)
+        for (i, trainer), epoch in zip(going, epochs, strict=True):
+            row = _at(trainer, trainer.end_epoch, epoch)
             if i not in runs and not math.isfinite(row["loss"]):  # what follows is not part of its record any more
                 say_diverged(trainer, row["loss"])
                 runs[i] = _at(trainer, trainer.finish, "diverged")
         if on_epoch:
             on_epoch(trainers[0])
-    for i, trainer in enumerate(trainers):
-        if i not in runs:
-            runs[i] = _at(trainer, trainer.finish)
-        runs[i].provenance["together"] = len(trainers)
-    return [runs[i] for i in range(len(trainers))]
+    return [runs[i] if i in runs else _at(trainer, trainer.finish) for i, trainer in enumerate(trainers)]
 
 
 def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -128,16 +165,11 @@ def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
 
 
-def _in_turns(trainers: Sequence[Trainer]) -> Callable[[list[Epoch]], None]:
-    """Steps of all runs in turns, each on a stream of its own: the device works on all of them at once."""
-
-    def steps(epochs: list[Epoch]) -> None:
-        going = [trainer for trainer in trainers if not trainer.done]
-        waiting = [(trainer, trainer.steps(epoch)) for trainer, epoch in zip(going, epochs, strict=True)]
-        while waiting:
-            waiting = [(t, left) for t, left in waiting if _at(t, next, left, None) is not None]
-
-    return steps
+def _in_turns(trainers: Sequence[Trainer], epochs: list[Epoch]) -> None:
+    """A step of each run in turns, each on its own stream: launched, not waited for."""
+    left = [(trainer, trainer.steps(epoch)) for trainer, epoch in zip(trainers, epochs, strict=True)]
+    while left:
+        left = [(trainer, steps) for trainer, steps in left if _at(trainer, next, steps, None) is not None]
 
 
 class _Whole(nn.Module):
@@ -164,6 +196,7 @@ class Batched:
 
     def __init__(self, trainers: Sequence[Trainer]):
         self.trainers, self.clip = trainers, trainers[0].recipe.clip
+        self.threads = min(torch.get_num_threads(), max(len(trainers) // RUNS_PER_THREAD, 1))
         self.stage: torch.optim.Optimizer | None = None
         k, device = trainers[0].data.k, trainers[0].device
         self.terms: dict[str, Tensor] = {}
@@ -172,6 +205,7 @@ class Batched:
         for trainer, lengths in zip(trainers, self.lengths, strict=True):
             trainer.tally.lengths = lengths
             trainer.layout = torch.contiguous_format  # the only one that vmap knows
+            trainer.threads = self.threads
 
     def _stack(self) -> None:
         """Begin a stage: all tensors of the runs stacked, and one optimiser for them."""
@@ -188,22 +222,35 @@ class Batched:
         self.optimizer = make_optimizer(groups, first.recipe.lr, first.recipe, first.speed)
         self.stage = first.optimizer
 
-    def steps(self, epochs: list[Epoch]) -> None:
+    def __call__(self, trainers: Sequence[Trainer], epochs: list[Epoch]) -> None:
+        """Take the steps of an epoch."""
+        with threads(self.threads):
+            self._epoch(epochs)
+
+    def _epoch(self, epochs: list[Epoch]) -> None:
         if self.trainers[0].optimizer is not self.stage:  # a new stage trains other parameters
             with torch.no_grad():
                 self._stack()
-        with self.trainers[0].place():
-            for step, rate in enumerate(epochs[0].rates):
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
-                self._step([epoch.batches[step] for epoch in epochs])
-
-    def _step(self, batches: list[Tensor]) -> None:
+        order = torch.stack([torch.cat(epoch.batches) for epoch in epochs])
         data = [trainer.data for trainer in self.trainers]
-        crops = [trainer.generators["crops"] for trainer in self.trainers]
-        index, n = torch.stack(batches), len(batches[0])
-        images = torch.stack([d.batch(i, crop) for d, i, crop in zip(data, batches, crops, strict=True)])
-        targets = torch.stack([d.targets[i] for d, i in zip(data, batches, strict=True)])
+        targets = torch.stack([d.targets[own] for d, own in zip(data, order, strict=True)])
+        images = None
+        if not (data[0].pad or data[0].flip):  # nothing is drawn: the same images, looked up once an epoch
+            images = torch.stack([d.batch(own) for d, own in zip(data, order, strict=True)])
+        first = 0
+        for batch, rate in zip(epochs[0].batches, epochs[0].rates, strict=True):
+            now = slice(first, first := first + len(batch))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            index = order[:, now]
+            self._step(self._crops(index) if images is None else images[:, now], index, targets[:, now])
+
+    def _crops(self, index: Tensor) -> Tensor:
+        runs = zip(self.trainers, index, strict=True)
+        return torch.stack([trainer.data.batch(own, trainer.generators["crops"]) for trainer, own in runs])
+
+    def _step(self, images: Tensor, index: Tensor, targets: Tensor) -> None:
+        """One step of every run: images (S, n, C, H, W), index and targets (S, n)."""
 
         def one(parameters: dict, buffers: dict, *batch: Tensor) -> tuple[dict, dict]:
             return functional_call(self.whole, (parameters, buffers), batch)
@@ -217,7 +264,7 @@ class Batched:
                 _clip_each([p.grad for p in self.trained if p.grad is not None], self.clip)
             self.optimizer.step()
             self._listen(out, targets)
-            self._note(terms, out["features"], targets, n)
+            self._note(terms, out["features"], targets)
 
     def _listen(self, out: dict[str, Tensor], targets: Tensor) -> None:
         if type(self.whole.objective).after_step is Objective.after_step:
@@ -226,13 +273,13 @@ class Batched:
             own = {name: value[i].detach() for name, value in out.items()}
             trainer.objective.after_step(Output(**own, **self.whole.rest), targets[i])
 
-    def _note(self, terms: dict[str, Tensor], features: Tensor, targets: Tensor, n: int) -> None:
+    def _note(self, terms: dict[str, Tensor], features: Tensor, targets: Tensor) -> None:
         for name, value in terms.items():
             if name not in self.terms:
                 self.terms[name] = torch.zeros_like(value)
                 for i, trainer in enumerate(self.trainers):
                     trainer.tally.terms[name] = self.terms[name][i]
-            self.terms[name].add_(value.detach(), alpha=n)
+            self.terms[name].add_(value.detach(), alpha=targets.shape[1])
         classes = (self.first_class + targets).flatten()
         self.lengths.view(-1).index_add_(0, classes, features.detach().norm(dim=2).flatten())
 
@@ -248,7 +295,8 @@ def _stacked(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _clip_each(gradients: list[Tensor], largest: float) -> None:
     """Scale the gradients of each run (first axis) to a norm of at most `largest`, as clip_grad_norm_ does for one."""
-    norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+    runs = len(gradients[0])
+    norms = torch.stack([gradient.reshape(runs, -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     scale = (largest / (norms + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))

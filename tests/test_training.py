@@ -11,10 +11,10 @@ from torch import nn
 
 import ltviz
 from ltviz.datasets import digits_lt
+from ltviz.device import pick_device, thread_count
 from ltviz.models import make_net
 from ltviz.objective import METHODS, Method, Objective, Stage
 from ltviz.run import RunFileError
-from ltviz.device import pick_device, thread_count
 from ltviz.training import RECIPES, Control, LiveRun, Recipe, Stopped, Trainer, sweep, train
 
 
