@@ -67,7 +67,7 @@ class Speed:
     bf16           the network under autocast to bfloat16; weights, BatchNorm statistics and losses stay float32
     channels_last  the memory layout of images and convolutions
     fused          the optimiser's step as one kernel
-    graph          a whole step, and a whole validation, as one CUDA graph
+    graph          a whole step, and a whole validation, as one CUDA graph; its optimiser is always a fused one
     compile        torch.compile of the network: minutes before the first step; never unless asked for
     """
 

@@ -5,11 +5,29 @@ A small network on a fast GPU waits for Python, which starts some 300 kernels a 
 
 from __future__ import annotations
 
+import gc
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+_CAPTURING = threading.Lock()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """One capture at a time in a process, as CUDA asks for, and no garbage collection inside: it may free a graph."""
+    with _CAPTURING:
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()
 
 
 class Captured:
@@ -58,14 +76,19 @@ class Captured:
     def _capture(self, shapes: tuple, inputs: tuple[Tensor, ...]) -> bool:
         """Record a graph for these shapes; nothing is computed by that."""
         held = tuple(x.clone() for x in inputs)
+        drawn = [g for g in (*self.generators, *torch.cuda.default_generators) if g.device.type == "cuda"]
+        states = [generator.clone_state() for generator in drawn]
         try:
-            graph = torch.cuda.CUDAGraph()
-            for generator in self.generators:
-                graph.register_generator_state(generator)
             # thread_local: another cell may go on using the device meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
-                self.work(*held)
+            with _undisturbed():
+                graph = torch.cuda.CUDAGraph()
+                for generator in self.generators:
+                    graph.register_generator_state(generator)
+                with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
+                    self.work(*held)
         except Exception as error:
+            for generator, state in zip(drawn, states, strict=True):
+                generator.graphsafe_set_state(state)  # the other one may be left in a capture that never ended
             while error.__context__ is not None:  # ending a broken capture raises once more: the first error says why
                 error = error.__context__
             self.reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -14,9 +14,9 @@ All but the first give what `train` gives: on a CPU bit for bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +166,19 @@ def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _in_turns(trainers: Sequence[Trainer], epochs: list[Epoch]) -> None:
-    """A step of each run in turns, each on its own stream: launched, not waited for."""
-    left = [(trainer, trainer.steps(epoch)) for trainer, epoch in zip(trainers, epochs, strict=True)]
-    while left:
-        left = [(trainer, steps) for trainer, steps in left if _at(trainer, next, steps, None) is not None]
+    """A step of each run in turns, each on its own stream: launched, not waited for, and none waits for another."""
+    with ExitStack() as places:  # entered once: entering one again would wait for all that was launched before
+        for trainer in trainers:
+            places.enter_context(trainer.place())
+        left = [(trainer, trainer.steps(epoch)) for trainer, epoch in zip(trainers, epochs, strict=True)]
+        while left:
+            left = [(trainer, steps) for trainer, steps in left if _step_on(trainer.stream, steps)]
+
+
+def _step_on(stream: torch.cuda.Stream | None, steps: Iterator[int]) -> bool:
+    """Take the next step on this stream; whether there was one."""
+    with torch.cuda.stream(stream):
+        return next(steps, None) is not None
 
 
 class _Whole(nn.Module):

@@ -233,7 +233,7 @@ class Trainer:
         self.device = pick_device(device)
         self.speed = speed or default_speed(self.device, self.recipe.model)
         self.threads = thread_count(self.recipe.model, data.shape, self.recipe.batch_size)
-        self.data = data.to(self.device)
+        self.data = data.to(self.device).prepare()
         # One stream of random numbers for each purpose, so that a method that draws masks leaves the crops alone.
         state = np.random.SeedSequence(self.seed).generate_state(4)
         self.generators = {
@@ -688,10 +688,11 @@ def make_optimizer(
     groups: list[dict[str, Any]], rate: Tensor | float, recipe: Recipe, speed: Speed
 ) -> torch.optim.Optimizer:
     """The recipe's optimiser; its learning rate is a tensor where a graph reads it."""
+    fused = speed.fused or speed.graph  # SGD's other ways read the rate back to the host
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=speed.fused)
+        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=fused)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=rate, fused=speed.fused, capturable=speed.graph)
+    return kind(groups, lr=rate, fused=fused, capturable=speed.graph)
 
 
 def versions() -> dict[str, str]:

@@ -161,6 +161,14 @@ class LongTailed:
 
         return load({**self.spec, "seed": seed}).to(self.device)
 
+    def prepare(self) -> "LongTailed":
+        """Make now what is made once and kept, before runs on several streams or threads share it; returns itself."""
+        if self.pad or self.flip:
+            self.padded()
+        for name in ("images", "val_images", "test_images"):
+            self._plain(name, slice(0, 0))
+        return self
+
     def padded(self) -> Tensor:
         """The training images in a black border, (n, C, H + 2 pad, W + 2 pad) uint8; made once and kept."""
         if self._padded is None:
