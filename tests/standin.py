@@ -84,7 +84,7 @@ class Tape(TorchDispatchMode):
         result = function(*args, **kwargs)
         outputs, fresh = tree_flatten(result)[0], []
         for i, x in enumerate(outputs):
-            if isinstance(x, Tensor) and x.untyped_storage()._cdata not in self.before | self.made:
+            if isinstance(x, Tensor) and not self._knows(x.untyped_storage()):
                 fresh.append((i, x.detach()))
         for _, x in fresh:
             self.made[x.untyped_storage()._cdata] = x.untyped_storage()
@@ -112,8 +112,11 @@ class Tape(TorchDispatchMode):
                 raise Refused("Attempt to increase offset for a CUDA generator not in capture mode.")
             self.states.setdefault(generator._cdata, (generator, generator.get_state()))
 
+    def _knows(self, storage: torch.UntypedStorage) -> bool:
+        return storage._cdata in self.before or storage._cdata in self.made
+
     def _remember(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata not in self.before and storage._cdata not in self.made:
+        if not self._knows(storage):
             self.before[storage._cdata] = storage, storage.clone()
 
     def put_back(self) -> None:
