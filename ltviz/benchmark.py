@@ -1,22 +1,28 @@
 """python -m ltviz.benchmark: what is claimed to be fast, measured on this machine.
 
-Each claim is a ratio against the usual way of doing the same thing, both timed in one process, in turns, and each
+Most claims are a ratio against the usual way of doing the same thing, both timed in one process, in turns, and each
 taken at its fastest (what disturbs a measurement only ever makes it slower). The usual training loop is
-tests/reference_loop.py, so this runs from a checkout. `python -m ltviz.benchmark losses` times every method's loss.
+tests/reference_loop.py, so this runs from a checkout. `python -m ltviz.benchmark losses` times every method's loss, and
+`python -m ltviz.benchmark --gpu` measures what is claimed for a GPU, on one.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import io
+import itertools
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -26,11 +32,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .datasets import LongTailed, digits_lt, profile_counts
+from . import metrics
+from .datasets import LongTailed, cifar_lt, digits_lt, profile_counts
+from .device import PLAIN, Speed, default_speed, pick_device, threads
+from .graph import Captured
+from .many import train_many
 from .methods import METHODS
 from .models import Net
 from .objective import Method, Objective, Report
-from .training import RECIPES, Control, Recipe, Stopped, Trainer, threads, versions
+from .run import Run
+from .training import RECIPES, Control, Recipe, Stopped, Trainer, sweep, versions
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "reference_loop.py"
 CIFAR10_LT = profile_counts(5000, 10, 100)  # 12,406 images
@@ -39,7 +50,7 @@ CLOCK = time.perf_counter  # the tests put CPU time here: it hardly depends on w
 
 @dataclass(frozen=True)
 class Claim:
-    """What we say: `ratio` times as fast as the usual way, and (or) at most `most` of the unit."""
+    """What we say: `ratio` times as fast as the usual way, and (or) at most `most` of the unit. Neither: measured."""
 
     what: str
     ratio: float | None = None
@@ -50,22 +61,44 @@ class Claim:
 CLAIMS = {
     claim.what: claim
     for claim in (
-        Claim("augmentation", 8.0),
-        Claim("digits epoch, MLP", 5.0),
-        Claim("digits epoch, CNN", 3.0),
-        Claim("16 x 16 epoch, CNN", 3.0),
+        Claim("augmentation", 12.0),
+        Claim("digits epoch, MLP", 8.0),
+        Claim("digits epoch, CNN", 4.0),
+        Claim("16 x 16 epoch, CNN", 4.0),
         Claim("32 x 32 epoch, ResNet-32", 1.0),
-        Claim("slider, 2 x 10 curves", 8.0, 0.050),
-        Claim("slider, 2 x 100 curves", 8.0, 0.050),
+        Claim("ResNet-32 against plain eager", 1.0),
+        Claim("ResNet-32, outside the network", None, 3.0, "%"),
+        Claim("eight digits runs, MLP", 1.8),
+        Claim("eight digits runs, CNN", 1.8),
+        Claim("eight 16 x 16 runs, CNN", 0.95),  # trained one by one, so that nothing is lost
+        Claim("slider, 2 x 10 curves", 8.0, 0.040),
+        Claim("slider, 2 x 100 curves", 8.0, 0.040),
+        Claim("slider, tau-normalisation", None, 0.050),
+        Claim("slider, logit adjustment", None, 0.050),
         Claim("import over torch's", None, 0.3),
+        Claim("first figure", None, 3.0),
+        Claim("first explorer", None, 8.0),
+        Claim("first embedding, PCA"),
+        Claim("first embedding, t-SNE"),
+        Claim("first embedding, UMAP"),
         Claim("memory of a CIFAR-size run", None, 2.0, "GB"),
+        # With --gpu: ResNet-32 on 12,406 images of 32 x 32 in batches of 128, 10,000 images evaluated every epoch.
+        Claim("GPU epoch", 15.0),
+        Claim("GPU epoch against plain eager", 3.0),
+        Claim("GPU run of 200 epochs", None, 25.0),
+        Claim("GPU warm-up", None, 60.0),
+        Claim("GPU memory of a run", None, 2.0, "GB"),
+        Claim("GPU waits within an epoch", None, 0.0, ""),
+        Claim("GPU training loss falls", 1.0, None, ""),
+        Claim("GPU, eight runs", 2.0),
+        Claim("GPU, bf16 beside float32", None, 0.0, "%"),
     )
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """A measurement: ours and, where there is one, the usual way's, in seconds (memory in GB), each the smallest."""
+    """A measurement: ours and, where there is one, the usual way's, in the unit of the claim, each the smallest."""
 
     what: str
     ours: float
@@ -84,6 +117,20 @@ class Result:
         """Whether the claim holds, or that share of it (0.5: half the ratio, twice the time)."""
         enough = self.claim.ratio is None or self.ratio >= share * self.claim.ratio
         return enough and (self.claim.most is None or self.ours <= self.claim.most / share)
+
+
+class Skipped(Exception):
+    """A measurement that cannot be made here: what, and why."""
+
+    def __init__(self, what: str, why: str):
+        super().__init__(f"{what}: {why}")
+        self.what, self.why = what, why
+
+
+def need(what: str, module: str, package: str) -> None:
+    """Skipped where a package that only this measurement needs is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise Skipped(what, f"{package} is not installed")
 
 
 def fastest(repeats: int, *works: Callable[[], Any]) -> list[float]:
@@ -126,6 +173,13 @@ def synthetic(counts: Sequence[int], side: int, validation: int = 0, test: int =
         mean=torch.full((3,), 0.5), std=torch.full((3,), 0.29), pad=side // 8, flip=True,
         spec={"loader": "noise", "side": side, "seed": 0}, recipe="cao2019",
     )  # fmt: skip
+
+
+def once(data: LongTailed) -> LongTailed:
+    """The data, drawn once: they stay what they are under every seed, so that loading them is not what is timed."""
+    data = replace(data)
+    data.with_seed = lambda seed: data
+    return data
 
 
 def shrink(counts: Sequence[int], n: int) -> list[int]:
@@ -191,6 +245,80 @@ def resnet32(n: int = 1024, repeats: int = 3) -> Result:
     return epoch("32 x 32 epoch, ResNet-32", synthetic(shrink(CIFAR10_LT, n), 32), RECIPES["cao2019"], repeats)
 
 
+def _resnet32(n: int, speed: Speed | None = None) -> Trainer:
+    recipe = replace(RECIPES["cao2019"], epochs=1000)  # so that the learning rate is the same in every repeat
+    return Trainer("ce", synthetic(shrink(CIFAR10_LT, n), 32), recipe=recipe, device="cpu", speed=speed)
+
+
+def eager(n: int = 1024, repeats: int = 3) -> Result:
+    """The same short epoch with what a CPU gets by default, against our own loop with nothing that makes it fast."""
+    ours, plain = _resnet32(n), _resnet32(n, PLAIN)
+    return Result("ResNet-32 against plain eager", *fastest(repeats, ours.run_epoch, plain.run_epoch),
+                  detail=f"{len(ours.data):,} images, {ours.speed}")
+
+
+def outside(n: int = 512, repeats: int = 5) -> Result:
+    """Share of a short ResNet-32 epoch, in percent, that is neither network nor optimiser.
+
+    A watch runs from the network's call to its logits, and from the gradient of the logits to the end of the
+    optimiser's step. The rest of the epoch is crops, normalisation, order, layout, loss, tally, and Python. Both are
+    timed in the same steps, so that what disturbs one disturbs the other.
+    """
+    trainer, began, inside = _resnet32(n), 0.0, 0.0
+
+    def start(*_: Any) -> None:
+        nonlocal began
+        began = CLOCK()
+
+    def stop(*_: Any) -> None:
+        nonlocal inside
+        inside += CLOCK() - began
+
+    def answered(net: Any, images: Any, out: Any) -> None:
+        stop()
+        out.logits.register_hook(start)
+
+    trainer.run_epoch()
+    trainer.net.register_forward_pre_hook(start)
+    trainer.net.register_forward_hook(answered)
+    trainer.optimizer.register_step_post_hook(stop)
+    wholes, rests = [], []
+    for _ in range(repeats):
+        inside, first = 0.0, CLOCK()
+        trainer.run_epoch()
+        wholes.append(CLOCK() - first)
+        rests.append(wholes[-1] - inside)
+    return Result("ResNet-32, outside the network", 100 * min(rests) / min(wholes),
+                  detail=f"{1e3 * min(rests):.1f} of {1e3 * min(wholes):.0f} ms: crops, loss, tally, Python")
+
+
+def eight(what: str, data: LongTailed, recipe: Recipe, repeats: int = 3, device: str = "cpu", runs: int = 8) -> Result:
+    """Eight whole runs through `train_many`, against the same runs one by one."""
+    data, last = once(data), []
+
+    def ours() -> None:
+        last[:] = train_many("ce", data, seeds=runs, recipe=recipe, device=device, progress=False)
+
+    def usual() -> None:
+        sweep("ce", data, seeds=runs, recipe=recipe, device=device, progress=False)
+
+    times = fastest(repeats, ours, usual)
+    together = last[0].provenance.get("together", "one")
+    return Result(what, *times, detail=f"{together}; epochs of {len(data):,} images: {recipe.epochs}")
+
+
+def eight_digits(model: str, epochs: int = 20, repeats: int = 3) -> Result:
+    """Eight runs of the digits recipe, "mlp" or "cnn"."""
+    recipe = replace(RECIPES["digits" if model == "mlp" else "digits_cnn"], epochs=epochs)
+    return eight(f"eight digits runs, {model.upper()}", digits_lt(ratio=50), recipe, repeats)
+
+
+def eight_cnn16(n: int = 2048, repeats: int = 3) -> Result:
+    """Eight runs of an epoch of the small CNN on images of 16 x 16: a shape that fills the machine by itself."""
+    recipe = replace(RECIPES["cifar16"], batch_size=128, epochs=1)
+    return eight("eight 16 x 16 runs, CNN", synthetic(shrink(CIFAR10_LT, n), 16), recipe, repeats)
+
+
 def slider(curves: int = 100, repeats: int = 7) -> Result:
     """One change of a slider, two panels of `curves` curves of 200 points: moved in place, against a new figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -235,12 +363,73 @@ def slider(curves: int = 100, repeats: int = 7) -> Result:
     return Result(f"slider, 2 x {curves} curves", *fastest(repeats, ours, usual), detail="10 x 4 inches, PNG encoded")
 
 
+def posthoc(name: str = "tau", repeats: int = 10) -> Result:
+    """One change of a slider, "tau" or "prior", of the explorer that re-decides 10,000 images of 100 classes."""
+    what = {"tau": "slider, tau-normalisation", "prior": "slider, logit adjustment"}[name]
+    need(what, "ipywidgets", "ipywidgets")
+    from .explore.posthoc import Posthoc
+
+    explorer = Posthoc(stored())
+    slider, places = explorer.controls[name].slider, itertools.cycle((0.5, 1.0, 1.5))
+
+    def change() -> None:
+        slider.value = next(places)
+
+    try:
+        (ours,) = fastest(repeats, change)
+        if explorer.error:
+            raise RuntimeError(f"the explorer failed: {explorer.error}")
+    finally:
+        explorer.close()
+    return Result(what, ours, detail="10,000 x 64 features, 100 classes, PNG encoded")
+
+
+def stored(n: int = 10_000, d: int = 64, k: int = 100) -> Run:
+    """A run as training leaves it behind, made up: n test images with d features, in k classes."""
+    rng = np.random.default_rng(0)
+    weight, targets = rng.normal(size=(k, d)).astype(np.float32), np.arange(n) % k
+    features = weight[targets] + 3 * rng.normal(size=(n, d)).astype(np.float32)
+    logits = features @ weight.T
+    return Run(
+        method="ce", settings={}, data={}, recipe={}, seed=0, counts=np.array(profile_counts(500, k, 100)),
+        class_names=[str(j) for j in range(k)], history={}, confusion=metrics.confusion(targets, logits.argmax(1), k),
+        head_weight=weight, head_bias=np.zeros(k, np.float32), targets=targets, logits=logits,
+        features=features.astype(np.float16),
+    )  # fmt: skip
+
+
 def import_time(repeats: int = 5) -> Result:
     """What `import ltviz` adds to `import torch`, in fresh processes."""
     code = ("import time; import torch; began = time.perf_counter(); import ltviz; "
             "print(time.perf_counter() - began)")
     times = [float(_child(code)) for _ in range(repeats)]
     return Result("import over torch's", min(times), detail="fresh processes")
+
+
+_COUNTS = profile_counts(500, 10, 100)
+_EMBED = "import numpy; lt.embed(numpy.random.default_rng(0).normal(size=(500, 64)), {!r}, recorded=False)"
+FIRST = {  # what a fresh process does, torch's own import included where it is needed
+    "first figure": f"lt.plot_counts({_COUNTS})._repr_png_()",
+    "first explorer": f"assert lt.explore.effective_number({_COUNTS}).image.value",
+    "first embedding, PCA": _EMBED.format("pca"),
+    "first embedding, t-SNE": _EMBED.format("tsne"),
+    "first embedding, UMAP": _EMBED.format("umap"),
+}
+_NEEDS = {"explorer": ("ipywidgets", "ipywidgets"), "t-SNE": ("openTSNE", "openTSNE"), "UMAP": ("umap", "umap-learn")}
+
+
+def first(what: str, repeats: int = 3) -> Result:
+    """How long the first picture of a kind takes in a fresh process, from the import of ltviz on."""
+    for kind, package in _NEEDS.items():
+        if what.endswith(kind):
+            need(what, *package)
+    code = f"import time; began = time.perf_counter(); import ltviz as lt; {FIRST[what]}; "
+    times = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as empty:
+            times.append(float(_child(f"{code}print(time.perf_counter() - began)", LTVIZ_CACHE=empty)))
+    detail = "500 x 64 features, nothing recorded or cached" if "embedding" in what else "with every import"
+    return Result(what, min(times), detail=detail)
 
 
 def memory(steps: int = 10) -> Result:
@@ -270,29 +459,270 @@ def _peak_of_a_run(steps: int) -> float:
     return peak / (1e9 if sys.platform == "darwin" else 1e6)
 
 
-def _child(code: str) -> str:
-    """What a fresh interpreter prints."""
+def _child(code: str, **variables: str) -> str:
+    """What a fresh interpreter prints, with these variables in its environment."""
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
-    )
+    env = {**os.environ, "PYTHONPATH": path, "LTVIZ_PROFILE": "", **variables}  # the fast profile leaves work undone
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(f"a child process failed:\n{done.stderr[-2000:]}")
     return done.stdout.strip()
 
 
-def suite(quick: bool = False) -> list[Callable[[], Result]]:
-    """The measurements, in order; quick: fewer images and repeats, half a minute instead of minutes."""
-    if quick:
-        return [
-            lambda: augmentation(2048, 3), lambda: digits("mlp", 3), lambda: digits("cnn", 3), lambda: cnn16(2048, 3),
-            lambda: resnet32(256, 2), lambda: slider(10), lambda: slider(100), lambda: import_time(3),
-        ]  # fmt: skip
-    return [
-        augmentation, lambda: digits("mlp", 10), lambda: digits("cnn", 10), cnn16, resnet32, lambda: slider(10),
-        lambda: slider(100), import_time, *([memory] if sys.platform != "win32" else []),
-    ]  # fmt: skip
+def suite(quick: bool = False) -> dict[str, Callable[[], Result]]:
+    """Claim -> its measurement, in order; quick: fewer images and repeats, and without the slowest two."""
+    images, turns, few, epochs = (2048, 3, 2, 5) if quick else (12_406, 5, 3, 20)
+    measures = {
+        "augmentation": lambda: augmentation(images, turns),
+        "digits epoch, MLP": lambda: digits("mlp", 2 * turns),
+        "digits epoch, CNN": lambda: digits("cnn", 2 * turns),
+        "16 x 16 epoch, CNN": lambda: cnn16(images, turns),
+        "32 x 32 epoch, ResNet-32": lambda: resnet32(images // 12, few),
+        "ResNet-32 against plain eager": lambda: eager(images // 12, few),
+        "ResNet-32, outside the network": lambda: outside(images // 24, turns),
+        "eight digits runs, MLP": lambda: eight_digits("mlp", epochs, few),
+        "eight digits runs, CNN": lambda: eight_digits("cnn", epochs, few),
+        "eight 16 x 16 runs, CNN": lambda: eight_cnn16(images // 12, few),
+        "slider, 2 x 10 curves": lambda: slider(10),
+        "slider, 2 x 100 curves": lambda: slider(100),
+        "slider, tau-normalisation": lambda: posthoc("tau"),
+        "slider, logit adjustment": lambda: posthoc("prior"),
+        "import over torch's": lambda: import_time(turns),
+        **{what: lambda what=what: first(what, 1 if quick or what.endswith("UMAP") else few) for what in FIRST},
+        "memory of a CIFAR-size run": memory,
+    }
+    without = {"first embedding, UMAP", "memory of a CIFAR-size run"} if quick else set()
+    without |= {"memory of a CIFAR-size run"} if sys.platform == "win32" else set()
+    return {what: measure for what, measure in measures.items() if what not in without}
+
+
+# ----------------------------------------------------------------------------------------------------------- on a GPU
+@dataclass(frozen=True)
+class Pace:
+    """One way to compute a step, on one device.
+
+    warm_up      seconds from nothing until every graph is captured: construction and the first epochs
+    step         ms a step, evaluation left out; epoch: seconds an epoch with it; both at their fastest
+    mean         seconds an epoch, the mean
+    first, last  training loss of the first and of the last epoch
+    memory       GB of device memory that torch held at most; None on a CPU
+    note         why a graph could not be captured, where it could not
+    """
+
+    way: str
+    speed: str
+    warm_up: float
+    step: float
+    epoch: float
+    mean: float
+    first: float
+    last: float
+    memory: float | None
+    note: str = ""
+
+
+WARM = Captured.WARM + 1  # epochs: a last batch that is smaller comes once in each, and is captured at its fourth call
+
+
+def ladder(device: torch.device, model: str) -> dict[str, Speed]:
+    """From plain eager float32 to the device's default, one more thing at a time."""
+    default, speed = default_speed(device, model), PLAIN
+    ways = {"plain eager": speed}
+    for name in ("channels_last", "bf16", "fused", "graph"):
+        if getattr(default, name):
+            speed = replace(speed, **{name: True})
+            ways[f"+ {name}"] = speed
+    return ways
+
+
+def compiled(device: torch.device, model: str) -> dict[str, Speed]:
+    """The default with the network compiled, its kernels started one by one, and as a graph."""
+    speed = replace(default_speed(device, model), compile=True)
+    return {"compiled, no graph": replace(speed, graph=False), "compiled, graph": speed}
+
+
+def gpu(
+    data: LongTailed, recipe: Recipe, device: str = "cuda", *, epochs: int = 10, warm: int = WARM, together: int = 10,
+    ways: Mapping[str, Speed] | None = None, last: Mapping[str, Speed] | None = None, workers: Sequence[int] = (0, 4),
+    fidelity: int = 0,
+) -> Iterator[Pace | Result | Skipped]:
+    """All that is claimed for a GPU, as it is measured. data needs validation images: they are evaluated every epoch.
+
+    epochs: timed, after `warm` others. together: epochs of each of eight runs side by side. ways: the last one is the
+    default, which the claims are about; `last` come at the end, and may fail. fidelity: epochs, 0 for no such check.
+    """
+    at = pick_device(device)
+    ways = ladder(at, recipe.model) if ways is None else ways
+    last = (compiled(at, recipe.model) if at.type == "cuda" else {}) if last is None else last
+    usual = usual_epoch(data, recipe, at, workers)
+    paces = {}
+    for way, speed in ways.items():
+        trainer = None  # the one before gives its memory back
+        paces[way], trainer = pace(way, speed, data, recipe, at, epochs, warm)
+        yield paces[way]
+    plain, ours = paces[next(iter(ways))], paces[way]
+    yield Result("GPU epoch", ours.epoch, usual, detail=f"against PIL, DataLoader and float32, {recipe.model}")
+    yield Result("GPU epoch against plain eager", ours.epoch, plain.epoch, detail=f"with {ours.speed}")
+    yield Result("GPU run of 200 epochs", 200 * ours.mean, detail=f"200 times the mean of {epochs} epochs")
+    yield Result("GPU warm-up", ours.warm_up, detail=f"construction and the first {warm} epochs")
+    if ours.memory is not None:
+        yield Result("GPU memory of a run", ours.memory, detail="what torch held at most, data included")
+    yield waits(trainer)
+    yield Result("GPU training loss falls", ours.last, ours.first, detail=f"last and first of {warm + epochs} epochs")
+    del trainer
+    yield eight("GPU, eight runs", data, replace(recipe, epochs=together), 1, device)
+    if fidelity:
+        yield faithful(data, recipe, at, fidelity)
+    for way, speed in last.items():
+        try:
+            yield pace(way, speed, data, recipe, at, epochs, warm)[0]
+        except Exception as error:  # whatever a compiler finds wrong with this machine; nothing is claimed for it
+            yield Skipped(way, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+
+
+def usual_epoch(data: LongTailed, recipe: Recipe, device: torch.device, workers: Sequence[int]) -> float:
+    """Seconds of an epoch of the usual loop on this device: two epochs each with so many workers, the fastest."""
+    times = []
+    for number in workers:
+        loop = reference().ReferenceLoop(data, recipe, workers=number, device=device)
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32):
+            times += [_timed(loop.run_epoch, device) for _ in range(2)]
+    return min(times)
+
+
+def pace(
+    way: str, speed: Speed, data: LongTailed, recipe: Recipe, device: torch.device, epochs: int, warm: int
+) -> tuple[Pace, Trainer]:
+    """Train `warm` epochs, then time `epochs` more, the device waited for around each."""
+    held = _memory(device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a step that cannot be captured: `note` says so
+        began = _now(device)
+        trainer = Trainer("ce", data, recipe=recipe, device=str(device), speed=speed)
+        for _ in range(warm):
+            trainer.run_epoch()
+        warm_up, steps, wholes = _now(device) - began, [], []
+        for _ in range(epochs):
+            began = _now(device)
+            with trainer.place():
+                epoch = trainer.begin_epoch()
+                for _ in trainer.steps(epoch):
+                    pass
+                steps.append((_now(device) - began) / len(epoch.batches))
+                trainer.end_epoch(epoch)
+            wholes.append(_now(device) - began)
+        trainer.finish()
+    loss = [row["loss"] for row in trainer.rows]
+    peak = None if held is None else _memory(device, peak=True) - held
+    note = trainer.step.reason or trainer.validate.reason or ""
+    return Pace(way, str(speed), warm_up, 1e3 * min(steps), min(wholes), float(np.mean(wholes)), loss[0], loss[-1],
+                peak, note), trainer
+
+
+def waits(trainer: Trainer) -> Result:
+    """Whether a step of an epoch waits for the device, as far as torch notices: 0, or 1 for the first that does."""
+    what = "GPU waits within an epoch"
+    with trainer.place():
+        epoch = trainer.begin_epoch()
+        try:
+            with _never_waiting(trainer.device):
+                for _ in trainer.steps(epoch):
+                    pass
+        except RuntimeError as error:
+            return Result(what, 1.0, detail=f"at least: {str(error).strip().partition(chr(10))[0]}")
+        trainer.end_epoch(epoch)
+    return Result(what, 0.0, detail=f"in {len(epoch.batches)} steps after the warm-up")
+
+
+def faithful(data: LongTailed, recipe: Recipe, device: torch.device, epochs: int, seeds: int = 5) -> Result:
+    """How far the mean balanced accuracy in bfloat16 lies outside what the seeds reach in float32, in percent points.
+
+    0 where it lies between the worst and the best seed in float32. Everything else is the default in both, the training
+    images are the same under every seed, and the accuracy is that of the test set after the last epoch.
+    """
+    data, recipe, found = once(data), replace(recipe, epochs=epochs), []
+    for bf16 in (True, False):
+        speed = replace(default_speed(device, recipe.model), bf16=bf16)
+        runs = sweep("ce", data, seeds=seeds, recipe=recipe, device=str(device), speed=speed, progress=False)
+        found.append([100 * metrics.balanced_accuracy(run) for run in runs])
+    half, single = found
+    mean, told = float(np.mean(half)), [" ".join(f"{value:.2f}" for value in sorted(values)) for values in found]
+    away = max(min(single) - mean, mean - max(single), 0.0)
+    within = sum(min(single) <= value <= max(single) for value in half)
+    return Result("GPU, bf16 beside float32", away, detail=(
+        f"mean {mean:.2f} beside {np.mean(single):.2f} % after {epochs} epochs, {within} of {seeds} seeds within; "
+        f"bf16 {told[0]}; float32 {told[1]}"))
+
+
+def gpu_data(root: Path | None = None) -> LongTailed:
+    """Long-tailed CIFAR-10 of 12,406 images from a folder, or noise of its size, the test images evaluated each epoch.
+
+    Nothing is chosen by that: it is what the usual loop does, and costs the same.
+    """
+    if root is None:
+        data = synthetic(CIFAR10_LT, 32, test=10_000)
+    else:
+        data = cifar_lt(ratio=100, validation=0, root=root)
+    return replace(data, val_images=data.test_images, val_targets=data.test_targets)
+
+
+def missing_gpu() -> str:
+    """Why nothing can be measured on a GPU here; empty where it can."""
+    if torch.cuda.is_available():
+        return ""
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return (f"--gpu needs an NVIDIA GPU, and torch finds none: torch.cuda.is_available() is False (torch "
+            f"{torch.__version__}, {built}). Look at `nvidia-smi`, or leave --gpu out to measure the CPU")
+
+
+def gpu_machine() -> dict[str, Any]:
+    """The GPU and what it runs."""
+    return {
+        "gpu": torch.cuda.get_device_name(), "capability": ".".join(map(str, torch.cuda.get_device_capability())),
+        "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
+        "tf32 convolutions": torch.backends.cudnn.allow_tf32,
+    }  # fmt: skip
+
+
+def _now(device: torch.device) -> float:
+    """The clock, once the device has done what it was asked to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return CLOCK()
+
+
+def _timed(work: Callable[[], Any], device: torch.device) -> float:
+    began = _now(device)
+    work()
+    return _now(device) - began
+
+
+def _memory(device: torch.device, peak: bool = False) -> float | None:
+    """GB that torch holds on the device, after what nobody uses is given back; peak: at most since then."""
+    if device.type != "cuda":
+        return None
+    if peak:
+        return torch.cuda.max_memory_reserved(device) / 1e9
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_reserved(device) / 1e9
+
+
+@contextmanager
+def _never_waiting(device: torch.device) -> Iterator[None]:
+    """Inside, whatever makes the host wait for the device is a RuntimeError."""
+    if device.type != "cuda":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that this mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 # ---------------------------------------------------------------------------------------------------------- the losses
@@ -384,60 +814,128 @@ def machine() -> dict[str, Any]:
 
 
 def _size(value: float, unit: str) -> str:
-    if unit == "GB":
-        return f"{value:.2f} GB"
-    return f"{1e3 * value:.1f} ms" if value < 1 else f"{value:.2f} s"
+    if unit == "s":
+        return f"{1e3 * value:.1f} ms" if value < 1 else f"{value:.2f} s"
+    return f"{value:.2f} {unit}".rstrip()
 
 
-def _line(result: Result) -> str:
+def _verdict(result: Result) -> str:
+    if result.claim.ratio is None and result.claim.most is None:
+        return "measured"
+    return "holds" if result.holds() else "MISSED"
+
+
+def _line(result: Result | Pace | Skipped) -> str:
+    if isinstance(result, Skipped):
+        return f"{result.what:<31} skipped: {result.why}"
+    if isinstance(result, Pace):
+        memory = "" if result.memory is None else f"{result.memory:.2f} GB"
+        return (f"{result.way:<31} {result.step:>9.2f} {1e3 * result.epoch:>9.1f} {result.warm_up:>9.1f} {memory:>9}   "
+                f"loss {result.first:.3f} to {result.last:.3f}  {result.note}").rstrip()
     claim, unit = result.claim, result.claim.unit
-    claimed = [f">= {claim.ratio:g}x"] if claim.ratio else []
-    claimed += [f"< {_size(claim.most, unit)}"] if claim.most else []
+    claimed = [] if claim.ratio is None else [f">= {claim.ratio:g}x"]
+    claimed += [] if claim.most is None else [f"<= {_size(claim.most, unit)}"]
     usual = "" if result.usual is None else _size(result.usual, unit)
-    ratio = "" if result.ratio is None else f"{result.ratio:.1f}x"
-    return (f"{result.what:<27} {_size(result.ours, unit):>9} {usual:>9} {ratio:>7}   {', '.join(claimed):<19} "
-            f"{'holds' if result.holds() else 'MISSED':<7} {result.detail}")
+    ratio = "" if result.ratio is None else f"{result.ratio:.{1 if result.ratio >= 10 else 2}f}x"
+    return (f"{result.what:<31} {_size(result.ours, unit):>9} {usual:>9} {ratio:>7}   {', '.join(claimed):<18} "
+            f"{_verdict(result):<8} {result.detail}")
+
+
+def _row(result: Result | Pace | Skipped) -> dict[str, Any]:
+    """A line of the table as JSON."""
+    if isinstance(result, Skipped):
+        return {"what": result.what, "skipped": result.why}
+    if isinstance(result, Pace):
+        return asdict(result)
+    claim = result.claim
+    return {
+        **asdict(result), "ratio": result.ratio, "verdict": _verdict(result), "claimed_ratio": claim.ratio,
+        "claimed_most": claim.most, "unit": claim.unit,
+    }  # fmt: skip
+
+
+def _attempts(measures: Iterable[Callable[[], Result]]) -> Iterator[Result | Skipped]:
+    for measure in measures:
+        try:
+            yield measure()
+        except Skipped as skipped:
+            yield skipped
+
+
+def _print_losses(quick: bool) -> list[dict[str, Any]]:
+    print(f"\nloss, forward + backward, one thread{'':<12} {'n = 128':>9} {'n = 512':>9} {'memory':>9}")
+    rows = []
+    for row in losses(repeats=3 if quick else 20):
+        rows.append(asdict(row))
+        print(f"{row.method:<48} {row.ms:>6.2f} ms {row.ms_large:>6.1f} ms {row.mb_large:>6.0f} MB", flush=True)
+    return rows
+
+
+def _print_claims(results: Iterator[Result | Pace | Skipped]) -> list[dict[str, Any]]:
+    rows, kind = [], None
+    heads = {
+        Pace: f"\n{'':<31} {'ms / step':>9} {'ms/epoch':>9} {'warm-up s':>9} {'memory':>9}",
+        Result: f"\n{'':<31} {'ours':>9} {'usual':>9} {'ratio':>7}   {'claimed':<18}",
+    }
+    for result in results:
+        if type(result) is not kind and type(result) in heads:
+            kind = type(result)
+            print(heads[kind])
+        rows.append(_row(result))
+        print(_line(result), flush=True)
+    return rows
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ltviz.benchmark", description=__doc__.partition("\n")[0])
     parser.add_argument("what", nargs="?", choices=("claims", "losses"), default="claims",
                         help="claims: ratios against the usual way (default); losses: the cost of every loss")
-    parser.add_argument("--quick", action="store_true", help="fewer images and repeats: half a minute")
+    parser.add_argument("--quick", action="store_true", help="fewer images and repeats: a minute or two")
+    parser.add_argument("--gpu", action="store_true", help="what is claimed for a GPU, on this machine's")
+    parser.add_argument("--root", metavar="FOLDER", type=Path,
+                        help="with --gpu: CIFAR-10 (train/<class>/*, test/<class>/*) in place of noise")
+    parser.add_argument("--fidelity", metavar="EPOCHS", type=int, default=0,
+                        help="with --gpu --root: also train five seeds in bf16 and in float32, and compare")
     parser.add_argument("--json", metavar="FILE", type=Path,
                         help="where the numbers go as JSON (default: data/benchmark-*.json)")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.gpu and arguments.what == "losses":
+        parser.error("--gpu measures the claims; the cost of the losses is measured on the CPU")
+    if arguments.root and not arguments.gpu:
+        parser.error("--root belongs to --gpu")
+    if arguments.fidelity and not arguments.root:
+        parser.error("--fidelity compares accuracies, which noise has none of: give --gpu --root FOLDER")
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table while it is measured, and write it as JSON. Returns the exit status."""
     arguments = _arguments(argv)
-    about = machine()
+    quick, what = arguments.quick, "gpu" if arguments.gpu else arguments.what
+    if arguments.gpu and missing_gpu():
+        print(missing_gpu(), file=sys.stderr)
+        return 2
+    about = {**machine(), **(gpu_machine() if arguments.gpu else {})}
     print(" · ".join(f"{name} {value}" for name, value in about.items()))
-    if arguments.what == "losses":
-        print(f"\nloss, forward + backward, one thread{'':<12} {'n = 128':>9} {'n = 512':>9} {'memory':>9}")
-        rows: list[Any] = []
-        for row in losses(repeats=3 if arguments.quick else 20):
-            rows.append(asdict(row))
-            print(f"{row.method:<48} {row.ms:>6.2f} ms {row.ms_large:>6.1f} ms {row.mb_large:>6.0f} MB", flush=True)
+    if what == "losses":
+        rows = _print_losses(quick)
     else:
         try:
             reference()
         except FileNotFoundError as error:
             print(error, file=sys.stderr)
             return 2
-        print(f"\n{'':<27} {'ours':>9} {'usual':>9} {'ratio':>7}   {'claimed':<19}")
-        rows = []
-        for measure in suite(arguments.quick):
-            result = measure()
-            rows.append({**asdict(result), "ratio": result.ratio, "holds": result.holds(), **{
-                "claimed_ratio": result.claim.ratio, "claimed_most": result.claim.most, "unit": result.claim.unit}})
-            print(_line(result), flush=True)
+        if what == "gpu":
+            data = gpu_data(arguments.root)
+            fewer = {"epochs": 3, "together": 3, "last": {}} if quick else {}
+            rows = _print_claims(gpu(data, RECIPES["cao2019"], fidelity=arguments.fidelity, **fewer))
+        else:
+            rows = _print_claims(_attempts(suite(quick).values()))
     if about["load"] and about["load"] > about["cores"]:
         print(f"\nThis machine is busy (load {about['load']} on {about['cores']} cores): most ratios suffer from that.")
     folder = REFERENCE.parent.parent / "data"
-    file = arguments.json or (folder if folder.is_dir() else Path()) / f"benchmark-{arguments.what}.json"
-    file.write_text(json.dumps({"machine": about, "quick": arguments.quick, arguments.what: rows}, indent=1) + "\n")
+    file = arguments.json or (folder if folder.is_dir() else Path()) / f"benchmark-{what}.json"
+    file.write_text(json.dumps({"machine": about, "quick": quick, what: rows}, indent=1) + "\n")
     print(f"\nwritten to {file}")
     return 0
 

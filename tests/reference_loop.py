@@ -39,9 +39,13 @@ class Images(Dataset):
 
 
 def loaders(
-    data: LongTailed, batch_size: int, workers: int = 0, batches: Sequence[Sequence[int]] | None = None
+    data: LongTailed,
+    batch_size: int,
+    workers: int = 0,
+    batches: Sequence[Sequence[int]] | None = None,
+    pin: bool = False,
 ) -> tuple[DataLoader, DataLoader]:
-    """Training and validation loader. batches: visit these instead of a random order."""
+    """Training and validation loader. batches: visit these, in no random order. pin: for copies to a GPU."""
     end = [transforms.ToTensor(), transforms.Normalize(data.mean.tolist(), data.std.tolist())]
     crop = [transforms.RandomCrop(data.images.shape[1], padding=data.pad)] if data.pad else []
     flip = [transforms.RandomHorizontalFlip()] if data.flip else []
@@ -50,18 +54,23 @@ def loaders(
     if batches is not None:
         return DataLoader(train, batch_sampler=batches, num_workers=workers), DataLoader(val, batch_size=256)
     alone = len(train) % batch_size == 1  # BatchNorm cannot learn from one image
-    first = DataLoader(train, batch_size=batch_size, shuffle=True, num_workers=workers, drop_last=alone)
-    return first, DataLoader(val, batch_size=256, num_workers=workers)
+    how = {"num_workers": workers, "pin_memory": pin}
+    first = DataLoader(train, batch_size=batch_size, shuffle=True, drop_last=alone, **how)
+    return first, DataLoader(val, batch_size=256, **how)
 
 
 class ReferenceLoop:
     """Cross-entropy on long-tailed data, an epoch at a time."""
 
-    def __init__(self, data: LongTailed, recipe: Recipe, seed: int = 0, workers: int = 0, batches=None):
-        self.data, self.recipe, self.epoch = data, recipe, 0
-        self.train_loader, self.val_loader = loaders(data, recipe.batch_size, workers, batches)
+    def __init__(
+        self, data: LongTailed, recipe: Recipe, seed: int = 0, workers: int = 0, batches=None, device: str = "cpu"
+    ):
+        self.data, self.recipe, self.epoch, self.device = data, recipe, 0, torch.device(device)
+        pin = self.device.type == "cuda"
+        self.train_loader, self.val_loader = loaders(data, recipe.batch_size, workers, batches, pin)
         objective = METHODS["ce"].build(data.counts)
         self.net = make_net(recipe.model, data.shape, objective, torch.Generator().manual_seed(seed))
+        self.net.to(self.device)
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
@@ -75,6 +84,7 @@ class ReferenceLoop:
             rate = recipe.learning_rate(self.epoch, step, steps, recipe.epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
+            images, targets = self._moved(images, targets)
             logits = self.net(images).logits
             loss = F.cross_entropy(logits, targets)
             self.optimizer.zero_grad()
@@ -94,6 +104,10 @@ class ReferenceLoop:
         self.net.eval()
         with torch.no_grad():
             for images, targets in self.val_loader:
+                images, targets = self._moved(images, targets)
                 right += (self.net(images).logits.argmax(1) == targets).sum().item()
                 seen += len(targets)
         return right / seen if seen else float("nan")
+
+    def _moved(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
+        return [tensor.to(self.device, non_blocking=True) for tensor in tensors]

@@ -5,9 +5,11 @@
 
 import io
 import json
+import re
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +18,13 @@ from PIL import Image
 
 from ltviz import benchmark
 from ltviz.benchmark import CLAIMS, Claim, Result
-from ltviz.datasets import digits_lt
+from ltviz.datasets import LongTailed, digits_lt
+from ltviz.device import threads
 from ltviz.methods import METHODS
+from ltviz.models import Net
 from ltviz.plots.surface import Surface
 from ltviz.samplers import SAMPLERS
-from ltviz.training import RECIPES, Trainer, threads
+from ltviz.training import RECIPES, Trainer
 
 
 @pytest.fixture
@@ -31,21 +35,35 @@ def cpu_time(monkeypatch):
         yield
 
 
-@pytest.mark.parametrize("measure", [
-    lambda: benchmark.augmentation(1024, 3),
-    lambda: benchmark.digits("mlp", 3),
-    lambda: benchmark.digits("cnn", 3),
-    lambda: benchmark.cnn16(1024, 3),
-    lambda: benchmark.resnet32(64, 2),
-    lambda: benchmark.slider(10, 3),
-    lambda: benchmark.slider(100, 3),
-    lambda: benchmark.import_time(1),
-], ids=["augmentation", "mlp", "cnn", "cnn16", "resnet32", "slider10", "slider100", "import"])
-def test_no_collapse(measure, cpu_time):
-    result = measure()
+MEASURES = {
+    "augmentation": lambda: benchmark.augmentation(1024, 3),
+    "digits epoch, MLP": lambda: benchmark.digits("mlp", 3),
+    "digits epoch, CNN": lambda: benchmark.digits("cnn", 3),
+    "16 x 16 epoch, CNN": lambda: benchmark.cnn16(1024, 3),
+    "32 x 32 epoch, ResNet-32": lambda: benchmark.resnet32(64, 2),
+    "ResNet-32 against plain eager": lambda: benchmark.eager(64, 2),
+    "ResNet-32, outside the network": lambda: benchmark.outside(64, 2),
+    "eight digits runs, MLP": lambda: benchmark.eight_digits("mlp", 3, 1),
+    "eight digits runs, CNN": lambda: benchmark.eight_digits("cnn", 1, 1),
+    "eight 16 x 16 runs, CNN": lambda: benchmark.eight_cnn16(200, 1),
+    "slider, 2 x 10 curves": lambda: benchmark.slider(10, 3),
+    "slider, 2 x 100 curves": lambda: benchmark.slider(100, 3),
+    "slider, tau-normalisation": lambda: benchmark.posthoc("tau", 4),
+    "slider, logit adjustment": lambda: benchmark.posthoc("prior", 4),
+    "import over torch's": lambda: benchmark.import_time(1),
+    "first figure": lambda: benchmark.first("first figure", 1),
+    "first explorer": lambda: benchmark.first("first explorer", 1),
+    "first embedding, PCA": lambda: benchmark.first("first embedding, PCA", 1),
+    "first embedding, t-SNE": lambda: benchmark.first("first embedding, t-SNE", 1),
+}
+
+
+@pytest.mark.parametrize("what", MEASURES)
+def test_no_collapse(what, cpu_time):
+    result = MEASURES[what]()
     if not result.holds(0.5):  # a second look, in case something else was running
-        result = measure()
-    assert result.holds(0.5), benchmark._line(result)
+        result = MEASURES[what]()
+    assert result.what == what and result.holds(0.5), benchmark._line(result)
 
 
 @pytest.mark.slow
@@ -125,17 +143,179 @@ def test_the_fastest_of_works_in_turns():
     assert "".join(calls) == "ab" * 4 and len(best) == 2 and all(0 <= t < 1 for t in best)
 
 
+def test_a_claim_without_a_bound_is_a_measurement(monkeypatch):
+    monkeypatch.setitem(CLAIMS, "x", Claim("x"))
+    result = Result("x", 12.5)
+    assert result.holds() and "12.50 s" in benchmark._line(result) and "measured" in benchmark._line(result)
+    assert benchmark._row(result)["verdict"] == "measured"
+    monkeypatch.setitem(CLAIMS, "x", Claim("x", None, 0.0, ""))
+    assert Result("x", 0.0).holds() and not Result("x", 1.0).holds(0.5)
+    assert "<= 0.00" in benchmark._line(Result("x", 1.0)) and "MISSED" in benchmark._line(Result("x", 1.0))
+
+
+def test_every_claim_has_a_measurement():
+    ours = [what for what in CLAIMS if not what.startswith("GPU")]
+    assert list(benchmark.suite()) == ours[: len(benchmark.suite())] and len(ours) - len(benchmark.suite()) in (0, 1)
+    assert set(ours) - set(benchmark.suite(quick=True)) == {"first embedding, UMAP", "memory of a CIFAR-size run"}
+    assert set(MEASURES) <= set(ours)
+
+
 def test_the_table_and_its_json(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(benchmark, "suite", lambda quick: [lambda: Result("augmentation", 0.1, 1.2, "a detail")])
+    def absent():
+        benchmark.need("first embedding, UMAP", "no_such_module", "umap-learn")
+
+    monkeypatch.setattr(benchmark, "suite", lambda quick: {
+        "augmentation": lambda: Result("augmentation", 0.1, 1.3, "a detail"), "first embedding, UMAP": absent
+    })
     file = tmp_path / "b.json"
     assert benchmark.main(["--quick", "--json", str(file)]) == 0
     shown = capsys.readouterr().out
-    assert "12.0x" in shown and "holds" in shown and "torch" in shown and str(file) in shown
+    assert "13.0x" in shown and "holds" in shown and "torch" in shown and str(file) in shown
+    assert re.search("first embedding, UMAP +skipped: umap-learn is not installed", shown)
     found = json.loads(file.read_text())
-    assert found["claims"][0]["ratio"] == pytest.approx(12) and found["machine"]["cores"]
+    claim, skipped = found["claims"]
+    assert claim["ratio"] == pytest.approx(13) and claim["verdict"] == "holds" and found["machine"]["cores"]
+    assert skipped == {"what": "first embedding, UMAP", "skipped": "umap-learn is not installed"}
     monkeypatch.setattr(benchmark, "losses", lambda **more: iter([benchmark.LossCost("ce", 0.25, 0.5, 1.0)]))
     assert benchmark.main(["losses", "--json", str(file)]) == 0
     assert "0.25 ms" in capsys.readouterr().out and json.loads(file.read_text())["losses"][0]["method"] == "ce"
+
+
+def test_sliders_are_skipped_where_there_are_no_widgets(monkeypatch):
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ltviz.explore.posthoc", None)  # importing it would fail
+    rows = list(benchmark._attempts([lambda: benchmark.posthoc("tau"), lambda: benchmark.first("first explorer")]))
+    assert [row.what for row in rows] == ["slider, tau-normalisation", "first explorer"]
+    assert {row.why for row in rows} == {"ipywidgets is not installed"}
+
+
+def test_benchmarks_load_no_widgets_and_no_embeddings():
+    code = "import sys, ltviz.benchmark; print([m for m in ('ipywidgets', 'umap', 'openTSNE') if m in sys.modules])"
+    assert benchmark._child(code) == "[]"
+
+
+def test_what_is_outside_the_network_is_seen(monkeypatch):
+    """A loop that wastes as long as its network takes shows as half; inside the network, the same waste does not."""
+    share, wait = [], 0.0
+    batch, forward = LongTailed.batch, Net.forward
+    began = time.perf_counter()
+    share.append(benchmark.outside(32, 1).ours)
+    wait = (time.perf_counter() - began) / 2
+
+    def slow(work):
+        return lambda *arguments, **named: (time.sleep(wait), work(*arguments, **named))[1]
+
+    monkeypatch.setattr(LongTailed, "batch", slow(batch))
+    share.append(benchmark.outside(32, 1).ours)
+    monkeypatch.setattr(LongTailed, "batch", batch)
+    monkeypatch.setattr(Net, "forward", slow(forward))
+    share.append(benchmark.outside(32, 1).ours)
+    assert share[1] > 25 and share[0] < 15 and share[2] < 15
+
+
+# ------------------------------------------------------------------------------------------------------------- --gpu
+@pytest.fixture(scope="module")
+def small():
+    data = benchmark.synthetic([40, 20, 8], 8, test=12)
+    return replace(data, val_images=data.test_images, val_targets=data.test_targets)
+
+
+SMALL = replace(RECIPES["cao2019"], model="cnn", batch_size=16)
+
+
+def test_without_a_gpu_it_says_what_it_looked_for(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert benchmark.main(["--gpu"]) == 2
+    shown = capsys.readouterr()
+    assert "torch.cuda.is_available() is False" in shown.err and torch.__version__ in shown.err and not shown.out
+
+
+def test_the_gpu_suite_on_the_cpu(monkeypatch, tmp_path, capsys, small):
+    """All of it but the device, from the options to the JSON; a compiler that fails costs its own lines only."""
+    suite, asked = benchmark.gpu, []
+
+    def here(data, recipe, **more):
+        asked.append((data, recipe.name, more))
+        yield from suite(small, SMALL, "cpu", epochs=2, warm=1, together=1, workers=(0,), fidelity=1,
+                         last=benchmark.compiled(torch.device("cpu"), "cnn"))
+
+    def no_compiler(net):
+        raise RuntimeError("no compiler here\nand much more")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    for name, stand_in in {"gpu": here, "missing_gpu": str, "gpu_machine": lambda: {"gpu": "none"}}.items():
+        monkeypatch.setattr(benchmark, name, stand_in)
+    monkeypatch.setattr(benchmark, "gpu_data", lambda root: root)
+    file = tmp_path / "b.json"
+    assert benchmark.main(["--gpu", "--root", "folder", "--fidelity", "7", "--json", str(file)]) == 0
+    assert asked == [(Path("folder"), "cao2019", {"fidelity": 7})]
+    shown, found = capsys.readouterr().out, json.loads(file.read_text())
+    assert found["machine"]["gpu"] == "none" and "gpu none" in shown
+    paces, rows = found["gpu"][:3], {row["what"]: row for row in found["gpu"][3:]}
+    assert [pace["way"] for pace in paces] == ["plain eager", "+ channels_last", "+ fused"]
+    assert [pace["speed"] for pace in paces] == ["plain", "channels_last", "channels_last, fused"]
+    for pace in paces:
+        assert 0 < pace["step"] / 1e3 < pace["epoch"] <= pace["mean"] and pace["warm_up"] > 0
+        assert pace["memory"] is None and f"loss {pace['first']:.3f} to {pace['last']:.3f}" in shown
+    named = {what for what in CLAIMS if what.startswith("GPU")} - {"GPU memory of a run"}
+    assert set(rows) == named | {"compiled, no graph", "compiled, graph"}
+    default = paces[-1]
+    assert rows["GPU epoch against plain eager"]["ratio"] == pytest.approx(paces[0]["epoch"] / default["epoch"])
+    assert rows["GPU run of 200 epochs"]["ours"] == pytest.approx(200 * default["mean"])
+    assert rows["GPU warm-up"]["ours"] == default["warm_up"] and rows["GPU waits within an epoch"]["verdict"] == "holds"
+    assert rows["GPU training loss falls"]["ratio"] == pytest.approx(default["first"] / default["last"])
+    assert rows["compiled, graph"]["skipped"] == "RuntimeError: no compiler here"
+    assert re.search("compiled, graph +skipped: RuntimeError: no compiler here\n", shown)
+
+
+@pytest.mark.gpu
+def test_the_gpu_suite_on_a_gpu(small):
+    rows = list(benchmark.gpu(small, SMALL, epochs=2, together=2, workers=(0,), last={}))
+    paces = [row for row in rows if isinstance(row, benchmark.Pace)]
+    results = {row.what: row for row in rows if isinstance(row, Result)}
+    assert paces[-1].way == "+ graph" and not any(pace.note for pace in paces)
+    assert 0 < paces[-1].memory < 2 and results["GPU waits within an epoch"].holds()
+
+
+def test_a_step_that_waits_is_noticed(monkeypatch, small):
+    trainer = Trainer("ce", small, recipe=SMALL, device="cpu")
+
+    def steps(epoch):
+        yield 0
+        raise RuntimeError("called a synchronizing CUDA operation\nat ...")
+
+    monkeypatch.setattr(trainer, "steps", steps)
+    result = benchmark.waits(trainer)
+    assert not result.holds() and result.detail == "at least: called a synchronizing CUDA operation"
+
+
+@pytest.mark.parametrize(("half", "away"), [((0.50, 0.52), 0.0), ((0.58, 0.60), 3.0), ((0.40, 0.42), 7.0)])
+def test_bf16_is_judged_by_what_float32_seeds_reach(monkeypatch, small, half, away):
+    asked = []
+
+    def sweep(method, data, *, seeds, speed, recipe, **more):
+        asked.append((speed.bf16, recipe.epochs, data.with_seed(3) is data))
+        return half if speed.bf16 else (0.48, 0.56)
+
+    monkeypatch.setattr(benchmark, "sweep", sweep)
+    monkeypatch.setattr(benchmark.metrics, "balanced_accuracy", lambda run: run)
+    result = benchmark.faithful(small, SMALL, torch.device("cpu"), 9, seeds=2)
+    assert asked == [(True, 9, True), (False, 9, True)]
+    assert result.ours == pytest.approx(away) and result.holds() == (away == 0.0)
+    assert f"{2 if away == 0.0 else 0} of 2 seeds within" in result.detail and "float32 48.00 56.00" in result.detail
+
+
+def test_what_is_evaluated_on_a_gpu_has_the_size_of_cifar():
+    data = benchmark.gpu_data()
+    assert len(data) == 12_406 and len(data.val_images) == len(data.test_images) == 10_000 and data.shape == (3, 32, 32)
+    assert benchmark.once(data).with_seed(7).images is data.images
+
+
+@pytest.mark.parametrize("options", [["--root", "x"], ["--gpu", "--fidelity", "5"], ["losses", "--gpu"]])
+def test_options_that_do_not_go_together_are_refused(options, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(options)
+    assert stopped.value.code == 2 and "--gpu" in capsys.readouterr().err
 
 
 def test_without_a_checkout_it_says_so(monkeypatch, tmp_path, capsys):
