@@ -381,6 +381,12 @@ def test_every_optimiser_and_schedule_gives_the_same_run_with_graphs(standin, ea
         same_run(standin, "ring", digits, epochs=5, recipe=recipe, speed=speed)
 
 
+@pytest.mark.parametrize("method", ["ce", "crt"])
+def test_bfloat16_gives_the_same_run_with_graphs(standin, early, digits, method):
+    """Autocast keeps cast weights for one forward; kept any longer, a replay would not cast those of its own step."""
+    same_run(standin, method, digits, epochs=8, speed=Speed(bf16=True, fused=True, graph=True))
+
+
 @pytest.mark.parametrize("method, settings", RUNS)
 def test_every_tensor_of_a_loss_moves_to_the_device(method, settings):
     """Head, loss and hooks on a device that only exists as shapes: a tensor left on the CPU would be an error."""
