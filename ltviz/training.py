@@ -629,6 +629,7 @@ class Trainer:
 
 
 def say_diverged(trainer: Trainer, loss: float) -> None:
+    """Warn that a run has ended because its loss is not finite, and say what to try."""
     recipe = trainer.recipe
     warnings.warn(
         f"{trainer.method.key}: the loss is {loss} after epoch {trainer.epoch} of {recipe.epochs}; the run stops here "
@@ -942,6 +943,7 @@ def requests(
 
 
 def say_stopped(done: int, what: str, folder: str | Path | None) -> None:
+    """Warn that several runs were stopped, and say how to go on."""
     rest = f"call {what} again with the same folder to go on" if folder else "give a folder to keep them"
     warnings.warn(f"the {what} was stopped; {done} runs are done: {rest}", stacklevel=3)
 

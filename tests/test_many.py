@@ -157,7 +157,7 @@ def test_no_thread_is_left_and_an_error_stops_all(drawn, monkeypatch):
     before = threading.active_count()
     ours = trainers(drawn, epochs=2000, model="cnn:4")
     monkeypatch.setattr(ours[1], "begin_epoch", lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with threads(2), pytest.raises(ZeroDivisionError):
         side_by_side(ours)
     assert threading.active_count() == before and ours[0].epoch < 2000
 
