@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .run import write_atomically
-
 Points = NDArray[np.float32]
 
 #: Settings of each method and their defaults. perplexity and neighbours are lowered where there are too few points.
@@ -289,6 +287,8 @@ def _load(file: Path, n: int) -> Points | None:
 
 def _save(file: Path, points: Points, must: bool = False) -> None:
     """Write points atomically: a reader, or a crash, never sees half a file. Without `must`, a full disk only warns."""
+    from .run import write_atomically  # not sooner: a first picture of an array needs no torch
+
     content = io.BytesIO()
     np.save(content, points, allow_pickle=False)
     try:
