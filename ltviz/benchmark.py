@@ -481,9 +481,9 @@ def suite(quick: bool = False) -> dict[str, Callable[[], Result]]:
         "32 x 32 epoch, ResNet-32": lambda: resnet32(images // 12, few),
         "ResNet-32 against plain eager": lambda: eager(images // 12, few),
         "ResNet-32, outside the network": lambda: outside(images // 24, turns),
-        "eight digits runs, MLP": lambda: eight_digits("mlp", epochs, few),
-        "eight digits runs, CNN": lambda: eight_digits("cnn", epochs, few),
-        "eight 16 x 16 runs, CNN": lambda: eight_cnn16(images // 12, few),
+        "eight digits runs, MLP": lambda: eight_digits("mlp", epochs, turns),
+        "eight digits runs, CNN": lambda: eight_digits("cnn", epochs, turns),
+        "eight 16 x 16 runs, CNN": lambda: eight_cnn16(images // 12, 2 * turns),
         "slider, 2 x 10 curves": lambda: slider(10),
         "slider, 2 x 100 curves": lambda: slider(100),
         "slider, tau-normalisation": lambda: posthoc("tau"),
@@ -543,7 +543,7 @@ def compiled(device: torch.device, model: str) -> dict[str, Speed]:
 
 
 def gpu(
-    data: LongTailed, recipe: Recipe, device: str = "cuda", *, epochs: int = 10, warm: int = WARM, together: int = 10,
+    data: LongTailed, recipe: Recipe, device: str = "cuda", *, epochs: int = 10, warm: int = WARM, together: int = 20,
     ways: Mapping[str, Speed] | None = None, last: Mapping[str, Speed] | None = None, workers: Sequence[int] = (0, 4),
     fidelity: int = 0,
 ) -> Iterator[Pace | Result | Skipped]:
@@ -555,14 +555,14 @@ def gpu(
     at = pick_device(device)
     ways = ladder(at, recipe.model) if ways is None else ways
     last = (compiled(at, recipe.model) if at.type == "cuda" else {}) if last is None else last
-    usual = usual_epoch(data, recipe, at, workers)
+    usual, number = usual_epoch(data, recipe, at, workers)
     paces = {}
     for way, speed in ways.items():
         trainer = None  # the one before gives its memory back
         paces[way], trainer = pace(way, speed, data, recipe, at, epochs, warm)
         yield paces[way]
     plain, ours = paces[next(iter(ways))], paces[way]
-    yield Result("GPU epoch", ours.epoch, usual, detail=f"against PIL, DataLoader and float32, {recipe.model}")
+    yield Result("GPU epoch", ours.epoch, usual, detail=f"against PIL in a DataLoader, {number} workers, float32")
     yield Result("GPU epoch against plain eager", ours.epoch, plain.epoch, detail=f"with {ours.speed}")
     yield Result("GPU run of 200 epochs", 200 * ours.mean, detail=f"200 times the mean of {epochs} epochs")
     yield Result("GPU warm-up", ours.warm_up, detail=f"construction and the first {warm} epochs")
@@ -581,13 +581,16 @@ def gpu(
             yield Skipped(way, f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
 
 
-def usual_epoch(data: LongTailed, recipe: Recipe, device: torch.device, workers: Sequence[int]) -> float:
-    """Seconds of an epoch of the usual loop on this device: two epochs each with so many workers, the fastest."""
+def usual_epoch(data: LongTailed, recipe: Recipe, device: torch.device, workers: Sequence[int]) -> tuple[float, int]:
+    """Seconds of an epoch of the usual loop on this device, and its workers: two epochs each, the fastest counts.
+
+    cuDNN looks for the fastest convolutions by trying them, as such loops are usually run.
+    """
     times = []
-    for number in workers:
+    for number in workers if hasattr(os, "fork") else [0]:
         loop = reference().ReferenceLoop(data, recipe, workers=number, device=device)
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=torch.backends.cudnn.allow_tf32):
-            times += [_timed(loop.run_epoch, device) for _ in range(2)]
+        with _probing():
+            times += [(_timed(loop.run_epoch, device), number) for _ in range(2)]
     return min(times)
 
 
@@ -708,6 +711,16 @@ def _memory(device: torch.device, peak: bool = False) -> float | None:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_reserved(device) / 1e9
+
+
+@contextmanager
+def _probing() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 @contextmanager
@@ -862,16 +875,16 @@ def _attempts(measures: Iterable[Callable[[], Result]]) -> Iterator[Result | Ski
             yield skipped
 
 
-def _print_losses(quick: bool) -> list[dict[str, Any]]:
+def _print_losses(quick: bool, keep: Callable[[list], None]) -> None:
     print(f"\nloss, forward + backward, one thread{'':<12} {'n = 128':>9} {'n = 512':>9} {'memory':>9}")
     rows = []
     for row in losses(repeats=3 if quick else 20):
         rows.append(asdict(row))
+        keep(rows)
         print(f"{row.method:<48} {row.ms:>6.2f} ms {row.ms_large:>6.1f} ms {row.mb_large:>6.0f} MB", flush=True)
-    return rows
 
 
-def _print_claims(results: Iterator[Result | Pace | Skipped]) -> list[dict[str, Any]]:
+def _print_claims(results: Iterator[Result | Pace | Skipped], keep: Callable[[list], None]) -> None:
     rows, kind = [], None
     heads = {
         Pace: f"\n{'':<31} {'ms / step':>9} {'ms/epoch':>9} {'warm-up s':>9} {'memory':>9}",
@@ -882,8 +895,8 @@ def _print_claims(results: Iterator[Result | Pace | Skipped]) -> list[dict[str, 
             kind = type(result)
             print(heads[kind])
         rows.append(_row(result))
+        keep(rows)
         print(_line(result), flush=True)
-    return rows
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -915,27 +928,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.gpu and missing_gpu():
         print(missing_gpu(), file=sys.stderr)
         return 2
-    about = {**machine(), **(gpu_machine() if arguments.gpu else {})}
-    print(" · ".join(f"{name} {value}" for name, value in about.items()))
-    if what == "losses":
-        rows = _print_losses(quick)
-    else:
+    if what != "losses":
         try:
             reference()
         except FileNotFoundError as error:
             print(error, file=sys.stderr)
             return 2
-        if what == "gpu":
-            data = gpu_data(arguments.root)
-            fewer = {"epochs": 3, "together": 3, "last": {}} if quick else {}
-            rows = _print_claims(gpu(data, RECIPES["cao2019"], fidelity=arguments.fidelity, **fewer))
-        else:
-            rows = _print_claims(_attempts(suite(quick).values()))
-    if about["load"] and about["load"] > about["cores"]:
-        print(f"\nThis machine is busy (load {about['load']} on {about['cores']} cores): most ratios suffer from that.")
+    about = {**machine(), **(gpu_machine() if arguments.gpu else {})}
+    print(" · ".join(f"{name} {value}" for name, value in about.items()))
     folder = REFERENCE.parent.parent / "data"
     file = arguments.json or (folder if folder.is_dir() else Path()) / f"benchmark-{what}.json"
-    file.write_text(json.dumps({"machine": about, "quick": quick, what: rows}, indent=1) + "\n")
+
+    def keep(rows: list) -> None:  # line by line: what was measured stays, whatever the next one does
+        file.write_text(json.dumps({"machine": about, "quick": quick, what: rows}, indent=1) + "\n")
+
+    if what == "losses":
+        _print_losses(quick, keep)
+    elif what == "gpu":
+        fewer = {"epochs": 3, "together": 3, "last": {}} if quick else {}
+        data = gpu_data(arguments.root)
+        _print_claims(gpu(data, RECIPES["cao2019"], fidelity=arguments.fidelity, **fewer), keep)
+    else:
+        _print_claims(_attempts(suite(quick).values()), keep)
+    if about["load"] and about["load"] > about["cores"]:
+        print(f"\nThis machine is busy (load {about['load']} on {about['cores']} cores): most ratios suffer from that.")
     print(f"\nwritten to {file}")
     return 0
 

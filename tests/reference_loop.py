@@ -54,7 +54,8 @@ def loaders(
     if batches is not None:
         return DataLoader(train, batch_sampler=batches, num_workers=workers), DataLoader(val, batch_size=256)
     alone = len(train) % batch_size == 1  # BatchNorm cannot learn from one image
-    how = {"num_workers": workers, "pin_memory": pin}
+    # fork: this file is no module that a fresh process could import.
+    how = {"num_workers": workers, "pin_memory": pin, "multiprocessing_context": "fork" if workers else None}
     first = DataLoader(train, batch_size=batch_size, shuffle=True, drop_last=alone, **how)
     return first, DataLoader(val, batch_size=256, **how)
 
