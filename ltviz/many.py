@@ -27,13 +27,13 @@ from torch.func import functional_call, vmap
 from .datasets import LongTailed
 from .device import threads
 from .objective import Objective, Output
+from .optimizer import make_optimizer
 from .run import Run
 from .training import (
     Control,
     Epoch,
     Progress,
     Trainer,
-    make_optimizer,
     parameter_groups,
     requests,
     saved,
@@ -228,7 +228,8 @@ class Batched:
             for group in parameter_groups(first.net, first.objective, first.recipe)
         ]
         self.trained = [parameter for group in groups for parameter in group["params"]]
-        self.optimizer = make_optimizer(groups, first.recipe.lr, first.recipe, first.speed)
+        recipe = first.recipe
+        self.optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum, first.speed.fused)
         self.stage = first.optimizer
 
     def __call__(self, trainers: Sequence[Trainer], epochs: list[Epoch]) -> None:
@@ -290,7 +291,7 @@ class Batched:
                     trainer.tally.terms[name] = self.terms[name][i]
             self.terms[name].add_(value.detach(), alpha=targets.shape[1])
         classes = (self.first_class + targets).flatten()
-        self.lengths.view(-1).index_add_(0, classes, features.detach().norm(dim=2).flatten())
+        self.lengths.view(-1).index_add_(0, classes, torch.linalg.vector_norm(features.detach(), dim=2).flatten())
 
 
 def _stacked(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -303,7 +304,7 @@ def _stacked(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _clip_each(gradients: list[Tensor], largest: float) -> None:
-    """Scale the gradients of each run (first axis) to a norm of at most `largest`, as clip_grad_norm_ does for one."""
+    """Scale the gradients of each run (first axis) to a norm of at most `largest`, as `clip` does for one."""
     runs = len(gradients[0])
     norms = torch.stack([gradient.reshape(runs, -1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     scale = (largest / (norms + 1e-6)).clamp(max=1.0)

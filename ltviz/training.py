@@ -34,6 +34,7 @@ from .graph import Captured
 from .methods import METHODS
 from .models import Net, initialise, make_net
 from .objective import Output, Report, Stage, suggest
+from .optimizer import clip, make_optimizer
 from .run import FORMAT, Run, RunFileError, request_id, write_atomically
 from .samplers import SAMPLERS, class_counts
 
@@ -176,7 +177,7 @@ class Tally:
             if name not in self.terms:
                 self.terms[name] = torch.zeros_like(value)
             self.terms[name].add_(value.detach(), alpha=len(targets))
-        self.lengths.index_add_(0, targets, features.detach().norm(dim=1))
+        self.lengths.index_add_(0, targets, torch.linalg.vector_norm(features.detach(), dim=1))
 
     def read(self, order: Tensor, targets: Tensor) -> tuple[dict[str, float], np.ndarray]:
         """The mean of each term, and of the feature lengths of each class (k,), over the images visited, (n,)."""
@@ -350,14 +351,14 @@ class Trainer:
 
         All that it changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph.
         """
-        y = self.data.targets[index]
+        y = self.data.targets.index_select(0, index)
         out = self.output(self.data.batch(index, self.generators["crops"]), index)
         terms = self.objective.terms(out, y)
         for parameter in self.trained:
             parameter.grad = None
         sum(terms.values()).backward()
         if self.recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self.trained, self.recipe.clip)
+            clip(self.trained, self.recipe.clip)
         self.optimizer.step()
         with torch.no_grad():
             self.objective.after_step(out, y)
@@ -421,7 +422,8 @@ class Trainer:
             groups = parameter_groups(self.net, self.objective, self.recipe)
             self.trained = [parameter for group in groups for parameter in group["params"]]
             self.rate = torch.tensor(self.recipe.lr, device=self.device) if self.speed.graph else self.recipe.lr
-            self.optimizer = make_optimizer(groups, self.rate, self.recipe, self.speed)
+            fused = self.speed.fused or self.speed.graph  # SGD's other ways read the rate back to the host
+            self.optimizer = make_optimizer(self.recipe.optimizer, groups, self.rate, self.recipe.momentum, fused)
             self.step.reset()
             self.validate.reset()
         self.stage = number
@@ -683,17 +685,6 @@ def parameter_groups(net: Net, objective: nn.Module, recipe: Recipe) -> list[dic
     if not groups:
         raise ValueError("there is nothing to train: every parameter of this stage is frozen")
     return groups
-
-
-def make_optimizer(
-    groups: list[dict[str, Any]], rate: Tensor | float, recipe: Recipe, speed: Speed
-) -> torch.optim.Optimizer:
-    """The recipe's optimiser; its learning rate is a tensor where a graph reads it."""
-    fused = speed.fused or speed.graph  # SGD's other ways read the rate back to the host
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=fused)
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=rate, fused=fused, capturable=speed.graph)
 
 
 def versions() -> dict[str, str]:

@@ -25,8 +25,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
-    "functional samplers objective models datasets methods probe metrics run device graph training many embedding "
-    "plots explore study published record benchmark notebooks readme __main__"
+    "functional samplers objective models datasets methods probe metrics run device graph optimizer training many "
+    "embedding plots explore study published record benchmark notebooks readme __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 

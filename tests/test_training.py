@@ -1,8 +1,11 @@
 """The loop: reproducible, resumable, stoppable, the protocols as published, and errors that say what to do."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +17,11 @@ from ltviz.datasets import digits_lt
 from ltviz.device import pick_device, thread_count
 from ltviz.models import make_net
 from ltviz.objective import METHODS, Method, Objective, Stage
+from ltviz.optimizer import SGD, clip
 from ltviz.run import RunFileError
 from ltviz.training import RECIPES, Control, LiveRun, Recipe, Stopped, Trainer, sweep, train
+
+REPO = Path(ltviz.__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +143,56 @@ def test_the_history_is_complete_and_the_net_learns(data):
 def test_without_validation_the_history_says_so(data):
     run = quick(digits_lt(validation=0))
     assert np.isnan(run.history["val_accuracy"]).all()
+
+
+@pytest.mark.parametrize("rate", [0.1, torch.tensor(0.1)])
+def test_our_sgd_takes_the_steps_of_torch(rate):
+    draw = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=draw) for shape in ((8, 4, 3, 3), (5,), (), (2, 3))]
+    start[0] = start[0].contiguous(memory_format=torch.channels_last)
+    ours, theirs = ([nn.Parameter(value.clone()) for value in start] for _ in range(2))
+    groups = [[{"params": p[:2], "weight_decay": 5e-4}, {"params": p[2:], "weight_decay": 0.0}] for p in (ours, theirs)]
+    mine, known = SGD(groups[0], rate, 0.9), torch.optim.SGD(groups[1], lr=0.1, momentum=0.9, fused=True)
+    for step in range(4):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.empty_like(a).copy_(torch.randn(a.shape, generator=draw))
+            b.grad = a.grad.clone()
+        if step == 0:  # its first gradient comes later
+            ours[3].grad = theirs[3].grad = None
+            ours[1].grad = theirs[1].grad = None
+            kept = ours[3].detach().clone()
+        mine.step()
+        known.step()
+        if step == 0:
+            assert torch.equal(ours[3], kept)
+            for parameter in (theirs[1], theirs[3]):
+                known.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(mine.state[a]["momentum_buffer"], known.state[b]["momentum_buffer"])
+
+
+def test_a_first_run_loads_no_compiler():
+    code = (
+        "import sys, ltviz; ltviz.train('ce', ltviz.digits_lt(), epochs=1, progress=False, device='cpu'); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_gradients_are_clipped_as_torch_does(size):
+    draw = torch.Generator().manual_seed(0)
+    ours, theirs = ([nn.Parameter(torch.zeros(shape)) for shape in ((3, 4), (), (5,))] for _ in range(2))
+    for a, b in zip(ours, theirs, strict=True):
+        a.grad = size * torch.randn(a.shape, generator=draw)
+        b.grad = a.grad.clone()
+    unused = nn.Parameter(torch.zeros(2))
+    clip([*ours, unused], 1.0)
+    nn.utils.clip_grad_norm_([*theirs, unused], 1.0)
+    assert unused.grad is None and all(torch.equal(a.grad, b.grad) for a, b in zip(ours, theirs, strict=True))
+    assert (torch.stack([a.grad.norm() for a in ours]).norm() > 0.999) == (size > 1)
 
 
 # ----------------------------------------------------------------------------------------------- stop, pause, branch

@@ -1,0 +1,70 @@
+"""Stochastic gradient descent for small networks: torch's own kernel, without the bookkeeping around it.
+
+`torch.optim.SGD(fused=True)` takes the same steps, bit for bit. But its bookkeeping takes longer than the update of a
+small network, and the first use of any optimiser of torch's loads a compiler that nobody here asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class SGD:
+    """v <- momentum v + g + weight_decay w,    w <- w - lr v
+
+    groups are dicts with `params` and `weight_decay`, as torch's optimisers take them; lr is a number, or a tensor on
+    the device that a graph reads. `param_groups` and `state` are kept as torch keeps them. A parameter without a
+    gradient stays as it is.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: Tensor | float, momentum: float):
+        self.momentum = momentum
+        self.param_groups = [{**group, "lr": lr} for group in groups]
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {
+            parameter: {"momentum_buffer": torch.zeros_like(parameter, requires_grad=False)}
+            for group in groups
+            for parameter in group["params"]
+        }
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moved:
+                continue
+            torch._fused_sgd_(
+                moved,
+                [parameter.grad for parameter in moved],
+                [self.state[parameter]["momentum_buffer"] for parameter in moved],
+                weight_decay=group["weight_decay"],
+                momentum=self.momentum,
+                lr=group["lr"],
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
+
+
+@torch.no_grad()
+def clip(parameters: list[nn.Parameter], largest: float) -> None:
+    """Scale all gradients by one factor, so that their norm is at most `largest`.
+
+    What torch.nn.utils.clip_grad_norm_ does, bit for bit, without sorting the gradients by device at every step.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp_(max=1.0))
+
+
+def make_optimizer(
+    kind: str, groups: list[dict[str, Any]], rate: Tensor | float, momentum: float, fused: bool
+) -> SGD | torch.optim.Optimizer:
+    """An optimiser by name, "sgd", "adam" or "adamw"; with a tensor for its rate, one that a CUDA graph can hold."""
+    if kind == "sgd":
+        return SGD(groups, rate, momentum) if fused else torch.optim.SGD(groups, lr=rate, momentum=momentum)
+    known = torch.optim.Adam if kind == "adam" else torch.optim.AdamW
+    return known(groups, lr=rate, fused=fused, capturable=isinstance(rate, Tensor))
