@@ -102,7 +102,8 @@ def way(trainers: Sequence[Trainer]) -> str:
         return "one by one"
     if first.device.type == "cuda":
         return "streams"
-    alike = len({(t.method.key, repr((t.settings, t.recipe)), len(t.data)) for t in trainers}) == 1
+    sizes = {(len(t.data), len(t.data.val_targets)) for t in trainers}
+    alike = len(sizes) == len({(t.method.key, repr((t.settings, t.recipe))) for t in trainers}) == 1
     small = first.recipe.batch_size * shape[1] * shape[2] <= PIXELS
     if alike and small and first.recipe.model.partition(":")[0] == "mlp":
         return "batched"
@@ -207,12 +208,16 @@ class Batched:
         self.trainers, self.clip = trainers, trainers[0].recipe.clip
         self.threads = min(torch.get_num_threads(), max(len(trainers) // RUNS_PER_THREAD, 1))
         self.stage: torch.optim.Optimizer | None = None
-        k, device = trainers[0].data.k, trainers[0].device
+        k, data = trainers[0].data.k, [trainer.data for trainer in trainers]
         self.terms: dict[str, Tensor] = {}
-        self.lengths = torch.zeros(len(trainers), k, device=device)
-        self.first_class = k * torch.arange(len(trainers), device=device)[:, None]
-        for trainer, lengths in zip(trainers, self.lengths, strict=True):
-            trainer.tally.lengths = lengths
+        self.lengths, self.hits = torch.zeros(2, len(trainers), k)
+        self.first_class = k * torch.arange(len(trainers))[:, None]
+        if data[0].has_validation:
+            self.val_images = torch.stack([d.val_batch() for d in data])
+            self.val_targets = torch.stack([d.val_targets for d in data])
+        for i, trainer in enumerate(trainers):
+            trainer.tally.lengths, trainer.hits = self.lengths[i], self.hits[i]
+            trainer.validate.work = _nothing  # `_validate` does it for all
             trainer.layout = torch.contiguous_format  # the only one that vmap knows
             trainer.threads = self.threads
 
@@ -233,9 +238,11 @@ class Batched:
         self.stage = first.optimizer
 
     def __call__(self, trainers: Sequence[Trainer], epochs: list[Epoch]) -> None:
-        """Take the steps of an epoch."""
+        """Take the steps of an epoch, and look at the validation sets."""
         with threads(self.threads):
             self._epoch(epochs)
+            if self.trainers[0].data.has_validation:
+                self._validate()
 
     def _epoch(self, epochs: list[Epoch]) -> None:
         if self.trainers[0].optimizer is not self.stage:  # a new stage trains other parameters
@@ -276,6 +283,16 @@ class Batched:
             self._listen(out, targets)
             self._note(terms, out["features"], targets)
 
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Write the hits (S, k) on the validation sets."""
+        net = self.whole.net.eval()
+        state = {name.removeprefix("net."): value for name, value in (self.parameters | self.buffers).items()}
+        own = {name: state[name] for name in net.state_dict(keep_vars=True)}
+        logits = vmap(lambda state, images: functional_call(net, state, (images,)).logits)(own, self.val_images)
+        right = (logits.argmax(2) == self.val_targets).float()
+        self.hits.zero_().view(-1).index_add_(0, (self.first_class + self.val_targets).flatten(), right.flatten())
+
     def _listen(self, out: dict[str, Tensor], targets: Tensor) -> None:
         if type(self.whole.objective).after_step is Objective.after_step:
             return
@@ -292,6 +309,10 @@ class Batched:
             self.terms[name].add_(value.detach(), alpha=targets.shape[1])
         classes = (self.first_class + targets).flatten()
         self.lengths.view(-1).index_add_(0, classes, torch.linalg.vector_norm(features.detach(), dim=2).flatten())
+
+
+def _nothing() -> None:
+    """In place of work that has been done for all runs at once."""
 
 
 def _stacked(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:

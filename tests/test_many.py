@@ -66,6 +66,7 @@ def test_batched_runs_follow_single_ones(key, drawn):
         within = 1e-3 if key in HARD else 1e-4
         np.testing.assert_allclose(run.history["loss"], one.history["loss"], atol=within, err_msg=key)
         np.testing.assert_allclose(run.history["feature_norm"], one.history["feature_norm"], rtol=100 * within)
+        assert np.abs(run.history["val_accuracy"] - one.history["val_accuracy"]).mean() < 0.01
         np.testing.assert_allclose(run.head_weight, one.head_weight, atol=30 * within)
         assert np.mean(run.confusion != one.confusion) < 0.1 and run.seed == one.seed and run.id == one.id
 
