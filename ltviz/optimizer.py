@@ -38,7 +38,7 @@ class SGD:
             torch._fused_sgd_(
                 moved,
                 [parameter.grad for parameter in moved],
-                [self.state[parameter]["momentum_buffer"] for parameter in moved],
+                [self.state[parameter]["momentum_buffer"] for parameter in moved] if self.momentum else [],
                 weight_decay=group["weight_decay"],
                 momentum=self.momentum,
                 lr=group["lr"],
