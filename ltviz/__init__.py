@@ -8,9 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 
-# How long a thread of torch's waits, spinning, before it sleeps. Its own default (30 times as long) makes small tensors
-# 20 to 180 times slower when the machine is busy; not to spin at all makes them 1.5 times slower when it is not. Both
-# must be set before torch is imported; the second is for GNU's OpenMP, the first for every other.
+# A thread of torch's that waits spins for a moment, then sleeps. Without spinning, small images train slower on an idle
+# machine; with the default, a hundred times as long, they collapse on a busy one. Both must be set before torch is
+# imported; the second is for GNU's OpenMP, the first for every other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 

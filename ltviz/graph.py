@@ -13,8 +13,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 _CAPTURING = threading.Lock()
+REGISTERS = TorchVersion(torch.__version__) < (2, 14)  # later ones find the generators themselves, and warn
 
 
 @contextmanager
@@ -78,19 +80,23 @@ class Captured:
         held = tuple(x.clone() for x in inputs)
         drawn = [g for g in (*self.generators, *torch.cuda.default_generators) if g.device.type == "cuda"]
         states = [generator.clone_state() for generator in drawn]
+        first: Exception | None = None
         try:
             # thread_local: another cell may go on using the device meanwhile.
             with _undisturbed():
                 graph = torch.cuda.CUDAGraph()
-                for generator in self.generators:
+                for generator in self.generators if REGISTERS else ():
                     graph.register_generator_state(generator)
                 with torch.cuda.graph(graph, pool=self._pool, stream=self.stream, capture_error_mode="thread_local"):
-                    self.work(*held)
-        except Exception as error:
+                    try:
+                        self.work(*held)
+                    except Exception as error:  # ending a broken capture raises once more: the first error says why
+                        first = error
+                        raise
+        except Exception as last:
             for generator, state in zip(drawn, states, strict=True):
                 generator.graphsafe_set_state(state)  # the other one may be left in a capture that never ended
-            while error.__context__ is not None:  # ending a broken capture raises once more: the first error says why
-                error = error.__context__
+            error = first or last
             self.reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             warnings.warn(
                 f"this step cannot be captured as a CUDA graph and runs kernel by kernel, which is slower and computes "

@@ -2,8 +2,8 @@
 
 A small network leaves most of a device idle. What fills it depends on the device and the size of a step (`way`):
 
-- "batched": on a CPU, a small MLP's step is mostly Python. Runs that differ by their seed alone take it together, with
-  one more axis in every tensor.
+- "batched": on a CPU, a small MLP's step is mostly Python. Four or more runs that differ by their seed alone take it
+  together, with one more axis in every tensor.
 - "threads": on a CPU, a run that the rule gives one thread leaves the other cores free. Each core has a run of its own.
 - "streams": on a GPU, each run has a stream and graphs of its own, and the device works on all of them at once.
 - "one by one": a larger network fills a CPU by itself.
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from .datasets import LongTailed
-from .device import threads
+from .device import pick_device, threads
 from .objective import Objective, Output
 from .optimizer import make_optimizer
 from .run import Run
@@ -33,7 +34,9 @@ from .training import (
     Control,
     Epoch,
     Progress,
+    Recipe,
     Trainer,
+    make_recipe,
     parameter_groups,
     requests,
     saved,
@@ -43,6 +46,7 @@ from .training import (
 
 LARGEST = 8  # runs at a time
 PIXELS = 8_192  # of one run's step (batch x height x width), up to which the step of an MLP is mostly Python
+FEWEST = 4  # runs that are worth a batch
 RUNS_PER_THREAD = 4  # of runs that are batched
 
 
@@ -59,105 +63,161 @@ def train_many(
     """Train what `sweep` trains, up to eight runs side by side.
 
     Every combination of the settings given as lists, under several seeds; arguments and folder as for `sweep`. A fixed
-    rule says how (many.way), and `run.provenance["together"]` keeps it. Small MLPs that differ by their seed alone are
-    computed as one: their losses follow those of `train` to 1e-4 over 20 steps, later they differ as rounding grows.
-    All others on a CPU equal `train` bit for bit. Ctrl-C ends it and returns the runs that are done.
+    rule says how (many.way), and `run.provenance["together"]` keeps it. Four or more runs of a small MLP that differ by
+    their seed alone are computed as one: their losses follow those of `train` to 1e-4 over 20 steps, later they differ
+    as rounding grows. All others on a CPU equal `train` bit for bit. Ctrl-C ends it and returns the runs that are done.
     """
-    alike: dict[str, list[tuple]] = {}
-    for request in requests(method, data, seeds, settings):
-        alike.setdefault(repr((request[0], request[3])), []).append(request)
     runs: list[Run] = []
+
+    def keep(run: Run) -> None:
+        if run.status != "stopped":  # half a run must not be found in place of a whole one
+            if folder is not None:
+                run.save(folder, small=small)
+            runs.append(run)
+
     try:
-        for group in alike.values():
-            for first in range(0, len(group), LARGEST):
-                trainers = []
-                for key, drawn, seed, chosen in group[first : first + LARGEST]:
-                    trainer = Trainer(key, drawn, seed=seed, **chosen)
-                    found = saved(folder, trainer)
-                    if found:
-                        runs.append(found)
-                    else:
-                        trainers.append(trainer)
-                if not trainers:
-                    continue
-                with Progress(trainers[0], len(trainers)) if progress else nullcontext() as bar:
-                    done = side_by_side(trainers, bar.update if bar else None)
+        for group in _groups(list(requests(method, seeds, settings)), data):
+            trainers = []
+            for key, seed, chosen in group:
+                trainer = Trainer(key, data.with_seed(seed), seed=seed, **chosen)
+                found = saved(folder, trainer)
+                if found:
+                    runs.append(found)
+                else:
+                    trainers.append(trainer)
+            if trainers:
+                with Progress(*trainers) if progress else nullcontext() as bar:
+                    done = side_by_side(trainers, bar.update if bar else None, keep)
                     if bar:
                         bar.runs = done
-                for run in done:
-                    if run.status == "stopped":
-                        raise KeyboardInterrupt
-                    if folder is not None:
-                        run.save(folder, small=small)
-                    runs.append(run)
     except KeyboardInterrupt:
         say_stopped(len(runs), "train_many", folder)
     return sorted(runs, key=lambda run: (run.label, run.seed))
 
 
+def _groups(asked: list[tuple[str, int, dict]], data: LongTailed) -> Iterator[list[tuple[str, int, dict]]]:
+    """Up to eight requests at a time: those that can be batched with their like, the others in the order asked."""
+    alike: dict[str, list] = {"": []}
+    for key, seed, chosen in asked:
+        start = chosen.get("start")
+        model = chosen.get("model") or (start.recipe["model"] if start else None)
+        recipe = make_recipe(chosen.get("recipe"), data, model=model)
+        cpu = pick_device(chosen.get("device")).type == "cpu"
+        name = repr((key, chosen)) if cpu and _small_mlp(recipe, data.shape) else ""
+        alike.setdefault(name, []).append((key, seed, chosen))
+    for group in alike.values():
+        for first in range(0, len(group), LARGEST):
+            yield group[first : first + LARGEST]
+
+
+def _small_mlp(recipe: Recipe, shape: tuple[int, int, int]) -> bool:
+    return recipe.model.partition(":")[0] == "mlp" and recipe.batch_size * shape[1] * shape[2] <= PIXELS
+
+
 def way(trainers: Sequence[Trainer]) -> str:
-    """How these runs are trained (see above): a rule of device, model and batch size, never a probe."""
-    first, shape = trainers[0], trainers[0].data.shape
+    """How these runs are trained (see above): a rule of device, model, batch size and number, never a probe."""
+    first = trainers[0]
     if len(trainers) < 2 or first.device.type == "mps":
         return "one by one"
     if first.device.type == "cuda":
         return "streams"
-    sizes = {(len(t.data), len(t.data.val_targets)) for t in trainers}
-    alike = len(sizes) == len({(t.method.key, repr((t.settings, t.recipe))) for t in trainers}) == 1
-    small = first.recipe.batch_size * shape[1] * shape[2] <= PIXELS
-    if alike and small and first.recipe.model.partition(":")[0] == "mlp":
-        return "batched"
-    return "threads" if all(t.threads == 1 for t in trainers) else "one by one"
+    if _small_mlp(first.recipe, first.data.shape):
+        sizes = {(len(t.data), len(t.data.val_targets), t.epoch) for t in trainers}
+        alike = len(sizes) == len({(t.method.key, repr((t.settings, t.recipe))) for t in trainers}) == 1
+        return "batched" if alike and len(trainers) >= FEWEST else "one by one"
+    free = torch.get_num_threads() > 1 and all(trainer.threads == 1 for trainer in trainers)
+    return "threads" if free else "one by one"
 
 
-def side_by_side(trainers: Sequence[Trainer], on_epoch: Callable[[Trainer], None] | None = None) -> list[Run]:
-    """Train them to the end and return their runs, in the same order; `on_epoch(trainers[0])` is told of each epoch."""
+OnEpoch = Callable[[Trainer], None]
+OnRun = Callable[[Run], None]
+
+
+def side_by_side(
+    trainers: Sequence[Trainer], on_epoch: OnEpoch | None = None, on_run: OnRun | None = None
+) -> list[Run]:
+    """Train them to the end and return their runs, in the same order.
+
+    on_epoch(trainer) is told of each epoch of each run, on_run(run) of each run when it is done. Ctrl-C raises
+    KeyboardInterrupt once on_run has been told of all that are done.
+    """
+    runs: dict[int, Run] = {}
     chosen = way(trainers)
+    together = {"one by one": None, "threads": f"{min(torch.get_num_threads(), len(trainers))} threads"}
+    together = together.get(chosen, f"{len(trainers)} {chosen}")
+
+    def deliver(i: int, run: Run) -> None:
+        if together:
+            run.provenance["together"] = together
+        runs[i] = run
+        if on_run:
+            on_run(run)
+        if run.status == "stopped":
+            raise KeyboardInterrupt
+
+    tell = on_epoch or (lambda trainer: None)
     if chosen == "one by one":
-        runs = [trainer.run(on_epoch=on_epoch if trainer is trainers[0] else None) for trainer in trainers]
+        for i, trainer in enumerate(trainers):
+            deliver(i, trainer.run(on_epoch=tell))
     elif chosen == "threads":
-        runs = _in_threads(trainers, on_epoch)
+        _in_threads(trainers, tell, deliver)
     else:
-        runs = _in_step(trainers, Batched(trainers) if chosen == "batched" else _in_turns, on_epoch)
-    for run in runs:
-        run.provenance["together"] = f"{len(trainers)} {chosen}"
-    return runs
+        _in_step(trainers, Batched(trainers) if chosen == "batched" else _in_turns, tell, deliver)
+    return [runs[i] for i in range(len(trainers))]
 
 
-def _in_threads(trainers: Sequence[Trainer], on_epoch: Callable[[Trainer], None] | None) -> list[Run]:
+def _in_threads(trainers: Sequence[Trainer], on_epoch: OnEpoch, deliver: Callable[[int, Run], None]) -> None:
     """Each run in a Python thread of its own, as many at a time as torch would use threads."""
-    control, workers = Control(), min(torch.get_num_threads(), len(trainers))
+    control, epochs = Control(), SimpleQueue()
+    workers = min(torch.get_num_threads(), len(trainers))
     # One thread for all of them, set here: the number that a matrix product takes is shared by the whole process.
     with threads(1), ThreadPoolExecutor(workers, "ltviz-train-many") as pool:
+        waiting = {pool.submit(trainer.run, control, epochs.put): i for i, trainer in enumerate(trainers)}
         try:
-            waiting = [pool.submit(t.run, control, on_epoch if t is trainers[0] else None) for t in trainers]
-            for run in wait(waiting, return_when=FIRST_EXCEPTION).done:
-                run.result()  # raises what went wrong in it
-            return [run.result() for run in waiting]
+            while waiting:
+                done, _ = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
+                while not epochs.empty():  # told here, so that a progress bar is drawn by the thread that made it
+                    on_epoch(epochs.get())
+                for run in done:
+                    deliver(waiting.pop(run), run.result())
         except BaseException:
             control.stop()
+            for run in waiting:
+                run.cancel()  # those not begun
+            for run in wait(waiting).done:  # those that were done all the same
+                if not run.cancelled() and run.exception() is None and run.result().status != "stopped":
+                    deliver(waiting[run], run.result())
             raise
 
 
 def _in_step(
     trainers: Sequence[Trainer],
     steps: Callable[[Sequence[Trainer], list[Epoch]], None],
-    on_epoch: Callable[[Trainer], None] | None,
-) -> list[Run]:
-    """All runs an epoch at a time; `steps` takes the steps of an epoch of each."""
-    runs: dict[int, Run] = {}
-    while going := [(i, trainer) for i, trainer in enumerate(trainers) if not trainer.done]:
-        now = [trainer for _, trainer in going]
-        epochs = [_at(trainer, trainer.begin_epoch) for trainer in now]
-        steps(now, epochs)
+    on_epoch: OnEpoch,
+    deliver: Callable[[int, Run], None],
+) -> None:
+    """All runs an epoch at a time; `steps` takes the steps of an epoch of each, and looks at the validation sets."""
+    diverged: set[int] = set()
+    while len(diverged) < len(trainers):
+        # A batch goes on as a whole; what a diverged run does in it is not part of its record any more.
+        out = diverged if steps is _in_turns else ()
+        going = [(i, trainer) for i, trainer in enumerate(trainers) if not trainer.done and i not in out]
+        if not going:
+            break
+        epochs = [_at(trainer, trainer.begin_epoch) for _, trainer in going]
+        steps([trainer for _, trainer in going], epochs)
         for (i, trainer), epoch in zip(going, epochs, strict=True):
             row = _at(trainer, trainer.end_epoch, epoch)
-            if i not in runs and not math.isfinite(row["loss"]):  # what follows is not part of its record any more
+            if i in diverged:
+                continue
+            on_epoch(trainer)
+            if not math.isfinite(row["loss"]):
                 say_diverged(trainer, row["loss"])
-                runs[i] = _at(trainer, trainer.finish, "diverged")
-        if on_epoch:
-            on_epoch(trainers[0])
-    return [runs[i] if i in runs else _at(trainer, trainer.finish) for i, trainer in enumerate(trainers)]
+                diverged.add(i)
+                deliver(i, _at(trainer, trainer.finish, "diverged"))
+    for i, trainer in enumerate(trainers):
+        if i not in diverged:
+            deliver(i, _at(trainer, trainer.finish))
 
 
 def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -217,7 +277,6 @@ class Batched:
             self.val_targets = torch.stack([d.val_targets for d in data])
         for i, trainer in enumerate(trainers):
             trainer.tally.lengths, trainer.hits = self.lengths[i], self.hits[i]
-            trainer.validate.work = _nothing  # `_validate` does it for all
             trainer.layout = torch.contiguous_format  # the only one that vmap knows
             trainer.threads = self.threads
 
@@ -309,10 +368,6 @@ class Batched:
             self.terms[name].add_(value.detach(), alpha=targets.shape[1])
         classes = (self.first_class + targets).flatten()
         self.lengths.view(-1).index_add_(0, classes, torch.linalg.vector_norm(features.detach(), dim=2).flatten())
-
-
-def _nothing() -> None:
-    """In place of work that has been done for all runs at once."""
 
 
 def _stacked(runs: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ checkpoint: resumed equals uninterrupted, bit for bit on a CPU.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -252,13 +254,13 @@ class Trainer:
         self.net.to(self.device, memory_format=self.layout)
         self.objective.to(self.device)
         self.objective.generator = self.generators["masks"]
-        self.forward = torch.compile(self.net) if self.speed.compile else self.net
+        self.backbone = torch.compile(self.net.backbone) if self.speed.compile else self.net.backbone
         self.autocast = torch.autocast(self.device.type, torch.bfloat16) if self.speed.bf16 else nullcontext()
         # A stream of its own for each run: its graphs are captured there, and several runs share the device.
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
-        self.step = Captured(self._step, drawn, self.stream if self.speed.graph else None)
-        self.validate = Captured(self._validate, (), self.stream if self.speed.graph else None)
+        self.step = Captured(_weak(self._step), drawn, self.stream if self.speed.graph else None)
+        self.validate = Captured(_weak(self._validate), (), self.stream if self.speed.graph else None)
         self.tally = Tally(data.k, self.device)
         self.hits = torch.zeros(data.k, device=self.device)
         self.stages = self.method.make_stages(**self.settings)
@@ -303,9 +305,11 @@ class Trainer:
                 yield
             return
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream):
-            yield
-        torch.cuda.current_stream(self.device).wait_stream(self.stream)
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:  # after an error too: what is freed then must not be given away while this run still writes to it
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
 
     def begin_epoch(self) -> Epoch:
         """Enter the stage that is due, let the objective listen, and draw the batches."""
@@ -331,13 +335,18 @@ class Trainer:
         return Epoch(stage, batches, rates, began)
 
     def steps(self, epoch: Epoch, control: Control | None = None) -> Iterator[int]:
-        """Take the steps of an epoch, one for each value yielded. On a GPU, nothing in here waits for the device."""
+        """Take the steps of an epoch, one for each value yielded, then look at the validation set.
+
+        On a GPU, nothing in here waits for the device.
+        """
         for step, (index, rate) in enumerate(zip(epoch.batches, epoch.rates, strict=True)):
             if control:
                 control.check()
             self._set_rate(rate)
             self.step(index)
             yield step
+        if self.data.has_validation:
+            self.validate()
 
     def _set_rate(self, rate: float) -> None:
         if isinstance(self.rate, Tensor):
@@ -365,19 +374,18 @@ class Trainer:
             self.tally.add(terms, out.features, y)
 
     def output(self, images: Tensor, index: Tensor) -> Output:
-        """What the network says to a training batch, in float32; without gradients for what the stage freezes."""
+        """What the network says to a training batch; without gradients for what the stage freezes.
+
+        The head computes in float32, always: in bfloat16 the logits of two classes can come out equal.
+        """
         images = images.contiguous(memory_format=self.layout)
-        with self.autocast:
-            if not self.frozen:
-                return _in_float32(self.forward(images, index))
-            with torch.no_grad():
-                features = self.net.backbone(images)
-            return _in_float32(self.net.decide(features, index))
+        with self.autocast, torch.set_grad_enabled(not self.frozen):
+            features = self.backbone(images)
+        return self.net.decide(features.float(), index)
 
     def end_epoch(self, epoch: Epoch) -> dict[str, Any]:
-        """Look at the validation set, read what the epoch noted, and return the new row of the history."""
+        """Read what the epoch noted, and return the new row of the history."""
         if self.data.has_validation:
-            self.validate()
             self.accuracy = self.hits / self.val_counts
         row, feature_norm = self.tally.read(torch.cat(epoch.batches), self.data.targets)
         with torch.no_grad():
@@ -456,9 +464,10 @@ class Trainer:
         for first in range(0, n, size):
             images = batch(slice(first, min(first + size, n))).contiguous(memory_format=self.layout)
             with self.autocast:
-                out = self.net(images)
-            logits.append(out.logits.float())
-            features.append(out.features.float())
+                found = self.net.backbone(images)
+            out = self.net.decide(found.float())
+            logits.append(out.logits)
+            features.append(out.features)
         self.net.train(mode)
         return torch.cat(logits), torch.cat(features)
 
@@ -475,7 +484,9 @@ class Trainer:
         return features, self.data.targets
 
     def finish(self, status: str = "finished") -> Run:
-        """Look at the test set, once, and return the run."""
+        """Look at the test set, once, and return the run. Graphs are given back."""
+        self.step.reset()
+        self.validate.reset()
         data, k = self.data, self.data.k
         train_features, train_targets = self._embed_training()
         logits, features = self._answers(data.test_batch, len(data.test_targets))
@@ -647,6 +658,12 @@ def _keywords(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
+def _weak(method: Callable) -> Callable:
+    """The method, without keeping its object alive: a run that is done gives its memory back at once."""
+    kept = weakref.WeakMethod(method)
+    return lambda *arguments: kept()(*arguments)
+
+
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().contiguous().numpy().copy()
 
@@ -656,13 +673,6 @@ def _load(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy the values of a state into a module, in place."""
     for name, own in module.state_dict().items():
         own.copy_(state[name])
-
-
-def _in_float32(out: Output) -> Output:
-    """The one place where a network's output becomes float32: losses are computed in nothing else."""
-    if out.logits.dtype == out.features.dtype == torch.float32:
-        return out
-    return dataclasses.replace(out, logits=out.logits.float(), features=out.features.float())
 
 
 def _stage_starts(stages: tuple[Stage, ...], epochs: int) -> tuple[int, ...]:
@@ -742,10 +752,12 @@ def train(
 class Progress:
     """A bar in a notebook (one line that stays as text), or in a terminal (tqdm); nothing where nobody looks."""
 
-    def __init__(self, trainer: Trainer, runs: int = 1):
+    def __init__(self, trainer: Trainer, *others: Trainer):
         self.trainer, self.runs, self._last, self._handle, self._tqdm = trainer, [], 0.0, None, None
-        which = f"seed {trainer.seed}" if runs == 1 else f"{runs} runs"
-        self.title = f"{trainer.method.label(trainer.settings)} on {trainer.data.name}, {which}"
+        self.trainers = (trainer, *others)
+        labels = list(dict.fromkeys(t.method.label(t.settings) for t in self.trainers))
+        which = f"{len(self.trainers)} runs" if others else f"seed {trainer.seed}"
+        self.title = f"{labels[0] if len(labels) == 1 else f'{len(labels)} settings'} on {trainer.data.name}, {which}"
 
     def __enter__(self) -> Progress:
         if _in_notebook():
@@ -755,19 +767,23 @@ class Progress:
         elif sys.stderr.isatty():
             from tqdm import tqdm
 
-            epochs, first = self.trainer.recipe.epochs, self.trainer.epoch
-            self._tqdm = tqdm(total=epochs, initial=first, desc=self.title, unit="epoch")
+            done, total = self._epochs()
+            self._tqdm = tqdm(total=total, initial=done, desc=self.title, unit="epoch")
         return self
 
+    def _epochs(self) -> tuple[int, int]:
+        """Epochs done and in all, over all runs."""
+        return sum(t.epoch for t in self.trainers), sum(t.recipe.epochs for t in self.trainers)
+
     def update(self, trainer: Trainer) -> None:
-        row, total, now = trainer.rows[-1], trainer.recipe.epochs, time.monotonic()
+        row, (done, total), now = trainer.rows[-1], self._epochs(), time.monotonic()
         if self._tqdm is not None:
             self._tqdm.update()
             self._tqdm.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
         if self._handle is not None and now - self._last > 0.2:
             self._last = now
-            text = f"{self.title}: epoch {trainer.epoch} of {total}, loss {row['loss']:.3f}"
-            self._handle.update(_Line(text, trainer.epoch / total))
+            text = f"{self.title}: epoch {done} of {total}, loss {row['loss']:.3f}"
+            self._handle.update(_Line(text, done / total))
 
     def __exit__(self, *error: Any) -> None:
         if self._tqdm is not None:
@@ -911,8 +927,9 @@ def sweep(
     returns the runs that are done.
     """
     runs = []
-    for key, drawn, seed, chosen in requests(method, data, seeds, settings):
-        run = _train_once(key, drawn, seed, folder, small, progress, chosen)
+    draw = functools.lru_cache(1)(data.with_seed)
+    for key, seed, chosen in requests(method, seeds, settings):
+        run = _train_once(key, draw(seed), seed, folder, small, progress, chosen)
         if run.status == "stopped":
             say_stopped(len(runs), "sweep", folder)
             break
@@ -921,16 +938,17 @@ def sweep(
 
 
 def requests(
-    method: str | list[str], data: LongTailed, seeds: int | list[int], settings: Mapping[str, Any]
-) -> Iterator[tuple[str, LongTailed, int, dict[str, Any]]]:
-    """Every run of a sweep as (method, data, seed, settings): each combination of the lists, under each seed."""
+    method: str | list[str], seeds: int | list[int], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Every run of a sweep as (method, seed, settings): under each seed, each combination of the lists."""
+    if settings.get("checkpoint") is not None:
+        raise ValueError("checkpoint= is for one run; give folder= to go on with several where they were stopped")
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     lists = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
     for seed in seeds:
-        drawn = data.with_seed(seed)
         for key in [method] if isinstance(method, str) else method:
             for values in itertools.product(*lists.values()):
-                yield key, drawn, seed, dict(zip(lists, values, strict=True))
+                yield key, seed, dict(zip(lists, values, strict=True))
 
 
 def say_stopped(done: int, what: str, folder: str | Path | None) -> None:

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from ltviz import graph as captures
 from ltviz.datasets import LongTailed
 from ltviz.device import Speed
 from ltviz.training import Trainer
@@ -108,7 +109,7 @@ class Tape(TorchDispatchMode):
             generators = [torch.default_generator]  # which a capture registers by itself
         known = [generator._cdata for generator in (*self.registered, torch.default_generator)]
         for generator in generators:  # another object at every call, so by what it points to
-            if generator._cdata not in known:
+            if captures.REGISTERS and generator._cdata not in known:
                 raise Refused("Attempt to increase offset for a CUDA generator not in capture mode.")
             self.states.setdefault(generator._cdata, (generator, generator.get_state()))
 
@@ -220,6 +221,7 @@ def install(monkeypatch) -> Iterator[StandIn]:
     """Put the stand-in where torch has the real ones."""
     standin = StandIn()
     Graph.made = standin.graphs
+    monkeypatch.setattr(captures, "REGISTERS", True)  # as in the versions of torch that are stricter
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
     yield standin

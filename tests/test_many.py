@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -31,7 +32,9 @@ def trainers(drawn, method="ce", epochs=4, **more):
 
 def in_step(runs):
     """The runs as one batch, whatever the rule says."""
-    return many._in_step(runs, Batched(runs), None)
+    done = {}
+    many._in_step(runs, Batched(runs), lambda trainer: None, done.__setitem__)
+    return [done[i] for i in range(len(runs))]
 
 
 def same(ours, theirs):
@@ -44,16 +47,31 @@ def same(ours, theirs):
 # --------------------------------------------------------------------------------------------------------- the rule
 def test_the_rule(drawn):
     noise = benchmark.synthetic([40, 24], 16)
-    assert way(trainers(drawn)) == "batched" and way(trainers(drawn)[:1]) == "one by one"
-    assert way(trainers(drawn, recipe="digits_cnn")) == "threads"
-    assert way(trainers(drawn)[:1] + trainers(drawn, "focal")[1:]) == "threads"  # not alike
+    four = [*drawn, drawn[0]]
+    assert way(trainers(four)) == "batched" and way(trainers(drawn)) == "one by one"
+    assert way(trainers(four[:2]) + trainers(four, "focal")[2:]) == "one by one"  # not alike
+    ahead = trainers(four)
+    ahead[1].run_epoch()
+    assert way(ahead) == "one by one"
     big = dataclasses.replace(RECIPES["digits"], batch_size=256)
-    assert way(trainers(drawn, recipe=big)) == "threads"
     with threads(2):
+        assert way(trainers(drawn, recipe="digits_cnn")) == way(trainers(drawn, recipe=big)) == "threads"
+        assert way(trainers(drawn, recipe="digits_cnn")[:1]) == "one by one"
         assert way(trainers([noise] * 2, recipe="cifar16")) == "one by one"
+    with threads(1):
+        assert way(trainers(drawn, recipe="digits_cnn")) == "one by one"
     others = trainers(drawn)
     others[0].device = torch.device("cuda")
     assert way(others) == "streams"
+
+
+def test_what_is_asked_for_is_grouped_by_the_rule():
+    data = digits_lt()
+    asked = [(key, seed, {"device": "cpu"}) for seed in range(9) for key in ("ce", "focal")]
+    groups = list(many._groups(asked, data))
+    assert [len(group) for group in groups] == [8, 1, 8, 1] and {key for key, _, _ in groups[0]} == {"ce"}
+    asked = [(key, seed, {"device": "cpu", "model": "cnn"}) for seed in range(5) for key in ("ce", "focal")]
+    assert list(many._groups(asked, data)) == [asked[:8], asked[8:]]
 
 
 # ------------------------------------------------------------------------------------------------------------ batched
@@ -117,7 +135,7 @@ def test_a_run_that_diverges_leaves_the_others_alone(drawn):
 
 def test_accuracies_lie_within_the_spread_of_seeds(drawn):
     alone = np.array([trainer.run().accuracy for trainer in trainers(drawn, epochs=60)])
-    ours = np.array([run.accuracy for run in side_by_side(trainers(drawn, epochs=60))])
+    ours = np.array([run.accuracy for run in in_step(trainers(drawn, epochs=60))])
     assert abs(ours.mean() - alone.mean()) <= alone.std(ddof=1) and (abs(ours - alone) <= 2 * alone.std(ddof=1)).all()
 
 
@@ -130,7 +148,7 @@ def test_runs_in_threads_equal_single_ones_bit_for_bit(method, drawn):
         assert torch.get_num_threads() == 2
     for run, one in zip(runs, alone, strict=True):
         same(run, one)
-        assert run.provenance["together"] == "3 threads" and run.provenance["threads"] == 1
+        assert run.provenance["together"] == "2 threads" and run.provenance["threads"] == 1
 
 
 def test_runs_one_by_one_equal_train_bit_for_bit():
@@ -140,7 +158,7 @@ def test_runs_one_by_one_equal_train_bit_for_bit():
         runs = side_by_side([Trainer("ce", noise, seed=seed, **settings) for seed in (0, 1)])
         for seed, run in enumerate(runs):
             same(run, train("ce", noise, seed=seed, progress=False, **settings))
-            assert run.provenance["together"] == "2 one by one"
+            assert "together" not in run.provenance
 
 
 def test_interleaved_steps_are_the_steps_of_each_run(drawn):
@@ -149,8 +167,10 @@ def test_interleaved_steps_are_the_steps_of_each_run(drawn):
     ours, taken = trainers(drawn), []
     for i, trainer in enumerate(ours):
         trainer.step.work = lambda index, i=i, work=trainer.step.work: (taken.append(i), work(index))
-    for one, run in zip(alone, many._in_step(ours, many._in_turns, None), strict=True):
-        same(run, one)
+    done = {}
+    many._in_step(ours, many._in_turns, lambda trainer: None, done.__setitem__)
+    for i, one in enumerate(alone):
+        same(done[i], one)
     assert taken[:6] == [0, 1, 2, 0, 1, 2]
 
 
@@ -166,37 +186,77 @@ def test_no_thread_is_left_and_an_error_stops_all(drawn, monkeypatch):
 # ---------------------------------------------------------------------------------------------------------- the door
 def test_train_many_gives_what_a_sweep_gives(tmp_path):
     data = digits_lt(class_order="seed")
-    asked = {"seeds": 2, "epochs": [1, 2], "progress": False}
+    asked = {"seeds": 4, "epochs": [1, 2], "progress": False, "device": "cpu"}
     runs = train_many(["ce", "focal"], data, folder=tmp_path, **asked)
     swept = sweep(["ce", "focal"], data, **asked)
     assert [(r.label, r.seed, r.id) for r in runs] == [(r.label, r.seed, r.id) for r in swept]
     for ours, theirs in zip(runs, swept, strict=True):
         np.testing.assert_allclose(ours.history["loss"], theirs.history["loss"], atol=1e-4)
-        assert ours.provenance["together"] == "2 batched" and "together" not in theirs.provenance
+        assert ours.provenance["together"] == "4 batched" and "together" not in theirs.provenance
     files = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
-    assert len(files) == 8 and len(train_many(["ce", "focal"], data, folder=tmp_path, **asked)) == 8
+    assert len(files) == 16 and len(train_many(["ce", "focal"], data, folder=tmp_path, **asked)) == 16
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == files
 
 
-def test_ctrl_c_returns_what_is_done(drawn, tmp_path, monkeypatch):
-    done = many.side_by_side
-    monkeypatch.setattr(many, "LARGEST", 1)
+def test_different_methods_and_settings_run_side_by_side():
+    with threads(2):
+        runs = train_many(["ce", "focal"], digits_lt(), seeds=1, epochs=2, model="cnn:4", progress=False, device="cpu")
+    assert [run.provenance["together"] for run in runs] == ["2 threads"] * 2
 
-    def interrupted(group, on_epoch=None):
-        if group[0].seed == 2:
+
+@pytest.mark.parametrize("model", ["mlp", "cnn:4"])
+def test_ctrl_c_keeps_what_is_done_and_begins_nothing_more(model, drawn, tmp_path, monkeypatch):
+    """One by one (the MLP, twice) and in threads: the third run is interrupted in its second epoch."""
+    epoch, begun = Trainer.run_epoch, set()
+
+    def interrupted(self, control=None):
+        begun.add(self.seed)
+        if self.seed == 2 and self.epoch == 1:
+            while model != "mlp" and len(list(tmp_path.iterdir())) < 2:
+                time.sleep(0.01)  # until the first two have been kept
             raise KeyboardInterrupt
-        return done(group, on_epoch)
+        return epoch(self, control)
 
-    monkeypatch.setattr(many, "side_by_side", interrupted)
-    with pytest.warns(UserWarning, match="2 runs are done: call train_many again with the same folder"):
-        runs = train_many("ce", drawn[0], seeds=4, epochs=1, folder=tmp_path, progress=False)
-    assert [run.seed for run in runs] == [0, 1]
+    monkeypatch.setattr(Trainer, "run_epoch", interrupted)
+    monkeypatch.setattr(many, "FEWEST", 99)
+    epochs = 2 if model == "mlp" else 40  # so that in threads the others are still under way
+    asked = {"seeds": 8, "epochs": epochs, "model": model, "folder": tmp_path, "progress": False, "device": "cpu"}
+    with threads(2), pytest.warns(UserWarning, match="runs are done: call train_many again with the same folder"):
+        runs = train_many("ce", digits_lt(), **asked)
+    assert {0, 1} <= {run.seed for run in runs} and 2 not in {run.seed for run in runs} and len(begun) < 8
+    assert len(list(tmp_path.iterdir())) == len(runs) and {run.status for run in runs} == {"finished"}
 
 
-def test_it_tells_of_progress(drawn):
+def test_ctrl_c_in_a_batch_keeps_nothing_by_halves(tmp_path, monkeypatch):
+    def interrupted(self, trainers, epochs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Batched, "__call__", interrupted)
+    with pytest.warns(UserWarning, match="0 runs are done"):
+        assert train_many("ce", digits_lt(), seeds=4, epochs=1, folder=tmp_path, progress=False, device="cpu") == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_streams_leave_a_diverged_run_behind(drawn):
+    ours, done = trainers(drawn), {}
+    with torch.no_grad():
+        ours[1].net.head.weight.fill_(torch.nan)
+    with pytest.warns(RuntimeWarning, match="the run stops here"):
+        many._in_step(ours, many._in_turns, lambda trainer: None, done.__setitem__)
+    assert [trainer.epoch for trainer in ours] == [4, 1, 4] and done[1].status == "diverged"
+
+
+def test_a_checkpoint_is_for_one_run(tmp_path):
+    for several in (train_many, sweep):
+        with pytest.raises(ValueError, match="give folder="):
+            several("ce", digits_lt(), checkpoint=tmp_path / "a", progress=False)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn:4"])
+def test_it_tells_of_every_epoch_of_every_run(model, drawn):
     told = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threads(2):
         warnings.simplefilter("error")
-        for model in ("mlp", "cnn:4"):
-            side_by_side(trainers(drawn, model=model), lambda trainer: told.append(trainer.epoch))
-    assert told == [1, 2, 3, 4] * 2
+        side_by_side(trainers([*drawn, drawn[0]], model=model), lambda trainer: told.append(trainer.seed))
+    assert sorted(told) == sorted([0, 1, 2, 3] * 4)
+    assert model != "mlp" or told == [0, 1, 2, 3] * 4

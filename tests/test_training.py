@@ -1,10 +1,12 @@
 """The loop: reproducible, resumable, stoppable, the protocols as published, and errors that say what to do."""
 
 import dataclasses
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +174,18 @@ def test_our_sgd_takes_the_steps_of_torch(rate, momentum):
         assert torch.equal(a, b)
         if momentum:
             assert torch.equal(mine.state[a]["momentum_buffer"], known.state[b]["momentum_buffer"])
+
+
+def test_a_run_that_is_done_gives_its_memory_back(data):
+    trainer = Trainer("ring", data, epochs=2)
+    gone = weakref.ref(trainer)
+    gc.disable()
+    try:
+        trainer.run()
+        del trainer
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_first_run_loads_no_compiler():
