@@ -29,6 +29,8 @@ class Decision:
     groups: np.ndarray
     words: str
 
+ROOM = 0.09  # accuracy that a label takes
+
 
 class Posthoc(Explorer):
     """Accuracy of each class as tau-normalisation and logit adjustment change the decision (not the network)."""
@@ -146,7 +148,9 @@ class Posthoc(Explorer):
             height = 0.0 if np.isnan(value) else float(value)
             bar.set_height(height)
             text.set_text("none" if np.isnan(value) else f"{100 * value:.0f}%")
-            text.set_y(max(height, 0.0 if np.isnan(old) else float(old)) + 0.015)
+            # On its bar; above the dash where there is no room between the two.
+            room = np.isnan(old) or old - height > ROOM
+            text.set_y((height if room else max(height, float(old))) + 0.015)
 
     def say(self, result: Decision) -> str:
         told = [
