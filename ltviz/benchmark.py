@@ -63,13 +63,13 @@ CLAIMS = {
     for claim in (
         Claim("augmentation", 12.0),
         Claim("digits epoch, MLP", 8.0),
-        Claim("digits epoch, CNN", 3.5),
+        Claim("digits epoch, CNN", 4.0),
         Claim("16 x 16 epoch, CNN", 4.0),
         Claim("32 x 32 epoch, ResNet-32", 1.0),
         Claim("ResNet-32 against plain eager", 1.0),
         Claim("ResNet-32, outside the network", None, 3.0, "%"),
         Claim("eight digits runs, MLP", 1.8),
-        Claim("eight digits runs, CNN", 1.4),
+        Claim("eight digits runs, CNN", 1.8),
         Claim("eight 16 x 16 runs, CNN", 0.95),  # trained one by one, so that nothing is lost
         Claim("slider, 2 x 10 curves", 8.0, 0.040),
         Claim("slider, 2 x 100 curves", 8.0, 0.040),
