@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from .objective import suggest
+from .check import suggest
 
 COMMANDS = {
     "train": ("record", "train a method on a recipe's data and print its table"),

@@ -625,9 +625,9 @@ def pace(
             began = _now(device)
             with trainer.place():
                 epoch = trainer.begin_epoch()
-                for _ in trainer.steps(epoch):
-                    pass
-                steps.append((_now(device) - began) / len(epoch.batches))
+                for step in trainer.steps(epoch):
+                    if step == len(epoch.batches) - 1:  # what follows is the evaluation
+                        steps.append((_now(device) - began) / len(epoch.batches))
                 trainer.end_epoch(epoch)
             wholes.append(_now(device) - began)
         trainer.finish()

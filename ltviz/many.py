@@ -13,6 +13,7 @@ All but the first give what `train` gives: on a CPU bit for bit.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -68,6 +69,7 @@ def train_many(
     as rounding grows. All others on a CPU equal `train` bit for bit. Ctrl-C ends it and returns the runs that are done.
     """
     runs: list[Run] = []
+    draw = functools.lru_cache(LARGEST)(data.with_seed)  # methods share the data of a seed
 
     def keep(run: Run) -> None:
         if run.status != "stopped":  # half a run must not be found in place of a whole one
@@ -79,7 +81,7 @@ def train_many(
         for group in _groups(list(requests(method, seeds, settings)), data):
             trainers = []
             for key, seed, chosen in group:
-                trainer = Trainer(key, data.with_seed(seed), seed=seed, **chosen)
+                trainer = Trainer(key, draw(seed), seed=seed, **chosen)
                 found = saved(folder, trainer)
                 if found:
                     runs.append(found)

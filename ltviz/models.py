@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .check import suggest
 from .functional import unit
-from .objective import Objective, Output, suggest
+from .objective import Objective, Output
 
 
 class Net(nn.Module):

@@ -8,7 +8,6 @@ from a trained network. The training loop knows these words and nothing else, so
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .check import suggest
 from .functional import weighted_mean
 from .samplers import SAMPLERS
 
@@ -351,13 +351,6 @@ def _split_base(base: str | Mapping[str, Any], use: Callable[[Method, dict[str, 
     if isinstance(base, str):
         return use(METHODS[base], {})
     return use(METHODS[base["key"]], {name: value for name, value in base.items() if name != "key"})
-
-
-def suggest(name: str, known: Any) -> str:
-    """", did you mean 'x'?" for the nearest known name, else nothing."""
-    lower = {str(k).lower(): str(k) for k in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
-    return f" (did you mean {lower[near[0]]!r}?)" if near else ""
 
 
 class Methods(Mapping[str, Method]):

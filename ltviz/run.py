@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from . import metrics
+from .check import suggest
 from .methods import METHODS
-from .objective import Output, suggest
+from .objective import Output
 
 FORMAT = 1  # of the file; a newer one is refused
 

@@ -30,12 +30,13 @@ import torch
 from torch import Tensor, nn
 
 from . import metrics
+from .check import suggest
 from .datasets import LongTailed
 from .device import Speed, default_speed, pick_device, thread_count, threads
 from .graph import Captured
 from .methods import METHODS
 from .models import Net, initialise, make_net
-from .objective import Output, Report, Stage, suggest
+from .objective import Output, Report, Stage
 from .optimizer import clip, make_optimizer
 from .run import FORMAT, Run, RunFileError, request_id, write_atomically
 from .samplers import SAMPLERS, class_counts

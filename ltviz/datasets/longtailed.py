@@ -1,7 +1,6 @@
 """`LongTailed`: training, validation and test images as uint8 tensors, and how a long tail is cut out of a full set."""
 
 import dataclasses
-import difflib
 import hashlib
 import operator
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..check import suggest
 from .augment import crop_flip, draw_crops, normalise, pad_black
 
 PROFILES = ("exp", "step", "pareto")
@@ -35,7 +35,7 @@ def profile_counts(n_max: int, k: int, ratio: float, profile: str = "exp") -> li
     if not 1 <= ratio < float("inf"):
         raise ValueError(f"ratio={ratio!r}: expected largest / smallest class >= 1 (1 is balanced, 100 is a long tail)")
     if profile not in PROFILES:
-        raise ValueError(f"profile={profile!r} is unknown{nearest(profile, PROFILES)}; "
+        raise ValueError(f"profile={profile!r} is unknown{suggest(profile, PROFILES)}; "
                          f"choose from {', '.join(PROFILES)}")
     # Literally the papers' arithmetic in float64: exp(log) re-arrangements miscount by one or two images.
     f = 1 / ratio
@@ -299,7 +299,7 @@ def order_classes(
     if isinstance(class_order, str):
         orders = {"natural": range(k), "seed": np.random.RandomState(1000 + check_seed(seed)).permutation(k), **named}
         if class_order not in orders:
-            raise ValueError(f"class_order={class_order!r} is unknown{nearest(class_order, orders)}; choose from "
+            raise ValueError(f"class_order={class_order!r} is unknown{suggest(class_order, orders)}; choose from "
                              f"{', '.join(orders)}, or give the {k} classes, most frequent first")
         return np.asarray(orders[class_order], np.int64)
     given = [names.index(c) if isinstance(c, str) and c in names else c for c in class_order]
@@ -321,12 +321,6 @@ def default_recipe(side: int, n_max: int) -> str:
     if side > 16:
         return "cao2019"
     return "cifar16_live" if n_max <= 1000 else "cifar16"
-
-
-def nearest(given: object, known: Sequence[str]) -> str:
-    """', did you mean …?' or nothing."""
-    close = difflib.get_close_matches(str(given), list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def check_seed(seed: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from ..objective import suggest
+from ..check import suggest
 from ..plots.picture import DRAW_LOCK, drawing
 from ..plots.surface import Surface
 from .controls import Control, close

@@ -1,0 +1,134 @@
+"""Arguments: the one place that says whether a value has the right type and range, and what to do if it has not.
+
+Every check takes the argument's name and value, returns the value as plain Python, and raises `ValueError` otherwise:
+"name=value: expected ...". numpy's numbers pass; True is no number, "3" is none, and NaN and infinity are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+import os
+from collections.abc import Iterable
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+
+def suggest(name: object, known: Iterable[object]) -> str:
+    """ " (did you mean 'x'?)" for the nearest known name, else nothing."""
+    lower = {str(k).lower(): str(k) for k in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    return f" (did you mean {lower[near[0]]!r}?)" if near else ""
+
+
+def shown(value: object, letters: int = 60) -> str:
+    """The value as an error message quotes it: its repr on one line, cut short, or its type where that is too long."""
+    if hasattr(value, "shape") and getattr(value, "shape", ()) != ():
+        return f"<{type(value).__name__} of shape {tuple(value.shape)}>"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a repr that fails must not hide the message that quotes it
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def refuse(name: str, value: object, expected: str) -> ValueError:
+    """The error for an argument: raise refuse("epochs", -1, "a whole number of at least 1")."""
+    return ValueError(f"{name}={shown(value)}: expected {expected}")
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+
+
+def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:
+    """A whole number from low to high, both included."""
+    try:
+        number = None if _is_bool(value) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (low is not None and number < low) or (high is not None and number > high):
+        raise refuse(name, value, f"a whole number{_range(low, high)}")
+    return number
+
+
+def number(
+    name: str, value: Any, low: float | None = None, high: float | None = None, *, above: float | None = None
+) -> float:
+    """A finite number from low to high, both included; above: greater than this."""
+    found = math.nan
+    if isinstance(value, Real) and not _is_bool(value):
+        found = float(value)
+    elif getattr(value, "shape", None) == () and hasattr(value, "item") and isinstance(value.item(), (int, float)):
+        found = math.nan if _is_bool(value.item()) else float(value.item())
+    inside = (low is None or found >= low) and (high is None or found <= high) and (above is None or found > above)
+    if not (math.isfinite(found) and inside):
+        over = "" if above is None else f" above {above:g}"
+        raise refuse(name, value, f"a number{over}{_range(low, high)}")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not _is_bool(value):
+        raise refuse(name, value, "True or False")
+    return bool(value)
+
+
+def choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """One of the choices."""
+    choices = list(choices)
+    for one in choices:
+        if type(one) is type(value) and one == value:
+            return one
+    listed = ", ".join(repr(one) for one in choices)
+    raise refuse(name, value, f"one of {listed}{suggest(value, choices) if isinstance(value, str) else ''}")
+
+
+def text(name: str, value: Any) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise refuse(name, value, "a text")
+    return str(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """A path: a string that is not empty, or anything that stands for one; ~ is the home folder."""
+    if isinstance(value, (str, os.PathLike)) and str(value).strip() and "\0" not in str(value):
+        return Path(value).expanduser()
+    raise refuse(name, value, "a path, as text or pathlib.Path")
+
+
+def instance(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> Any:
+    """An object of this kind; `expected` says in words where one comes from."""
+    if not isinstance(value, kind):
+        raise refuse(name, value, expected)
+    return value
+
+
+def seed(value: Any) -> int:
+    """A seed: a whole number from 0 to 2^31 - 1."""
+    return whole("seed", value, 0, 2**31 - 1)
+
+
+def seeds(value: Any) -> list[int]:
+    """Several seeds: how many (0, 1, ...), or which; each once."""
+    expected = "how many seeds (at least 1), or a list of different ones"
+    try:
+        found = list(range(whole("seeds", value, 1))) if not isinstance(value, (list, tuple, range)) else None
+        found = [seed(one) for one in value] if found is None else found
+    except ValueError:
+        raise refuse("seeds", value, expected) from None
+    if not found or len(set(found)) < len(found):
+        raise refuse("seeds", value, expected)
+    return found
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f" from {low:,} to {high:,}"
+    if low is not None:
+        return f" of at least {low:,}"
+    return f" of at most {high:,}" if high is not None else ""
