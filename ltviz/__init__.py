@@ -17,7 +17,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 _WHERE = {
     "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt"),
     "methods": ("METHODS", "cite"),
-    "run": ("Run", "collect", "load_run", "load_runs"),
+    "run": ("Run", "load_run", "load_runs"),
+    "collector": ("collect",),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
     "many": ("train_many",),
     "embedding": ("embed",),

@@ -6,30 +6,45 @@ All by fixed rules, never by a probe, so that the same call gives the same numbe
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from .check import flag, instance, refuse, text, whole
+
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device asked for (or LTVIZ_DEVICE), else CUDA, MPS or the CPU. ValueError for one that is not there."""
-    device = device or os.environ.get("LTVIZ_DEVICE")
+    """The device asked for (or LTVIZ_DEVICE), else CUDA, MPS or the CPU.
+
+    device: "cpu", "mps", "cuda", or "cuda:1" for one of several. ValueError for one that is not on this machine.
+    """
+    name, otherwise = "device", "leave device=None"
+    if device is None and os.environ.get("LTVIZ_DEVICE"):
+        name, device, otherwise = "LTVIZ_DEVICE", os.environ["LTVIZ_DEVICE"], "unset it"
+    there = _devices()
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu")
-    device = torch.device(device)
-    there = {"cuda": torch.cuda.is_available, "mps": _has_mps, "cpu": lambda: True}
-    if not there.get(device.type, lambda: False)():
-        raise ValueError(
-            f"device {str(device)!r} was asked for, but torch {torch.__version__} finds none on this machine. "
-            'Leave device=None to take what is there, or use device="cpu".'
-        )
-    return device
+        return torch.device(next(iter(there)))
+    asked = str(device) if isinstance(device, (str, torch.device)) else ""
+    kind, colon, index = asked.partition(":")
+    if kind not in there or (colon and index not in map(str, range(there[kind]))):
+        found = " or ".join(f'"{one}"' for one in _names(there))
+        raise refuse(name, device, f"what torch {torch.__version__} finds on this machine, {found}; {otherwise} "
+                     "to take the first of these")
+    return torch.device(asked)
 
 
-def _has_mps() -> bool:
-    return torch.backends.mps.is_available()
+def _devices() -> dict[str, int]:
+    """The kinds of device of this machine, the fastest first, and how many of each there are."""
+    found = {"cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0}
+    found |= {"mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    return {kind: n for kind, n in found.items() if n}
+
+
+def _names(devices: dict[str, int]) -> list[str]:
+    return [f"{kind}:{i}" if n > 1 else kind for kind, n in devices.items() for i in range(n)]
 
 
 # Pixels of a step (batch x height x width) that are worth a thread. Below that, threads wait for each other.
@@ -42,22 +57,61 @@ def thread_count(model: str, shape: tuple[int, int, int], batch_size: int) -> in
     One for every 8,192 pixels of a step (131,072 for the MLP), at least one, at most torch's default. Small tensors on
     several threads are slower than on one, and far slower on a busy machine.
     """
+    text("model", model)
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise refuse("shape", shape, "the shape of an image (C, H, W)")
+    _, height, width = (whole("shape", size, 1) for size in shape)
+    batch_size = whole("batch_size", batch_size, 1)
     kind = "mlp" if model.partition(":")[0] == "mlp" else "convolutions"
-    pixels = batch_size * shape[1] * shape[2]
-    return min(max(pixels // PIXELS_PER_THREAD[kind], 1), torch.get_num_threads())
+    pixels = batch_size * height * width
+    return min(max(pixels // PIXELS_PER_THREAD[kind], 1), usual_threads())
+
+
+class _Inside(threading.local):
+    """The numbers of threads that this Python thread has asked for, the innermost last."""
+
+    def __init__(self):
+        self.asked: list[int] = []
+
+
+_inside, _lock = _Inside(), threading.Lock()
+_users, _usual = 0, 1  # Python threads inside `threads`, and what was set when the first of them came
+
+
+def usual_threads() -> int:
+    """torch's number of threads as the user has set it, whatever runs in other Python threads use meanwhile."""
+    with _lock:
+        return _usual if _users else torch.get_num_threads()
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Use n threads inside (in this Python thread), and what was set before afterwards."""
-    before = torch.get_num_threads()
-    if n != before:
-        torch.set_num_threads(n)
+    """Use n threads inside (in this Python thread), and what was set before afterwards.
+
+    torch keeps one number for each Python thread, but a new one starts with what any other has set last: so what
+    was set before is remembered here, not asked for. And the first look at the number, in a new thread, replaces what
+    was set there by what any other has set last: so one looks before one sets.
+    """
+    global _users, _usual
+    n = whole("n", n, 1)
+    if not _inside.asked:
+        with _lock:
+            if _users == 0:
+                _usual = torch.get_num_threads()
+            _users += 1
+    torch.get_num_threads()
+    _inside.asked.append(n)
+    torch.set_num_threads(n)
     try:
         yield
     finally:
-        if n != before:
-            torch.set_num_threads(before)
+        _inside.asked.pop()
+        if _inside.asked:
+            torch.set_num_threads(_inside.asked[-1])
+        else:
+            with _lock:
+                torch.set_num_threads(_usual)
+                _users -= 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +131,10 @@ class Speed:
     graph: bool = False
     compile: bool = False
 
+    def __post_init__(self):
+        for name, on in vars(self).items():
+            flag(name, on)
+
     def __str__(self) -> str:
         return ", ".join(name for name, on in vars(self).items() if on) or "plain"
 
@@ -89,7 +147,8 @@ def default_speed(device: torch.device, model: str) -> Speed:
 
     On a CPU bfloat16 is ten times slower than float32 unless the processor has instructions for it, so: never.
     """
-    images = not model.startswith("mlp")
+    instance("device", device, torch.device, "a torch.device, such as pick_device() gives")
+    images = not text("model", model).startswith("mlp")
     if device.type == "cuda":
         bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return Speed(bf16=bf16, channels_last=images, fused=True, graph=True)

@@ -178,7 +178,8 @@ def read_record(
             names = set(file.keys())
             if names != set(meta["arrays"]):
                 raise RunFileError(f"{path}: damaged: it lacks arrays, or has some that are not its own. {AGAIN}")
-            if not keep(meta):
+            description = {name: value for name, value in meta.items() if name not in ("format", "kind", "arrays")}
+            if not keep(description):
                 return None
             arrays = {name: file.get_tensor(name) for name in sorted(names)}
     except RunFileError:
@@ -188,7 +189,7 @@ def read_record(
     for name, value in arrays.items():
         if checksum(value) != meta["arrays"][name]:
             raise RunFileError(f"{path}: damaged: {name} is not what was written (its checksum differs). {AGAIN}")
-    return {name: value for name, value in meta.items() if name not in ("format", "kind", "arrays")}, arrays
+    return description, arrays
 
 
 AGAIN = "Delete it, and train or copy it again."

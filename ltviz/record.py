@@ -52,8 +52,7 @@ _drawn: dict[tuple, Any] = {}
 
 def record_one(task: Task) -> str:
     """Train one run and keep it, unless it is there; a line that says what happened."""
-    from .run import load_run
-    from .training import Trainer, make_data
+    from .training import Trainer, make_data, saved
 
     recipe, key, settings, seed, root, folder = task
     place = (recipe, seed, root)
@@ -61,24 +60,18 @@ def record_one(task: Task) -> str:
         _drawn.clear()
         _drawn[place] = make_data(recipe, seed, **({"root": root} if root else {}))
     trainer = Trainer(key, _drawn[place], seed=seed, recipe=recipe, device="cpu", **settings)
-    label = trainer.method.label(trainer.settings)
-    found = sorted(Path(folder).glob(f"*-{trainer.id}.safetensors"))
+    label = trainer.request.label
+    found = saved(folder, trainer)
     if found:
-        return f"{label}, seed {seed}: there already, {load_run(found[0]).accuracy:.1%}"
-    for old in Path(folder).glob(f"*-seed{seed}-*.safetensors"):  # of another request under the same name
-        if old.name.rpartition("-")[0] == _stem(trainer, label):
-            old.unlink()
+        return f"{label}, seed {seed}: there already, {found.accuracy:.1%}"
     run = trainer.run()
     if run.status == "stopped":  # Ctrl-C: half a run must not be found in place of a whole one
         raise KeyboardInterrupt
-    run.save(folder, small=True, images=OPENED.get((recipe, key), 0) if seed == 0 else 0)
+    path = run.save(folder, small=True, images=OPENED.get((recipe, key), 0) if seed == 0 else 0)
+    for old in Path(folder).glob("*.safetensors"):  # of another request under this name, once the new one is there
+        if old != path and old.name.rpartition("-")[0] == path.name.rpartition("-")[0]:
+            old.unlink()
     return f"{label}, seed {seed}: {run.status}, {run.accuracy:.1%} in {trainer.seconds:.1f} s"
-
-
-def _stem(trainer: Any, label: str) -> str:
-    from .run import run_stem
-
-    return run_stem(trainer.data.name, trainer.recipe.name, label, trainer.seed)
 
 
 def _one_thread() -> None:
@@ -129,27 +122,41 @@ def main_train(argv: Sequence[str]) -> int:
     parser.add_argument("--root", help="CIFAR-10 as an image folder")
     parser.add_argument("--save", type=Path, help="a folder or a file")
     given = parser.parse_args(argv)
-    settings = dict(_setting(text) for text in given.settings)
     try:
+        settings = _settings(given)
         data = make_data(given.recipe, given.seed, **({"root": given.root} if given.root else {}))
         run = train(given.method, data, recipe=given.recipe, seed=given.seed, epochs=given.epochs, device=given.device,
                     **settings)  # fmt: skip
-    except (ValueError, KeyError, FileNotFoundError) as error:
+    except (ValueError, KeyError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(run.table().round(3).to_string())
     print(f"{run!r}; recipe {given.recipe} on {data!r}")
     if given.save:
-        print(run.save(given.save))
+        try:
+            print(run.save(given.save))
+        except (ValueError, OSError) as error:
+            print(f"--save {given.save}: {error}", file=sys.stderr)
+            return 2
     return 0
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, {"True": True, "False": False}.get(value, value)
+def _settings(given: argparse.Namespace) -> dict[str, Any]:
+    """The settings given as name=value; epochs=1 is taken for --epochs 1. ValueError for what is no name=value."""
+    settings = {}
+    for text in given.settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"{text!r}: expected name=value, such as beta=0.99")
+        try:
+            found = json.loads(value)
+        except json.JSONDecodeError:
+            found = {"True": True, "False": False, "None": None}.get(value, value)
+        if name in ("epochs", "seed", "device", "recipe", "root"):
+            setattr(given, name, found)
+        else:
+            settings[name] = found
+    return settings
 
 
 def main_table(argv: Sequence[str]) -> int:

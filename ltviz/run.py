@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,21 +12,36 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import metrics
+from . import check, metrics, schema
 from .check import suggest
+from .files import ForeignFile, RunFileError, checksum, read_record, request_id, save_record
 from .methods import METHODS
 from .objective import Output
-
-FORMAT = 1  # of the file; a newer one is refused
 
 _TEST_ARRAYS = ("targets", "logits", "scores", "features")  # one row a test image
 _BULKY = ("train_features", "train_targets", "network")
 
 
-def request_id(**asked: Any) -> str:
-    """A short hash of what was asked for: the same request has the same id on every machine."""
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def to_array(tensor: torch.Tensor) -> np.ndarray:
+    """A copy of a tensor, on the host, that nobody else writes to."""
+    return tensor.detach().cpu().contiguous().numpy().copy()
+
+
+def compact(features: np.ndarray) -> np.ndarray:
+    """Features (n, d) in float16 where that loses nothing but digits, else as they are.
+
+    float16 ends at 65,504 and has no digits left below 6e-8: features beyond either stay in float32.
+    """
+    if not np.isfinite(features).all() or (largest := np.abs(features).max(initial=0.0)) > 65_504:
+        return features
+    small = features.astype(np.float16)
+    close = np.abs(small.astype(features.dtype) - features) <= 1e-3 * np.abs(features) + 1e-6 * largest
+    return small if close.all() else features
+
+
+def stopped_id(request: str, network: Mapping[str, np.ndarray]) -> str:
+    """The id of a run that was stopped: the request and how far it came, so never that of the finished one."""
+    return request_id(request=request, network={name: checksum(value) for name, value in network.items()})
 
 
 @dataclass(repr=False)
@@ -176,13 +188,21 @@ class Run:
         """Write the run to a file, or into a folder under its own file name; returns the path.
 
         small=True leaves out the network, training features, and all but the first `images` test images' logits and
-        features. The write is atomic: a reader, or a full disk, never sees half a file.
+        features. The write is atomic: a reader, or a full disk, never sees half a file. Raises ValueError for a run
+        that is not sound (schema), OSError where nothing can be written.
         """
-        from safetensors.numpy import save
-
-        path = Path(path)
+        path = check.path("path", path)
+        check.flag("small", small)
+        check.whole("images", images)
         if path.suffix != ".safetensors":
             path = path / self.filename
+        plain, arrays = self._parts(small, images)
+        schema.check_run(plain, arrays)
+        save_record(path, "run", plain, arrays)
+        return path
+
+    def _parts(self, small: bool, images: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The JSON part and the arrays of the record."""
         arrays, plain = {}, {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -196,96 +216,33 @@ class Run:
                 arrays.update({f"{item.name}/{key}": np.asarray(v) for key, v in value.items()})
             else:
                 plain[item.name] = value
-        arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}
-        meta = {"ltviz": json.dumps({"format": FORMAT, **plain}, sort_keys=True, default=_plain)}
-        write_atomically(path, save(arrays, metadata=meta))
-        return path
+        return plain, arrays
 
 
 def run_stem(data: str, recipe: str, label: str, seed: int) -> str:
     """The readable part of a run's file name."""
-    parts = [re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_") for part in (data, recipe, label) if part]
-    return "-".join([*parts, f"seed{seed}"])[-150:]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (np.integer, np.floating, np.bool_)):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then rename it there; what was there stays until the new one is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-class RunFileError(ValueError):
-    """A file that is not a whole run of this version; the message names the file and the reason."""
-
-
-def read_record(path: str | Path, keep: Callable[[dict], bool] = lambda meta: True) -> tuple[dict, dict] | None:
-    """(JSON part, arrays) of a file of ours, or None where keep(JSON part) is False. RunFileError if it is not fit."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.exists():
-        raise RunFileError(f"{path}: there is no such file")
-    with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
-        raise RunFileError(
-            f"{path}: this is a pickle or a zip of pickles, which could run code when opened. Run files hold arrays "
-            "and JSON only (safetensors); save the run again with run.save()."
-        )
-    try:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get("ltviz")
-            if text is None:
-                raise RunFileError(f"{path}: a safetensors file, but not one of ltviz (it has no 'ltviz' record)")
-            meta = json.loads(text)
-            if meta.get("format", 0) > FORMAT:
-                raise RunFileError(
-                    f"{path}: written by a newer ltviz (format {meta['format']}, this one reads up to {FORMAT}); "
-                    "update ltviz"
-                )
-            if not keep(meta):
-                return None
-            return meta, {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise RunFileError(f"{path}: damaged or cut short ({error}). Delete it, and train or copy it again.") from None
+    parts = [re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_.") for part in (data, recipe, label) if part]
+    return "-".join([*(part for part in parts if part), f"seed{int(seed)}"])[-150:]
 
 
 def load_run(path: str | Path) -> Run:
     """Read a run. Raises RunFileError, naming the file and the reason, for a damaged, foreign or newer one."""
-    return _run(path, *read_record(path))
+    path = check.path("path", path)
+    return _run(path, *read_record(path, "run"))
 
 
-def _run(path: str | Path, meta: dict, arrays: dict[str, np.ndarray]) -> Run:
-    values: dict[str, Any] = {"history": {}, **{key: value for key, value in meta.items() if key != "format"}}
+def _run(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Run:
+    try:
+        schema.check_run(meta, arrays)
+    except ValueError as error:
+        raise RunFileError(f"{path}: not a whole run ({error})") from None
+    values: dict[str, Any] = {"history": {}, **meta}
     for name, value in arrays.items():
         group, _, key = name.partition("/")
         if key:
             values.setdefault(group, {})[key] = value
         else:
             values[name] = value
-    known = {item.name for item in fields(Run)}
-    missing = {"method", "settings", "counts", "confusion", "head_weight"} - values.keys()
-    if missing or values.keys() - known:
-        what = f"it lacks {', '.join(sorted(missing))}" if missing else f"unknown {sorted(values.keys() - known)}"
-        raise RunFileError(f"{path}: not a whole run ({what})")
     return Run(**values)
 
 
@@ -294,7 +251,7 @@ def load_runs(folder: str | Path, **filters: Any) -> list[Run]:
     setting: load_runs("data/runs/digits", method="focal", gamma=2.0). A list means any of its values. Raises ValueError
     for a filter that no run in the folder has.
     """
-    folder = Path(folder)
+    folder = check.path("folder", folder)
     if "method" in filters:  # a method also answers to its aliases
         wanted = filters["method"] if isinstance(filters["method"], (list, tuple, set)) else [filters["method"]]
         filters["method"] = [METHODS[key].key if key in METHODS else key for key in wanted]
@@ -304,11 +261,15 @@ def load_runs(folder: str | Path, **filters: Any) -> list[Run]:
 
     def keep(meta: dict) -> bool:
         seen.update(meta, meta.get("settings", ()))
-        return "method" in meta and _matches(meta, filters)
+        return _matches(meta, filters)
 
     paths = sorted(folder.glob("*.safetensors"))
     for path in paths:
-        record = read_record(path, keep)
+        try:
+            record = read_record(path, "run", keep)
+        except ForeignFile as error:
+            warnings.warn(f"{error}; it is passed over", stacklevel=2)
+            continue
         if record:
             runs.append(_run(path, *record))
     unknown = [name for name in filters if name not in seen] if paths else []
@@ -320,77 +281,10 @@ def load_runs(folder: str | Path, **filters: Any) -> list[Run]:
 def _matches(meta: dict, filters: dict[str, Any]) -> bool:
     for name, wanted in filters.items():
         if name in ("data", "recipe"):
-            value = meta[name].get("name")
+            value = meta.get(name, {}).get("name")
         else:
-            value = meta[name] if name in meta and name != "settings" else meta["settings"].get(name)
+            value = meta[name] if name in meta and name != "settings" else meta.get("settings", {}).get(name)
         wanted = wanted if isinstance(wanted, (list, tuple, set)) else [wanted]
         if value not in wanted:
             return False
     return True
-
-
-def collect(
-    model: torch.nn.Module,
-    loader: Any,
-    *,
-    head: str = "fc",
-    counts: Any = None,
-    class_names: list[str] | None = None,
-    name: str = "my model",
-) -> Run:
-    """Look at any classifier as a run: every plot and explorer takes the result.
-
-    model   a torch module that maps a batch of images to logits (n, k); used as it is, in eval mode, on its device
-    loader  yields (images, targets) of test images
-    head    the name of the classifier inside the model: a module with `.weight` (k, d) whose input are the features
-    counts  (k,) training images of each class; without it, those of the loader (then it should be the training set)
-    Raises ValueError where the model has no such module, or it never runs.
-    """
-    modules = dict(model.named_modules())
-    if head not in modules or not hasattr(modules[head], "weight"):
-        linear = [n for n, m in modules.items() if isinstance(m, torch.nn.Linear)]
-        raise ValueError(f"head={head!r} is no classifier inside the model; its linear layers are: {linear}")
-    layer, seen, logits, targets = modules[head], [], [], []
-    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach().float().cpu()))
-    device, mode = layer.weight.device, model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for images, labels in loader:
-                logits.append(model(images.to(device)).float().cpu())
-                targets.append(torch.as_tensor(labels).cpu())
-    finally:
-        hook.remove()
-        model.train(mode)
-    if len(seen) != len(logits):
-        raise ValueError(f"head={head!r} ran {len(seen)} times for {len(logits)} batches; name the last classifier")
-    z, features, y = torch.cat(logits).numpy(), torch.cat(seen).flatten(1).numpy(), torch.cat(targets).numpy()
-    k = z.shape[1]
-    counts = np.bincount(y, minlength=k) if counts is None else np.asarray(counts)
-    if len(counts) != k or y.min() < 0 or y.max() >= k:
-        raise ValueError(f"the model has {k} classes, counts {len(counts)}, and targets lie in {y.min()}..{y.max()}")
-    present = np.bincount(y, minlength=k)
-    bias = getattr(layer, "bias", None)
-    norms = np.bincount(y, np.linalg.norm(features, axis=1), k)
-    with np.errstate(invalid="ignore"):
-        class_norm = norms / present
-    return Run(
-        method="collected",
-        settings={},
-        data={"name": "collected"},
-        recipe={"name": ""},
-        seed=0,
-        counts=counts,
-        class_names=class_names or [str(j) for j in range(k)],
-        history={},
-        confusion=metrics.confusion(y, z.argmax(1), k),
-        head_weight=layer.weight.detach().float().cpu().numpy(),
-        head_bias=None if bias is None else bias.detach().float().cpu().numpy(),
-        class_feature_norm=class_norm,
-        targets=y,
-        logits=z,
-        features=features.astype(np.float16),
-        ece=metrics.ece(metrics.probabilities(z, "softmax"), y),
-        id=request_id(name=name, logits=z.tobytes().hex()[:4096]),
-        label=name,
-    )

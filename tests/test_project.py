@@ -25,7 +25,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
-    "check files functional samplers objective models datasets methods probe metrics run device graph optimizer training many "
+    "check files functional samplers registry objective models datasets methods probe metrics schema run collector device graph optimizer training many "
     "embedding plots explore study published record benchmark notebooks readme __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}

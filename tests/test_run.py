@@ -1,15 +1,14 @@
 """The record of a run: a round trip, and a refusal that names the file and the reason."""
 
+import dataclasses
 import json
-import pickle
 
 import numpy as np
 import pytest
-import torch
-from safetensors.numpy import save_file
 
+from ltviz import schema
 from ltviz.datasets import digits_lt
-from ltviz.run import RunFileError, collect, load_run, load_runs
+from ltviz.run import RunFileError, compact, load_run, load_runs
 from ltviz.training import train
 
 
@@ -60,23 +59,22 @@ def test_runs_are_found_by_what_was_asked(run, tmp_path):
         load_runs(tmp_path / "none")
 
 
-def test_writing_is_atomic(run, tmp_path, monkeypatch):
-    path = run.save(tmp_path / "a.safetensors")
-    before = path.read_bytes()
-
-    def full(*arguments):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        run.save(path, small=True)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+def test_a_file_beside_runs_that_is_none_does_not_block_the_folder(run, tmp_path):
+    run.save(tmp_path, small=True)
+    train("ce", digits_lt(), epochs=1, progress=False, checkpoint=tmp_path / "a.safetensors")
+    (tmp_path / "notes.safetensors").mkdir()
+    with pytest.warns(UserWarning) as said:
+        assert [r.id for r in load_runs(tmp_path)] == [run.id]
+    assert ["a.safetensors: a checkpoint" in str(w.message) for w in said] == [True, False]
+    assert "notes.safetensors: this is a folder" in str(said[1].message)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(RunFileError, match="gone.safetensors.*no such file"):
         load_run(tmp_path / "gone.safetensors")
+    with pytest.raises(ValueError, match="path=None"):
+        load_run(None)
 
 
 @pytest.mark.parametrize("keep", [4, 50, 5000])
@@ -87,48 +85,91 @@ def test_a_damaged_file_is_refused(run, tmp_path, keep):
         load_run(path)
 
 
-def test_a_pickle_is_never_opened(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return (pytest.fail, ("the pickle was opened",))
-
-    plain, zipped = tmp_path / "plain.safetensors", tmp_path / "zipped.safetensors"
-    plain.write_bytes(pickle.dumps(Bomb()))
-    torch.save({"weights": torch.zeros(2)}, zipped)
-    for path in (plain, zipped):
-        with pytest.raises(RunFileError, match="pickle"):
-            load_run(path)
-
-
-def test_a_foreign_a_newer_and_an_incomplete_file_are_refused(tmp_path):
-    array = {"x": np.zeros(2, np.float32)}
-    cases = {"foreign": None, "newer": {"format": 99}, "incomplete": {"format": 1, "method": "ce"}}
-    for name, meta in cases.items():
-        path = tmp_path / f"{name}.safetensors"
-        save_file(array, path, metadata=None if meta is None else {"ltviz": json.dumps(meta)})
-    with pytest.raises(RunFileError, match="not one of ltviz"):
-        load_run(tmp_path / "foreign.safetensors")
-    with pytest.raises(RunFileError, match="newer ltviz.*update"):
-        load_run(tmp_path / "newer.safetensors")
-    with pytest.raises(RunFileError, match="lacks"):
-        load_run(tmp_path / "incomplete.safetensors")
+def test_one_flipped_bit_in_any_part_is_noticed(run, tmp_path):
+    path = run.save(tmp_path / "bit.safetensors", small=True)
+    whole = path.read_bytes()
+    for position in np.linspace(0, len(whole) - 1, 300).astype(int):
+        damaged = bytearray(whole)
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        try:
+            back = load_run(path)
+        except RunFileError:
+            continue
+        assert np.array_equal(back.confusion, run.confusion) and back.id == run.id  # a space in the header
 
 
-# -------------------------------------------------------------------------------------------------------- your own net
-def test_any_classifier_can_be_looked_at():
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.ReLU())
-    model.add_module("fc", torch.nn.Linear(5, 3))
-    images, targets = torch.randn(40, 6, generator=generator), torch.randint(3, (40,), generator=generator)
-    loader = [(images[:25], targets[:25]), (images[25:], targets[25:])]
-    run = collect(model, loader, head="fc", counts=[9, 5, 2])
-    with torch.no_grad():
-        np.testing.assert_allclose(run.logits, model(images).numpy(), rtol=1e-5)
-    logits = run.features.astype(np.float32) @ run.head_weight.T + run.head_bias
-    np.testing.assert_allclose(logits, run.logits, atol=1e-2)
-    assert run.counts.tolist() == [9, 5, 2] and run.confusion.sum() == 40
-    with pytest.raises(ValueError, match="its linear layers are: .*'fc'"):
-        collect(model, loader, head="classifier")
+WRONG = [
+    ({"confusion": np.eye(10)}, "confusion: expected whole numbers"),
+    ({"confusion": np.eye(9, dtype=int)}, "confusion: expected the shape"),
+    ({"confusion": -np.eye(10, dtype=int)}, "confusion: .*none negative"),
+    ({"head_weight": np.zeros((1, 64), np.float32)}, "head_weight: expected the shape .k, d."),
+    ({"head_weight": np.full((10, 64), np.nan, np.float32)}, "head_weight: expected finite"),
+    ({"targets": np.full(500, 10)}, "targets: expected class numbers from 0 to 9"),
+    ({"logits": np.zeros((499, 10), np.float32)}, "expected the shape"),
+    ({"class_names": ["a"]}, "class_names=.*each of the 10 classes"),
+    ({"class_names": ["a", 1]}, "class_names=.*a list of texts"),
+    ({"id": "x/../../../evil"}, "id='x/../../../evil': expected 12 digits"),
+    ({"id": ""}, "id='': expected 12 digits"),
+    ({"parent": "../x"}, "parent='../x'"),
+    ({"seed": -1}, "seed=-1"),
+    ({"seed": "0"}, "seed='0'"),
+    ({"status": "done"}, "status='done'"),
+    ({"probability": "logit"}, "probability='logit'"),
+    ({"settings": [1]}, r"settings=\[1\]"),
+    ({"data": {}}, "data.name=None"),
+    ({"ece": "low"}, "ece='low'"),
+    ({"history": {"loss": np.zeros(3), "lr": np.zeros(4)}}, "history/lr: expected the shape"),
+    ({"history": {"speed": np.zeros(3)}}, "unknown entry 'history/speed'"),
+]
+
+
+@pytest.mark.parametrize(("change", "match"), WRONG)
+def test_a_run_that_is_not_sound_is_neither_written_nor_read(run, tmp_path, monkeypatch, change, match):
+    wrong = dataclasses.replace(run, **change)
+    with pytest.raises(ValueError, match=match):
+        wrong.save(tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "check_run", lambda *parts: None)
+        path = wrong.save(tmp_path / "a.safetensors")
+    with pytest.raises(RunFileError, match=f"a.safetensors: not a whole run.*{match}"):
+        load_run(path)
+
+
+def test_nothing_of_a_run_leads_out_of_its_folder(run, tmp_path):
+    """Names are free text; what they become in a file's name is not."""
+    named = dataclasses.replace(run, label="../../evil", data={**run.data, "name": "a/b"}, recipe={"name": "../x"})
+    path = named.save(tmp_path / "runs", small=True)
+    assert path.parent == tmp_path / "runs" and path.name == f"a_b-x-evil-seed0-{run.id}.safetensors"
+    assert load_run(path).name == "../../evil"
+
+
+# ---------------------------------------------------------------------------------------------------- lost in narrowing
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(1.0, np.float16), (60_000.0, np.float16), (70_000.0, np.float32), (np.inf, np.float32), (1e-9, np.float32)],
+)
+def test_features_are_narrowed_only_where_nothing_is_lost(value, kept):
+    features = np.array([[value, value / 3]], np.float32)
+    small = compact(features)
+    assert small.dtype == kept
+    np.testing.assert_allclose(small.astype(np.float32), features, rtol=1e-3)
+    mixed = np.array([[1.0, 1e-9, 0.0]], np.float32)  # nothing beside 1.0
+    assert compact(mixed).dtype == np.float16
+
+
+# ------------------------------------------------------------------------------------------------------------- identity
+def test_a_decision_under_another_rule_is_a_run_of_its_own(run):
+    from ltviz import metrics
+    from ltviz.study.runs import redecide
+
+    one, two, three = (redecide(run, "logit_adjusted", tau=tau) for tau in (1, 1.0, 2))
+    assert one.id == two.id and len({run.id, one.id, three.id, redecide(run, "tau_norm").id}) == 4
+    assert one.confusion.tolist() != run.confusion.tolist()
+    expected = metrics.ece(metrics.probabilities(one.scores, "softmax"), one.targets)
+    assert one.ece == expected != run.ece and run.ece == metrics.ece(metrics.probabilities(run.logits), run.targets)
+    assert redecide(one, "logit_adjusted", tau=2).id not in (three.id, one.id)
 
 
 def test_filters_know_aliases_and_refuse_what_no_run_has(run, tmp_path):

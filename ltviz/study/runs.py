@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import metrics
+from .. import check, metrics
+from ..files import request_id
 from ..methods import METHODS
 from ..run import Run, RunFileError, load_runs
 from .cards import Card, say
@@ -41,15 +42,28 @@ def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: 
 
 
 def redecide(run: Run, key: str, **settings: Any) -> Run:
-    """The same trained network under a post-hoc rule: a run with new decisions, and nothing else changed.
+    """The same trained network under a post-hoc rule: a run of its own, with new decisions and their calibration.
 
     key names a method with such a rule ("logit_adjusted", "tau_norm", ...); settings are its own. Raises ValueError
     where the record keeps no logits and features of its test images.
     """
+    check.instance("run", run, Run, "a run, from lt.train, lt.load_run or lt.recorded")
+    method = METHODS[key]
     scores = run.posthoc(key, **settings)
-    confusion = metrics.confusion(run.targets, scores.argmax(1), run.k)
-    shown = ", ".join(f"{METHODS[key].settings[name].symbol or name} = {value:g}" for name, value in settings.items())
-    return replace(run, scores=scores, confusion=confusion, label=f"{run.label}, {shown or key}")
+    resolved = method.resolve(settings)
+    shown = ", ".join(f"{method.settings[name].symbol or name} = {_value(resolved[name])}" for name in settings)
+    return replace(
+        run,
+        scores=scores,
+        confusion=metrics.confusion(run.targets, scores.argmax(1), run.k),
+        ece=metrics.ece(metrics.probabilities(scores, run.probability), run.targets),
+        id=request_id(run=run.id, rule=method.key, settings=resolved),
+        label=f"{run.label}, {shown or key}",
+    )
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def difference(

@@ -1,0 +1,24 @@
+"""Training: one loop for every method (`loop`), and the ways into it: `train`, `sweep`, `LiveRun`.
+
+recipe      how a network is trained, whatever the method
+request     what is asked for, checked, and the id that names it
+loop        Trainer: an epoch, a step, a stage
+evaluation  what the network answers, and the Run at the end
+checkpoint  all that a run needs to continue
+control     stop and pause, Ctrl-C
+"""
+
+from .control import Control, Stopped, interrupts
+from .evaluation import versions
+from .live import LiveRun
+from .loop import Epoch, Trainer, parameter_groups, say_diverged
+from .progress import Progress
+from .recipe import RECIPES, Recipe, find_recipe, make_data, make_recipe
+from .request import Request, make_request
+from .sweep import prepare_folder, requests, save, saved, say_stopped, sweep, train
+
+__all__ = [
+    "RECIPES", "Control", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "find_recipe",
+    "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups", "prepare_folder", "requests", "save",
+    "saved", "say_diverged", "say_stopped", "sweep", "train", "versions",
+]  # fmt: skip

@@ -1,0 +1,442 @@
+"""One training loop for every method, an epoch at a time.
+
+The loop knows the contract of objective.py and nothing about any method. All random draws of a run come from its own
+generators, nothing is read back from the device inside an epoch, and everything that a run needs to continue is in its
+checkpoint: resumed equals uninterrupted, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..datasets import LongTailed
+from ..device import thread_count, threads
+from ..graph import Captured
+from ..models import Net, initialise, make_net
+from ..objective import Output, Report, Stage
+from ..optimizer import clip, make_optimizer
+from ..run import Run, to_array
+from ..samplers import SAMPLERS, class_counts
+from . import checkpoint as checkpoints
+from .control import Control, Stopped, interrupts
+from .evaluation import answers, make_run
+from .recipe import Recipe
+from .request import checkpoint_path, make_request
+
+
+class Tally:
+    """What an epoch adds up on the device, and reads once: the loss terms, and the feature length of each class."""
+
+    def __init__(self, k: int, device: torch.device):
+        self.terms: dict[str, Tensor] = {}
+        self.lengths = torch.zeros(k, device=device)
+
+    def clear(self) -> None:
+        for total in (*self.terms.values(), self.lengths):
+            total.zero_()
+
+    def add(self, terms: Mapping[str, Tensor], features: Tensor, targets: Tensor) -> None:
+        for name, value in terms.items():
+            if name not in self.terms:
+                self.terms[name] = torch.zeros_like(value)
+            self.terms[name].add_(value.detach(), alpha=len(targets))
+        self.lengths.index_add_(0, targets, torch.linalg.vector_norm(features.detach(), dim=1))
+
+    def read(self, order: Tensor, targets: Tensor) -> tuple[dict[str, float], np.ndarray]:
+        """The mean of each term, and of the feature lengths of each class (k,), over the images visited, (n,)."""
+        seen = class_counts(targets[order], len(self.lengths))
+        return {name: float(v) / len(order) for name, v in self.terms.items()}, to_array(self.lengths / seen)
+
+
+@dataclass
+class Epoch:
+    """An epoch under way: its stage, its batches of indices, the learning rate of each step, when it began."""
+
+    stage: int
+    batches: list[Tensor]
+    rates: list[float]
+    began: float
+
+
+class Trainer:
+    """One run, an epoch at a time. `train`, `LiveRun` and `sweep` are the doors; use it directly to look inside.
+
+    Arguments are those of `train`; `request` holds them, checked.
+    """
+
+    def __init__(self, method: str, data: LongTailed, *, checkpoint: str | Path | None = None, **arguments: Any):
+        self.request = ask = make_request(method, data, **arguments)
+        self.method, self.settings, self.recipe, self.seed = ask.method, ask.settings, ask.recipe, ask.seed
+        self.device, self.speed, self.id = ask.device, ask.speed, ask.id
+        self.threads = thread_count(ask.recipe.model, data.shape, ask.recipe.batch_size)
+        self.checkpoint = checkpoint_path(checkpoint)
+        if self.checkpoint:
+            checkpoints.prepare(self.checkpoint)
+        self.data = data.to(self.device).prepare()
+        self.generators = make_generators(self.seed, self.device)
+        self.layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
+        with own_generator(self.generators["construction"]):
+            self.objective = ask.method.build(data.counts.cpu(), **ask.settings)
+            self.net = make_net(ask.recipe.model, data.shape, self.objective, self.generators["init"])
+        if ask.start is not None:
+            take_over(self.net, ask.start, self.data, self.recipe.model, ask.method.key)
+        self.net.to(self.device, memory_format=self.layout)
+        self.objective.to(self.device).generator = self.generators["masks"]
+        self.backbone = torch.compile(self.net.backbone) if self.speed.compile else self.net.backbone
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if self.speed.bf16 else nullcontext()
+        # A stream of its own for each run: its graphs are captured there, and several runs share the device.
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
+        self.step = Captured(_weak(self._step), drawn, self.stream if self.speed.graph else None)
+        self.validate = Captured(_weak(self._validate), (), self.stream if self.speed.graph else None)
+        # A network of torchvision's may draw while it trains (dropout), and does so from torch's global generator.
+        self.draws = self.recipe.model.startswith("torchvision:")
+        self.tally = Tally(data.k, self.device)
+        self.hits = torch.zeros(data.k, device=self.device)
+        self.val_counts = class_counts(self.data.val_targets, data.k)
+        self.stages = ask.method.make_stages(**ask.settings)
+        self.starts = stage_starts(self.stages, self.recipe.epochs)
+        self.stage, self.epoch, self.seconds = -1, 0, 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.accuracy: Tensor | None = None
+        self._saved = time.monotonic()
+        if self.checkpoint and self.checkpoint.exists():
+            checkpoints.load(self)
+
+    @property
+    def done(self) -> bool:
+        return self.epoch >= self.recipe.epochs
+
+    def run(self, control: Control | None = None, on_epoch: Callable[[Trainer], None] | None = None) -> Run:
+        """Train to the end, or until stopped; returns the run either way, marked as finished, stopped or diverged.
+
+        Ctrl-C stops it at the next step, and never in the middle of what follows.
+        """
+        status = "finished"
+        with interrupts(control) as guard, self.place():
+            try:
+                while not self.done:
+                    row = self.run_epoch(guard.control)
+                    if on_epoch:
+                        on_epoch(self)
+                    if not math.isfinite(row["loss"]):
+                        status = "diverged"
+                        say_diverged(self, row["loss"])
+                        break
+            except (Stopped, KeyboardInterrupt):
+                status = "stopped"
+            with guard.shield():
+                return self.finish(status)
+
+    def run_epoch(self, control: Control | None = None) -> dict[str, Any]:
+        """Train one epoch, look at the validation set, and return the new row of the history."""
+        with self.place():
+            epoch = self.begin_epoch()
+            for _ in self.steps(epoch, control):
+                pass
+            return self.end_epoch(epoch)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Inside, work runs where this run's does: on its stream, or on as many threads as the rule says.
+
+        Another number of threads gives other bits, so this holds for steps taken by hand too.
+        """
+        if self.stream is None:
+            with threads(self.threads) if self.device.type == "cpu" else nullcontext():
+                yield
+            return
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:  # after an error too: what is freed then must not be given away while this run still writes to it
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+
+    def begin_epoch(self) -> Epoch:
+        """Enter the stage that is due, let the objective listen, and draw the batches."""
+        began = time.perf_counter()
+        stage = max(i for i, start in enumerate(self.starts) if start <= self.epoch)
+        for entered in range(self.stage + 1, stage + 1):
+            self.enter(entered)
+        plan, first = self.stages[stage], self.starts[stage]
+        length = (*self.starts[1:], self.recipe.epochs)[stage] - first
+        progress = (self.epoch - first) / max(length - 1, 1)
+        with torch.no_grad():
+            self.objective.begin_epoch(
+                Report(stage, self.epoch, progress, self.net.head, self.accuracy, self.embed_training)
+            )
+        order = self.generators["order"]
+        batches = SAMPLERS[plan.sampler](self.data.targets, self.recipe.batch_size, progress, order)
+        clock = (self.epoch - first, length) if plan.schedule == "restart" else (self.epoch, self.recipe.epochs)
+        self.net.train()
+        if self.frozen and not self.recipe.move_statistics:
+            self.net.backbone.eval()
+        self.tally.clear()
+        steps, images = len(batches), len(self.data)
+        rates = [self.recipe.learning_rate(clock[0], step, steps, clock[1], images) for step in range(steps)]
+        return Epoch(stage, batches, rates, began)
+
+    def steps(self, epoch: Epoch, control: Control | None = None) -> Iterator[int]:
+        """Take the steps of an epoch, one for each value yielded, then look at the validation set.
+
+        On a GPU, nothing in here waits for the device.
+        """
+        for step, (index, rate) in enumerate(zip(epoch.batches, epoch.rates, strict=True)):
+            if control:
+                control.check()
+            self._set_rate(rate)
+            with own_generator(self.generators["network"]) if self.draws else nullcontext():
+                self.step(index)
+            yield step
+        if self.data.has_validation:
+            self.validate()
+
+    def _set_rate(self, rate: float) -> None:
+        if isinstance(self.rate, Tensor):
+            self.rate.fill_(rate)
+        else:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+
+    def _step(self, index: Tensor) -> None:
+        """One step of training, complete: crops, forward, backward, update, what the objective and the tally note.
+
+        All that it changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph.
+        """
+        y = self.data.targets.index_select(0, index)
+        out = self.output(self.data.batch(index, self.generators["crops"]), index)
+        terms = self.objective.terms(out, y)
+        for parameter in self.trained:
+            parameter.grad = None
+        sum(terms.values()).backward()
+        if self.recipe.clip is not None:
+            clip(self.trained, self.recipe.clip)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.objective.after_step(out, y)
+            self.tally.add(terms, out.features, y)
+
+    def output(self, images: Tensor, index: Tensor) -> Output:
+        """What the network says to a training batch; without gradients for what the stage freezes.
+
+        The head computes in float32, always: in bfloat16 the logits of two classes can come out equal.
+        """
+        images = images.contiguous(memory_format=self.layout)
+        with self.autocast, torch.set_grad_enabled(not self.frozen):
+            features = self.backbone(images)
+        return self.net.decide(features.float(), index)
+
+    def end_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """Read what the epoch noted, and return the new row of the history."""
+        if self.data.has_validation:
+            self.accuracy = self.hits / self.val_counts
+        row, feature_norm = self.tally.read(torch.cat(epoch.batches), self.data.targets)
+        with torch.no_grad():
+            weight_norm = self.net.head.weight.norm(dim=1)
+        none = np.full(self.data.k, np.nan, np.float32)
+        row = {
+            "epoch": self.epoch,
+            "stage": epoch.stage,
+            "lr": epoch.rates[-1],
+            "loss": sum(row.values()),
+            **({f"term/{name}": value for name, value in row.items()} if len(row) > 1 else {}),
+            "weight_norm": to_array(weight_norm),
+            "feature_norm": feature_norm,
+            "val_accuracy": none if self.accuracy is None else to_array(self.accuracy),
+        }
+        self.rows.append(row)
+        self.epoch += 1
+        took = time.perf_counter() - epoch.began
+        self.seconds += took
+        # Early rather than late: by the end of the next epoch, more than ten seconds could be lost.
+        late = time.monotonic() - self._saved + took > 10.0
+        if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
+            self.save_checkpoint()
+        return row
+
+    def enter(self, number: int) -> None:
+        """Begin a stage: its head, its class weights, and which parameters it trains."""
+        stage, before = self.stages[number], self.stages[number - 1] if number else None
+        if stage.head is not None:
+            with own_generator(self.generators["construction"]):
+                head = stage.head(self.net.head)
+            if hasattr(head, "initialise"):
+                initialise(head, self.generators["init"])
+            self.net.head = head.to(self.device)
+        if stage.class_weight is not None:
+            self.objective.set_class_weight(stage.class_weight(self.data.counts.cpu()), "stage")
+        elif before is not None and before.class_weight is not None:
+            self.objective.set_class_weight(torch.ones(self.data.k), "stage")
+        self.net.backbone.requires_grad_(stage.train == "all")
+        same = before and before.train == stage.train and stage.head is None and stage.schedule == "continue"
+        self.frozen = stage.train == "head"
+        if not same:
+            groups = parameter_groups(self.net, self.objective, self.recipe)
+            self.trained = [parameter for group in groups for parameter in group["params"]]
+            self.rate = torch.tensor(self.recipe.lr, device=self.device) if self.speed.graph else self.recipe.lr
+            fused = self.speed.fused or self.speed.graph  # SGD's other ways read the rate back to the host
+            self.optimizer = make_optimizer(self.recipe.optimizer, groups, self.rate, self.recipe.momentum, fused)
+            self.step.reset()
+            self.validate.reset()
+        self.stage = number
+
+    def save_checkpoint(self) -> None:
+        """Write all that the run needs to continue, atomically; a failure is a warning, and tried again later."""
+        if checkpoints.write(self):
+            self._saved = time.monotonic()
+
+    # --------------------------------------------------------------------------------------------------- evaluation
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Write the hits (k,) on the validation set. It can be a CUDA graph, as `_step`."""
+        data = self.data
+        logits, _ = answers(self, data.val_batch, len(data.val_targets))
+        right = (logits.argmax(1) == data.val_targets).float()
+        self.hits.zero_().index_add_(0, data.val_targets, right)
+
+    def embed_training(self) -> tuple[Tensor, Tensor]:
+        """Features (n, d) of the training images as they are, in eval mode, and their targets (n,)."""
+        _, features = answers(self, self.data.batch, len(self.data.targets))
+        return features, self.data.targets
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """The rows so far as arrays, one entry an epoch."""
+        rows = list(self.rows)  # another thread may be adding one
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+
+    def finish(self, status: str = "finished") -> Run:
+        """Look at the test set, once, and return the run. Graphs are given back."""
+        if self.stage < 0:
+            self.enter(0)
+        self.step.reset()
+        self.validate.reset()
+        return make_run(self, status)
+
+
+def make_generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
+    """One stream of random numbers for each purpose, so that a method that draws masks leaves the crops alone."""
+    state = np.random.SeedSequence(seed).generate_state(6)
+    places = {"init": "cpu", "order": device, "crops": device, "masks": device, "network": device}
+    places["construction"] = "cpu"  # modules draw values while they are made, which "init" then replaces
+    return {
+        name: torch.Generator(place).manual_seed(int(number))
+        for (name, place), number in zip(places.items(), state, strict=True)
+    }
+
+
+_GLOBAL = threading.RLock()  # torch's global generator, while a run's own stands in for it
+
+
+@contextmanager
+def own_generator(generator: torch.Generator) -> Iterator[None]:
+    """Inside, whoever draws from torch's global generator draws from this one; the global one stays as it was."""
+    cuda = generator.device.type == "cuda"
+    shared = torch.cuda.default_generators[generator.device.index or 0] if cuda else torch.default_generator
+    with _GLOBAL:
+        before = shared.get_state()
+        shared.set_state(generator.get_state())
+        try:
+            yield
+        finally:
+            generator.set_state(shared.get_state())
+            shared.set_state(before)
+
+
+def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> None:
+    """Load the network of a run; its head too, where this one's has the same parameters, classes matched by name."""
+    if start.k != data.k or start.recipe["model"] != model:
+        raise ValueError(
+            f"start: {start.name!r} has {start.k} classes on {start.recipe['model']!r}, this run has {data.k} "
+            f"on {model!r}; they must agree"
+        )
+    state = {name: torch.from_numpy(value) for name, value in start.network.items()}
+    own = net.state_dict()
+    names, before = list(data.class_names), list(start.class_names)
+    if sorted(names) != sorted(before):
+        strange = sorted(set(before) - set(names))[:3]
+        raise ValueError(
+            f"start: {start.name!r} knows classes that these data lack, such as {', '.join(map(repr, strange))}; its "
+            "classifier would name others. Use data of the same classes"
+        )
+    shapes = [{n: v.shape for n, v in s.items() if n.startswith("head.")} for s in (state, own)]
+    if shapes[0] != shapes[1]:
+        warnings.warn(f"start: the head of {start.name!r} does not fit {key}; the head starts anew", stacklevel=5)
+        state = {n: v for n, v in state.items() if not n.startswith("head.")}
+    elif names != before:
+        rank = torch.tensor([before.index(name) for name in names])
+        state |= {n: _rows(n, v, rank) for n, v in state.items() if n.startswith("head.")}
+    checkpoints.load_state(net, {**own, **state})
+
+
+def _rows(name: str, value: Tensor, rank: Tensor) -> Tensor:
+    """A head's parameter with its classes in another order: the rows of weight (k, d), bias (k,), memory (k, d)."""
+    k = len(rank)
+    if value.ndim == 0 or value.shape[0] != k:
+        return value
+    if value.ndim > 1 and value.shape[1] == k:
+        raise ValueError(
+            f"start: the classes stand in another order here, and {name} of shape {tuple(value.shape)} does not say "
+            "which axis they are on; use data with the same class order"
+        )
+    return value[rank]
+
+
+def say_diverged(trainer: Trainer, loss: float) -> None:
+    """Warn that a run has ended because its loss is not finite, and say what to try."""
+    recipe = trainer.recipe
+    warnings.warn(
+        f"{trainer.method.key}: the loss is {loss} after epoch {trainer.epoch} of {recipe.epochs}; the run stops here "
+        f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
+        f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _weak(method: Callable) -> Callable:
+    """The method, without keeping its object alive: a run that is done gives its memory back at once."""
+    kept = weakref.WeakMethod(method)
+    return lambda *arguments: kept()(*arguments)
+
+
+def stage_starts(stages: tuple[Stage, ...], epochs: int) -> tuple[int, ...]:
+    """The epoch at which each stage begins: shares of the whole, each stage at least one epoch."""
+    starts = [round(sum(s.share for s in stages[:i]) * epochs) for i in range(len(stages))]
+    if epochs < len(stages):
+        raise ValueError(f"epochs={epochs}, but the method has {len(stages)} stages of at least one epoch each")
+    for i in range(1, len(starts)):
+        starts[i] = min(max(starts[i], starts[i - 1] + 1), epochs - len(starts) + i)
+    return tuple(starts)
+
+
+def parameter_groups(net: Net, objective: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """What a stage trains, with its weight decay: none on the parameters of a loss, and on those marked `no_decay`.
+
+    Where some are marked `only_decay`, these alone are decayed.
+    """
+    trained = [p for p in net.parameters() if p.requires_grad]
+    decay = [p for p in trained if getattr(p, "only_decay", False)]
+    decay = decay or [p for p in trained if not getattr(p, "no_decay", False)]
+    plain = [p for p in trained if not any(p is other for other in decay)]
+    plain += [p for p in objective.parameters() if p.requires_grad]
+    groups = [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ValueError("there is nothing to train: every parameter of this stage is frozen")
+    return groups

@@ -1,0 +1,186 @@
+"""One run, or a grid of them: `train` and `sweep`."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from .. import check
+from ..datasets import LongTailed
+from ..device import Speed
+from ..files import RunFileError, check_writable
+from ..run import Run, load_run
+from .control import Interrupts, interrupts
+from .loop import Trainer
+from .progress import Progress
+from .recipe import Recipe
+
+
+def train(
+    method: str,
+    data: LongTailed,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    model: str | None = None,
+    recipe: str | Recipe | None = None,
+    start: Run | None = None,
+    device: str | None = None,
+    checkpoint: str | Path | None = None,
+    speed: Speed | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a network on long-tailed data with a method, and return the Run.
+
+    method      a key of METHODS; **settings are its own
+    data        from digits_lt, cifar_lt, folder_lt
+    recipe      a name of RECIPES or a Recipe (default: the one meant for the data); epochs and model change it
+    seed        fixes initialisation, order, crops and masks; the data have a seed of their own
+    start       a run whose network is continued; it becomes the parent. The classes are matched by name
+    device      "cuda", "mps" or "cpu"; None takes the best there is
+    checkpoint  a file: written at least every ten seconds, continued from if it is there
+    speed       how a step is computed (device.Speed); None takes what is fastest for the device
+    Ctrl-C (or the kernel's stop button) ends training and returns what was learned, with status "stopped".
+    Raises ValueError, naming the argument, for what makes no sense.
+    """
+    check.flag("progress", progress)
+    trainer = Trainer(
+        method, data, epochs=epochs, seed=seed, model=model, recipe=recipe, start=start, device=device,
+        checkpoint=checkpoint, speed=speed, **settings,
+    )  # fmt: skip
+    with interrupts() as guard:
+        return _run(trainer, guard, progress)
+
+
+def _run(trainer: Trainer, guard: Interrupts, progress: bool) -> Run:
+    with Progress(trainer) if progress else nullcontext() as bar:
+        run = trainer.run(guard.control, bar.update if bar else None)
+        guard.shielded = True  # what was learned is not lost on its way to the caller
+        if bar:
+            bar.runs = [run]
+    return run
+
+
+def sweep(
+    method: str | list[str],
+    data: LongTailed,
+    *,
+    seeds: int | list[int] = 3,
+    folder: str | Path | None = None,
+    small: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> list[Run]:
+    """Train a method under every combination of the settings given as lists, and under several seeds.
+
+    A seed draws the data anew (`data.with_seed`) and seeds the run, so that methods compare paired by seed.
+    seeds: how many (0, 1, ...) or which. With a folder, each run is saved there when it is done (small=True: without
+    features and network) and found again the next time. Other keywords are those of `train`. Ctrl-C ends the sweep and
+    returns the runs that are done.
+    """
+    check.flag("progress", progress)
+    check.flag("small", small)
+    asked = list(requests(method, data, seeds, settings))
+    folder = prepare_folder(folder)
+    runs: list[Run] = []
+    draw = functools.lru_cache(1)(data.with_seed)
+    with interrupts() as guard:
+        try:
+            for key, seed, chosen in asked:
+                trainer = Trainer(key, draw(seed), seed=seed, **chosen)
+                found = saved(folder, trainer, small)
+                run = found or _run(trainer, guard, progress)
+                if run.status == "stopped":
+                    break
+                runs.append(run)
+                if not found:
+                    save(run, folder, small)
+                guard.shielded = False
+                if guard.control.stopped:
+                    break
+        except KeyboardInterrupt:
+            guard.control.stop()
+        guard.shielded = True
+        if len(runs) < len(asked):
+            say_stopped(len(runs), "sweep", folder)
+    return sorted(runs, key=lambda run: (run.label, run.seed))
+
+
+def requests(
+    method: str | list[str], data: LongTailed, seeds: int | list[int], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Every run of a sweep as (method, seed, settings): under each seed, each combination of the lists."""
+    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt or lt.folder_lt")
+    if "loader" not in data.spec:
+        raise ValueError("data: a sweep draws the data anew for each seed, and these were made by hand; use lt.train")
+    if settings.get("checkpoint") is not None:
+        raise ValueError("checkpoint= is for one run; give folder= to go on with several where they were stopped")
+    if "seed" in settings:
+        raise ValueError("seed= is for one run; a sweep takes seeds=, how many or which")
+    methods = list(method) if isinstance(method, (list, tuple)) else [method]
+    lists = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    empty = [name for name, values in {"method": methods, **lists}.items() if not values]
+    if empty:
+        raise ValueError(f"{empty[0]}=[]: expected at least one value")
+    for seed in check.seeds(seeds):
+        for key in methods:
+            for values in itertools.product(*lists.values()):
+                yield key, seed, dict(zip(lists, values, strict=True))
+
+
+def prepare_folder(folder: str | Path | None) -> Path | None:
+    """The folder that runs are kept in, once it is known to take a file. Raises ValueError if it does not."""
+    if folder is None:
+        return None
+    path = check.path("folder", folder)
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise RunFileError(
+            f"folder={str(path)!r}: no run can be kept there ({error.strerror or error}); free some space, or choose "
+            "another folder"
+        ) from None
+    return path
+
+
+def save(run: Run, folder: Path | None, small: bool) -> None:
+    """Keep a run in a folder; where that fails, warn: the caller has the run all the same."""
+    if folder is None:
+        return
+    try:
+        run.save(folder, small=small)
+    except OSError as error:
+        warnings.warn(
+            f"{run.name}, seed {run.seed}, could not be saved in {folder} ({error.strerror or error}); it is returned",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def say_stopped(done: int, what: str, folder: str | Path | None) -> None:
+    """Warn that several runs were stopped, and say how to go on."""
+    rest = f"call {what} again with the same folder to go on" if folder else "give a folder to keep them"
+    warnings.warn(f"the {what} was stopped; {done} runs are done: {rest}", stacklevel=3)
+
+
+def saved(folder: str | Path | None, trainer: Trainer, small: bool = True) -> Run | None:
+    """The run that a trainer would give, if it is in the folder; with small=False only with its network.
+
+    A file that is damaged is named, and counts as missing.
+    """
+    for path in sorted(Path(folder).glob(f"*-{glob.escape(trainer.id)}.safetensors")) if folder else []:
+        try:
+            run = load_run(path)
+        except RunFileError as error:
+            warnings.warn(f"{error} It is trained again.", RuntimeWarning, stacklevel=3)
+            continue
+        if run.id == trainer.id and run.status != "stopped" and (small or run.network is not None):
+            return run
+    return None
