@@ -8,16 +8,23 @@ from a trained network. The training loop knows these words and nothing else, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .check import suggest
+from . import check
+from .check import refuse, suggest
 from .functional import weighted_mean
+from .registry import METHODS, Methods, UnknownMethod
 from .samplers import SAMPLERS
+
+__all__ = [
+    "BASE", "METHODS", "Limit", "Method", "Methods", "Objective", "Output", "Regularizer", "Report", "Setting", "Stage",
+    "UnknownMethod", "one_stage",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class Report:
 
     stage and epoch count from 0 (epoch over the whole run), progress in [0, 1] runs over the stage, head is the
     network's head, accuracy (k,) is that of the last *validation* (None before the first and where there is no
-    validation set), embed() gives (features (n, d), targets (n,)) of the training data, in eval mode, on demand.
+    validation set, NaN for a class without validation images), embed() gives (features (n, d), targets (n,)) of the
+    training data, in eval mode, on demand.
     """
 
     stage: int
@@ -77,7 +85,11 @@ class Objective(nn.Module):
         return len(self.counts)
 
     def set_class_weight(self, weight: Tensor, writer: str = "objective") -> None:
-        """Write class_weight (k,) in place. Raises ValueError where somebody else has already written it."""
+        """Write class_weight (k,) in place. Raises ValueError where another writer has, and for what is no weight."""
+        if not isinstance(weight, Tensor) or weight.shape != self.class_weight.shape:
+            raise refuse("class_weight", weight, f"a tensor of one weight for each of the {self.k} classes")
+        if not bool((weight.isfinite() & (weight >= 0)).all()):
+            raise refuse("class_weight", weight.tolist(), "finite weights, none negative")
         if self.weight_writer not in (None, writer):
             raise ValueError(
                 f"class_weight is already set by the {self.weight_writer}, and now by the {writer}: it has one writer. "
@@ -161,18 +173,20 @@ class Stage:
     schedule: str = "continue"
 
     def __post_init__(self):
-        if not 0.0 < self.share <= 1.0:
-            raise ValueError(f"share must lie in (0, 1], not {self.share}")
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
-        if self.train not in ("all", "head") or self.schedule not in ("continue", "restart"):
-            raise ValueError('train must be "all" or "head", schedule "continue" or "restart"')
+        object.__setattr__(self, "share", check.number("share", self.share, high=1.0, above=0.0))
+        check.choice("sampler", self.sampler, SAMPLERS)
+        check.choice("train", self.train, ("all", "head"))
+        check.choice("schedule", self.schedule, ("continue", "restart"))
+        for name, result in (("class_weight", "counts (k,) -> weights (k,)"), ("head", "head -> new head")):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise refuse(name, getattr(self, name), f"None or a function, {result}")
 
 
 @dataclass(frozen=True)
 class Setting:
     """A hyper-parameter: its default and its range. Explorers make a control from it, the loop checks against it.
 
+    A default that is a whole number asks for whole numbers, any other for numbers; low and high belong to the range.
     scale is that of a slider: "linear", "log", or "one-minus-log" (log of 1 - value, down to 1e-6). With `choices`
     the setting is one of them and has no range. symbol is the paper's letter.
     """
@@ -185,26 +199,51 @@ class Setting:
     symbol: str = ""
     meaning: str = ""
 
+    def __post_init__(self):
+        check.choice("scale", self.scale, ("linear", "log", "one-minus-log"))
+        check.instance("choices", self.choices, tuple, "a tuple of values, empty for a setting with a range")
+        if not self.choices and check.number("low", self.low) >= check.number("high", self.high):
+            raise refuse("low", self.low, f"a number below high={self.high}")
+        self.check("default", self.default)
+
     def check(self, name: str, value: Any) -> Any:
-        """The value, in the type of the default; ValueError with name, range and value where it is not fit."""
+        """The value as plain Python, in the type of the default; ValueError with name, value and what would do."""
+        value = _plain(value)
         if self.choices:
-            if value in self.choices and not (isinstance(value, bool) ^ isinstance(self.choices[0], bool)):
-                return value
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, self.choices))}, not {value!r}")
+            return check.choice(name, value, self.choices)
+        whole = isinstance(self.default, int) and not isinstance(self.default, bool)
         try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} must be a number from {self.low} to {self.high}, not {value!r}") from None
-        if not self.low <= number <= self.high:
-            raise ValueError(f"{name} must lie between {self.low} and {self.high}, not {value!r} ({self.meaning})")
-        if isinstance(self.default, int):
-            if number != int(number):
-                raise ValueError(f"{name} must be a whole number from {self.low} to {self.high}, not {value!r}")
-            return int(number)
-        return number
+            if whole and isinstance(value, float) and value.is_integer():
+                value = int(value)  # a slider, and JSON, say 4.0
+            if whole:
+                return check.whole(name, value, self.low, self.high)
+            return check.number(name, value, self.low, self.high) + 0.0  # -0.0 is 0.0
+        except ValueError as error:
+            raise ValueError(f"{error}{self.meaning and f' ({self.meaning})'}") from None
 
 
-BASE = Setting("ce", choices=("any method",), meaning="the loss that the term is added to: a key, or {'key': ..., ...}")
+class _Base(Setting):
+    """The setting of a method that adds to another: which one."""
+
+    def __post_init__(self):
+        pass
+
+    def check(self, name: str, value: Any) -> Any:
+        """The base in its one spelling: a key, or {"key": ..., and the settings that differ from their defaults}."""
+        value = {"key": value} if isinstance(value, str) else value
+        if not isinstance(value, Mapping) or not isinstance(value.get("key"), str):
+            raise refuse(name, value, "a method's key, or {'key': ..., and its settings}")
+        method = METHODS[value["key"]]
+        own = method.differing({setting: one for setting, one in value.items() if setting != "key"})
+        return {"key": method.key, **own} if own else method.key
+
+
+BASE = _Base("ce", choices=("any method",), meaning="the loss that the term is added to: a key, or {'key': ..., ...}")
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's, or a tensor of one number, as Python's own."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 @dataclass(frozen=True)
@@ -260,26 +299,34 @@ class Method:
         return self.objective.__doc__ or ""
 
     def resolve(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """All settings, the given ones checked, the others at their defaults. JSON-able."""
-        settings = dict(settings or {})
+        """All settings, the given ones checked, the others at their defaults. JSON-able.
+
+        Settings that mean the same resolve to the same. Raises ValueError for an unknown name or an unfit value, and
+        UnknownMethod for a base that is none.
+        """
+        settings = check.instance("settings", {} if settings is None else settings, Mapping, "settings by name, a dict")
         for name in settings:
             if name not in self.settings:
                 known = ", ".join(self.settings) or "none"
                 raise ValueError(f"{self.key} has no setting {name!r}{suggest(name, self.settings)}; it has: {known}")
-        return {
-            name: _resolve_base(settings.get(name, "ce"))
-            if setting is BASE
-            else setting.check(name, settings.get(name, setting.default))
-            for name, setting in self.settings.items()
-        }
+        return {name: one.check(name, settings.get(name, one.default)) for name, one in self.settings.items()}
 
-    def build(self, counts: Tensor, **settings: Any) -> Objective:
-        """The objective for training counts (k,). Raises ValueError for counts or settings that make no sense."""
-        counts = torch.as_tensor(counts)
-        if counts.ndim != 1 or len(counts) < 2:
-            raise ValueError(f"counts must be a vector of at least 2 classes, not of shape {tuple(counts.shape)}")
-        if (counts < 0).any() or not (counts > 0).any():
-            raise ValueError("counts must not be negative, and at least one class must have images")
+    def differing(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The settings, checked as in `resolve`, that are not at their defaults."""
+        resolved = self.resolve(settings)
+        return {name: value for name, value in resolved.items() if value != self.settings[name].default}
+
+    def build(self, counts: Any, **settings: Any) -> Objective:
+        """The objective for training counts (k,), whole numbers. ValueError for counts or settings that make no sense.
+
+        At least 2 classes; one may be without images, but not all.
+        """
+        found = check.counts(counts)
+        if len(found) < 2 or not found.any() or (found != found.round()).any():
+            expected = "whole numbers of images of at least 2 classes (k,), of which at least one has some"
+            raise refuse("counts", found.tolist(), expected)
+        device = counts.device if isinstance(counts, Tensor) else None
+        counts = torch.as_tensor(found.astype("int64"), device=device)
         resolved = self.resolve(settings)
         if "base" in resolved:
             resolved["base"] = _split_base(resolved["base"], lambda base, own: base.build(counts, **own))
@@ -304,9 +351,18 @@ class Method:
     def decide(
         self, out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], **settings: Any
     ) -> Tensor | None:
-        """Logits (n, k) after the post-hoc rule, None where there is none; a regulariser asks its base."""
+        """Logits (n, k) after the post-hoc rule, None where there is none; a regulariser asks its base.
+
+        out: of a trained network; counts (k,) of its training set; gallery() -> (features (m, d), targets (m,)) of the
+        training images, for rules that ask for them.
+        """
         resolved = self.resolve(settings)
         if self.posthoc is not None:
+            check.instance("out", out, Output, "an Output: what a network returns for images")
+            found = check.counts(counts)
+            if len(found) != out.logits.shape[1]:
+                raise refuse("counts", counts, f"one count for each of the {out.logits.shape[1]} classes of the logits")
+            counts = torch.as_tensor(found.astype("int64"), device=out.logits.device)
             return self.posthoc(out, counts, gallery, **resolved)
         if "base" in resolved:
             return _split_base(resolved["base"], lambda base, own: base.decide(out, counts, gallery, **own))
@@ -322,115 +378,22 @@ class Method:
         return self.probability
 
     def label(self, settings: Mapping[str, Any] | None = None) -> str:
-        """A short name: the key and the settings that differ from their defaults, such as "focal gamma=2"."""
-        parts = [self.key]
-        for name, value in self.resolve(settings).items():
-            if value != (self.settings[name].default):
-                parts.append(f"{name}={value:g}" if isinstance(value, float) else f"{name}={_short(value)}")
-        return " ".join(parts)
+        """A short name: the key and the settings that differ from their defaults, such as "focal gamma=2".
+
+        Different settings have different labels.
+        """
+        return " ".join([self.key, *(f"{name}={_short(value)}" for name, value in self.differing(settings).items())])
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, inside: bool = False) -> str:
+    """A setting's value as labels write it: six digits if they are all there is, and a base as key+name=value."""
     if isinstance(value, Mapping):
-        return "+".join([str(value["key"]), *(f"{k}={v}" for k, v in value.items() if k != "key")])
-    return str(value)
-
-
-def _resolve_base(base: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    if isinstance(base, str):
-        return METHODS[base].key
-    if not isinstance(base, Mapping):
-        raise ValueError(f"base must be a method's key, or {{'key': ..., and its settings}}, not {base!r}")
-    own = {name: value for name, value in base.items() if name != "key"}
-    given = METHODS[base.get("key", "ce")]
-    resolved = given.resolve(own)
-    return {"key": given.key, **{name: resolved[name] for name in own}} if own else given.key
+        own = "+".join([value["key"], *(f"{k}={_short(v, True)}" for k, v in value.items() if k != "key")])
+        return f"({own})" if inside else own
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _split_base(base: str | Mapping[str, Any], use: Callable[[Method, dict[str, Any]], Any]) -> Any:
     if isinstance(base, str):
         return use(METHODS[base], {})
     return use(METHODS[base["key"]], {name: value for name, value in base.items() if name != "key"})
-
-
-class Methods(Mapping[str, Method]):
-    """All methods by key. Shows itself as a table; an unknown key suggests the nearest."""
-
-    def __init__(self):
-        self._methods: dict[str, Method] = {}
-        self._aliases: dict[str, str] = {}
-
-    def add(self, method: Method) -> None:
-        """Add a record, or replace the one with its key."""
-        self._methods[method.key] = method
-        self._aliases.update(dict.fromkeys(method.aliases, method.key))
-
-    def remove(self, key: str) -> None:
-        """Take a record away (of a file that is gone)."""
-        gone = self._methods.pop(key)
-        for alias in gone.aliases:
-            self._aliases.pop(alias, None)
-
-    def __getitem__(self, key: str) -> Method:
-        try:
-            return self._methods[self._aliases.get(key, key)]
-        except (KeyError, TypeError):
-            names = [*self._methods, *self._aliases]
-            raise UnknownMethod(
-                f"unknown method {key!r}{suggest(key, names)}; ltviz.METHODS lists all {len(self._methods)}"
-            ) from None
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._methods or key in self._aliases
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._methods)
-
-    def __len__(self) -> int:
-        return len(self._methods)
-
-    def rows(self) -> list[dict[str, str]]:
-        """One row a method: key, title, paper, head, stages, settings (with defaults)."""
-        return [_row(method) for method in self.values()]
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        widths = {c: max([len(c), *(len(r[c]) for r in rows)]) for c in ("key", "title", "paper")}
-        lines = ["  ".join([*(c.ljust(w) for c, w in widths.items()), "settings"])]
-        lines += ["  ".join([*(r[c].ljust(w) for c, w in widths.items()), r["settings"]]) for r in rows]
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        rows = self.rows()
-        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in rows[0])
-        body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{v}</td>" for v in r.values()) + "</tr>" for r in rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-class UnknownMethod(KeyError):
-    """An unknown key; its message suggests the nearest one."""
-
-    def __str__(self) -> str:
-        return self.args[0]
-
-
-def _row(method: Method) -> dict[str, str]:
-    head = type(method.build(torch.tensor([4, 2])).make_head(3)).__name__
-    stages = method.make_stages()
-    steps = [
-        " ".join([f"{s.share:.0%}", s.sampler.replace("_", " "), *(["weighted"] if s.class_weight else []), s.train])
-        for s in stages
-    ]
-    return {
-        "key": method.key,
-        "title": method.title,
-        "paper": method.paper,
-        "head": head,
-        "stages": " -> ".join(steps) if len(steps) > 1 or stages[0].sampler != "instance" else "one",
-        "settings": ", ".join(f"{n}={_short(s.default)}" for n, s in method.settings.items()),
-    }
-
-
-METHODS = Methods()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import check
 from .methods import METHODS
 from .objective import Method, Objective, Output, Report
 
@@ -33,20 +34,21 @@ class Probe:
 
 
 def probe(
-    method: str, counts: Tensor, target: int, *, points: int = 121, settings: Mapping[str, Any] | None = None
+    method: str, counts: Any, target: int, *, points: int = 121, settings: Mapping[str, Any] | None = None
 ) -> Probe:
     """Move one image of class `target` from p = 0.003 to 0.997 under the loss of a method, and follow value and pull.
 
-    counts (k,): training images of each class. The network is the simplest there is: k features, and a head of the
-    method's own kind with unit rows, W = I. Under a linear head z_y = log(p / (1 - p)) + log(k - 1) + 1 and the others
-    are 1 (softmax), or each probability is its own and the others share what is left (sigmoid). Under any other head,
-    such as a cosine head, the feature turns from the others towards its class. Class weights are included: those of
-    the last stage. A method that listens to validation accuracy hears one that falls evenly from 95 % (first class) to
-    35 % (last).
+    counts (k,): training images of each class; points: places along the path, at least 2. The network is the simplest
+    there is: k features, and a head of the method's own kind with unit rows, W = I. Under a linear head
+    z_y = log(p / (1 - p)) + log(k - 1) + 1 and the others are 1 (softmax), or each probability is its own and the
+    others share what is left (sigmoid). Under any other head, such as a cosine head, the feature turns from the others
+    towards its class. Class weights are included: those of the last stage. A method that listens to validation accuracy
+    hears one that falls evenly from 95 % (first class) to 35 % (last). Raises UnknownMethod, and ValueError for any
+    other argument that makes no sense.
     """
-    record, k = METHODS[method], len(counts)
-    if not 0 <= target < k:
-        raise ValueError(f"target must be a class from 0 to {k - 1}, not {target}")
+    record, counts = METHODS[method], torch.as_tensor(check.counts(counts))
+    k = len(counts)
+    target, points = check.whole("target", target, 0, k - 1), check.whole("points", points, 2)
     settings = record.resolve(settings)
     objective, head = _prepare(record, counts, settings)
     sigmoid = record.probability_of(**settings) == "sigmoid"
@@ -70,7 +72,7 @@ def probe(
 def _prepare(record: Method, counts: Tensor, settings: Mapping[str, Any]) -> tuple[Objective, nn.Module]:
     """The objective as it is in the last stage, and its head with W = I and no bias."""
     k = len(counts)
-    objective = record.build(counts, **settings).double()
+    objective = record.build(counts, **settings).double().eval()  # what is looked at does not count as seen
     stage = record.make_stages(**settings)[-1]
     if stage.class_weight is not None:
         objective.set_class_weight(stage.class_weight(counts), "stage")

@@ -161,8 +161,9 @@ def make_case(
     dtype: torch.dtype = torch.float64,
     weights=WEIGHTS,
     seed: int = 0,
+    steps: int = 2,
 ) -> Case:
-    """A method after it has entered a stage, heard two reports and seen two batches, in front of a third."""
+    """A method after it has entered a stage, heard two reports and seen `steps` batches (at most 2), before another."""
     settings = dict(settings or {})
     counts = torch.tensor(counts)
     k = len(counts)
@@ -204,7 +205,7 @@ def make_case(
         method, settings, counts, objective, head, features.requires_grad_(), targets, index, report,
         array(stage_weight).astype(np.float64), [],
     )  # fmt: skip
-    for rows in (torch.arange(len(targets) // 2), torch.arange(len(targets))):
+    for rows in (torch.arange(len(targets) // 2), torch.arange(len(targets)))[:steps]:
         with torch.no_grad():
             objective.after_step(case.output(rows), targets[rows])
         case.seen.append(array(targets[rows]))
@@ -226,11 +227,11 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor], tolerance: float, what: str
 
 # ------------------------------------------------------------------------------------------------------------ checks
 def check_reference(method: Method, settings: dict) -> None:
-    """Value of the loss, logits of the head and post-hoc logits against numpy, in every stage."""
+    """Value of the loss, logits of the head and post-hoc logits against numpy, in every stage and in its first step."""
     assert method.key in references.REFERENCES, f"{method.key} has no reference: see tests/references.py"
     for stage in stage_numbers(method, settings):
-        for seed in (0, 1):
-            case = make_case(method, settings, stage=stage, seed=seed)
+        for seed, steps in ((0, 2), (1, 2), (2, 0)):
+            case = make_case(method, settings, stage=stage, seed=seed, steps=steps)
             out, own = case.arrays(), case.reference_settings()
             targets, counts = array(case.targets), array(case.counts).astype(np.float64)
             expected = references.REFERENCES[method.key](out, targets, counts, case.stage_weight, **own)
@@ -287,6 +288,39 @@ def check_gradient(method: Method, settings: dict, fast: bool = False) -> None:
 
         inputs = [p.detach().clone().requires_grad_() for p in leaves.values()]
         assert torch.autograd.gradcheck(loss, inputs, eps=1e-6, atol=1e-5, rtol=1e-4, fast_mode=fast)
+
+
+def check_slope(method: Method, settings: dict) -> None:
+    """The gradient is the slope of the numpy reference, in which constants for the gradient stand still.
+
+    Taken for logits, features and rows apart, along random directions, also in the first step. Unlike finite
+    differences of the loss itself, this sees what must be detached and is not.
+    """
+    for stage in stage_numbers(method, settings):
+        for steps in (2, 0):
+            case = make_case(method, settings, stage=stage, steps=steps)
+            here, own = case.arrays(), case.reference_settings()
+            targets, counts = array(case.targets), array(case.counts).astype(np.float64)
+            with torch.no_grad():
+                out = case.output()
+            leaves = {n: getattr(out, n).clone().requires_grad_() for n in ("logits", "features", "head_weight")}
+            gradients = torch.autograd.grad(
+                case.objective(replace(out, **leaves), case.targets), list(leaves.values()), allow_unused=True
+            )
+            for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+                for seed in range(3):
+                    along = np.random.default_rng(seed).standard_normal(leaf.shape)
+                    value = [
+                        references.REFERENCES[method.key](
+                            references.namespace(**{**vars(here), name: getattr(here, name) + sign * 1e-6 * along}),
+                            targets, counts, case.stage_weight, **own,
+                        )
+                        for sign in (1, -1)
+                    ]  # fmt: skip
+                    found = 0.0 if gradient is None else float((array(gradient) * along).sum())
+                    slope = (value[0] - value[1]) / 2e-6
+                    gap = abs(found - slope)
+                    assert gap <= 1e-5 * (1.0 + abs(slope)), f"slope along {name}: {found:.6g}, not {slope:.6g}"
 
 
 class Inside(nn.Module):

@@ -9,6 +9,8 @@ of arrays: `out` has logits (n, k), features (n, d), head_weight (k, d), head_bi
 index (n,); memory (k, d) of a head that keeps one, or None; state, the arrays of the objective's state_dict (a learned
 radius, running counts); accuracy (k,), what the last Report said; train = (features, targets) of its embed(); seen, the
 targets of earlier steps, one array each.
+out.constant is `out` at the place where the gradient is taken: a reference reads from it what is a constant for the
+gradient, so that its slope is the gradient.
 `class_weight` (k,) is what a stage has set, ones otherwise: a method that weights classes itself computes its own.
 settings are all of the method's, defaults included. A loss that is added to a base calls `base_value`.
 
@@ -89,7 +91,9 @@ def base_value(base, out, targets, counts, class_weight) -> float:
 def namespace(**arrays) -> SimpleNamespace:
     """An `out` with everything that references may ask for, absent things None."""
     names = ("logits", "features", "head_weight", "head_bias", "scale", "index", "memory", "accuracy", "train")
-    return SimpleNamespace(**{**dict.fromkeys(names), "state": {}, "seen": [], **arrays})
+    space = SimpleNamespace(**{**dict.fromkeys(names), "state": {}, "seen": [], **arrays})
+    space.constant = arrays.get("constant", space)
+    return space
 
 
 # --- what several references share -----------------------------------------------------------------------------------
@@ -153,13 +157,21 @@ def softmax_focal(logits, targets, gamma):
     return (1.0 - np.exp(-losses)) ** gamma * losses
 
 
+def focal_of_the_weighted_loss(logits, targets, gamma, class_weight):
+    """The code of Cao et al. 2019: cross-entropy with class weights, then p from it; the mean over n."""
+    losses = np.asarray(class_weight)[targets] * nll(logits, targets)
+    return (1.0 - np.exp(-losses)) ** gamma * losses
+
+
 @reference("sigmoid")
 def sigmoid(out, targets, counts, class_weight, decay_bias=False):
     return weighted(one_vs_all(out.logits, targets), targets, class_weight)
 
 
 @reference("focal")
-def focal(out, targets, counts, class_weight, gamma, form):
+def focal(out, targets, counts, class_weight, gamma, form, decay_bias=False):
+    if form == "weighted_softmax":
+        return float(focal_of_the_weighted_loss(out.logits, targets, gamma, class_weight).mean())
     loss = softmax_focal if form == "softmax" else one_vs_all
     return weighted(loss(out.logits, targets, gamma), targets, class_weight)
 
@@ -172,11 +184,15 @@ def inverse_frequency(out, targets, counts, class_weight, exponent, reduction):
 
 
 @reference("class_balanced")
-def class_balanced(out, targets, counts, class_weight, beta, loss, gamma, reduction):
+def class_balanced(out, targets, counts, class_weight, beta, loss, gamma, reduction, decay_bias=False):
     effective = [sum(beta**i for i in range(int(n))) for n in counts]  # Cui et al. 2019, eq. (3): the geometric sum
     present = counts > 0
     weight = mean_one(1.0 / np.where(present, effective, 1.0), present)
+    if loss == "weighted_softmax_focal":
+        total = focal_of_the_weighted_loss(out.logits, targets, gamma, weight).sum()
+        return float(total / (len(targets) if reduction == "n" else weight[targets].sum()))
     losses = {
+        "softmax_focal": lambda: softmax_focal(out.logits, targets, gamma),
         "softmax": lambda: nll(out.logits, targets),
         "sigmoid": lambda: one_vs_all(out.logits, targets),
         "focal": lambda: one_vs_all(out.logits, targets, gamma),

@@ -22,8 +22,14 @@ def triplet_mean(x, y, margin):
 
 
 def cdb_weights(accuracy, tau_rule, tau, normalise, k):
-    if accuracy is None:
+    if accuracy is None or np.isnan(accuracy).all():
         return np.ones(k)
+    known = ~np.isnan(accuracy)
+    if not known.all():
+        weight = np.empty(k)
+        weight[known] = cdb_weights(accuracy[known], tau_rule, tau, normalise, known.sum())
+        weight[~known] = weight[known].mean()
+        return weight
     if tau_rule != "fixed":
         ratio = accuracy.max() / (accuracy.min() + {"paper": 0.01, "sigmoid": 1e-4, "public": 0.01}[tau_rule])
         b = ratio if tau_rule == "public" else ratio - 1

@@ -117,26 +117,32 @@ def average(values):
     return float(np.mean(values)) if len(values) else 0.0
 
 
-def soft_histogram(values, low, high, bins):
+def soft_histogram(values, low, high, bins, printed=False):
+    """Dong et al. 2017: each value split between its two nodes; `printed`: without the division by the bin's width."""
     nodes, width = np.linspace(low, high, bins), (high - low) / (bins - 1)
     share = np.zeros(bins)
     for v in values:
         v = min(max(v, low), high)
         for t in range(bins):
-            share[t] += max(1.0 - abs(v - nodes[t]) / width, 0.0)
-    return share / max(len(values), 1)
+            if t + 1 < bins and nodes[t] <= v < nodes[t + 1]:
+                share[t] += nodes[t + 1] - v
+                share[t + 1] += v - nodes[t]
+        if v == high:
+            share[-1] += width
+    return share / max(len(values), 1) / (1.0 if printed else width)
 
 
-def nearer_negative(positive, negative, low, high, bins):
-    h_positive, h_negative = soft_histogram(positive, low, high, bins), soft_histogram(negative, low, high, bins)
+def nearer_negative(positive, negative, low, high, bins, printed):
+    h_positive = soft_histogram(positive, low, high, bins, printed)
+    h_negative = soft_histogram(negative, low, high, bins, printed)
     return float(sum(h_positive[t] * h_negative[s] for t in range(bins) for s in range(t + 1)))
 
 
-def compare(found, comparison, margin, low, bins):
+def compare(found, comparison, margin, reach, bins):
     positive = [d for near, _ in found for d in near]
     negative = [d for _, away in found for d in away]
-    if comparison == "distribution":
-        return nearer_negative(positive, negative, low, low + 2.0, bins)
+    if comparison.startswith("distribution"):
+        return nearer_negative(positive, negative, *reach, bins, comparison == "distribution_poster")
     if comparison == "relative":
         return average([max(margin + dp - dn, 0.0) for near, away in found for dp in near for dn in away])
     power = 1 if comparison == "absolute_poster" else 2
@@ -155,7 +161,12 @@ def crl(
     if not found:
         return classification
     m = margin if margin_rule == "fixed" else 2.0 * np.pi / k
-    term = compare(found, comparison, m, -1.0 if level == "class" else 0.0, bins)
+    reach = (-1.0, 1.0) if level == "class" else (0.0, 2.0)
+    if level == "instance" and embedding == "raw":  # a constant for the gradient
+        there = rectification_pairs(out.constant.features, softmax(out.logits), targets, k, rho, kappa, level)
+        longest = max(d for pair in there for distances in pair for d in distances)
+        reach = (0.0, longest + 0.5 * longest / (bins - 1.5))  # half a bin farther
+    term = compare(found, comparison, m, reach, bins)
     if combination == "sum":
         return classification + strength * term
     missing = 100.0 * sum(counts.max() - n for n in counts) / (k * counts.max())
@@ -229,7 +240,7 @@ def centroid_term(x, y, memory, repulsion, margin):
 
 
 @reference("oltr")
-def oltr(out, targets, counts, class_weight, centroid, repulsion, margin, detach, share):
+def oltr(out, targets, counts, class_weight, centroid, repulsion, margin, detach, memory_gradient, share):
     loss = weighted(nll(out.logits, targets), targets, class_weight)
     if out.memory is None:
         return loss

@@ -3,7 +3,17 @@
 import copy
 
 import numpy as np
-from references import base_value, head_reference, mean_one, nll, reference, weighted
+from references import (
+    base_value,
+    focal_of_the_weighted_loss,
+    head_reference,
+    mean_one,
+    nll,
+    reference,
+    softmax,
+    softmax_focal,
+    weighted,
+)
 
 
 def lengths(rows):
@@ -56,7 +66,10 @@ def arcface(out, targets, counts, class_weight, margin, scale, guard, gradient):
             return c - margin * np.sin(margin)
         return np.cos(theta + margin)
 
-    return weighted(nll(cosine_of_target_moved(out, targets, move), targets), targets, class_weight)
+    z = cosine_of_target_moved(out, targets, move)
+    if gradient == "straight_through":
+        z = out.logits + cosine_of_target_moved(out.constant, targets, move) - out.constant.logits
+    return weighted(nll(z, targets), targets, class_weight)
 
 
 def ldam_losses(out, targets, counts, max_margin):
@@ -80,6 +93,16 @@ def ce_drw(out, targets, counts, class_weight, beta, deferral, reduction):
     return weighted(nll(out.logits, targets), targets, class_weight, reduction)
 
 
+@reference("focal_drw")
+def focal_drw(out, targets, counts, class_weight, gamma, form, beta, deferral, reduction):
+    w = np.asarray(class_weight)[targets]
+    if form == "weighted_softmax":
+        losses = focal_of_the_weighted_loss(out.logits, targets, gamma, class_weight)
+    else:
+        losses = w * softmax_focal(out.logits, targets, gamma)
+    return float(losses.sum() / (len(targets) if reduction == "n" else w.sum()))
+
+
 @reference("ce_drs")
 def ce_drs(out, targets, counts, class_weight, deferral):
     return weighted(nll(out.logits, targets), targets, class_weight)
@@ -95,16 +118,21 @@ def drw_weights(counts, beta):
 # --- norms -----------------------------------------------------------------------------------------------------------
 
 
+def start(out, name, rows):
+    """A learned radius; before the first step, the mean length there."""
+    return float(out.state[name]) if out.state["initialised"] else lengths(rows).mean()
+
+
 def ring_value(rows, radius):
     return sum((length - radius) ** 2 for length in lengths(rows)) / (2 * len(rows))
 
 
 @reference("ring")
 def ring(out, targets, counts, class_weight, base, strength, form):
-    radius = float(out.state["radius"])
+    radius = start(out, "radius", out.constant.features)
     if form == "auto":
-        size = lengths(out.features)
-        term = np.mean(((size - radius) / max(size.mean(), 0.5)) ** 2)
+        size, mean = lengths(out.features), lengths(out.constant.features).mean()
+        term = np.mean(((size - radius) / max(mean, 0.5)) ** 2)
     else:
         term = ring_value(out.features, radius)
     return base_value(base, out, targets, counts, class_weight) + strength * term
@@ -113,20 +141,22 @@ def ring(out, targets, counts, class_weight, base, strength, form):
 @reference("up")
 def up(out, targets, counts, class_weight, base, strength, reading, detach):
     size = lengths(out.head_weight)
+    there = lengths(out.constant.head_weight) if detach else size
     if reading == "all":
-        term = sum((s - size.mean()) ** 2 for s in size) / (2 * len(size))
+        term = sum((s - there.mean()) ** 2 for s in size) / (2 * len(size))
     else:
         middle = np.sort(counts)[(len(counts) - 1) // 2]  # the lower of the two middle counts
-        rare, rest = size[counts <= middle], size[counts > middle]
+        rare, rest = size[counts <= middle], there[counts > middle]
         term = np.mean([(s**2 - np.mean(rest**2)) ** 2 for s in rare]) if len(rest) else 0.0
     return base_value(base, out, targets, counts, class_weight) + strength * term
 
 
 def rings(out, feature_strength, weight_strength, target, feature_target, weight_target):
     if target == "learned":
-        feature_target, weight_target = float(out.state["feature_target"]), float(out.state["weight_target"])
+        feature_target = start(out, "feature_target", out.constant.features)
+        weight_target = start(out, "weight_target", out.constant.head_weight)
     if target == "mean":
-        feature_target, weight_target = lengths(out.features).mean(), lengths(out.head_weight).mean()
+        feature_target, weight_target = lengths(out.constant.features).mean(), lengths(out.constant.head_weight).mean()
     first = feature_strength * ring_value(out.features, feature_target)
     return first + weight_strength * ring_value(out.head_weight, weight_target)
 
@@ -136,14 +166,15 @@ def dual_ring(out, targets, counts, class_weight, base, **radii):
     return base_value(base, out, targets, counts, class_weight) + rings(out, **radii)
 
 
-def reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength):
+def reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength, detach):
     """Li et al. 2020, eq. (7), plus sign: the base's loss of each sample alone, times both weights."""
 
     def share(size, i):
         spread = size.max() - size.min()
         return (size[i] - size.min()) / spread if spread > 1e-6 * size.max() else 0.0
 
-    of_samples, of_classes, total = lengths(out.features), lengths(out.head_weight), 0.0
+    there = out.constant if detach else out
+    of_samples, of_classes, total = lengths(there.features), lengths(there.head_weight), 0.0
     count = np.ones(len(targets))  # how much a sample counts in the mean: its class weight, where that is weighted
     if not isinstance(base, str) and base.get("reduction") == "weight":
         count = class_weight[targets]
@@ -158,12 +189,12 @@ def reweighted(out, targets, counts, class_weight, base, class_strength, sample_
 
 @reference("darl")
 def darl(out, targets, counts, class_weight, base, class_strength, sample_strength, detach):
-    return reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength)
+    return reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength, detach)
 
 
 @reference("dual")
 def dual(out, targets, counts, class_weight, base, class_strength, sample_strength, detach, **radii):
-    loss = reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength)
+    loss = reweighted(out, targets, counts, class_weight, base, class_strength, sample_strength, detach)
     return loss + rings(out, **radii)
 
 
@@ -192,9 +223,9 @@ def logit_adjusted(out, targets, counts, class_weight, tau):
 
 
 @reference("equalization")
-def equalization(out, targets, counts, class_weight, gamma, threshold):
+def equalization(out, targets, counts, class_weight, gamma, rarity):
     drawn = np.asarray(out.state["ignored"]).astype(bool)
-    rare = counts / counts.sum() < threshold
+    rare = counts < rarity * counts.mean()
     if gamma == 1.0:
         drawn = rare
     losses = []
@@ -206,11 +237,10 @@ def equalization(out, targets, counts, class_weight, gamma, threshold):
 
 @reference("seesaw")
 def seesaw(out, targets, counts, class_weight, p, q):
-    seen = np.maximum(np.bincount(np.concatenate([[], *out.seen]).astype(int), minlength=len(counts)), 1)
+    seen = np.maximum(np.bincount(np.concatenate([*out.seen, targets]).astype(int), minlength=len(counts)), 1)
     losses = []
-    for z, y in zip(np.asarray(out.logits, dtype=np.float64), targets, strict=True):
-        sigma = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
-        total = 0.0
+    for i, (z, y) in enumerate(zip(np.asarray(out.logits, dtype=np.float64), targets, strict=True)):
+        sigma, total = softmax(out.constant.logits[i : i + 1])[0], 0.0
         for j in range(len(z)):
             mitigation = (seen[j] / seen[y]) ** p if seen[j] < seen[y] else 1.0
             ratio = sigma[j] / max(sigma[y], 0.01)

@@ -13,7 +13,7 @@ from ltviz.methods.tau_norm import normalised_weight
 from ltviz.methods.tau_norm import posthoc as tau_norm
 from ltviz.methods.triplet import triplet_loss
 from ltviz.models import LinearHead
-from ltviz.objective import METHODS, Output
+from ltviz.objective import METHODS, Output, Report
 
 
 @pytest.fixture
@@ -114,6 +114,39 @@ def test_edge_cases_of_class_difficulty():
     assert difficulty_weights(torch.tensor([1.0, 0.5]), 0.0).tolist() == [1, 1]
     for rule in ("paper", "sigmoid", "public"):
         assert torch.isfinite(dynamic_tau(torch.tensor([1.0, 0.0]), rule))
+
+
+def test_a_class_without_validation_images_weighs_as_the_others_on_average():
+    """Accuracies .9, none, .6, .1: the others' weights are those of the three alone, and it has their mean."""
+    accuracy = torch.tensor([0.9, float("nan"), 0.6, 0.1])
+    for rule in ("paper", "sigmoid", "public"):
+        tau = dynamic_tau(accuracy, rule)
+        assert tau == dynamic_tau(ACCURACY, rule)
+        for normalise in (True, False):
+            weight, alone = (difficulty_weights(a, tau, normalise) for a in (accuracy, ACCURACY))
+            torch.testing.assert_close(weight[[0, 2, 3]], alone)
+            torch.testing.assert_close(weight[1], alone.mean())
+    assert difficulty_weights(torch.full((2,), float("nan")), 1.0).tolist() == [1, 1]
+    assert difficulty_weights(torch.tensor([1.0, float("nan")]), 1.0).tolist() == [1, 1]
+    for key in ("cdb", "tricdb"):
+        objective = METHODS[key].build(torch.tensor([9, 5, 3, 1]), tau_rule="fixed", tau=1.0)
+        objective.begin_epoch(Report(0, 1, 0.5, objective.make_head(2), accuracy, lambda: None))
+        weight = getattr(objective, "base", objective).class_weight
+        torch.testing.assert_close(weight, torch.tensor([0.1, 1.4 / 3, 0.4, 0.9]) * 3 / 1.4)
+
+
+def test_nearest_means_ask_for_the_training_images(out):
+    out, _ = out
+    with pytest.raises(ValueError, match="gallery=None: expected a function"):
+        METHODS["ncm"].decide(out, [9, 5, 3, 1], None)
+    with pytest.raises(ValueError, match="counts=.*one count for each of the 4 classes"):
+        METHODS["tau_norm"].decide(out, [9, 5, 3], None)
+    with pytest.raises(ValueError, match="out=.*an Output"):
+        METHODS["tau_norm"].decide(out.logits, [9, 5, 3, 1], None)
+    torch.testing.assert_close(
+        METHODS["logit_adjusted"].decide(out, [9, 5, 3, 1], None),
+        METHODS["logit_adjusted"].decide(out, torch.tensor([9, 5, 3, 1]), None),
+    )
 
 
 def test_the_worked_triplets():

@@ -1,6 +1,7 @@
 """The battery over METHODS: a new method joins by its file and its reference alone."""
 
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from battery import (
     check_reach,
     check_record,
     check_reference,
+    check_slope,
     check_state,
     check_static,
     variants,
@@ -39,6 +41,11 @@ def test_equals_its_numpy_reference(method, settings):
 @every_case
 def test_gradient_agrees_with_finite_differences(method, settings):
     check_gradient(method, settings, fast=bool(settings))
+
+
+@every_case
+def test_gradient_is_the_slope_of_the_reference(method, settings):
+    check_slope(method, settings)
 
 
 @every_method
@@ -146,11 +153,18 @@ def test_trained_runs_differ_by_seed_only(toy):
     assert not np.array_equal(first.logits, other.logits)
 
 
+EVERYTHING_ELSE = {"but the bias of the head"}
+
+
 @pytest.mark.parametrize(
     "key, settings, spared",
     [
         ("sigmoid", {}, {"head.bias"}),
         ("sigmoid", {"decay_bias": True}, set()),
+        ("sigmoid", {"decay_bias": "only"}, EVERYTHING_ELSE),
+        ("class_balanced", {"loss": "focal", "decay_bias": "only"}, EVERYTHING_ELSE),
+        ("class_balanced", {"decay_bias": "only"}, set()),
+        ("focal", {"form": "sigmoid", "decay_bias": True}, set()),
         ("focal", {"form": "sigmoid"}, {"head.bias"}),
         ("class_balanced", {"loss": "focal"}, {"head.bias"}),
         ("class_balanced", {}, set()),
@@ -165,7 +179,8 @@ def test_weight_decay_spares_the_prior_bias_and_what_a_loss_learns(key, settings
     trainer.run_epoch()
     names = {id(p): name for m in (trainer.net, trainer.objective) for name, p in m.named_parameters()}
     groups = trainer.optimizer.param_groups
-    assert {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]} == spared
+    found = {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]}
+    assert found == (set(names.values()) - {"head.bias"} if spared is EVERYTHING_ELSE else spared)
     assert {names[id(p)] for g in groups for p in g["params"]} == set(names.values())
 
 
@@ -270,11 +285,15 @@ def test_aliases_name_the_same_method():
     "key, settings, words",
     [
         ("class_balanced", {"bta": 0.9}, ["bta", "did you mean 'beta'", "reduction"]),
-        ("class_balanced", {"beta": 1.5}, ["beta", "between 0.0 and 1.0", "1.5"]),
+        ("class_balanced", {"beta": 1.5}, ["beta=1.5", "from 0.0 to 1.0", "inverse frequency"]),
+        ("class_balanced", {"beta": True}, ["beta=True", "from 0.0 to 1.0"]),
+        ("class_balanced", {"beta": "0.9"}, ["beta='0.9'", "from 0.0 to 1.0"]),
         ("class_balanced", {"loss": "hinge"}, ["loss", "'softmax', 'sigmoid', 'focal'", "hinge"]),
         ("class_balanced", {"beta": float("nan")}, ["beta", "nan"]),
         ("focal", {"gamma": "two"}, ["gamma", "number", "two"]),
         ("ce", {"gamma": 2.0}, ["ce has no setting", "none"]),
+        ("ring", {"base": 3}, ["base=3", "a method's key"]),
+        ("ring", {"base": {"gamma": 2.0}}, ["base={'gamma': 2.0}", "a method's key"]),
         ("ring", {"base": "focl"}, ["focl", "did you mean 'focal'"]),
         ("ring", {"base": {"key": "focal", "gama": 2.0}}, ["gama", "did you mean 'gamma'"]),
     ],
@@ -286,10 +305,30 @@ def test_a_wrong_setting_is_refused_with_what_is_right(key, settings, words):
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("counts", [[3], [[3, 2]], [-1, 4], [0, 0]])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [3], [[3, 2]], [-1, 4], [0, 0], [3, 2.5], [3, float("nan")], [3, float("inf")], [True, False], [], None, 7,
+        "32", ["3", "2"], {"a": 3, "b": 2}, Counter("aaab"), [[3], [2, 1]], [3, None],
+    ],
+    ids=str,
+)  # fmt: skip
 def test_counts_that_make_no_sense_are_refused(counts):
-    with pytest.raises(ValueError, match="counts"):
-        METHODS["ce"].build(torch.tensor(counts))
+    with pytest.raises(ValueError, match="^counts="):
+        METHODS["ce"].build(counts)
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor, lambda c: torch.tensor(c, dtype=torch.float32)])
+def test_counts_come_as_any_vector_of_whole_numbers(make):
+    objective = METHODS["class_balanced"].build(make([40, 10, 0]), beta=1.0)
+    assert objective.counts.tolist() == [40.0, 10.0, 0.0]
+    assert objective.class_weight.tolist() == pytest.approx([0.4, 1.6, 0.0])
+
+
+def test_citing_what_is_no_method_names_it():
+    for key in ("focl", None, 3, ["ce"]):
+        with pytest.raises(ValueError, match="unknown method"):
+            cite(key)
 
 
 def test_methods_can_be_called_on_four_numbers():

@@ -124,6 +124,24 @@ def test_the_weighted_combination_takes_from_the_base():
     close(mixed["rectification"], 0.25 * plain["rectification"])
 
 
+def test_the_histogram_of_raw_features_reaches_as_far_as_they_do():
+    """The loss does not depend on the scale of the features, and its gradient is alive at every scale."""
+    counts, targets = torch.tensor([100, 50]), torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
+    features = torch.randn(8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    settings = {"level": "instance", "comparison": "distribution", "embedding": "raw", "bins": 5}
+    objective = METHODS["crl"].build(counts, **settings)
+    values, pulls = [], []
+    for scale in (1e-3, 1.0, 1e3):
+        x = (scale * features).requires_grad_()
+        loss = objective.terms(Output(torch.zeros(8, 2), x, torch.zeros(2, 3)), targets)["rectification"]
+        values.append(loss.detach())
+        pulls.append(scale * torch.autograd.grad(loss, x)[0])
+    assert 0.0 < values[0] < 1.0 and pulls[0].abs().max() > 1e-3
+    for value, pull in zip(values, pulls, strict=True):
+        close(value, values[1], 1e-6)
+        close(pull, pulls[1], 1e-6)
+
+
 # ------------------------------------------------------------------------------------------------------ generated rows
 
 
@@ -249,6 +267,26 @@ def test_who_trains_the_memory(detach):
     assert of_centroids.abs().sum() > 0
     (found,) = torch.autograd.grad(terms["classification"], head.memory, allow_unused=True)
     assert (found is None) == detach
+
+
+def test_a_centroid_is_pulled_by_the_mean_of_its_images():
+    """The pull of n_j images on their centroid is their sum over 1 + n_j, as in center loss; on them it is exact."""
+    generator = torch.Generator().manual_seed(0)
+    x, memory = (torch.randn(n, 3, generator=generator, dtype=torch.float64).requires_grad_() for n in (7, 3))
+    y, size = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([5.0, 2.0, 0.0])
+    values, gradients = [], []
+    for how in ("averaged", "exact"):
+        loss = oltr.centroid_loss(x, y, memory, 0.0, 10.0, how)
+        values.append(loss.detach())
+        gradients.append(torch.autograd.grad(loss, (x, memory)))
+    close(values[0], values[1])
+    close(gradients[0][0], gradients[1][0])
+    pull = torch.stack([(memory[j] - x[y == j]).sum(0) for j in range(3)]).detach() / 7
+    close(gradients[1][1], pull)
+    close(gradients[0][1], pull / (1.0 + size)[:, None])
+    repelled = [torch.autograd.grad(oltr.centroid_loss(x, y, memory, 1.0, 99.0, how), memory)[0] for how in
+                ("averaged", "exact")]  # fmt: skip
+    close(repelled[0] - gradients[0][1], repelled[1] - gradients[1][1])
 
 
 # ---------------------------------------------------------------------------------------------------------- whole runs

@@ -11,14 +11,15 @@ from ltviz.methods.balanced_softmax import balanced_softmax_loss
 from ltviz.methods.cosface import margin_loss
 from ltviz.methods.darl import darl_weights, relative_length
 from ltviz.methods.dual_ring import dual_ring_penalty
-from ltviz.methods.equalization import equalization_loss
+from ltviz.methods.equalization import equalization_loss, rare_classes
 from ltviz.methods.l2_constrained import smallest_alpha
 from ltviz.methods.ldam import ldam_loss, ldam_margins
 from ltviz.methods.logit_adjustment import logit_adjusted_loss, subtract_prior
 from ltviz.methods.normface import loss_bound
 from ltviz.methods.ring import ring_penalty
 from ltviz.methods.seesaw import seesaw_loss
-from ltviz.methods.up import rare_classes, up_penalty
+from ltviz.methods.up import rare_classes as under_represented
+from ltviz.methods.up import up_penalty
 from ltviz.objective import Output
 
 CIFAR10 = torch.tensor([5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])  # ratio 100
@@ -143,13 +144,13 @@ def test_targets_of_the_dual_ring():
 
 def test_up_lengthens_only_rare_rows():
     rows = ROWS.clone().requires_grad_()
-    rare = rare_classes(torch.tensor([1, 50, 100]))
+    rare = under_represented(torch.tensor([1, 50, 100]))
     assert rare.tolist() == [True, True, False]
     up_penalty(rows, rare).backward()
     assert (rows.grad[:2] * ROWS[:2]).sum(1).lt(0).all()  # down the gradient, both grow
     assert rows.grad[2].abs().sum() == 0
-    assert not rare_classes(torch.tensor([5, 5, 5])).any()
-    assert up_penalty(ROWS, rare_classes(torch.tensor([5, 5, 5]))) == 0
+    assert not under_represented(torch.tensor([5, 5, 5])).any()
+    assert up_penalty(ROWS, under_represented(torch.tensor([5, 5, 5]))) == 0
 
 
 def test_ldam_margins_and_losses():
@@ -216,6 +217,32 @@ def test_seesaw_counts_after_steps():
     for _ in range(2):
         objective.after_step(Output(torch.zeros(3, 3), torch.zeros(3, 2), torch.zeros(3, 2)), targets)
     assert objective.seen.tolist() == [4, 0, 2] and objective.seen.data_ptr() == address
+
+
+def test_seesaw_counts_a_batch_before_its_loss():
+    """A first batch of 100, 10 and 1 images has the losses of those counts, and is counted once."""
+    counts = torch.tensor([100, 10, 1])
+    objective, targets = METHODS["seesaw"].build(counts), torch.repeat_interleave(torch.arange(3), counts)
+    logits = torch.tensor([[1.0, 2.0, 0.0]], dtype=torch.float64).expand(111, 3)
+    out = Output(logits, logits, logits[:3])
+    losses = objective.losses(out, targets)
+    close(losses[[100, 110]], [0.328821, 6.050946])
+    objective.after_step(out, targets)
+    assert objective.seen.tolist() == [100, 10, 1]
+    assert not torch.allclose(objective.losses(Output(logits[:9], logits[:9], logits[:3]), targets[:9]), losses[:9])
+    objective.eval()
+    close(objective.losses(out, targets), losses)  # looked at, not counted
+
+
+@pytest.mark.parametrize("k, largest, rare, share", [(10, 5000, 4, 0.03), (100, 500, 41, 0.003)])
+def test_equalization_calls_the_tail_rare_whatever_the_number_of_classes(k, largest, rare, share):
+    counts = torch.tensor([int(largest * 100 ** (-j / (k - 1))) for j in range(k)])  # CIFAR at ratio 100
+    found = METHODS["equalization"].build(counts).rare
+    assert found.tolist() == [False] * (k - rare) + [True] * rare
+    assert found.tolist() == (counts / counts.sum() < share).tolist()
+    assert torch.equal(rare_classes(counts, 0.0), torch.zeros(k, dtype=torch.bool))
+    assert rare_classes(counts, 1.0).sum() == (counts < counts.double().mean()).sum()
+    assert not METHODS["equalization"].build(torch.full((k,), 7)).rare.any()
 
 
 def test_equalization_leaves_out_rare_classes_except_as_targets():

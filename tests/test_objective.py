@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from ltviz.check import suggest
 from ltviz.methods import METHODS
 from ltviz.objective import (
     BASE,
@@ -19,7 +21,7 @@ from ltviz.objective import (
     Report,
     Setting,
     Stage,
-    suggest,
+    UnknownMethod,
 )
 
 COUNTS = torch.tensor([8, 4, 1])
@@ -74,6 +76,15 @@ def test_class_weight_has_one_writer(first, second):
     objective.set_class_weight(torch.ones(3), first)
     with pytest.raises(ValueError, match=f"already set by the {first}, and now by the {second}.*one writer"):
         objective.set_class_weight(torch.ones(3), second)
+
+
+@pytest.mark.parametrize("weight", [[1.0, 1.0, 1.0], torch.ones(2), torch.tensor([1.0, -1.0, 1.0]),
+                                    torch.tensor([1.0, float("nan"), 1.0])], ids=str)  # fmt: skip
+def test_class_weights_that_are_none_are_refused(weight):
+    objective = Plain(COUNTS)
+    with pytest.raises(ValueError, match="^class_weight=.*expected"):
+        objective.set_class_weight(weight)
+    assert objective.class_weight.tolist() == [1.0, 1.0, 1.0] and objective.weight_writer is None
 
 
 def test_a_stage_cannot_weight_a_loss_that_weights_itself():
@@ -148,6 +159,12 @@ def test_an_unfinished_objective_says_what_is_missing(objective):
         ("ce", "ce"),
         ("cb", "class_balanced"),
         ({"key": "focal"}, "focal"),
+        ({"key": "focal", "gamma": 2.0}, "focal"),
+        ({"key": "focal", "gamma": np.float64(2.0), "form": "softmax"}, "focal"),
+        ({"key": "cb", "beta": 0.999}, "class_balanced"),
+        ({"key": "ring", "base": {"key": "ce"}}, "ring"),
+        ({"key": "up", "base": {"key": "focal", "gamma": 2}}, {"key": "up", "base": "focal"}),
+        ({"key": "up", "base": {"key": "focal", "gamma": 0}}, {"key": "up", "base": {"key": "focal", "gamma": 0.0}}),
         ({"key": "focal", "gamma": 1}, {"key": "focal", "gamma": 1.0}),
         ({"key": "cb", "beta": 0.9, "loss": "sigmoid"}, {"key": "class_balanced", "beta": 0.9, "loss": "sigmoid"}),
     ],
@@ -184,11 +201,16 @@ def test_the_probability_may_follow_from_the_settings():
 @pytest.mark.parametrize(
     "wrong, words",
     [
-        ({"share": 0.0}, "share"),
-        ({"share": 1.2}, "share"),
-        ({"sampler": "clas_balanced"}, "unknown sampler.*class_balanced"),
-        ({"train": "tail"}, "train must be"),
-        ({"schedule": "again"}, "schedule"),
+        ({"share": 0.0}, "share=0.0: expected"),
+        ({"share": 1.2}, "share=1.2: expected"),
+        ({"share": True}, "share=True: expected"),
+        ({"share": "half"}, "share='half': expected"),
+        ({"sampler": "clas_balanced"}, "sampler='clas_balanced': expected.*did you mean 'class_balanced'"),
+        ({"sampler": None}, "sampler=None: expected"),
+        ({"class_weight": torch.ones(3)}, "class_weight=.*a function"),
+        ({"head": "linear"}, "head='linear'.*a function"),
+        ({"train": "tail"}, "train='tail': expected one of 'all', 'head'"),
+        ({"schedule": "again"}, "schedule='again': expected one of"),
     ],
 )
 def test_a_stage_is_validated(wrong, words):
@@ -214,21 +236,63 @@ def test_stages_of_every_method_are_whole(key):
 NUMBER, WHOLE, SWITCH = Setting(0.5, 0.0, 2.0, meaning="size"), Setting(3, 1, 9), Setting(False, choices=(False, True))
 
 
-def test_a_setting_converts_to_the_type_of_its_default():
-    assert NUMBER.check("x", 1) == 1.0 and isinstance(NUMBER.check("x", 1), float)
-    assert WHOLE.check("n", 4.0) == 4 and isinstance(WHOLE.check("n", 4.0), int)
-    assert SWITCH.check("s", True) is True
+@pytest.mark.parametrize(
+    "setting, given, kept",
+    [
+        (NUMBER, 1, 1.0),
+        (NUMBER, np.float32(0.25), 0.25),
+        (NUMBER, np.int64(2), 2.0),
+        (NUMBER, -0.0, 0.0),
+        (NUMBER, torch.tensor(0.5), 0.5),
+        (WHOLE, 4.0, 4),
+        (WHOLE, np.int8(4), 4),
+        (SWITCH, True, True),
+        (SWITCH, np.bool_(True), True),
+        (Setting("a", choices=("a", "b")), np.str_("b"), "b"),
+        (Setting(False, choices=(False, True, "only")), "only", "only"),
+    ],
+)
+def test_a_setting_converts_to_the_type_of_its_default(setting, given, kept):
+    found = setting.check("x", given)
+    assert repr(found) == repr(kept)
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"default": 0.5}, "low=None: expected a number"),
+        ({"default": 0.5, "low": 0.0}, "high=None: expected a number"),
+        ({"default": 0.5, "low": 1.0, "high": 0.0}, "low=1.0: expected a number below high"),
+        ({"default": 3.0, "low": 0.0, "high": 1.0}, "default=3.0: expected a number from 0.0 to 1.0"),
+        ({"default": "wide", "low": 0.0, "high": 1.0}, "default='wide'"),
+        ({"default": "c", "choices": ("a", "b")}, "default='c': expected one of 'a', 'b'"),
+        ({"default": "a", "choices": "ab"}, "choices='ab': expected a tuple"),
+        ({"default": 0.5, "low": 0.0, "high": 1.0, "scale": "cubic"}, "scale='cubic': expected one of"),
+    ],
+)
+def test_a_setting_is_validated(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Setting(**wrong)
 
 
 @pytest.mark.parametrize(
     "setting, value, words",
     [
-        (NUMBER, 3.0, "x must lie between 0.0 and 2.0, not 3.0 .size"),
-        (NUMBER, "wide", "x must be a number from 0.0 to 2.0, not 'wide'"),
-        (NUMBER, float("nan"), "x must lie"),
-        (WHOLE, 2.5, "x must be a whole number from 1 to 9, not 2.5"),
-        (SWITCH, 1, "x must be one of False, True, not 1"),
-        (SWITCH, "True", "x must be one of"),
+        (NUMBER, 3.0, "^x=3.0: expected a number from 0.0 to 2.0 .size"),
+        (NUMBER, "wide", "^x='wide': expected a number from 0.0 to 2.0"),
+        (NUMBER, "1.0", "^x='1.0': expected a number"),
+        (NUMBER, float("nan"), "^x=nan: expected a number"),
+        (NUMBER, True, "^x=True: expected a number"),
+        (NUMBER, np.bool_(True), "^x=.*True.*: expected a number"),
+        (NUMBER, None, "^x=None: expected a number"),
+        (NUMBER, [1.0], "^x=.1.0.: expected a number"),
+        (NUMBER, 1j, "^x=1j: expected a number"),
+        (WHOLE, 2.5, "^x=2.5: expected a whole number from 1 to 9"),
+        (WHOLE, True, "^x=True: expected a whole number"),
+        (WHOLE, float("inf"), "^x=inf: expected a whole number"),
+        (SWITCH, 1, "^x=1: expected one of False, True"),
+        (SWITCH, "True", "^x='True': expected one of"),
+        (SWITCH, [], "^x=.*: expected one of"),
     ],
 )
 def test_a_setting_refuses_and_says_why(setting, value, words):
@@ -244,11 +308,29 @@ def test_resolve_fills_in_defaults_and_names_what_is_unknown():
         method.resolve({"dept": 5})
 
 
+@pytest.mark.parametrize("settings", ["gamma=2", 3, [("gamma", 2.0)], {1.0}])
+def test_settings_are_a_mapping(settings):
+    with pytest.raises(ValueError, match="^settings=.*a dict"):
+        METHODS["focal"].resolve(settings)
+
+
+def test_different_settings_have_different_labels():
+    label = METHODS["class_balanced"].label
+    labels = [label({"beta": b}) for b in (0.0, 0.9, 0.9999, 0.99999, 0.999990001, 0.9999999, 1.0)]
+    assert len(set(labels)) == len(labels)
+    assert labels[:3] == ["class_balanced beta=0", "class_balanced beta=0.9", "class_balanced beta=0.9999"]
+    assert labels[4] == "class_balanced beta=0.999990001"
+    inner, outer = ({"key": "up", "base": {"key": "focal", "gamma": 1.0}},
+                    {"key": "up", "base": "focal", "strength": 1.0})  # fmt: skip
+    assert METHODS["ring"].label({"base": inner}) == "ring base=up+base=(focal+gamma=1)"
+    assert METHODS["ring"].label({"base": outer}) == "ring base=up+base=focal+strength=1"
+
+
 def test_label_names_what_differs_from_the_defaults():
     method = toy(settings={"size": NUMBER, "depth": WHOLE, "base": BASE})
     assert method.label() == "toy" and method.label({"size": 0.5}) == "toy"
     assert method.label({"size": 1.25, "depth": 4}) == "toy size=1.25 depth=4"
-    assert method.label({"base": {"key": "focal", "gamma": 1.0}}) == "toy base=focal+gamma=1.0"
+    assert method.label({"base": {"key": "focal", "gamma": 1.0}}) == "toy base=focal+gamma=1"
     assert METHODS["class_balanced"].label({"beta": 0.9999}) == "class_balanced beta=0.9999"
 
 
@@ -261,8 +343,31 @@ def test_methods_is_a_mapping_with_aliases():
     assert methods["t"] is methods["toy"] and "play" in methods and len(methods) == 1 and list(methods) == ["toy"]
     methods.add(toy(title="Again"))
     assert len(methods) == 1 and methods["toy"].title == "Again"
-    methods.remove("toy")
-    assert len(methods) == 0
+    methods.add(toy(aliases=("t",)))
+    assert "t" in methods and "play" not in methods, "a replaced record leaves no names behind"
+    for other in (toy(key="t"), toy(key="other", aliases=("toy",))):
+        with pytest.raises(ValueError, match="is a name of 'toy'"):
+            methods.add(other)
+    with pytest.raises(ValueError, match="method=.*a Method record"):
+        methods.add("toy")
+    methods.remove("t")
+    assert len(methods) == 0 and "t" not in methods
+    with pytest.raises(UnknownMethod):
+        methods.remove("toy")
+
+
+@pytest.mark.parametrize("key", [None, 3, ["ce"], {"key": "ce"}, "", torch.ones(2)], ids=str)
+def test_what_is_no_key_is_an_unknown_method(key):
+    assert key not in METHODS
+    for kind in (KeyError, ValueError, UnknownMethod):
+        with pytest.raises(kind, match="^unknown method .*lists all"):
+            METHODS[key]
+
+
+def test_the_table_is_text_and_no_markup():
+    methods = Methods()
+    methods.add(toy(title="<img src=x onerror=alert(1)>"))
+    assert "<img" not in methods._repr_html_() and "&lt;img" in methods._repr_html_()
 
 
 def test_the_table_has_a_row_a_method():

@@ -1,5 +1,6 @@
 """Deliberate bugs, most of them out of public code: the battery passes the method as it is and fails the wrong one."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -15,13 +16,23 @@ from battery import (
     check_reach,
     check_record,
     check_reference,
+    check_slope,
     check_state,
     check_static,
 )
 from torch import nn
 
-from ltviz.functional import cross_entropy, effective_number, one_hot, pair_masks, safe_norm, weighted_mean
-from ltviz.methods import METHODS, cosface, crl, ldam, ncm, ring, seesaw, triplet
+from ltviz.functional import (
+    cross_entropy,
+    effective_number,
+    one_hot,
+    pair_masks,
+    safe_norm,
+    squared_distances,
+    target_entries,
+    weighted_mean,
+)
+from ltviz.methods import METHODS, cosface, crl, ldam, ncm, range_loss, ring, seesaw, triplet, up
 from ltviz.methods.ce import CrossEntropy
 from ltviz.methods.class_balanced import ClassBalanced
 from ltviz.methods.cosface import CosFace
@@ -36,6 +47,7 @@ from ltviz.objective import Limit, Output, Setting
 SAYS = {
     check_reference: "Not equal to tolerance",
     check_gradient: "Jacobian mismatch",
+    check_slope: "slope along",
     check_order: "Not equal to tolerance",
     check_reach: "no gradient at",
     check_static: "data-dependent|data dependent|dynamic shape|_local_scalar_dense|nonzero|aten.index",
@@ -72,9 +84,9 @@ def minority_from_the_wrong_end(targets, k, rho):
     return torch.zeros_like(large).scatter(0, descending.indices, large) & (size >= 2)
 
 
-def histogram_cumulated_the_wrong_way(pairs, low, high, bins):
-    positive = crl.histogram(pairs.positive, pairs.has_positive, low, high, bins)
-    negative = crl.histogram(pairs.negative, pairs.has_negative, low, high, bins)
+def histogram_cumulated_the_wrong_way(pairs, low, high, bins, divided):
+    positive = crl.histogram(pairs.positive, pairs.has_positive, low, high, bins, divided)
+    negative = crl.histogram(pairs.negative, pairs.has_negative, low, high, bins, divided)
     return (positive.cumsum(0) * negative).sum()
 
 
@@ -110,6 +122,33 @@ def mitigation_upside_down(logits, targets, counts, p=0.8, q=2.0, eps=0.01):
     return cross_entropy(logits + (1.0 - one_hot(targets, logits)) * mitigation, targets)
 
 
+def seesaw_through_sigma(logits, targets, counts, p=0.8, q=2.0, eps=0.01):
+    """The compensation is no constant for the gradient."""
+    log_n = counts.clamp_min(1).to(logits.dtype).log()
+    mitigation = p * (log_n[None] - log_n[targets][:, None]).clamp_max(0.0)
+    log_sigma = torch.log_softmax(logits, 1)
+    of_target = target_entries(log_sigma, targets).clamp_min(math.log(eps))
+    compensation = q * (log_sigma - of_target[:, None]).clamp_min(0.0)
+    return cross_entropy(logits + (1.0 - one_hot(targets, logits)) * (mitigation + compensation), targets)
+
+
+def ring_over_a_moving_mean(rows, radius, form="squared"):
+    length = safe_norm(rows)
+    return ((length - radius) / length.mean().clamp_min(0.5)).square().mean()
+
+
+def means_over_equal_counts(features, targets, k):
+    """The sum of each class divided by n / k."""
+    sums = torch.zeros(k, features.shape[1], dtype=features.dtype).index_add(0, targets, features)
+    return sums / (len(targets) / k)
+
+
+def centres_over_equal_counts(features, targets, k, margin, distance="euclidean"):
+    centres = one_hot(targets, features.new_empty(0, k)).T @ features / (len(targets) / k)
+    apart = squared_distances(centres, centres).clamp_min(1e-12).sqrt()
+    return (margin - apart[torch.ones(k, k).triu(1).bool()].min()).clamp_min(0.0)
+
+
 REPLACED = [
     ("margin sign flipped", "cosface", {}, cosface, "margin_loss", margin_added, check_reference),
     ("margin on all classes", "cosface", {}, cosface, "margin_loss", margin_on_all_classes, check_reference),
@@ -126,6 +165,11 @@ REPLACED = [
     ("anchor its own positive", "crl", {"kappa": 2, "level": "instance"}, crl, "hard_pairs", own_positive,
      check_reference),
     ("mitigation upside down", "seesaw", {"q": 0.0}, seesaw, "seesaw_loss", mitigation_upside_down, check_reference),
+    ("sigma not detached", "seesaw", {}, seesaw, "seesaw_loss", seesaw_through_sigma, check_slope),
+    ("mean length not detached", "ring", {"form": "auto"}, ring, "ring_penalty", ring_over_a_moving_mean, check_slope),
+    ("class means over equal counts", "ncm", {}, ncm, "class_means", means_over_equal_counts, check_reference),
+    ("class centres over equal counts", "range", {"inter": 1.0, "margin": 4.0}, range_loss, "inter_loss",
+     centres_over_equal_counts, check_reference),
 ]  # fmt: skip
 
 
@@ -181,6 +225,24 @@ class DARLOverTheSumOfItsWeights(DARL):
         w = darl_weights(out.features, out.head_weight, targets, self.class_strength, self.sample_strength).detach()
         losses = self.weighted.class_weight[targets] * self.weighted.losses(out, targets)
         return {"classification": (w * losses).sum() / w.sum()}
+
+
+class WeightsNotDetached(DARL):
+    def losses(self, out, targets):
+        w = darl_weights(out.features, out.head_weight, targets, self.class_strength, self.sample_strength)
+        return w * self.weighted.losses(out, targets)
+
+
+class TargetNotDetached(up.UP):
+    def penalty(self, out, targets):
+        return self.strength * up.up_penalty(out.head_weight, self.rare, detach=False)
+
+
+class CountsAfterTheStep(Seesaw):
+    """The images of the batch are not among those seen."""
+
+    def losses(self, out, targets):
+        return seesaw.seesaw_loss(out.logits, targets, self.seen, self.p, self.q)
 
 
 class OverTheSumOfWeights(CrossEntropy):
@@ -314,6 +376,9 @@ WRONG = [
     ),
     ("DARL minus sign", swap("darl", objective=MinusDARL), {}, check_reference),
     ("DARL over the sum of weights", swap("darl", objective=DARLOverTheSumOfItsWeights), {}, check_reference),
+    ("DARL weights not detached", swap("darl", objective=WeightsNotDetached), {}, check_slope),
+    ("UP target not detached", swap("up", objective=TargetNotDetached), {"strength": 1.0}, check_slope),
+    ("counts after the step", swap("seesaw", objective=CountsAfterTheStep), {}, check_reference),
     ("DARL 0/0", swap("darl", objective=ZeroOverZero), {}, check_odd_batches),
     ("sum of weights for N", swap("ce", objective=OverTheSumOfWeights), {}, check_reference),
     ("weights upside down", swap("class_balanced", objective=WeightsUpsideDown), {}, check_reference),
@@ -344,7 +409,6 @@ def test_a_wrong_method_is_caught(wrong, settings, check):
         check(wrong, settings)
 
 
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -367,7 +431,7 @@ def test_a_wrong_limit_is_caught(changes):
         {"equation": r"\frac{a}{b"},
         {"key": "Focal Loss"},
         {"settings": {**METHODS["focal"].settings, "gamma": Setting(2.0, 0.0, 5.0)}},
-        {"settings": {**METHODS["focal"].settings, "gamma": Setting(9.0, 0.0, 5.0, meaning="focus")}},
+        {"settings": {**METHODS["focal"].settings, "gamma": Setting(2.0, 0.0, 5.0, meaning="focus.")}},
     ],
 )
 def test_an_incomplete_record_is_caught(changes):

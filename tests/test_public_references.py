@@ -60,6 +60,26 @@ def test_weighted_cross_entropy_is_torchs(reduction):
     )
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_deferred_focal_is_that_of_the_code_of_ldam(gamma):
+    """torch's cross-entropy with class weights first, then the factor, then the mean over n."""
+    z, y = draw(1)
+    objective = METHODS["focal_drw"].build(torch.tensor([320, 160, 80, 40, 20, 10]), gamma=gamma).double()
+    first, second = METHODS["focal_drw"].make_stages()
+    assert (first.share, first.class_weight) == (0.8, None)
+    weight = second.class_weight(objective.counts)
+    assert weight.max() > 20 * weight.min()
+    objective.set_class_weight(weight, "stage")
+
+    def theirs(x):
+        loss = nn.functional.cross_entropy(x, y, weight=weight.double(), reduction="none")
+        return ((1.0 - torch.exp(-loss)) ** gamma * loss).mean()
+
+    agree(lambda x: objective(Output(x, x, x), y), theirs, z)
+    plain = METHODS["focal_drw"].build(torch.tensor([320, 160, 80, 40, 20, 10]), gamma=gamma).double()
+    agree(lambda x: plain(Output(x, x, x), y), lambda x: focal_loss(x, y, gamma).mean(), z)
+
+
 @pytest.mark.parametrize("margin", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize("unit", [False, True])
 @pytest.mark.parametrize("seed", range(3))

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ltviz.functional import squared_distances
-from ltviz.methods import crl
+from ltviz.methods import METHODS, crl
 from ltviz.methods.range_loss import harmonic_mean, inter_loss, intra_loss, largest_ranges
+from ltviz.objective import Output
 
 
 def close(a, b, tolerance=1e-6):
@@ -17,6 +18,18 @@ def close(a, b, tolerance=1e-6):
 def pairs(positive, negative):
     positive, negative = torch.tensor([positive]), torch.tensor([negative])
     return crl.Pairs(positive, negative, torch.ones_like(positive).bool(), torch.ones_like(negative).bool())
+
+
+# ----------------------------------------------------------------------------------------- class weights on focal loss
+
+
+@pytest.mark.parametrize("form, expected", [("softmax", 0.103476), ("weighted_softmax", 0.184766)])
+def test_a_class_weight_of_two_on_the_softmax_focal_loss(form, expected):
+    """Logits 2, -1, .5 of class 0, gamma 1: the weight outside only, or in p as well."""
+    logits = torch.tensor([[2.0, -1.0, 0.5]], dtype=torch.float64)
+    objective = METHODS["focal"].build(torch.tensor([3, 2, 1]), gamma=1.0, form=form)
+    objective.set_class_weight(torch.tensor([2.0, 0.5, 0.5]), "stage")
+    close(objective(Output(logits, logits, logits), torch.tensor([0])), expected)
 
 
 # ------------------------------------------------------------------------------------------------- class rectification
@@ -42,6 +55,14 @@ def test_distribution_comparison():
     expected = [0.066667, 0.266667, 0.2, 0.266667, 0.2]
     close(crl.histogram(found.negative, found.has_negative, 0.0, 1.0, 5), expected, 1e-5)
     close(crl.distribution_loss(found, 0.0, 1.0, 5), 0.36)
+
+
+def test_the_histogram_as_the_poster_prints_it():
+    """Without the division by the width of a bin, here 1/4, in both histograms."""
+    found = pairs(D_PLUS, D_MINUS)
+    printed = crl.histogram(found.positive, found.has_positive, 0.0, 1.0, 5, divided=False)
+    close(printed, [0.05, 0.1, 0.1, 0.0, 0.0])
+    close(crl.distribution_loss(found, 0.0, 1.0, 5, divided=False), 0.36 / 16)
 
 
 def test_absolute_comparison_squared_or_not():
@@ -85,9 +106,6 @@ def test_the_minority_of_a_batch(sizes, rho, minority):
 
 
 def test_a_batch_without_minority_is_left_to_the_base():
-    from ltviz.methods import METHODS
-    from ltviz.objective import Output
-
     logits, targets = torch.randn(4, 4), torch.arange(4)
     out = Output(logits, torch.randn(4, 3), torch.randn(4, 3))
     for combination in ("sum", "weighted"):

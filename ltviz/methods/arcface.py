@@ -23,8 +23,7 @@ def arcface_cosine(cosine: Tensor, margin: float, guard: str = "linear", gradien
     cosine cos(theta), any shape, clamped to [-1 + 1e-7, 1 - 1e-7]; margin m in radians.
     guard "linear": beyond theta = pi - m, where cos(theta + m) would rise again, cos(theta) - m sin(m) instead; "none":
     no such care. gradient "exact"; "straight_through": the margin is a constant, so that d/d cos(theta) = 1.
-    Source: Deng et al. 2019, eq. (3); the guard as in pytorch-metric-learning, no guard and the straight-through
-    gradient as in insightface's code.
+    Source: Deng et al. 2019, eq. (3). Guard and gradient are readings of public code, not of the paper.
     """
     c = cosine.clamp(-1.0 + EDGE, 1.0 - EDGE)
     moved = c * math.cos(margin) - ((1.0 - c) * (1.0 + c)).sqrt() * math.sin(margin)
@@ -60,8 +59,8 @@ class ArcFace(Objective):
 
     theta (n, k) angles and m >= 0 in radians; s > 0 the scale, in the head. No margin at test time.
     Source: Deng et al. 2019, eq. (3), with m = 0.5; s = 64 there, 30 here, as the networks here have few classes and
-    short features. Public codes differ (see `arcface_cosine`): by default the gradient is exact and the angle guarded;
-    `gradient="straight_through"` with `guard="none"` is insightface's reading.
+    short features. Public codes, and versions of one code, differ in the guard and in whether the gradient knows of
+    the margin (see `arcface_cosine`): here the gradient is exact and the angle guarded, by default.
     Known to fail: the margin does not know the counts, so a long tail stays one. Where training is short and images are
     hard (16 x 16) the margin is never met and costs many points; on digits it gains some. At a learning rate of 0.1
     it diverges now and then unless the gradient's norm is clipped, as do all cosine heads here.

@@ -18,23 +18,28 @@ def dynamic_tau(accuracy: Tensor, rule: str) -> Tensor:
         "sigmoid": tau = 1 / (1 + e^-b),  b = max A / (min A + 0.0001) - 1     in [1/2, 1)
         "public":  tau = 1 / (1 + e^-b),  b = max A / (min A + 0.01)
 
-    accuracy A (k,) in [0, 1]. A scalar.
+    accuracy A (k,) in [0, 1], NaN for a class without validation images, which is left out. A scalar.
     Source: Sinha et al. 2020, eq. (3) and (4); Darkwah & Kang 2023, eq. (2) and (3); the first one's public CIFAR code.
     """
     small = 1e-4 if rule == "sigmoid" else 1e-2
-    b = accuracy.max() / (accuracy.min() + small) - (0.0 if rule == "public" else 1.0)
+    known = ~accuracy.isnan()
+    high, low = torch.where(known, accuracy, 0.0).max(), torch.where(known, accuracy, 1.0).min()
+    b = high / (low + small) - (0.0 if rule == "public" else 1.0)
     return torch.sigmoid(b) * (2.0 if rule == "paper" else 1.0)
 
 
 def difficulty_weights(accuracy: Tensor, tau: Tensor | float, normalise: bool = True) -> Tensor:
     """Class weights from accuracies: w_j = (1 - A_j)^tau, scaled to mean 1 if `normalise`.
 
-    accuracy A (k,) in [0, 1]; weights (k,). Where every class is perfect, or every weight is 0, all weights are 1.
+    accuracy A (k,) in [0, 1]; weights (k,). Where every class is perfect, or every weight is 0, all weights are 1. A
+    class without validation images (A_j NaN) has the mean weight of the others, which is 1 if they are scaled.
     Source: Sinha et al. 2020, eq. (1) and (2); the scaling is in their code.
     """
-    weight = (1.0 - accuracy).clamp_min(0.0) ** tau
-    total = weight.sum()
-    scaled = weight * len(weight) / total.clamp_min(1e-12) if normalise else weight
+    known = ~accuracy.isnan()
+    weight = torch.where(known, (1.0 - accuracy).clamp_min(0.0) ** tau, 0.0)
+    total, amount = weight.sum(), known.sum()
+    scaled = weight * amount / total.clamp_min(1e-12) if normalise else weight
+    scaled = torch.where(known, scaled, 1.0 if normalise else total / amount.clamp_min(1))
     return torch.where(total > 0, scaled, torch.ones_like(weight))
 
 
@@ -46,7 +51,7 @@ class ClassDifficulty(Objective):
     A (k,) accuracy on *validation* images; tau >= 0 `tau` where `tau_rule="fixed"`, else computed from A after each
     epoch ("paper" is Sinha et al. 2020, the default; "sigmoid" Darkwah & Kang 2023; "public" the first paper's CIFAR
     code). Weights are scaled to mean 1 as in all public code; `normalise=False` is the second paper's formula as
-    printed. Before the first epoch all weights are 1.
+    printed. Before the first epoch all weights are 1. A class without validation images has the others' mean weight.
     Known to fail: on images where all tail classes have accuracy 0 their difficulty saturates, the weights jump from
     epoch to epoch, and the result is below plain cross-entropy (small CIFAR). A perfect class gets no gradient.
     """

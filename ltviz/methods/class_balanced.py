@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..check import choice
 from ..functional import cross_entropy, effective_number, inverse_weights
 from ..objective import Limit, Method, Objective, Output, Setting
-from .focal import focal_loss
+from .focal import focal_loss, focal_of_weighted
 from .inverse_frequency import REDUCTION
+from .sigmoid import DECAY_BIAS, prior_head, sigmoid_loss
 from .sigmoid import METHOD as SIGMOID
-from .sigmoid import prior_head, sigmoid_loss
+
+LOSSES = ("softmax", "sigmoid", "focal", "softmax_focal", "weighted_softmax_focal")
+SIGMOIDS = ("sigmoid", "focal")
 
 
 def class_balanced_weights(counts: Tensor, beta: float = 0.999) -> Tensor:
@@ -25,37 +29,45 @@ def class_balanced_weights(counts: Tensor, beta: float = 0.999) -> Tensor:
 
 
 class ClassBalanced(Objective):
-    """Any of three losses, weighted by the inverse effective number of images of the class.
+    """Any of several losses, weighted by the inverse effective number of images of the class.
 
         L = (1/N) sum_i w_{y_i} l_i,    w_j = c / E_{n_j},    E_n = (1 - beta^n) / (1 - beta)
 
     n (k,) training counts; beta = (M - 1) / M, for M distinct prototypes of a class; l_i softmax cross-entropy, sigmoid
-    cross-entropy or (sigmoid) focal loss with gamma. The last two have the head of `sigmoid`. reduction "n" (default)
-    divides by the N images, as the authors' code; "weight" by the sum of their weights, as torch's cross_entropy and
-    the code of Cao et al. 2019.
+    cross-entropy or (sigmoid) focal loss with gamma. The last two have the head of `sigmoid`. The softmax focal loss,
+    "softmax_focal", is that of other papers; "weighted_softmax_focal" takes its p from the weighted loss, as the code
+    of Cao et al. 2019 does. reduction "n" (default) divides by the N images, as the authors' code; "weight" by the sum
+    of their weights, as torch's cross_entropy and that other code for softmax. `decay_bias` is as in `sigmoid`.
     Source: Cui et al. 2019, eqs. (2), (10), (12) and (13).
     Known to fail: up to about a hundred images a class, every beta above 0.99 is inverse frequency; there, at a hundred
     classes, the paper itself finds a large beta worse than plain cross-entropy. Tail accuracy is paid for by the head.
     """
 
     def __init__(
-        self, counts: Tensor, beta: float = 0.999, loss: str = "softmax", gamma: float = 1.0, reduction: str = "n"
+        self,
+        counts: Tensor,
+        beta: float = 0.999,
+        loss: str = "softmax",
+        gamma: float = 1.0,
+        reduction: str = "n",
+        decay_bias: bool | str = False,
     ):
         super().__init__(counts)
-        if loss not in ("softmax", "sigmoid", "focal"):
-            raise ValueError(f'loss must be "softmax", "sigmoid" or "focal", not {loss!r}')
-        self.loss, self.gamma, self.reduction = loss, gamma, reduction
+        self.loss, self.gamma = choice("loss", loss, LOSSES), gamma
+        self.reduction, self.decay_bias = reduction, decay_bias
         self.set_class_weight(class_balanced_weights(self.counts, beta))
 
     def make_head(self, dim: int) -> nn.Module:
-        return super().make_head(dim) if self.loss == "softmax" else prior_head(dim, self.k)
+        return prior_head(dim, self.k, self.decay_bias) if self.loss in SIGMOIDS else super().make_head(dim)
 
     def losses(self, out: Output, targets: Tensor) -> Tensor:
         if self.loss == "softmax":
             return cross_entropy(out.logits, targets)
         if self.loss == "sigmoid":
             return sigmoid_loss(out.logits, targets)
-        return focal_loss(out.logits, targets, self.gamma, form="sigmoid")
+        if self.loss == "weighted_softmax_focal":
+            return focal_of_weighted(out.logits, targets, self.class_weight, self.gamma)
+        return focal_loss(out.logits, targets, self.gamma, form="sigmoid" if self.loss == "focal" else "softmax")
 
 
 METHOD = Method(
@@ -68,17 +80,20 @@ METHOD = Method(
         "beta": Setting(
             0.999, 0.0, 1.0, "one-minus-log", symbol="β", meaning="0: no weights; towards 1: inverse frequency"
         ),
-        "loss": Setting("softmax", choices=("softmax", "sigmoid", "focal"), meaning="which loss"),
-        "gamma": Setting(1.0, 0.0, 5.0, symbol="γ", meaning='focusing, with loss="focal" only'),
+        "loss": Setting("softmax", choices=LOSSES, meaning="which loss"),
+        "gamma": Setting(1.0, 0.0, 5.0, symbol="γ", meaning="focusing, of the focal losses only"),
         "reduction": REDUCTION,
+        "decay_bias": DECAY_BIAS,
     },
     limits=(
         Limit({"beta": 0.0}, "ce"),
         Limit({"beta": 0.0, "loss": "sigmoid"}, "sigmoid"),
         Limit({"beta": 0.0, "loss": "focal", "gamma": 0.5}, "focal", {"gamma": 0.5, "form": "sigmoid"}),
+        Limit({"beta": 0.0, "loss": "softmax_focal", "gamma": 0.5}, "focal", {"gamma": 0.5}),
+        Limit({"beta": 0.0, "loss": "weighted_softmax_focal", "gamma": 2.0}, "focal", {"gamma": 2.0}),
         Limit({"beta": 1.0, "reduction": "weight"}, "inverse_frequency", {"reduction": "weight"}),
     ),
-    probability=lambda loss, **settings: "softmax" if loss == "softmax" else "sigmoid",
+    probability=lambda loss, **settings: "sigmoid" if loss in SIGMOIDS else "softmax",
     citation=SIGMOID.citation,
     aliases=("cb",),
 )

@@ -80,24 +80,43 @@ def absolute_loss(pairs: Pairs, margin: float, power: int = 2) -> Tensor:
     return 0.5 * (near + _mean((margin - pairs.negative).clamp_min(0.0).square(), pairs.has_negative))
 
 
-def histogram(values: Tensor, valid: Tensor, low: float, high: float, bins: int) -> Tensor:
-    """Shares of the values at `bins` equally spaced nodes from low to high, each value split between its neighbours."""
-    width = (high - low) / (bins - 1)
-    nodes = torch.linspace(low, high, bins, dtype=values.dtype, device=values.device)
-    share = (1.0 - (values.clamp(low, high)[..., None] - nodes).abs() / width).clamp_min(0.0)
-    share = torch.where(valid[..., None], share, 0.0)
-    return share.flatten(0, -2).sum(0) / valid.sum().clamp_min(1)
+def histogram(
+    values: Tensor, valid: Tensor, low: float, high: Tensor | float, bins: int, divided: bool = True
+) -> Tensor:
+    """Shares of the values at `bins` equally spaced nodes from low to high, each value split between its neighbours.
+
+        h_t = 1/|P| sum_{v in P} max(0, width - |v - b_t|) / width
+
+    They sum to 1; to the width of a bin without the division by it (`divided=False`), as the poster prints them.
+    """
+    steps = torch.arange(bins, dtype=values.dtype, device=values.device)
+    high = high if isinstance(high, Tensor) else values.new_full((), high)
+    width = ((high - low) / (bins - 1)).clamp_min(EPS)
+    gaps = (values.clamp_min(low).minimum(high)[..., None] - (low + steps * width)).abs() / width
+    share = torch.where(valid[..., None], (1.0 - gaps).clamp_min(0.0), 0.0)
+    shares = share.flatten(0, -2).sum(0) / valid.sum().clamp_min(1)
+    return shares if divided else width * shares
 
 
-def distribution_loss(pairs: Pairs, low: float, high: float, bins: int) -> Tensor:
+def distribution_loss(pairs: Pairs, low: float, high: Tensor | float, bins: int, divided: bool = True) -> Tensor:
     """The chance that a negative is nearer than a positive: sum_t h+_t sum_{s <= t} h-_s.
 
     h+ and h- are soft histograms of the distances to positives and negatives; the sum runs over negatives up to t,
     because small is near. Source: Dong et al. 2017, distribution comparison, after Ustinova & Lempitsky 2016.
     """
-    positive = histogram(pairs.positive, pairs.has_positive, low, high, bins)
-    negative = histogram(pairs.negative, pairs.has_negative, low, high, bins)
+    positive = histogram(pairs.positive, pairs.has_positive, low, high, bins, divided)
+    negative = histogram(pairs.negative, pairs.has_negative, low, high, bins, divided)
     return (positive * negative.cumsum(0)).sum()
+
+
+def reach(pairs: Pairs, bins: int) -> Tensor:
+    """Where a histogram of `bins` nodes from 0 ends: half a bin beyond the largest distance of the pairs that count.
+
+    So no distance lies on the last node, where its gradient would end. A constant for the gradient.
+    """
+    both = ((pairs.positive, pairs.has_positive), (pairs.negative, pairs.has_negative))
+    largest = torch.stack([torch.where(valid, values.detach(), 0.0).max() for values, valid in both]).max()
+    return largest * ((bins - 1.0) / (bins - 1.5))
 
 
 def imbalance(counts: Tensor) -> Tensor:
@@ -115,9 +134,12 @@ class ClassRectification(Regularizer):
     The minority of a batch: its smallest classes with together at most rho of the images. Its anchors meet their kappa
     hardest positives and negatives, by score p(c) (`level="class"`) or by feature distance ("instance", features at
     length 1 for `embedding="unit"`). `comparison`: "relative" max(0, m + d+ - d-), "absolute" ("absolute_poster" leaves
-    the positive distance unsquared), "distribution" the chance that a negative is nearer. `margin_rule`: "fixed" takes
-    `margin`, "classes" 2 pi / k. Omega in percent of images missing for balance is one consistent reading: the units,
-    kappa, the absolute margin and the number of bins are not confirmed.
+    the positive distance unsquared), "distribution" the chance that a negative is nearer ("distribution_poster" leaves
+    out the division by the width of a bin, in each of the two histograms, and so is that chance times its square). The
+    histograms reach from -1 to 1 for scores, from 0 to 2 for features at length 1, and from 0 to half a bin beyond the
+    largest distance of the batch's pairs for features as they are. `margin_rule`: "fixed" takes `margin`, "classes"
+    2 pi / k. Omega in percent of images missing for balance is one consistent reading: the units, kappa, the absolute
+    margin and the number of bins are not confirmed.
     Source: Dong et al. 2017 (and their journal version of 2018, read through third parties).
     Known to fail: a class with one image in a batch has no pair, so it hardly sees the far tail. "weighted" leaves
     little of the base loss under a strong tail (a = .75 at ratio 100), and small networks then learn too little.
@@ -142,17 +164,18 @@ class ClassRectification(Regularizer):
         """(L_crl, 1 if the batch has a minority class else 0)."""
         if self.level == "class":
             closeness, distance = class_level(out.logits.softmax(1), targets)
-            low = -1.0
         else:
             closeness, distance = instance_level(unit(out.features) if self.embedding == "unit" else out.features)
-            low = 0.0
         anchors = minority_classes(targets, self.k, self.rho)[targets]
         pairs = hard_pairs(closeness.detach(), distance, targets, anchors, self.kappa)
         if self.level == "class":
             pairs = pairs._replace(positive=pairs.positive.abs())
         there = anchors.any().to(out.logits.dtype)
-        if self.comparison == "distribution":
-            return distribution_loss(pairs, low, low + 2.0, self.bins), there
+        if self.comparison.startswith("distribution"):
+            low, high = (-1.0, 1.0) if self.level == "class" else (0.0, 2.0)
+            if self.level == "instance" and self.embedding == "raw":
+                high = reach(pairs, self.bins)
+            return distribution_loss(pairs, low, high, self.bins, self.comparison == "distribution"), there
         if self.comparison == "relative":
             return relative_loss(pairs, self.margin), there
         return absolute_loss(pairs, self.margin, 1 if self.comparison == "absolute_poster" else 2), there
@@ -179,7 +202,7 @@ METHOD = Method(
         "level": Setting("class", choices=("class", "instance"), meaning="hard by class score, or by feature distance"),
         "comparison": Setting(
             "relative",
-            choices=("relative", "absolute", "absolute_poster", "distribution"),
+            choices=("relative", "absolute", "absolute_poster", "distribution", "distribution_poster"),
             meaning="how hard positives and negatives are compared",
         ),
         "rho": Setting(0.5, 0.0, 1.0, symbol="ρ", meaning="share of the batch that its minority classes may hold"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..check import refuse
 from ..functional import squared_distances, unit
 from ..objective import Method, Output, Setting
 from .ce import CrossEntropy
@@ -37,6 +38,8 @@ class NearestClassMean(CrossEntropy):
 
 def posthoc(out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], *, form: str) -> Tensor:
     """Minus the squared distance to each class mean, (n, k); a class without training images is infinitely far."""
+    if not callable(gallery):
+        raise refuse("gallery", gallery, "a function without arguments -> (features (m, d), targets (m,)) of training")
     train, targets = gallery()
     test = out.features
     if form == "centred":

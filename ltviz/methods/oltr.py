@@ -41,18 +41,32 @@ def meta_embedding(features: Tensor, memory: Tensor, attention: Tensor, selector
     return reachability(features, memory)[:, None] * (features + selector * (attention @ memory))
 
 
-def centroid_loss(features: Tensor, targets: Tensor, memory: Tensor, repulsion: float, margin: float) -> Tensor:
+def centroid_loss(
+    features: Tensor,
+    targets: Tensor,
+    memory: Tensor,
+    repulsion: float,
+    margin: float,
+    memory_gradient: str = "averaged",
+) -> Tensor:
     """Attraction to the own centroid, and a margin to the others.
 
         1/(2n) sum_i ||x_i - c_{y_i}||^2 + repulsion max(0, margin - 1/(n k) sum_i sum_{j != y_i} ||x_i - c_j||^2)
 
     features (n, d), targets (n,), memory (k, d); margin in squared distance. A scalar.
-    Source: Liu et al. 2019; factors, the mean over n k pairs and one hinge for the whole batch are from their code.
+    memory_gradient: "averaged" divides what the attraction does to a centroid by 1 + the images of its class in the
+    batch, as center loss does, so that a frequent class does not move faster; "exact" is the derivative.
+    Source: Liu et al. 2019; factors, the mean over n k pairs, one hinge for the whole batch and the averaging are from
+    their code.
     """
     own = one_hot(targets, features.new_empty(0, len(memory))).bool()
-    squared = squared_distances(features, memory)
-    attraction = 0.5 * torch.where(own, squared, 0.0).sum() / len(targets)
-    return attraction + repulsion * (margin - torch.where(own, 0.0, squared).mean()).clamp_min(0.0)
+    attracted = memory
+    if memory_gradient == "averaged":
+        share = 1.0 / (1.0 + own.sum(0).to(memory.dtype))
+        attracted = memory.detach() + share[:, None] * (memory - memory.detach())  # the value of memory, less gradient
+    attraction = 0.5 * torch.where(own, squared_distances(features, attracted), 0.0).sum() / len(targets)
+    others = torch.where(own, 0.0, squared_distances(features, memory)).mean()
+    return attraction + repulsion * (margin - others).clamp_min(0.0)
 
 
 class MetaEmbeddingHead(nn.Module):
@@ -105,7 +119,8 @@ class OLTR(Objective):
     x (n, d) features, C (k, d) the memory with rows c_j: class means of the training features when stage two begins,
     then trained by L_centroid (see `centroid_loss`), which also acts on x, and by it alone unless `detach=False`;
     A (k, d) starts as the classifier of stage one, T (d, d) and w (k, d) start anew; s = 16. eta `centroid`,
-    `repulsion` and `margin` are the paper's code's.
+    `repulsion` and `margin` are the paper's code's, and so is `memory_gradient="averaged"` (see `centroid_loss`), but
+    for one thing: by its own backward pass, eta does not reach the memory in their code.
     `share` is that of the epochs in stage two; both stages train everything and have the whole schedule to themselves.
     Source: Liu et al. 2019 (closed-set part) and its code. Left out: the attention inside feature maps, the threshold
     for unknown classes, and rates of their own for backbone, head and memory. The smallest distance is at least 0.1.
@@ -121,10 +136,12 @@ class OLTR(Objective):
         repulsion: float = 0.01,
         margin: float = 10.0,
         detach: bool = True,
+        memory_gradient: str = "averaged",
         share: float = 0.5,
     ):
         super().__init__(counts)
         self.centroid, self.repulsion, self.margin = centroid, repulsion, margin
+        self.memory_gradient = memory_gradient
 
     def losses(self, out: Output, targets: Tensor) -> Tensor:
         return cross_entropy(out.logits, targets)
@@ -132,7 +149,9 @@ class OLTR(Objective):
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
         terms = {"classification": super().forward(out, targets)}
         if out.memory is not None:
-            loss = centroid_loss(out.features, targets, out.memory, self.repulsion, self.margin)
+            loss = centroid_loss(
+                out.features, targets, out.memory, self.repulsion, self.margin, self.memory_gradient
+            )
             terms["centroid"] = self.centroid * loss
         return terms
 
@@ -166,10 +185,13 @@ METHOD = Method(
         "repulsion": Setting(0.01, 0.0, 1.0, "log", meaning="strength of the margin to other centroids, within it"),
         "margin": Setting(10.0, 0.0, 100.0, meaning="mean squared distance wanted to the other centroids"),
         "detach": Setting(True, choices=(True, False), meaning="keep the classification loss away from the memory"),
+        "memory_gradient": Setting(
+            "averaged", choices=("averaged", "exact"), meaning="pull on a centroid: over 1 + its images, or as derived"
+        ),
         "share": Setting(0.5, 0.05, 0.9, meaning="share of the epochs given to the second stage"),
     },
     stages=stages,
-    smooth={"detach": False},
+    smooth={"detach": False, "memory_gradient": "exact"},
     citation=r"""@inproceedings{liu2019large,
   title = {Large-Scale Long-Tailed Recognition in an Open World},
   author = {Liu, Ziwei and Miao, Zhongqi and Zhan, Xiaohang and Wang, Jiayun and Gong, Boqing and Yu, Stella X.},

@@ -39,10 +39,11 @@ class Seesaw(Objective):
         S_ij = min(1, N_j / N_{y_i})^p max(1, sigma_ij / sigma_{i,y_i})^q,    S_{i,y_i} = 1
 
     z (n, k) logits; sigma = softmax(z), a constant for the gradient, its target entry at least 0.01; N (k,) how many
-    images of each class training has seen so far, counted after every step and at least 1; p, q >= 0.
+    images of each class training has seen so far, those of this batch among them, and at least 1; p, q >= 0. In
+    evaluation mode a batch is looked at without being counted.
     Source: Wang et al. 2021, section 3, without the objectness branch of detection; p = 0.8, q = 2 there.
-    Known to fail: in its first steps all classes have been seen equally often, and it is nearly cross-entropy. It
-    trusts the network's own mistakes: with noisy labels compensation amplifies them.
+    Known to fail: in its first steps the counts are those of a few batches, in which a rare class may not occur at all.
+    It trusts the network's own mistakes: with noisy labels compensation amplifies them.
     """
 
     def __init__(self, counts: Tensor, p: float = 0.8, q: float = 2.0):
@@ -51,11 +52,16 @@ class Seesaw(Objective):
         self.register_buffer("seen", torch.zeros(self.k, dtype=torch.int64))
 
     def losses(self, out: Output, targets: Tensor) -> Tensor:
-        return seesaw_loss(out.logits, targets, self.seen, self.p, self.q)
+        seen = self._with(out, targets) if self.training else self.seen
+        return seesaw_loss(out.logits, targets, seen, self.p, self.q)
 
     @torch.no_grad()
     def after_step(self, out: Output, targets: Tensor) -> None:
-        self.seen.add_(one_hot(targets, out.logits).sum(0).to(self.seen.dtype))
+        self.seen.copy_(self._with(out, targets))
+
+    def _with(self, out: Output, targets: Tensor) -> Tensor:
+        """The images seen (k,), this batch included."""
+        return self.seen + one_hot(targets, out.logits).sum(0).to(self.seen.dtype)
 
 
 METHOD = Method(

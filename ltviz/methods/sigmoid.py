@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..check import whole
 from ..functional import one_hot
 from ..models import LinearHead
 from ..objective import Method, Objective, Output, Setting
@@ -36,16 +37,23 @@ def prior_bias(k: int) -> float:
     -2.197 for 10 classes, -4.595 for 100. With b = 0 instead, the first loss is k log 2 (6.93, 69.3), nearly all of it
     from the k - 1 wrong classes. Source: Cui et al. 2019, section 5.2.
     """
-    return -math.log(k - 1)
+    return -math.log(whole("k", k, 2) - 1)
 
 
-def prior_head(dim: int, k: int, decay_bias: bool = False) -> LinearHead:
-    """A linear head whose bias starts at `prior_bias`, and is by default left out of weight decay."""
+def prior_head(dim: int, k: int, decay_bias: bool | str = False) -> LinearHead:
+    """A linear head whose bias starts at `prior_bias`; decay_bias as in `DECAY_BIAS`."""
     head = LinearHead(dim, k, bias_start=prior_bias(k))
     with torch.no_grad():
         head.bias.fill_(head.bias_start)
-    head.bias.no_decay = not decay_bias
+    head.bias.no_decay = decay_bias is False
+    head.bias.only_decay = decay_bias == "only"
     return head
+
+
+DECAY_BIAS = Setting(
+    False, choices=(False, True, "only"), symbol="b",
+    meaning="weight decay on the bias of a sigmoid head: none, as on all else, or on this bias only",
+)  # fmt: skip
 
 
 class SigmoidCrossEntropy(Objective):
@@ -53,14 +61,14 @@ class SigmoidCrossEntropy(Objective):
 
         l_i = sum_j log(1 + exp(-z^t_ij)),    z^t_ij = z_ij if j = y_i, else -z_ij
 
-    logits z (n, k); y (n,). The paper and its code leave the bias out of weight decay; a blog that summarises them says
-    that only the bias is decayed. `decay_bias=True` decays it like everything else.
+    logits z (n, k); y (n,). The paper and its code leave the bias out of weight decay (`decay_bias=False`); a blog that
+    summarises them says that only the bias is decayed ("only"). True decays it like everything else.
     Source: Cui et al. 2019, sections 4.2 and 5.2.
     Known to fail: it does not know the counts, and no class has to win against another: on small data it is a little
     worse than softmax cross-entropy.
     """
 
-    def __init__(self, counts: Tensor, decay_bias: bool = False):
+    def __init__(self, counts: Tensor, decay_bias: bool | str = False):
         super().__init__(counts)
         self.decay_bias = decay_bias
 
@@ -77,11 +85,7 @@ METHOD = Method(
     paper="Cui et al. 2019, section 4.2",
     equation=r"\ell_i = \sum_j \log\left(1 + e^{-z^t_{ij}}\right), \quad z^t_{ij} = \pm z_{ij}",
     objective=SigmoidCrossEntropy,
-    settings={
-        "decay_bias": Setting(
-            False, choices=(False, True), symbol="b", meaning="whether weight decay also acts on the bias of the head"
-        )
-    },
+    settings={"decay_bias": DECAY_BIAS},
     probability="sigmoid",
     citation=r"""@inproceedings{cui2019class,
   title = {Class-Balanced Loss Based on Effective Number of Samples},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..functional import safe_norm
@@ -14,7 +15,8 @@ from .sampling import KANG
 
 def normalised_weight(weight: Tensor, tau: float) -> Tensor:
     """w_j / ||w_j||^tau for each row of weight (k, d); a zero row stays zero. Source: Kang et al. 2020, eq. (5)."""
-    return weight / safe_norm(weight)[:, None] ** tau
+    length = safe_norm(weight)[:, None]
+    return weight / torch.where(length > 0, length, 1.0) ** tau
 
 
 class TauNormalisation(CrossEntropy):
