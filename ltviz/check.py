@@ -10,10 +10,14 @@ import difflib
 import math
 import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+MOST_CLASSES = 2**15  # a confusion matrix of more would not fit into memory
 
 
 def suggest(name: object, known: Iterable[object]) -> str:
@@ -123,6 +127,53 @@ def seeds(value: Any) -> list[int]:
         raise refuse("seeds", value, expected) from None
     if not found or len(set(found)) < len(found):
         raise refuse("seeds", value, expected)
+    return found
+
+
+def array(name: str, value: Any, dims: int | None, expected: str) -> np.ndarray:
+    """Numbers with `dims` axes (None: any), in their own type (list, numpy array, tensor on any device).
+
+    `expected` says in words what they are. True is no number. NaN and infinity pass: the caller knows what they mean.
+    """
+    given = value
+    try:
+        if hasattr(value, "detach"):  # a tensor; numpy has no bfloat16
+            value = value.detach().cpu()
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        found = np.asarray(value)
+    except Exception:  # rows of several lengths, tensors without data, and whatever else is no array
+        raise refuse(name, given, expected) from None
+    empty = found.size == 0 and isinstance(given, (list, tuple))
+    if dims not in (None, found.ndim) or not (empty or found.dtype.kind in "iuf"):
+        raise refuse(name, given, expected)
+    if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
+        raise refuse(name, given, f"{expected}, none of them masked")
+    return found
+
+
+def labels(name: str, value: Any, k: int | None = None) -> np.ndarray:
+    """Class numbers (n,) from 0 to k - 1, as int64."""
+    top = (MOST_CLASSES if k is None else k) - 1
+    expected = f"class numbers (n,), whole ones that lie in 0..{top}"
+    found = array(name, value, 1, f"{expected}; for logits or one-hot rows pass .argmax(1)")
+    if found.size and found.dtype.kind == "f":
+        raise refuse(name, value, f"{expected}, not {found.dtype} such as {found[0]}; for logits pass .argmax(1)")
+    wrong = np.flatnonzero((found < 0) | (found > top))
+    if wrong.size:
+        more = "; number the classes from 0" if k is None else "; number the classes from 0, or pass a larger k"
+        raise refuse(name, value, f"{expected}, found {found[wrong[0]]} at position {wrong[0]}{more}")
+    return found.astype(np.int64)
+
+
+def counts(value: Any, name: str = "counts") -> np.ndarray:
+    """Training images of each class (k,), as float64; also of a data set or a run, which has them."""
+    expected = "the number of training images of each class (k,): one finite number a class, none negative"
+    value = getattr(value, "counts", value)
+    if isinstance(value, Mapping):
+        raise refuse(name, value, f"{expected}; of a mapping pass [{name}[j] for j in range(k)]")
+    found = array(name, value, 1, expected).astype(np.float64)
+    if not found.size or not np.isfinite(found).all() or (found < 0).any():
+        raise refuse(name, value, expected)
     return found
 
 

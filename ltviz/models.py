@@ -1,17 +1,21 @@
 """Networks: a small MLP and CNN, the CIFAR ResNets, torchvision's backbones; heads; `Net` puts the two together.
 
-A network's `forward(images)` returns an `Output`. All parameters are drawn from a generator that the run owns.
+A network's `forward(images)` returns an `Output`. All parameters are drawn from a generator that the run owns, and
+torch's global generator is left as it was.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .check import suggest
+from .check import flag, instance, number, refuse, suggest, text, whole
 from .functional import unit
 from .objective import Objective, Output
 
@@ -21,6 +25,10 @@ class Net(nn.Module):
 
     def __init__(self, backbone: nn.Module, head: nn.Module):
         super().__init__()
+        instance("backbone", backbone, nn.Module, "a torch module; make one with make_backbone")
+        weight = getattr(instance("head", head, nn.Module, "a torch module, such as nn.Linear(d, k)"), "weight", None)
+        if not isinstance(weight, Tensor) or weight.dim() != 2:
+            raise refuse("head", head, "a module with .weight (k, d), one row for each class, such as nn.Linear(d, k)")
         self.backbone, self.head = backbone, head
 
     def forward(self, images: Tensor, index: Tensor | None = None) -> Output:
@@ -79,18 +87,23 @@ class Block(nn.Module):
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         if self.extra:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.extra // 2, self.extra // 2))
+            more = self.extra // 2, self.extra - self.extra // 2
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *more))
         return F.relu(x + y)
 
 
 class ResNet(nn.Module):
     """The CIFAR ResNet of depth 6 b + 2: 3 stages of b blocks, 16-32-64 channels, global average pooling.
 
-    Depth 32 with 10 classes has 464,154 parameters. Source: He et al. 2016, section 4.2.
+    Depth 32 with 10 classes has 464,154 parameters. Initial values are those of the public CIFAR code that Cao et al.
+    2019 use: He's normal law for convolutions and for the linear head alike (see `make_net`).
+    Source: He et al. 2016, section 4.2.
     """
 
     def __init__(self, shape: tuple[int, int, int], depth: int = 32, width: int = 16):
         super().__init__()
+        if whole("depth", depth, 8) % 6 != 2:
+            raise refuse("depth", depth, "6 b + 2 for b blocks a stage: 8, 14, 20, 26, 32, ...")
         self.dim = 4 * width
         self.conv = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
@@ -106,7 +119,7 @@ class ResNet(nn.Module):
         return self.blocks(F.relu(self.norm(self.conv(images)))).mean((2, 3))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """He initialisation (normal, fan in) of the convolutions, as the public CIFAR code does."""
+        """He's initial values (normal, fan in) for the convolutions, as in the public CIFAR code."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
@@ -118,8 +131,14 @@ class LinearHead(nn.Linear):
     """A linear classifier that a stage may start anew, its bias at `bias_start` if that is given (a prior)."""
 
     def __init__(self, dim: int, k: int, bias: bool = True, bias_start: float | None = None):
-        self.bias_start = bias_start
-        super().__init__(dim, k, bias)
+        self.bias_start = None if bias_start is None else number("bias_start", bias_start)
+        if self.bias_start is not None and not flag("bias", bias):
+            raise refuse("bias_start", bias_start, "None where bias=False: there is no bias to start")
+        super().__init__(whole("dim", dim, 1), whole("k", k, 1), flag("bias", bias))
+
+    def reset_parameters(self) -> None:
+        """Fixed initial values, so that making a head draws from nobody's generator."""
+        self.initialise(torch.Generator().manual_seed(0))
 
     def initialise(self, generator: torch.Generator) -> None:
         _initialise_layer(self, generator)
@@ -132,9 +151,9 @@ class CosineHead(nn.Module):
 
     def __init__(self, dim: int, k: int, scale: float, learn_scale: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(k, dim))
-        scale = torch.tensor(float(scale))
-        if learn_scale:
+        self.weight = nn.Parameter(torch.empty(whole("k", k, 1), whole("dim", dim, 1)))
+        scale = torch.tensor(number("scale", scale, above=0.0))
+        if flag("learn_scale", learn_scale):
             self.scale = nn.Parameter(scale)
             self.scale.no_decay = True
         else:
@@ -160,6 +179,35 @@ def _initialise_layer(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) 
             layer.bias.uniform_(-bound, bound, generator=generator)
 
 
+@contextmanager
+def global_generator(own: torch.Generator | None = None) -> Iterator[None]:
+    """Inside, whoever draws from torch's global generator draws from `own`; afterwards the global one is as it was.
+
+    For what torch draws and offers no other way for: modules at construction, dropout. One thread at a time: a second
+    one would draw from the first one's stream.
+    """
+    own = own or torch.Generator().manual_seed(0)
+    cuda = own.device.type == "cuda"
+    shared = torch.cuda.default_generators[own.device.index or 0] if cuda else torch.default_generator
+    with _GLOBAL:
+        before = shared.get_state()
+        shared.set_state(own.get_state())
+        try:
+            yield
+        finally:
+            own.set_state(shared.get_state())
+            shared.set_state(before)
+
+
+_GLOBAL = threading.RLock()
+_NOTHING_DRAWN = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
+
+
+def _drawn_from(generator: torch.Generator) -> torch.Generator:
+    """A generator of its own, seeded by one draw from this one."""
+    return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+
+
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every parameter below `module` from the generator; a module with `initialise(generator)` does its own."""
     if hasattr(module, "initialise"):
@@ -168,7 +216,11 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
     if isinstance(module, (nn.Linear, nn.Conv2d)):
         _initialise_layer(module, generator)
     elif not list(module.children()) and hasattr(module, "reset_parameters"):
-        module.reset_parameters()
+        if isinstance(module, _NOTHING_DRAWN):
+            module.reset_parameters()
+        else:
+            with global_generator(_drawn_from(generator)):
+                module.reset_parameters()
     for child in module.children():
         initialise(child, generator)
 
@@ -180,43 +232,160 @@ MODELS = {
     "resnet20": lambda shape, width=16: ResNet(shape, 20, width),
     "resnet32": lambda shape, width=16: ResNet(shape, 32, width),
 }
+WIDTHS = {"mlp": 64, "cnn": 16, "resnet8": 16, "resnet20": 16, "resnet32": 16}  # unless another is asked for
+WIDEST = 4096
 
 
-def make_backbone(name: str, shape: tuple[int, int, int]) -> nn.Module:
-    """A backbone by name for images of shape (C, H, W); "cnn:32" sets the width, "torchvision:resnet18" asks there.
-
-    Raises ValueError for an unknown name, with the nearest known one.
-    """
-    source, _, option = name.partition(":")
-    if source == "torchvision" and option:
-        return _torchvision(option, shape)
+def model_name(name: str) -> str:
+    """The one spelling of a model's name: "cnn:16" is "cnn". ValueError for a name that is none."""
+    source, colon, option = text("model", name).partition(":")
+    if source == "torchvision":
+        return f"torchvision:{_torchvision_name(name, option)}"
     if source not in MODELS:
         raise ValueError(
-            f"unknown model {name!r}{suggest(source, MODELS)}; choose one of {', '.join(MODELS)} (with ':width' "
+            f"model={name!r}: unknown model{suggest(source, MODELS)}; choose one of {', '.join(MODELS)} (with ':width' "
             "for another width), or 'torchvision:<name>'"
         )
-    return MODELS[source](shape, int(option)) if option else MODELS[source](shape)
+    if not colon:
+        return name
+    plain = option.isascii() and option.isdecimal() and option[0] != "0"
+    if not plain or not 1 <= int(option) <= WIDEST:
+        raise ValueError(
+            f"model={name!r}: expected a width from 1 to {WIDEST:,} after the colon, such as "
+            f"'{source}:{WIDTHS[source]}', or '{source}' alone"
+        )
+    return source if int(option) == WIDTHS[source] else name
 
 
-def _torchvision(name: str, shape: tuple[int, int, int]) -> nn.Module:
-    from torchvision.models import get_model, list_models
+def make_backbone(name: str, shape: Sequence[int]) -> nn.Module:
+    """A backbone by name for images of shape (C, H, W); "cnn:32" sets the width, "torchvision:resnet18" asks there.
 
-    if name not in list_models():
-        raise ValueError(f"torchvision has no model {name!r}{suggest(name, list_models())}")
-    net = get_model(name, weights=None)
-    last = [child for child, _ in net.named_children()][-1]
-    setattr(net, last, nn.Identity())
-    net.eval()
-    with torch.no_grad():
-        net.dim = net(torch.zeros(1, *shape)).flatten(1).shape[1]
-    return net
+    Its first parameters mean nothing: `initialise` draws them from a generator, as `make_net` does.
+    Raises ValueError for an unknown name, with the nearest known one, and for images that the network cannot take.
+    """
+    name, shape = model_name(name), _check_shape(shape)
+    source, _, option = name.partition(":")
+    if source == "cnn" and min(shape[1:]) < 4:
+        raise ValueError(f"model={name!r}: halves its images twice, so they need at least 4 x 4 pixels, not "
+                         f"{shape[1]} x {shape[2]}; use 'mlp', or larger images")  # fmt: skip
+    with global_generator():
+        if source == "torchvision":
+            return TorchvisionBackbone(option, shape)
+        return MODELS[source](shape, int(option)) if option else MODELS[source](shape)
 
 
-def make_net(name: str, shape: tuple[int, int, int], objective: Objective, generator: torch.Generator) -> Net:
-    """A network for an objective: backbone by name, head by `objective.make_head`, parameters from the generator."""
-    backbone = make_backbone(name, shape)
-    net = Net(backbone, objective.make_head(backbone.dim))
+def _check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    try:
+        found = tuple(whole("shape", one, 1) for one in shape)
+    except (TypeError, ValueError):
+        found = ()
+    if len(found) != 3:
+        raise refuse("shape", shape, "(channels, height, width) of an image, as data.shape gives it")
+    return found
+
+
+class TorchvisionBackbone(nn.Module):
+    """A classification network of torchvision up to its last layer: images (n, 1 or 3, H, W) -> features (n, d).
+
+    The head takes the place of the last linear layer (in SqueezeNet, of the last convolution); auxiliary classifiers
+    are left out. Nothing is downloaded: initial values follow torchvision's own laws, drawn anew. Grey images are
+    repeated in all three channels: no pixel changes, and the network stays the one that torchvision publishes. Vision
+    transformers and MaxViT are made for the size of the images. Dropout and stochastic depth draw from torch's global
+    generator in every step; in training, that of the run stands in for it.
+    Raises ValueError for images that the network cannot take.
+    """
+
+    def __init__(self, name: str, shape: tuple[int, int, int]):
+        super().__init__()
+        self.name, self.shape = name, shape
+        channels, height, width = shape
+        if channels not in (1, 3):
+            raise ValueError(f"model='torchvision:{name}': takes grey (1) or colour (3) images, these have {channels} "
+                             "channels; use 'cnn', 'mlp' or a CIFAR ResNet")  # fmt: skip
+        try:
+            self.net = self._build()
+            with torch.no_grad():
+                found = self.eval()(torch.zeros(1, *shape))
+            if found.dim() != 2 or not found.numel():
+                raise ValueError(f"its features have the shape {tuple(found.shape)}")
+        except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"model='torchvision:{name}': cannot take images of {height} x {width} pixels ({reason[:120]}); most "
+                "of these networks are made for 224 x 224: load larger images, such as folder_lt(root, size=224), or "
+                "take another model, such as 'resnet32'"
+            ) from error
+        self.dim = found.shape[1]
+        self.train()
+
+    def _build(self) -> nn.Module:
+        """The network with torchvision's own initial values, drawn from torch's global generator."""
+        from torchvision.models import get_model
+
+        arguments = {"weights": None}
+        if self.name in ("googlenet", "inception_v3"):
+            arguments |= {"aux_logits": False, "init_weights": True}
+        elif self.name.startswith("vit_"):
+            arguments |= {"image_size": self._side()}
+        elif self.name.startswith("maxvit"):
+            arguments |= {"input_size": self.shape[1:]}
+        net = get_model(self.name, **arguments)
+        last = None
+        for module_name, module in net.named_modules():
+            outputs = getattr(module, "out_features", getattr(module, "out_channels", None))
+            last = module_name if outputs == 1000 and isinstance(module, (nn.Linear, nn.Conv2d)) else last
+        net.set_submodule(last, nn.Identity())
+        return net
+
+    def _side(self) -> int:
+        patch, (height, width) = int(self.name.rpartition("_")[2]), self.shape[1:]
+        if height != width or height % patch:
+            raise ValueError(f"it cuts square images into patches of {patch} x {patch}, so the side must be a multiple")
+        return height
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """torchvision's own laws, which know only the global generator: seeded from ours, and then put back."""
+        with global_generator(_drawn_from(generator)):
+            self.net.load_state_dict(self._build().state_dict(), strict=False)  # counters of batches may be gone
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images.expand(-1, 3, -1, -1)).flatten(1)
+
+
+def _torchvision_name(name: str, option: str) -> str:
+    import torchvision.models
+    from torchvision.models import list_models
+
+    known = list_models(module=torchvision.models)
+    if option not in known:
+        what = "is not a network that classifies images" if option in list_models() else "is unknown to torchvision"
+        raise ValueError(
+            f"model={name!r}: {option!r} {what}{suggest(option, known)}; torchvision.models.list_models(module="
+            "torchvision.models) lists those that do, such as 'torchvision:resnet18'"
+        )
+    return option
+
+
+def make_net(name: str, shape: Sequence[int], objective: Objective, generator: torch.Generator) -> Net:
+    """A network for an objective: backbone by name, head by `objective.make_head`, parameters from the generator.
+
+    Linear heads start as torch has it, uniform in +-1 / sqrt(d); over a CIFAR ResNet their weights are normal with
+    standard deviation sqrt(2 / d), .177 for d = 64, as in the public code of Cao et al. 2019. Cosine heads have a law
+    of their own. torch's global generator is left as it was.
+    """
+    instance("objective", objective, Objective, "an objective; METHODS[key].build(counts) makes one")
+    instance("generator", generator, torch.Generator, "a torch.Generator on the CPU")
+    if generator.device.type != "cpu":
+        raise refuse("generator", generator, "a torch.Generator on the CPU, where networks are made")
+    # What no module draws itself follows the seed as well.
+    with global_generator(torch.Generator().manual_seed(generator.initial_seed())):
+        backbone = make_backbone(name, shape)
+        net = Net(backbone, objective.make_head(backbone.dim))
     initialise(net, generator)
+    if isinstance(backbone, ResNet):
+        for module in net.head.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
             module.num_batches_tracked = None  # only an average over all batches needs it: one kernel a layer and step

@@ -44,7 +44,6 @@ MEASURES = {
     "32 x 32 epoch, ResNet-32": lambda: benchmark.resnet32(64, 2),
     "ResNet-32 against plain eager": lambda: benchmark.eager(64, 2),
     "ResNet-32, outside the network": lambda: benchmark.outside(64, 2),
-    "eight digits runs, MLP": lambda: benchmark.eight_digits("mlp", 3, 1),
     "slider, 2 x 10 curves": lambda: benchmark.slider(10, 3),
     "slider, 2 x 100 curves": lambda: benchmark.slider(100, 3),
     "slider, tau-normalisation": lambda: benchmark.posthoc("tau", 4),
@@ -67,9 +66,10 @@ def test_no_collapse(what, cpu_time):
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="side by side takes two cores")
 @pytest.mark.parametrize("measure, together", [
-    (lambda: benchmark.eight_digits("cnn", 4, 2), "2 threads"),
+    (lambda: benchmark.eight_digits("mlp", 40, 2), "2 processes"),
+    (lambda: benchmark.eight_digits("cnn", 10, 2), "2 processes"),
     (lambda: benchmark.eight_cnn16(200, 1), "one"),
-], ids=["digits", "16 x 16"])  # fmt: skip
+], ids=["digits, MLP", "digits, CNN", "16 x 16"])  # fmt: skip
 def test_no_collapse_side_by_side(measure, together):
     """What other cores take over shows only by the clock on the wall."""
     with threads(2):

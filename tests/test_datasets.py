@@ -1,6 +1,7 @@
 """Data: counts to the unit, subsets by seed, splits that never move, crops equal to PIL's, files that are damaged."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,46 @@ def test_step_and_pareto():
 def test_ratio_one_is_balanced(profile):
     assert profile_counts(30, 7, 1, profile) == [30] * 7
     assert profile_counts(30, 1, 5, profile)[0] == 30
+
+
+def whole_part(n_max, ratio, i, steps):
+    """The whole part of n_max * ratio^(-i / steps), by bisection over whole numbers only."""
+    low, high = 0, n_max + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = middle**steps * ratio.numerator**i <= n_max**steps * ratio.denominator**i
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+def test_counts_are_exact_where_floats_are_not():
+    draw, seen = random.Random(5), 0
+    for _ in range(400):
+        smallest, k, root = draw.randint(1, 60), draw.randint(2, 12), Fraction(draw.randint(2, 12), draw.randint(1, 2))
+        ratio = draw.choice([draw.randint(1, 300), root ** (k - 1), root**2, Fraction(100, 3), Fraction(23, 10)])
+        ratio = Fraction(ratio)
+        if not 1 <= ratio < 10**6:
+            continue
+        n_max = smallest * ratio.numerator
+        for given in {float(ratio), ratio.numerator if ratio.denominator == 1 else float(ratio)}:
+            exact = [whole_part(n_max, ratio, i, k - 1) for i in range(k)]
+            assert profile_counts(n_max, k, given) == exact
+            assert exact[-1] == smallest * ratio.denominator
+            step = profile_counts(n_max, k, given, "step")
+            assert step == [n_max] * (k // 2) + exact[-1:] * (k - k // 2)
+            pareto = profile_counts(n_max, k, given, "pareto")
+            assert pareto[0] == n_max and pareto[-1] == exact[-1] and pareto == sorted(pareto, reverse=True)
+        seen += any(m**2 == n_max * exact[-1] for m in exact[1:-1])
+    assert seen > 10, "whole numbers inside the profile came up as well"
+
+
+def test_whole_numbers_inside_a_profile():
+    assert digits_lt(ratio=49, n_max=98).counts.tolist()[-1] == 2  # 98 * (1 / 49) is 1.9999999999999998
+    assert profile_counts(100, 4, 100 / 3)[-1] == 3 and profile_counts(23, 2, 2.3) == [23, 10]
+    assert profile_counts(1000, 4, 1000) == [1000, 100, 10, 1]
+    assert profile_counts(3**9, 10, 3**9) == [3**i for i in range(9, -1, -1)]
+    # At ratio 128 = 2^7, x is 1, 4/3, 5/3, 2: n_max * (3/4)^7, n_max * (3/5)^7.
+    assert profile_counts(20**7, 4, 128, "pareto") == [20**7, 15**7, 12**7, 10**7]
 
 
 # ---------------------------------------------------------------------------------------------------------- cutting
@@ -220,6 +262,69 @@ def test_spec_survives_json_and_rebuilds():
     assert again.fingerprint == data.fingerprint and again.spec == data.spec
 
 
+def test_one_spelling_of_every_argument(tmp_path):
+    plain = digits_lt().spec
+    assert plain == dict(loader="digits_lt", ratio=50, n_max=114, profile="exp", seed=0, class_order="fixed",
+                         validation=10, test=50)
+    for same in (dict(ratio=50.0, n_max=np.int64(114)), dict(ratio=np.float32(50), seed=np.int32(0)),
+                 dict(class_order=list("6048579231")), dict(class_order=np.array([6, 0, 4, 8, 5, 7, 9, 2, 3, 1])),
+                 dict(validation=torch.tensor(10), test=np.uint8(50))):
+        spec = digits_lt(**same).spec
+        assert json.dumps(spec, sort_keys=True) == json.dumps(plain, sort_keys=True)
+    assert digits_lt(class_order=range(10)).spec["class_order"] == "natural"
+    assert digits_lt(class_order=list("9876543210")).spec["class_order"] == list(range(9, -1, -1))
+    assert digits_lt(ratio=2.5).spec["ratio"] == 2.5
+    write_folder(tmp_path / "own", [30, 40, 24])
+    one, two = (folder_lt(root, ratio=5, size=size, n_max=n_max, pad=pad, validation=validation, flip=flip).spec
+                for root, size, n_max, pad, validation, flip in
+                ((tmp_path / "own", 16, None, None, 2, True), (f"{tmp_path}/own/", np.int64(16), 30, 2, 2.0, np.True_)))
+    assert json.dumps(one) == json.dumps(two) and one["pad"] == 2 and one["n_max"] == 30
+
+
+@pytest.mark.parametrize("settings, fingerprint", [
+    ({}, "d19b50de7d3924f7"),
+    (dict(class_order="seed"), "9bc0cdbced9b84f9"),
+    (dict(class_order="seed", seed=3), "267099462a0ec9bf"),
+])
+def test_the_data_of_recorded_runs_stay_what_they_are(settings, fingerprint):
+    assert digits_lt(**settings).fingerprint == fingerprint
+
+
+def test_identity_holds_all_that_can_change_a_result():
+    import dataclasses
+
+    data = digits_lt()
+    assert data.identity == dict(fingerprint=data.fingerprint, class_names=list("6048579231"), pad=0, flip=False,
+                                 mean=data.mean.tolist(), std=data.std.tolist())
+    assert json.loads(json.dumps(data.identity)) == data.identity
+    for change in (dict(pad=1), dict(flip=True), dict(mean=data.mean + 0.1), dict(std=data.std * 2),
+                   dict(class_names=list("abcdefghij"))):
+        other = dataclasses.replace(data, **change)
+        assert other.fingerprint == data.fingerprint and other.identity != data.identity
+
+
+def test_edits_in_place_are_seen():
+    data = colour().prepare()
+    generator = torch.Generator().manual_seed(0)
+    first, print_before = data.batch([0, 1], generator), data.fingerprint
+    kept = data.padded(), data._normalised["images"]
+    data.images.zero_()
+    black = (-data.mean / data.std).view(1, 3, 1, 1)
+    assert torch.allclose(data.batch([0, 1]), black.expand(2, 3, 32, 32), atol=1e-6)
+    again = data.batch([0, 1], torch.Generator().manual_seed(0))
+    assert not torch.equal(again, first) and torch.allclose(again, black.expand(2, 3, 32, 32), atol=1e-6)
+    assert data.fingerprint != print_before and data.to("cpu").fingerprint == data.fingerprint
+    assert data.padded() is kept[0] and data._normalised["images"] is kept[1], "a graph reads from the same memory"
+    data.mean[:] = 0.0
+    assert float(data.batch([0]).abs().max()) == 0.0, "the normalisation follows"
+    data.images = torch.full_like(data.images, 255)
+    assert torch.allclose(data.batch([0]), (1 / data.std).view(1, 3, 1, 1).expand(1, 3, 32, 32))
+    assert int(data.padded()[0, 0, 4, 4]) == 255
+    data.targets[0] = 3
+    with pytest.raises(ValueError, match="^counts: expected the number of targets of each class"):
+        data.prepare()
+
+
 def test_fingerprint_sees_every_part():
     data = digits_lt()
     assert re.fullmatch("[0-9a-f]{16}", data.fingerprint) and data.fingerprint == digits_lt().fingerprint
@@ -278,8 +383,16 @@ def test_a_batch_is_normalised_contiguous_and_plain_without_a_generator(device):
     assert torch.equal(data.test_batch([1, 2]), normalise(data.test_images[1:3].permute(0, 3, 1, 2), data._scale,
                                                           data._shift))
     assert len(data.test_batch()) == 64 and len(data.val_batch()) == 0
-    with pytest.raises(TypeError, match="boolean mask"):
-        data.batch(data.targets == 0)
+    for wrong, words in ((data.targets == 0, "boolean mask"), ([0.5], "whole numbers"), ("abc", "whole numbers"),
+                         (3, "whole numbers"), (None, "whole numbers"), ([[0]], "whole numbers")):
+        with pytest.raises(ValueError, match=f"^index=.*{words}"):
+            data.batch(wrong)
+    for made in (lambda: data.test_batch([64]), lambda: data.batch([0, 99], torch.Generator(device))):
+        if device == "cpu":  # a GPU says so later, in its own words
+            with pytest.raises(ValueError, match=r"^index: expected positions 0 .. \d+, got"):
+                made()
+    with pytest.raises(ValueError, match="^generator=3: expected a torch.Generator"):
+        data.batch([0], 3)
 
 
 def test_a_batch_is_the_crop_of_the_offsets_drawn(device):
@@ -524,6 +637,80 @@ def test_data_are_found_by_ltviz_data_then_in_the_own_folder(tmp_path, monkeypat
     assert hundred.k == 100 and hundred.name == "cifar100_lt"
 
 
+def encoded(image, kind="PNG", **settings):
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_images_keep_their_shades(kind):
+    values = [[0, 1, 128, 129, 257, 385, 386], [1000, 20_000, 32_767, 32_768, 65_278, 65_534, 65_535]]
+    values = np.array(values, np.uint16)
+    pixels = sources.decode(encoded(Image.fromarray(values), kind), "deep")
+    assert pixels.dtype == np.uint8 and pixels.shape == (2, 7, 3)
+    assert np.array_equal(pixels, np.rint(values / 257).astype(np.uint8)[..., None].repeat(3, 2))
+    smooth = np.linspace(0, 65_535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    small = sources.decode(encoded(Image.fromarray(smooth), kind), "deep", 8)
+    assert small.shape == (8, 8, 3) and len(np.unique(small)) > 32 and abs(float(small.mean()) - 127.5) < 1
+
+
+@pytest.mark.parametrize("kind, image", [("TIFF", Image.fromarray(np.full((4, 4), 0.5, np.float32))),
+                                         ("TIFF", Image.fromarray(np.full((4, 4), 70_000, np.int32)))])
+def test_values_without_a_range_are_refused(kind, image):
+    with pytest.raises(ValueError, match=r"image x.tif cannot be read \(its (float|32-bit) values have no range"):
+        sources.decode(encoded(image, kind), "x.tif")
+
+
+def test_other_kinds_of_pixels_become_the_colours_they_show():
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4) * 17
+    thrice = grey[..., None].repeat(3, 2)
+    alpha = np.full_like(grey, 255)
+    for image in (Image.fromarray(grey), Image.fromarray(np.dstack([grey, alpha])),
+                  Image.fromarray(np.dstack([thrice, alpha])), Image.fromarray(thrice).quantize(16)):
+        assert np.array_equal(sources.decode(encoded(image), "x"), thrice), image.mode
+    two = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
+    assert sources.decode(encoded(two), "x")[..., 0].tolist() == [[0, 255], [255, 0]]
+    ink = Image.fromarray(np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 0, 0, 255]]], np.uint8), "CMYK")
+    assert sources.decode(encoded(ink, "TIFF"), "x")[0].tolist() == [[255] * 3, [0, 255, 255], [0] * 3]
+    # A black sign on a transparent ground is a black sign on white, not a black image.
+    sign = Image.fromarray(np.array([[[0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8))
+    for image in (sign, sign.convert("LA"), sign.quantize(2)):
+        assert sources.decode(encoded(image), "x")[0, :, 0].tolist() == [0, 255], image.mode
+
+
+def test_a_cache_that_lies_is_made_again(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"class_names": np.array(["a", "b"]), "train_images": np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
+                "train_labels": np.array([0, 1])}
+
+    def read():
+        return sources.cached([tmp_path], "small", "key", make)
+
+    true, file = read(), tmp_path / "small.npz"
+    whole = file.read_bytes()
+    read()
+    assert len(made) == 1
+    with np.load(file) as stored:
+        fields = {name: stored[name] for name in stored.files}
+    images = fields["train_images"]
+    for lie in (images[:1], images.astype(np.int8), images.reshape(2, 3, 4, 4), images + 1):
+        np.savez(file, **(fields | {"train_images": lie}))
+        assert np.array_equal(read()["train_images"], true["train_images"])
+    np.savez(file, **{name: value for name, value in fields.items() if name != "train_labels"})
+    assert set(read()) == set(true)
+    assert len(made) == 6
+    for position in range(0, len(whole), 9):
+        file.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        found = read()
+        assert set(found) == set(true) and all(np.array_equal(found[name], true[name]) for name in true), position
+        assert found["train_images"].dtype == np.uint8
+    assert [path.name for path in tmp_path.iterdir()] == ["small.npz"]
+
+
 # ------------------------------------------------------------------------------------------------ torchvision's files
 
 
@@ -704,16 +891,16 @@ def test_folder_errors(tmp_path):
 @pytest.mark.parametrize("settings, words", [
     (dict(ratio=0.5), r"ratio=0.5: expected largest / smallest class >= 1"),
     (dict(ratio=float("nan")), r"ratio=nan: expected"),
-    (dict(profile="expo"), r"profile='expo' is unknown, did you mean 'exp'\?; choose from exp, step, pareto"),
+    (dict(profile="expo"), r"profile='expo': expected one of 'exp', 'step', 'pareto' \(did you mean 'exp'\?\)"),
     (dict(ratio=200), r"class '1' is left with no image: ratio=200 with n_max=114 .* a ratio below n_max"),
     (dict(n_max=500), r"n_max=500 is too large: class '6' needs 500 .* pass n_max=1\d\d or less"),
     (dict(n_max=0), r"n_max=0: expected a whole number of at least 1"),
     (dict(n_max=20.5), r"n_max=20.5: expected a whole number"),
-    (dict(seed=-1), r"seed=-1: expected a whole number of at least 0"),
+    (dict(seed=-1), r"seed=-1: expected a whole number from 0 to 2,147,483,647"),
     (dict(validation=-1), r"validation=-1: expected a whole number of at least 0"),
     (dict(test=0), r"test=0 leaves nothing to test on"),
     (dict(test=180), r"class '0' is left with no image: it has 178, and test holds out 180"),
-    (dict(class_order="fixd"), r"class_order='fixd' is unknown, did you mean 'fixed'\?"),
+    (dict(class_order="fixd"), r"class_order='fixd': expected one of .*'fixed' \(did you mean 'fixed'\?\), or each"),
     (dict(class_order=[0, 1, 2]), r"class_order=\[0, 1, 2\]: expected each of the 10 classes once"),
     (dict(class_order=["zero"] * 10), r"expected each of the 10 classes once"),
 ])
@@ -748,7 +935,7 @@ def test_wrong_layouts(tmp_path):
 
 
 def test_specs_of_nobody():
-    with pytest.raises(ValueError, match="loader 'digit_lt' is unknown, did you mean 'digits_lt'"):
+    with pytest.raises(ValueError, match=r"loader 'digit_lt' is unknown \(did you mean 'digits_lt'\?\)"):
         load({"loader": "digit_lt"})
     with pytest.raises(ValueError, match="loader None is unknown"):
         colour().with_seed(3)
@@ -768,6 +955,118 @@ def test_a_set_that_does_not_add_up_is_refused(change, words):
     with pytest.raises(ValueError, match="counts: expected falling numbers"):
         data = digits_lt()
         dataclasses.replace(data, targets=9 - data.targets, counts=data.counts.flip(0))
+
+
+@pytest.mark.parametrize("names, words", [
+    (list("abcdefghi"), r"^class_names: expected a list of 10 texts, the name of each class, got 9"),
+    (list("abcdefghia"), r"^class_names: 'a' names more than one class"),
+    ([*"abcdefghi", 9], r"^class_names=.*expected a list of 10 texts"),
+    ([*"abcdefghi", " "], r"^class_names=.*expected a list of 10 texts"),
+    ("abcdefghij", r"^class_names='abcdefghij': expected a list of 10 texts"),
+    (None, r"^class_names=None: expected a list"),
+    (set("abcdefghij"), r"^class_names=.*expected a list"),
+    (np.arange(10), r"^class_names=.*expected a list"),
+])
+def test_class_names_that_name_no_class(names, words):
+    import dataclasses
+
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(digits_lt(), class_names=names)
+
+
+def test_class_names_may_be_an_array():
+    import dataclasses
+
+    names = dataclasses.replace(digits_lt(), class_names=np.array(list("abcdefghij"))).class_names
+    assert names == tuple("abcdefghij") and all(type(name) is str for name in names)
+
+
+# Meaningless for a number, a text, a path and a sequence alike; what one argument may be is left out below.
+WRONG = [None, True, "3", 2.5, -1, float("nan"), float("inf"), [1], {}, object(), np.array([1, 2]), 10**30]
+
+
+def wrong_values(*fine):
+    """WRONG without what may be given, compared by type as well."""
+    return [value for value in WRONG if not any(type(value) is type(one) and value == one for one in fine)]
+
+
+FINE = {"ratio": (2.5,), "n_max": (None,), "validation": (None,), "root": (None, "3"), "download": (True,)}
+
+
+@pytest.mark.parametrize("name", ["ratio", "n_max", "profile", "seed", "class_order", "validation", "test"])
+def test_wrong_arguments_of_digits(name):
+    for value in wrong_values(*(FINE[name] if name in ("ratio", "n_max") else ())):
+        with pytest.raises(ValueError, match=name):
+            digits_lt(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["classes", "size", "ratio", "n_max", "profile", "seed", "class_order", "validation",
+                                  "root", "download"])
+def test_wrong_arguments_of_cifar(tmp_path, name):
+    write_tree(tmp_path)
+    for value in wrong_values(*FINE.get(name, ())):
+        with pytest.raises(ValueError, match=name):
+            cifar_lt(**({"root": tmp_path, "ratio": 2, "validation": 1} | {name: value}))
+
+
+@pytest.mark.parametrize("name", ["root", "ratio", "size", "n_max", "profile", "seed", "class_order", "validation",
+                                  "test", "pad", "flip"])
+def test_wrong_arguments_of_a_folder(tmp_path, name):
+    write_folder(tmp_path, [12, 10])
+    fine = {"ratio": (None, 2.5), "size": (None,), "n_max": (None,), "pad": (None,), "flip": (True,), "root": ("3",)}
+    for value in wrong_values(*fine.get(name, ())):
+        with pytest.raises(ValueError, match=name):
+            folder_lt(**({"root": tmp_path, "ratio": 2} | {name: value}))
+
+
+def test_wrong_arguments_elsewhere():
+    data = digits_lt()
+    for wrong in (-1, 1.5, "3", True, None, float("nan"), 2**31):
+        with pytest.raises(ValueError, match="^seed="):
+            data.with_seed(wrong)
+    assert data.with_seed(np.int64(2)).spec == data.with_seed(2).spec
+    for wrong in ("gpu", 3.5, None, "cuda:99"):
+        with pytest.raises(ValueError, match="^device="):
+            data.to(wrong)
+    for wrong, words in (("digits_lt", "^spec='digits_lt': expected"), (None, "^spec=None"),
+                         ({}, "loader None is unknown"), ({"loader": ["digits_lt"]}, "is unknown"),
+                         ({"loader": "folder_lt"}, "folder_lt needs root"),
+                         ({"loader": "digits_lt", "rato": 3}, r"no argument 'rato' \(did you mean 'ratio'\?\)"),
+                         ({"loader": "digits_lt", 3: 3}, "no argument 3")):
+        with pytest.raises(ValueError, match=words):
+            load(wrong)
+    for wrong in WRONG:
+        with pytest.raises(ValueError, match="^n_max="):
+            profile_counts(wrong, 5, 2)
+        with pytest.raises(ValueError, match="^k="):
+            profile_counts(50, wrong, 2)
+    for images in (torch.zeros(2, 4, 4, 1), torch.zeros(2, 3, 4, 1, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="^images="):
+            cifar.halve(images)
+
+
+@pytest.mark.parametrize("change, words", [
+    (dict(images=None), "^images=None: expected a tensor"),
+    (dict(counts={"a": 3}), "^counts=.*expected a tensor"),
+    (dict(counts=torch.ones(10)), r"^counts: expected int64 \(k,\), got torch.float32"),
+    (dict(counts=torch.tensor(3)), r"^counts: expected int64 \(k,\)"),
+    (dict(targets=torch.zeros(314, 10, dtype=torch.int64)), r"^targets: expected int64 \(314,\)"),
+    (dict(targets=torch.full((314,), -100)), "^targets: expected 0 .. 9, got -100"),
+    (dict(val_images=torch.zeros(100, 9, 8, 1, dtype=torch.uint8)), r"^val_images: expected \(8, 8, 1\)"),
+    (dict(mean=torch.zeros(3)), r"^mean: expected float32 \(1,\)"),
+    (dict(std=torch.zeros(1)), r"^std: expected float32 \(1,\), one finite number for each channel above 0"),
+    (dict(std=torch.tensor([float("nan")])), "^std: expected"),
+    (dict(mean=[0.5]), "^mean=.*expected a tensor"),
+    (dict(pad=-1), "^pad=-1: expected a whole number from 0 to 8"),
+    (dict(pad=2.5), "^pad=2.5"), (dict(pad=True), "^pad=True"), (dict(flip=1), "^flip=1: expected True or False"),
+    (dict(name=3), "^name=3: expected a text"), (dict(recipe=None), "^recipe=None"),
+    (dict(spec=None), "^spec=None: expected how the data were made"), (dict(spec={"a": object()}), "^spec="),
+])
+def test_parts_that_do_not_fit_are_refused(change, words):
+    import dataclasses
+
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(digits_lt(), **change)
 
 
 def test_importing_loads_no_image_library(repo):

@@ -1,6 +1,7 @@
 """The shared maths: worked numbers of the papers, and the edges where they could break."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -70,10 +71,20 @@ def test_effective_number_keeps_the_digits_that_float32_loses():
     assert abs(float(f.effective_number(torch.tensor([5]), 0.9999)) - exact) < 1e-11
 
 
-@pytest.mark.parametrize("beta", [-0.1, 1.1])
+@pytest.mark.parametrize("beta", [-0.1, 1.1, float("nan"), "0.9", None, True])
 def test_beta_outside_its_range_is_refused(beta):
-    with pytest.raises(ValueError, match=r"beta must lie in \[0, 1\].*try 0.999"):
+    with pytest.raises(ValueError, match=r"^beta=.*: expected a number from 0.* to 1"):
         f.effective_number(torch.tensor([3]), beta)
+
+
+@pytest.mark.parametrize("counts", [None, [3, 2], {"a": 3}, 5, "3", torch.tensor([True]), torch.tensor([3, -1]),
+                                    torch.tensor([float("nan")])])
+def test_counts_that_count_nothing_are_refused(counts):
+    for call in (lambda: f.effective_number(counts, 0.9), lambda: f.log_prior(counts)):
+        with pytest.raises(ValueError, match="^counts"):
+            call()
+    with pytest.raises(ValueError, match="^amount"):
+        f.inverse_weights(counts)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999, 1.0])
@@ -98,8 +109,12 @@ def test_two_reductions_are_two_problems():
     close(f.weighted_mean(losses, targets, weight, "n"), 4.025)
     close(f.weighted_mean(losses, targets, weight, "weight"), 1.988, 1e-3)
     close(f.weighted_mean(losses, targets), 1.5)
-    with pytest.raises(ValueError, match='must be "n" or "weight", not \'mean\''):
-        f.weighted_mean(losses, targets, weight, "mean")
+    for wrong in ("mean", None, 1):
+        with pytest.raises(ValueError, match="^reduction=.*expected one of 'n', 'weight'"):
+            f.weighted_mean(losses, targets, weight, wrong)
+    for wrong in (None, [1.0, 2.0], torch.tensor([1, 2])):
+        with pytest.raises(ValueError, match="^losses=.*expected a float tensor"):
+            f.weighted_mean(wrong, targets, weight)
 
 
 def test_reduction_by_weight_is_that_of_torch():
@@ -112,6 +127,27 @@ def test_reduction_by_weight_is_that_of_torch():
 def test_a_batch_whose_classes_all_have_weight_0():
     value = f.weighted_mean(torch.ones(3), torch.zeros(3, dtype=torch.int64), torch.tensor([0.0, 1.0]), "weight")
     assert value == 0.0
+
+
+def test_tiny_class_weights_average_as_large_ones_do():
+    losses, targets = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([0, 1, 1])
+    for size in (1e-30, 1e-13, 1.0, 1e30):
+        close(f.weighted_mean(losses, targets, size * torch.tensor([1.0, 3.0]), "weight"), 25 / 7, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e6])
+def test_half_precision_losses_under_small_and_large_weights(dtype, size):
+    losses, targets = torch.tensor([1.0, 2.0, 6.0], dtype=dtype), torch.tensor([0, 1, 1])
+    value = f.weighted_mean(losses, targets, size * torch.tensor([1.0, 3.0]), "weight")
+    assert value.dtype == dtype and float(value) == pytest.approx(25 / 7, rel=torch.finfo(dtype).eps)
+    many = f.weighted_mean(torch.full((3,), 300.0, dtype=dtype), targets, torch.tensor([1e-4, 300.0]))
+    assert float(many) == pytest.approx((1e-4 + 600) * 300 / 3, rel=torch.finfo(dtype).eps)
+
+
+def test_weights_that_are_all_0_stay_0():
+    assert f.normalise_weights(torch.zeros(2), torch.tensor([True, True])).tolist() == [0.0, 0.0]
+    assert f.inverse_weights(torch.tensor([0, 0])).tolist() == [0.0, 0.0]
 
 
 def test_float64_losses_stay_float64():
@@ -163,7 +199,7 @@ def test_a_hopeless_sigmoid_keeps_its_whole_loss():
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(ValueError, match='form must be "softmax" or "sigmoid"'):
+    with pytest.raises(ValueError, match="form='hinge': expected 'softmax' or 'sigmoid'"):
         focal_loss(Z, Y, 1.0, "hinge")
 
 
@@ -208,6 +244,95 @@ def test_unit_rows_and_a_row_of_zeros():
     x.grad = None
     f.safe_norm(x).sum().backward()
     close(x.grad, [[0.6, 0.8], [0.0, 0.0]])
+
+
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("size", ["zero", "smallest", "tiny", 1e-7, 1e-3, 1.0, 300.0, "largest"])
+def test_lengths_of_rows_of_any_size(dtype, size):
+    """Against exact arithmetic on the same numbers, for the value and, where the type can hold it, the gradient."""
+    kind = torch.finfo(dtype)
+    size = {"zero": 0.0, "smallest": kind.smallest_normal * kind.eps, "tiny": kind.tiny, "largest": kind.max / 8}.get(
+        size, size)  # fmt: skip
+    x = torch.stack([torch.tensor([3.0, -4.0, 0.0, 1.0], dtype=torch.float64) * size, torch.arange(4.0).double()])
+    x = x.to(dtype).requires_grad_()
+    rows = [[Fraction(value) for value in row] for row in x.tolist()]
+    squared = [sum(value * value for value in row) for row in rows]
+    shift = 2**1200  # brings the square of any number into the range of math.isqrt
+    length = [Fraction(math.isqrt(int(s * shift * shift)), shift) for s in squared]
+    near = dict(rel=4 * kind.eps, abs=kind.smallest_normal * kind.eps)
+
+    unit, norm = f.unit(x), f.safe_norm(x)
+    assert unit.dtype == norm.dtype == dtype
+    directions = [[float(v / n) if n else 0.0 for v in row] for row, n in zip(rows, length, strict=True)]
+    for found, expected in zip(unit.tolist(), directions, strict=True):
+        assert found == pytest.approx(expected, **near)
+    assert norm.tolist() == pytest.approx([float(n) for n in length], **near)
+    (pull,) = torch.autograd.grad(norm.sum(), x, retain_graph=True)
+    for found, expected in zip(pull.tolist(), directions, strict=True):
+        assert found == pytest.approx(expected, **near)
+
+    along = torch.tensor([1.0, 2.0, -1.0, 0.5])
+    (pull,) = torch.autograd.grad((unit * along.to(dtype)).sum(), x)
+    for found, direction, n in zip(pull.tolist(), directions, length, strict=True):
+        inner = sum(a * d for a, d in zip(along.tolist(), direction, strict=True))
+        pairs = zip(along.tolist(), direction, strict=True)
+        exact = [Fraction(a - d * inner) / n if n else Fraction(0) for a, d in pairs]
+        if max(map(abs, exact)) < kind.max / 4:
+            exact = list(map(float, exact))
+            assert found == pytest.approx(exact, rel=16 * kind.eps, abs=16 * kind.eps * max(map(abs, exact)))
+        assert not any(map(math.isnan, found))
+
+
+def test_usual_rows_have_the_bits_of_the_plain_formula():
+    generator = torch.Generator().manual_seed(3)
+    for d in (2, 64, 513):
+        x = (torch.randn(40, d, generator=generator) * torch.logspace(-4, 6, 40)[:, None]).requires_grad_()
+        along = torch.randn(40, d, generator=generator)
+        plain = x.square().sum(1).sqrt()
+        assert torch.equal(f.safe_norm(x), plain) and torch.equal(f.unit(x), x / plain[:, None])
+        for ours, theirs in ((f.safe_norm(x), plain), ((f.unit(x) * along).sum(), (x / plain[:, None] * along).sum())):
+            pulls = [torch.autograd.grad(value.sum(), x, retain_graph=True)[0] for value in (ours, theirs)]
+            assert torch.equal(*pulls)
+
+
+def test_lengths_in_vmap_and_without_values():
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    close(torch.func.vmap(f.unit)(x), torch.stack([f.unit(one) for one in x]), 0)
+    close(torch.func.vmap(f.safe_norm)(x), x.square().sum(2).sqrt(), 1e-6)
+    counts = torch.tensor([[3, 1], [7, 0]])
+    close(torch.func.vmap(f.log_prior)(counts), torch.stack([f.log_prior(one) for one in counts]), 0)
+    with FakeTensorMode():
+        fake, y = torch.empty(6, 4), torch.zeros(6, dtype=torch.int64)
+        assert f.unit(fake).shape == (6, 4) and f.safe_norm(fake.half()).dtype == torch.float16
+        assert f.squared_distances(fake, fake).shape == (6, 6)
+        assert f.effective_number(torch.empty(4), 0.9).shape == f.log_prior(torch.empty(4)).shape == (4,)
+        assert f.weighted_mean(torch.empty(6), y, torch.empty(4), "weight").shape == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_distances_beyond_its_range(dtype):
+    a, b = torch.tensor([[300.0, -400.0]], dtype=dtype), torch.zeros(1, 2, dtype=dtype)
+    distances = f.squared_distances(a, b)
+    assert distances.dtype == torch.float32 and distances.item() == 250_000.0
+
+
+def test_rows_that_are_no_rows_are_refused():
+    x = torch.ones(2, 3)
+    for wrong in (None, [[1.0]], x[0], x.long(), x[None]):
+        for call in (f.unit, f.safe_norm):
+            with pytest.raises(ValueError, match="^x=.*expected a float tensor"):
+                call(wrong)
+        with pytest.raises(ValueError, match="^a=.*expected a float tensor"):
+            f.squared_distances(wrong, x)
+        with pytest.raises(ValueError, match="^b=.*expected a float tensor"):
+            f.squared_distances(x, wrong)
+    with pytest.raises(ValueError, match="^b=.*rows of 3 numbers"):
+        f.squared_distances(x, torch.ones(2, 4))
 
 
 def test_squared_distances_are_those_and_never_negative():

@@ -58,7 +58,7 @@ def noise():
 
 def small(model: str, **changes) -> Recipe:
     """Steps of 32 images of noise, at a rate at which rounding does not grow within 20 steps."""
-    return dataclasses.replace(RECIPES["cao2019"], model=model, batch_size=32, lr=0.01, clip=1.0, **changes)
+    return dataclasses.replace(RECIPES["cao2019"], model=model, batch_size=32, lr=0.003, clip=1.0, **changes)
 
 
 # ---------------------------------------------------------------------------------------------------- one captured work

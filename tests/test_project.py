@@ -25,8 +25,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
-    "check files functional samplers registry objective models datasets methods probe metrics schema run collector device graph optimizer training many "
-    "embedding plots explore study published record benchmark notebooks readme __main__"
+    "check files functional samplers registry objective models datasets methods probe metrics schema run "
+    "collector device graph optimizer training workers many embedding plots explore study published record benchmark "
+    "notebooks readme __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 

@@ -8,6 +8,7 @@ import torch
 from ltviz.samplers import (
     SAMPLERS,
     class_counts,
+    draw,
     instance,
     oversample,
     power_probability,
@@ -98,6 +99,32 @@ def test_undersampling_takes_fresh_balanced_subsets_without_replacement():
     assert len(set.union(*heads)) > 15, "one subset is used again and again"
 
 
+def test_every_pass_of_undersampling_is_in_mixed_order():
+    """No class comes sooner or later in a pass than another, so that a cut pass cuts no class first."""
+    generator, places, last = torch.Generator().manual_seed(0), torch.zeros(4), torch.zeros(4)
+    targets, epochs = TARGETS[:97], 400  # four whole passes of 20 or less, and a cut one
+    smallest = int(class_counts(targets).min())
+    size = 4 * smallest
+    for _ in range(epochs):
+        classes = targets[torch.cat(undersample(targets, 16, 0.0, generator))]
+        assert len(classes) == 97
+        for first in range(0, 97 - size, size):
+            one = classes[first : first + size]
+            assert class_counts(one, 4).tolist() == [smallest] * 4
+            places += torch.stack([(one == j).nonzero().float().mean() for j in range(4)])
+        last += class_counts(classes[97 - 97 % size :], 4)
+    mean = places / (epochs * (97 // size))
+    assert (mean - (size - 1) / 2).abs().max() < 0.4, f"mean places {mean.tolist()} in a pass of {size}"
+    share = last / last.sum()
+    assert (share - 0.25).abs().max() < 0.03, f"of the cut pass, the classes have {share.tolist()}"
+
+
+def test_batches_of_undersampling_hold_every_class():
+    tail = torch.tensor([0] * 2000 + [1] * 500 + [2] * 64)
+    batches = undersample(tail, 64, 0.0, torch.Generator().manual_seed(0))
+    assert all(class_counts(tail[batch], 3).min() >= 8 for batch in batches[:-1]), "21 of each are expected"
+
+
 def test_oversampling_repeats_no_image_before_its_class_is_used_up():
     drawn = oversample(TARGETS, 1000, 0.0, torch.Generator().manual_seed(0))
     assert len(drawn) == 1
@@ -148,3 +175,27 @@ def test_only_its_own_generator_is_drawn_from(name):
 def test_square_root_lies_between_the_prior_and_balance():
     assert PRIOR[0] > ROOT[0] > BALANCED[0] and PRIOR[3] < ROOT[3] < BALANCED[3]
     assert square_root is SAMPLERS["square_root"]
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_wrong_arguments(name):
+    right = dict(targets=TARGETS, batch_size=16, progress=0.5, generator=torch.Generator())
+    wrong = {
+        "targets": (None, [0, 1], TARGETS.float(), TARGETS[:, None], TARGETS[:0], TARGETS - 1, torch.tensor(3)),
+        "batch_size": (0, -1, 2.5, True, "3", None, float("nan")),
+        "progress": (None, "1", True, float("nan"), torch.ones(2)),
+        "generator": (None, 3, torch.random),
+    }
+    for argument, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=f"^{argument}"):
+                SAMPLERS[name](**(right | {argument: value}))
+
+
+def test_wrong_arguments_of_the_parts():
+    with pytest.raises(ValueError, match="^q='1'"):
+        power_probability(COUNTS, "1")
+    with pytest.raises(ValueError, match="^class_probability=.*one probability for each of 4 classes"):
+        draw(TARGETS, torch.ones(2), torch.Generator())
+    with pytest.raises(ValueError, match="^batch_size=0: expected a whole number of at least 1"):
+        split(torch.arange(4), 0)

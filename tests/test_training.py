@@ -774,7 +774,8 @@ def test_many_threads_that_start_live_runs_end_them_all(data):
 WRONG_FIELDS = [
     ("milestones", (160, 180)), ("milestones", (0.9, 0.8)), ("milestones", 0.8), ("lr", -0.1), ("lr", float("nan")),
     ("lr", "0.1"), ("momentum", 5), ("momentum", True), ("weight_decay", -1), ("clip", -1), ("clip", 0),
-    ("epochs", 2.5), ("epochs", 0), ("batch_size", 1), ("drop", 2), ("warmup", 1.5), ("warmup_by", "week"), ("schedule", "linear"),
+    ("epochs", 2.5), ("epochs", 0), ("batch_size", 1), ("drop", 2), ("warmup", 1.5), ("warmup_by", "week"),
+    ("schedule", "linear"),
     ("move_statistics", 1), ("name", None), ("model", 3),
 ]  # fmt: skip
 

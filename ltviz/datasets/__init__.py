@@ -1,21 +1,36 @@
 """Long-tailed data: loaders are nouns (`digits_lt`, `cifar_lt`, `folder_lt`) and return a `LongTailed`."""
 
-from ..check import suggest
+import inspect
+from collections.abc import Mapping
+
+from .. import check
 from .cifar import cifar_lt
 from .digits import digits_lt
 from .folder import folder_lt
-from .longtailed import LongTailed, profile_counts
+from .longtailed import LongTailed
+from .profiles import profile_counts
 
 LOADERS = {loader.__name__: loader for loader in (digits_lt, cifar_lt, folder_lt)}
 
 __all__ = ["LOADERS", "LongTailed", "cifar_lt", "digits_lt", "folder_lt", "load", "profile_counts"]
 
 
-def load(spec: dict) -> LongTailed:
-    """Rebuild a data set from its `spec`: {"loader": name, every argument …}."""
+def load(spec: Mapping) -> LongTailed:
+    """Rebuild a data set from its `spec`: {"loader": name, every argument …}. ValueError for what no loader made."""
+    if not isinstance(spec, Mapping):
+        raise check.refuse("spec", spec, 'the spec of a data set: {"loader": name, every argument …}')
     arguments = dict(spec)
-    loader = arguments.pop("loader", None)
-    if loader not in LOADERS:
-        raise ValueError(f"spec: loader {loader!r} is unknown{suggest(loader, LOADERS)}; choose from "
+    name = arguments.pop("loader", None)
+    loader = LOADERS.get(name) if isinstance(name, str) else None
+    if loader is None:
+        raise ValueError(f"spec: loader {check.shown(name)} is unknown{check.suggest(name, LOADERS)}; choose from "
                          f"{', '.join(LOADERS)} (data made by hand cannot be rebuilt: make it again)")
-    return LOADERS[loader](**arguments)
+    known = inspect.signature(loader).parameters
+    for argument in arguments:
+        if argument not in known:
+            raise ValueError(f"spec: {name} has no argument {check.shown(argument)}{check.suggest(argument, known)}; "
+                             f"it takes {', '.join(known)}")
+    missing = [one for one in known.values() if one.default is one.empty and one.name not in arguments]
+    if missing:
+        raise ValueError(f"spec: {name} needs {missing[0].name}")
+    return loader(**arguments)

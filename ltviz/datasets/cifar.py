@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import check
 from . import sources
-from .longtailed import LongTailed, cut, default_recipe, order_classes, plain_order
+from .classes import order_classes, plain_order
+from .longtailed import LongTailed, cut, default_recipe
+from .profiles import check_ratio
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # of both sets, in Cao et al.'s public code
 VALIDATION = {10: 250, 100: 25}
@@ -37,22 +40,22 @@ def cifar_lt(
     layout and a damaged file.
     Source: Krizhevsky (2009); the tail, Cui et al. (CVPR 2019) and Cao et al. (NeurIPS 2019).
     """
-    if classes not in VALIDATION:
-        raise ValueError(f"classes={classes!r}: expected 10 or 100; for other image sets use folder_lt")
-    if size not in (16, 32):
-        raise ValueError(f"size={size!r}: expected 32 (as published) or 16 (2 x 2 mean); for other sizes use folder_lt")
-    validation = VALIDATION[classes] if validation is None else validation
-    arrays = _load(classes, None if root is None else Path(root).expanduser(), download)
+    classes = _one_of("classes", classes, (10, 100), "10 or 100; for other image sets use folder_lt")
+    size = _one_of("size", size, (16, 32), "32 (as published) or 16 (2 x 2 mean); for other sizes use folder_lt")
+    validation = VALIDATION[classes] if validation is None else check.whole("validation", validation)
+    ratio, folder = check_ratio(ratio), None if root is None else check.path("root", root)
+    arrays = _load(classes, folder, check.flag("download", download))
     names = arrays["class_names"].tolist()
+    order = order_classes(class_order, names, seed)
     data = cut(
         f"cifar{classes}_lt", (arrays["train_images"], arrays["train_labels"]),
         (arrays["test_images"], arrays["test_labels"]), names,
-        ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order_classes(class_order, names, seed),
+        ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order,
         validation=validation, mean=MEAN, std=STD, pad=4 if size == 32 else 2, flip=True, recipe="",
         # What was downloaded or not does not change the data, so `download` is not a part of what they are.
         spec=dict(loader="cifar_lt", classes=classes, ratio=ratio, size=size, n_max=n_max, profile=profile, seed=seed,
-                  class_order=plain_order(class_order), validation=validation,
-                  root=None if root is None else str(root)))
+                  class_order=plain_order(class_order, order), validation=validation,
+                  root=None if root is None else str(Path(root))))
     data.recipe = default_recipe(size, int(data.counts[0]))
     if size == 16:  # now that few images are left
         parts = ("images", "val_images", "test_images")
@@ -60,8 +63,20 @@ def cifar_lt(
     return data
 
 
+def _one_of(name: str, value: int, known: tuple[int, ...], expected: str) -> int:
+    try:
+        found = check.whole(name, value)
+    except ValueError:
+        found = None
+    if found not in known:
+        raise check.refuse(name, value, expected)
+    return found
+
+
 def halve(images: Tensor) -> Tensor:
     """Mean of each 2 x 2 block, rounded to the nearest whole number, halves up: (n, H, W, C) to (n, H/2, W/2, C)."""
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] % 2 or images.shape[2] % 2:
+        raise check.refuse("images", images, "uint8 (n, H, W, C) with an even height and width")
     rows = images[:, ::2].to(torch.int16) + images[:, 1::2]
     return ((rows[:, :, ::2] + rows[:, :, 1::2] + 2) >> 2).to(torch.uint8)
 

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import check
+from ..files import canonical
 from . import sources
-from .longtailed import LongTailed, cut, default_recipe, hold_out, order_classes, plain_order
+from .classes import order_classes, plain_order
+from .longtailed import LongTailed, cut, default_recipe, hold_out
+
+LARGEST = 4096  # side of an image in pixels
 
 
 def folder_lt(
@@ -26,12 +31,13 @@ def folder_lt(
 
     Raises FileNotFoundError, ValueError (layout, unreadable image, several sizes, a class left with no image).
     """
-    if ratio is None and (n_max is not None or class_order != "count"):
-        raise ValueError("ratio=None keeps the folder's own counts, so n_max and class_order have no place; "
+    if ratio is None and not (n_max is None and profile == "exp" and np.array_equal(class_order, "count")):
+        raise ValueError("ratio=None keeps the folder's own counts, so n_max, profile and class_order have no place; "
                          "pass ratio= too, or leave them out")
-    if size is not None and (not isinstance(size, int) or size < 4):
-        raise ValueError(f"size={size!r}: expected a side of at least 4 pixels, or None to keep the images as they are")
-    folder = Path(root).expanduser()
+    size = None if size is None else check.whole("size", size, 4, LARGEST)
+    pad = None if pad is None else check.whole("pad", pad)
+    validation, test = _amount("validation", validation), _amount("test", test)
+    folder = check.path("root", root)
     arrays = sources.read_folders(folder, _splits(folder), size)
     names = arrays["class_names"].tolist()
     images, labels = arrays["train_images"], arrays["train_labels"]
@@ -41,18 +47,19 @@ def folder_lt(
     if "test_images" in arrays:
         test_part = arrays["test_images"], arrays["test_labels"]
     else:
-        held, left = hold_out(labels, names, _per_class("test", test, per_class), "test")
+        held, left = hold_out(labels, names, _per_class(test, per_class), "test")
         test_part, rest = (images[held], labels[held]), np.sort(np.concatenate(left))
         images, labels = images[rest], labels[rest]
+    pad = min(images.shape[1:3]) // 8 if pad is None else pad
     by_count = np.argsort(-np.bincount(labels, minlength=len(names)), kind="stable")
+    order = order_classes(class_order, names, seed, count=by_count)
     data = cut(
         f"{folder.resolve().name}_lt", (images, labels), test_part, names,
-        ratio=ratio, n_max=n_max, profile=profile, seed=seed,
-        order=order_classes(class_order, names, seed, count=by_count),
-        validation=_per_class("validation", validation, per_class), val=val, mean=mean, std=std,
-        pad=min(images.shape[1:3]) // 8 if pad is None else pad, flip=flip, recipe="",
-        spec=dict(loader="folder_lt", root=str(root), ratio=ratio, size=size, n_max=n_max, profile=profile, seed=seed,
-                  class_order=plain_order(class_order), validation=validation, test=test, pad=pad, flip=flip))
+        ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order,
+        validation=_per_class(validation, per_class), val=val, mean=mean, std=std, pad=pad, flip=flip, recipe="",
+        spec=dict(loader="folder_lt", root=str(Path(root)), ratio=ratio, size=size, n_max=n_max, profile=profile,
+                  seed=seed, class_order=plain_order(class_order, order), validation=validation, test=test, pad=pad,
+                  flip=flip))
     data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]))
     return data
 
@@ -73,13 +80,22 @@ def _splits(root: Path) -> dict[str, Path]:
     return splits
 
 
-def _per_class(name: str, amount: float, available: np.ndarray) -> list[int]:
+def _amount(name: str, amount: float) -> float | int:
+    """A share below 1, or a whole number of images as int."""
+    try:
+        found = canonical(check.number(name, amount, 0))
+    except ValueError:
+        found = None
+    if found is None or (isinstance(found, float) and found > 1):
+        raise check.refuse(name, amount, "a share between 0 and 1, or a whole number of images per class")
+    return found
+
+
+def _per_class(amount: float | int, available: np.ndarray) -> list[int]:
     """A share (at least one image of each class) or a number, as images per class."""
-    if isinstance(amount, float) and 0 < amount < 1:
+    if isinstance(amount, float):
         return [max(1, round(amount * n)) for n in available.tolist()]
-    if amount != int(amount) or amount < 0:
-        raise ValueError(f"{name}={amount!r}: expected a share between 0 and 1 or a whole number of images per class")
-    return [int(amount)] * len(available)
+    return [amount] * len(available)
 
 
 def _moments(images: np.ndarray) -> tuple[list[float], list[float]]:

@@ -2,51 +2,21 @@
 
 import dataclasses
 import hashlib
-import operator
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..check import suggest
+from .. import check
+from ..files import canonical
 from .augment import crop_flip, draw_crops, normalise, pad_black
+from .classes import check_names
+from .profiles import PROFILES, check_ratio, profile_counts
 
-PROFILES = ("exp", "step", "pareto")
-PARETO_ALPHA = 6  # the shape of ImageNet-LT (Liu et al., CVPR 2019)
 KEEP = 8_000_000  # pixel values of images that are never augmented, kept normalised as well (32 MB)
 HELD_OUT = 20190116  # names the stream of the fixed validation and test splits; any constant would do
-
-
-def profile_counts(n_max: int, k: int, ratio: float, profile: str = "exp") -> list[int]:
-    """Images per class, most frequent first, each n_max * mu_i cut down to a whole number, with f = 1 / ratio.
-
-    exp:     mu_i = f^(i / (k - 1))                                     a straight line on a log axis
-    step:    mu_i = 1 for the first floor(k / 2) classes, f for the rest
-    pareto:  mu_i = x_i^-(alpha + 1), alpha = 6, x_i evenly spaced from 1 to ratio^(1 / (alpha + 1))
-             the density of a Pareto law; falls faster than exp at first and slower at the end
-
-    n_max: images of the largest class; k: classes; ratio = largest / smallest >= 1. A count can come out as 0.
-    Raises ValueError for a ratio below 1 or an unknown profile.
-    Source: exp, Cui et al. (CVPR 2019); step, Cao et al. (NeurIPS 2019). pareto: alpha is that of ImageNet-LT (Liu et
-    al., CVPR 2019); that the density is read at even steps and scaled to a given ratio is our reading.
-    """
-    n_max, k = _whole("n_max", n_max, 1), _whole("classes", k, 1)
-    if not 1 <= ratio < float("inf"):
-        raise ValueError(f"ratio={ratio!r}: expected largest / smallest class >= 1 (1 is balanced, 100 is a long tail)")
-    if profile not in PROFILES:
-        raise ValueError(f"profile={profile!r} is unknown{suggest(profile, PROFILES)}; "
-                         f"choose from {', '.join(PROFILES)}")
-    # Literally the papers' arithmetic in float64: exp(log) re-arrangements miscount by one or two images.
-    f = 1 / ratio
-    position = [i / (k - 1) if k > 1 else 0.0 for i in range(k)]
-    if profile == "exp":
-        return [int(n_max * f**p) for p in position]
-    if profile == "step":
-        return [n_max if i < k // 2 or k == 1 else int(n_max * f) for i in range(k)]
-    reach = ratio ** (1 / (PARETO_ALPHA + 1)) - 1
-    # round: the last value must be n_max / ratio, not one float below it
-    return [int(round(n_max * (1 + reach * p) ** -(PARETO_ALPHA + 1), 9)) for p in position]
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -58,7 +28,10 @@ class LongTailed:
     test and validation images come in turns (one of every class, then the next), so that a first part is balanced too.
     `counts` (k,) int64, always on the CPU. `mean`, `std` (C,) float32, as fractions of 255. `pad` pixels and `flip`:
     the augmentation (0 and False: none). `spec`: the loader's name and arguments, enough to rebuild; JSON-able.
-    `recipe`: the training recipe meant for it.
+    `recipe`: the training recipe meant for it. Raises ValueError for parts that do not fit together.
+
+    Tensors may be edited in place or replaced: what is kept of them is made again when they have changed (edits through
+    numpy or `.data`, which torch does not count, go unseen). `prepare()` checks the whole set again.
     """
 
     name: str
@@ -78,27 +51,68 @@ class LongTailed:
     recipe: str
 
     def __post_init__(self) -> None:
-        for part in ("", "val_", "test_"):
-            images, targets = getattr(self, part + "images"), getattr(self, part + "targets")
-            if images.dtype != torch.uint8 or images.dim() != 4:
-                raise ValueError(f"{part}images: expected uint8 (n, H, W, C), got {images.dtype} {tuple(images.shape)}")
-            if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
-                raise ValueError(f"{part}targets: expected int64 ({len(images)},), got {targets.dtype} "
-                                 f"{tuple(targets.shape)}")
-            if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.k:
-                raise ValueError(f"{part}targets: expected 0 .. {self.k - 1}, got {int(targets.min())} .. "
-                                 f"{int(targets.max())}; number the classes from 0")
+        self._made_from: dict[str, list[tuple[Tensor, int]]] = {}
+        self._padded: Tensor | None = None
+        self._normalised: dict[str, Tensor] = {}
+        self._fingerprint: str | None = None
+        self._factors: tuple[Tensor, Tensor] | None = None
+        self._check()
+        self._current("check", "counts", *TENSORS)
+
+    def _check(self) -> None:
+        """Bring every part to its type, or raise ValueError."""
+        check.text("name", self.name)
+        for name in ("counts", *TENSORS):
+            check.instance(name, getattr(self, name), Tensor, "a tensor")
         self.counts = self.counts.cpu()
+        if self.counts.dtype != torch.int64 or self.counts.dim() != 1 or not len(self.counts):
+            raise ValueError(f"counts: expected int64 (k,), got {self.counts.dtype} {tuple(self.counts.shape)}; make "
+                             "them with torch.bincount(targets)")
+        self.class_names = check_names(self.class_names, self.k)
+        for part in ("", "val_", "test_"):
+            _check_part(part, getattr(self, part + "images"), getattr(self, part + "targets"), self.k, self.images)
         if not torch.equal(torch.bincount(self.targets, minlength=self.k).cpu(), self.counts):
             raise ValueError("counts: expected the number of targets of each class; recompute it with torch.bincount")
         if (self.counts.diff() > 0).any() or self.counts.min() < 1:
             raise ValueError(f"counts: expected falling numbers >= 1, got {self.counts.tolist()}; sort the classes")
-        shape = (1, -1, 1, 1)
-        self._scale = (1 / (255 * self.std.double())).float().view(shape)
-        self._shift = (-self.mean.double() / self.std.double()).float().view(shape)
-        self._padded: Tensor | None = None
-        self._normalised: dict[str, Tensor] = {}
-        self._fingerprint: str | None = None
+        for name, low in (("mean", -math.inf), ("std", 0.0)):
+            values = getattr(self, name)
+            if values.dtype != torch.float32 or values.shape != (self.shape[0],) or not values.isfinite().all() \
+                    or not (values > low).all():
+                raise ValueError(f"{name}: expected float32 ({self.shape[0]},), one finite number for each channel"
+                                 f"{' above 0' if low == 0.0 else ''}, got {values.dtype} {values.tolist()}")
+        self.pad = check.whole("pad", self.pad, 0, min(self.shape[1:]))
+        self.flip = check.flag("flip", self.flip)
+        check.instance("recipe", self.recipe, str, "the name of a training recipe")
+        try:
+            check.instance("spec", self.spec, Mapping, "a mapping")
+            canonical(self.spec)
+        except (TypeError, ValueError):
+            raise check.refuse("spec", self.spec, 'how the data were made, as JSON can keep it: {"loader": name, …}, '
+                               "or {} for data made by hand") from None
+        self.spec = dict(self.spec)
+
+    def _current(self, what: str, *names: str) -> bool:
+        """Whether what was made of these tensors still holds: none replaced or edited in place since the last call."""
+        state = [(tensor := getattr(self, name), _edits(tensor)) for name in names]
+        before = self._made_from.get(what, ())
+        self._made_from[what] = state
+        return bool(before) and all(a is c and b == d for (a, b), (c, d) in zip(state, before, strict=True))
+
+    @property
+    def _scale(self) -> Tensor:
+        return self._normalisation()[0]
+
+    @property
+    def _shift(self) -> Tensor:
+        return self._normalisation()[1]
+
+    def _normalisation(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift, each (1, C, 1, 1), that bring a pixel 0 .. 255 to mean 0 and standard deviation 1."""
+        if not self._current("factors", "mean", "std") or self._factors is None:
+            mean, std = self.mean.double(), self.std.double()
+            self._factors = tuple(one.float().view(1, -1, 1, 1) for one in (1 / (255 * std), -mean / std))
+        return self._factors
 
     def __repr__(self) -> str:
         return (f"{self.name}: {len(self.images):,} training images of {' x '.join(map(str, self.shape))} in {self.k} "
@@ -135,34 +149,50 @@ class LongTailed:
     @property
     def fingerprint(self) -> str:
         """Short sha256 over all images and targets: equal on two machines exactly when the data are equal."""
-        if self._fingerprint is None:
+        if not self._current("fingerprint", *PARTS) or self._fingerprint is None:
             digest = hashlib.sha256()
-            for part in ("", "val_", "test_"):
-                for name in (part + "images", part + "targets"):
-                    array = getattr(self, name).cpu().contiguous().numpy()
-                    digest.update(f"{name} {array.shape} {array.dtype}".encode())
-                    digest.update(array.data)
+            for name in PARTS:
+                array = getattr(self, name).cpu().contiguous().numpy()
+                digest.update(f"{name} {array.shape} {array.dtype}".encode())
+                digest.update(array.data)
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
+    @property
+    def identity(self) -> dict:
+        """All of the data that can change a result, JSON-able: pixels and targets, names, normalisation, crops."""
+        return dict(fingerprint=self.fingerprint, class_names=list(self.class_names), mean=self.mean.tolist(),
+                    std=self.std.tolist(), pad=self.pad, flip=self.flip)
+
     def to(self, device: torch.device | str) -> "LongTailed":
         """The same data on another device (itself when it is there already); `counts` stays on the CPU."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)
-                 if isinstance(getattr(self, f.name), Tensor) and f.name != "counts"}
+        try:
+            moved = {name: getattr(self, name).to(torch.device(device)) for name in TENSORS}
+        except (RuntimeError, AssertionError, TypeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise check.refuse("device", device, f"a device that torch has here, such as 'cpu' ({error})") from None
         if moved["images"] is self.images:
             return self
         other = dataclasses.replace(self, **moved)
-        other._fingerprint = self._fingerprint
+        if self._fingerprint is not None:
+            other._current("fingerprint", *PARTS)
+            other._fingerprint = self.fingerprint
         return other
 
     def with_seed(self, seed: int) -> "LongTailed":
         """The same recipe for data under another seed: a new subset and, if drawn by seed, a new class order."""
         from . import load
 
-        return load({**self.spec, "seed": seed}).to(self.device)
+        return load({**self.spec, "seed": check.seed(seed)}).to(self.device)
 
     def prepare(self) -> "LongTailed":
-        """Make now what is made once and kept, before runs on several streams or threads share it; returns itself."""
+        """Make now what is made once and kept, before runs on several streams or threads share it; returns itself.
+
+        Raises ValueError where tensors were edited so that the parts no longer fit together.
+        """
+        if not self._current("check", "counts", *TENSORS):
+            self._check()
         if self.pad or self.flip:
             self.padded()
         for name in ("images", "val_images", "test_images"):
@@ -171,8 +201,8 @@ class LongTailed:
 
     def padded(self) -> Tensor:
         """The training images in a black border, (n, C, H + 2 pad, W + 2 pad) uint8; made once and kept."""
-        if self._padded is None:
-            self._padded = pad_black(self.images, self.pad)
+        if not self._current("padded", "images") or self._padded is None:
+            self._padded = _refill(self._padded, pad_black(self.images, self.pad))
         return self._padded
 
     def batch(self, index: Tensor | slice | Sequence[int], generator: torch.Generator | None = None) -> Tensor:
@@ -180,11 +210,17 @@ class LongTailed:
 
         The only draws are `draw_crops`'s, from `generator`; without augmentation (pad 0, no flip) there are none.
         """
+        if generator is not None:
+            check.instance("generator", generator, torch.Generator, "a torch.Generator, or None for no augmentation")
         if generator is None or not (self.pad or self.flip):
             return self._plain("images", index)
         index = self._rows(index, len(self.images))
         crops = draw_crops(len(index), self.pad, self.flip, generator, self.device)
-        return normalise(crop_flip(self.padded(), index, *crops, self.pad), self._scale, self._shift)
+        try:
+            images = crop_flip(self.padded(), index, *crops, self.pad)
+        except IndexError:
+            raise _outside(index, len(self.images)) from None
+        return normalise(images, *self._normalisation())
 
     def test_batch(self, index: Tensor | slice | Sequence[int] = slice(None)) -> Tensor:
         """Test images (n, C, H, W), normalised float32, never augmented."""
@@ -197,21 +233,70 @@ class LongTailed:
     def _plain(self, name: str, index: Tensor | slice | Sequence[int]) -> Tensor:
         images = getattr(self, name)
         if images.numel() <= KEEP:
-            if name not in self._normalised:
-                self._normalised[name] = normalise(images.permute(0, 3, 1, 2), self._scale, self._shift)
+            if not self._current(name, name, "mean", "std") or name not in self._normalised:
+                made = normalise(images.permute(0, 3, 1, 2), *self._normalisation())
+                self._normalised[name] = _refill(self._normalised.get(name), made)
             kept = self._normalised[name]
-            rows = None if isinstance(index, slice) else self._rows(index, len(images))
-            return kept[index].clone() if rows is None else kept.index_select(0, rows)
-        part = images[index] if isinstance(index, slice) else images.index_select(0, self._rows(index, len(images)))
-        return normalise(part.permute(0, 3, 1, 2), self._scale, self._shift)
+            return kept[index].clone() if isinstance(index, slice) else _take(kept, self._rows(index, len(images)))
+        part = images[index] if isinstance(index, slice) else _take(images, self._rows(index, len(images)))
+        return normalise(part.permute(0, 3, 1, 2), *self._normalisation())
 
     def _rows(self, index: Tensor | slice | Sequence[int], n: int) -> Tensor:
         if isinstance(index, slice):
             return torch.arange(*index.indices(n), device=self.device)
-        index = torch.as_tensor(index, device=self.device)
-        if index.dtype == torch.bool:
-            raise TypeError("index: expected positions, got a boolean mask; pass mask.nonzero().flatten()")
-        return index.long()
+        try:
+            rows = torch.as_tensor(index, device=self.device)
+        except (TypeError, ValueError, RuntimeError):
+            rows = None
+        if rows is not None and rows.dtype == torch.bool:
+            raise check.refuse("index", index, "positions, not a boolean mask; pass mask.nonzero().flatten()")
+        if rows is None or rows.dim() != 1 or (len(rows) and (rows.is_floating_point() or rows.is_complex())):
+            raise check.refuse("index", index, "positions (n,) of images, as whole numbers, or a slice")
+        return rows.long()
+
+
+TENSORS = tuple(f.name for f in dataclasses.fields(LongTailed) if f.type is Tensor and f.name != "counts")
+PARTS = tuple(name for name in TENSORS if name.endswith(("images", "targets")))
+
+
+def _edits(tensor: Tensor) -> int:
+    """How often torch has changed a tensor in place (in inference mode it does not count)."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _refill(kept: Tensor | None, made: Tensor) -> Tensor:
+    """What is newly made, in the memory of what was kept: a captured graph reads from there."""
+    fits = kept is not None and kept.shape == made.shape and kept.device == made.device and not kept.is_inference()
+    return kept.copy_(made) if fits else made
+
+
+def _take(images: Tensor, rows: Tensor) -> Tensor:
+    try:
+        return images.index_select(0, rows)
+    except (IndexError, RuntimeError):
+        if images.device.type != "cpu":  # there, another error may come this way
+            raise
+        raise _outside(rows, len(images)) from None
+
+
+def _outside(rows: Tensor, n: int) -> ValueError:
+    return ValueError(f"index: expected positions 0 .. {n - 1}, got {int(rows.min())} .. {int(rows.max())}")
+
+
+def _check_part(part: str, images: Tensor, targets: Tensor, k: int, train: Tensor) -> None:
+    """Images and targets of "", "val_" or "test_": their types, shapes and values; ValueError otherwise."""
+    if images.dtype != torch.uint8 or images.dim() != 4:
+        raise ValueError(f"{part}images: expected uint8 (n, H, W, C), got {images.dtype} {tuple(images.shape)}")
+    if not images[0:1].numel() and (len(images) or not part):
+        raise ValueError(f"{part}images: expected at least one image of at least one pixel, got {tuple(images.shape)}")
+    if len(images) and images.shape[1:] != train.shape[1:] or images.device != train.device:
+        raise ValueError(f"{part}images: expected {tuple(train.shape[1:])} on {train.device} as in images, got "
+                         f"{tuple(images.shape[1:])} on {images.device}")
+    if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
+        raise ValueError(f"{part}targets: expected int64 ({len(images)},), got {targets.dtype} {tuple(targets.shape)}")
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < k:
+        raise ValueError(f"{part}targets: expected 0 .. {k - 1}, got {int(targets.min())} .. {int(targets.max())}; "
+                         "number the classes from 0")
 
 
 def cut(
@@ -228,8 +313,9 @@ def cut(
     The images of a class are nested: a smaller count with the same seed is a part of a larger one.
     """
     images, labels = train
-    seed = check_seed(seed)
-    spec = {key: value.item() if isinstance(value, np.generic) else value for key, value in spec.items()}
+    seed, profile = check.seed(seed), check.choice("profile", profile, PROFILES)
+    ratio, flip = None if ratio is None else check_ratio(ratio), check.flag("flip", flip)
+    n_max = None if n_max is None else check.whole("n_max", n_max, 1)
     if not len(test[0]):
         raise ValueError("test=0 leaves nothing to test on; hold out at least one image per class")
     if val is None:
@@ -244,6 +330,9 @@ def cut(
         if n_max is None:
             n_max = _largest(left, ratio, profile)
         counts = profile_counts(n_max, len(order), ratio, profile)
+    # What was chosen for None is written out: the same data have one description, whoever asked for it.
+    chosen = dict(ratio=ratio, n_max=n_max, profile=profile, seed=seed, pad=pad, flip=flip)
+    spec = {key: chosen.get(key, value) for key, value in canonical(spec).items()}
     for c, count, available in zip(order, counts, left, strict=True):
         if count < 1:
             raise ValueError(
@@ -265,7 +354,7 @@ def cut(
         turns = _in_turns(y)
         tensors |= {part + "images": x[turns], part + "targets": rank[y[turns]]}
     return LongTailed(
-        name=name, counts=torch.tensor(counts), class_names=tuple(str(class_names[c]) for c in order),
+        name=name, counts=torch.tensor(counts), class_names=tuple(class_names[c] for c in order),
         mean=torch.tensor(mean, dtype=torch.float32), std=torch.tensor(std, dtype=torch.float32),
         pad=pad, flip=flip, spec=spec, recipe=recipe,
         **{key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tensors.items()})
@@ -275,7 +364,7 @@ def hold_out(
     labels: np.ndarray, class_names: Sequence[str], per_class: int | Sequence[int], what: str
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Set `per_class` images of each class aside, always the same ones: (their rows, the rows left of each class)."""
-    sizes = [_whole(what, n, 0) for n in (per_class if np.ndim(per_class) else [per_class] * len(class_names))]
+    sizes = [check.whole(what, n) for n in (per_class if np.ndim(per_class) else [per_class] * len(class_names))]
     held, left = [], []
     for c, size in enumerate(sizes):
         rows = np.flatnonzero(labels == c)
@@ -288,34 +377,6 @@ def hold_out(
     return np.concatenate(held), left
 
 
-def order_classes(
-    class_order: str | Sequence[int | str], class_names: Sequence[str], seed: int, **named: Sequence[int]
-) -> np.ndarray:
-    """The class of each rank, most frequent first, (k,): by name of an order, or a sequence of numbers or class names.
-
-    "natural": the set's own numbering. "seed": RandomState(1000 + seed).permutation(k). `named`: a loader's own orders.
-    """
-    k, names = len(class_names), list(class_names)
-    if isinstance(class_order, str):
-        orders = {"natural": range(k), "seed": np.random.RandomState(1000 + check_seed(seed)).permutation(k), **named}
-        if class_order not in orders:
-            raise ValueError(f"class_order={class_order!r} is unknown{suggest(class_order, orders)}; choose from "
-                             f"{', '.join(orders)}, or give the {k} classes, most frequent first")
-        return np.asarray(orders[class_order], np.int64)
-    given = [names.index(c) if isinstance(c, str) and c in names else c for c in class_order]
-    if any(isinstance(c, str) for c in given) or sorted(given) != list(range(k)):
-        raise ValueError(f"class_order={list(class_order)!r}: expected each of the {k} classes once, as numbers "
-                         f"0 .. {k - 1} or by name")
-    return np.asarray(given, np.int64)
-
-
-def plain_order(class_order: str | Sequence[int | str]) -> str | list:
-    """A class order as JSON can keep it."""
-    if isinstance(class_order, str):
-        return class_order
-    return [c if isinstance(c, str) else int(c) for c in class_order]
-
-
 def default_recipe(side: int, n_max: int) -> str:
     """The training recipe meant for colour images of this side and this many in the largest class."""
     if side > 16:
@@ -323,28 +384,17 @@ def default_recipe(side: int, n_max: int) -> str:
     return "cifar16_live" if n_max <= 1000 else "cifar16"
 
 
-def check_seed(seed: int) -> int:
-    """The seed, if it is a whole number from 0 to 2^31; ValueError otherwise."""
-    return _whole("seed", seed, 0, 2**31)
-
-
-def _whole(name: str, value: int, low: int, high: int | None = None) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < low or (high is not None and number >= high):
-        below = "" if high is None else f" and below {high}"
-        raise ValueError(f"{name}={value!r}: expected a whole number of at least {low}{below}")
-    return number
-
-
 def _largest(left: Sequence[int], ratio: float, profile: str) -> int:
-    """The largest n_max that every class can serve."""
-    for n_max in range(left[0], 0, -1):
-        if all(c <= n for c, n in zip(profile_counts(n_max, len(left), ratio, profile), left, strict=True)):
-            return n_max
-    return 1
+    """The largest n_max that every class can serve, at least 1."""
+
+    def served(n_max: int) -> bool:
+        return all(c <= n for c, n in zip(profile_counts(n_max, len(left), ratio, profile), left, strict=True))
+
+    low, high = 1, left[0] + 1  # served, and not; counts grow with n_max
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if served(middle) else (low, middle)
+    return low
 
 
 def _in_turns(labels: np.ndarray) -> np.ndarray:

@@ -4,18 +4,19 @@ import hashlib
 import io
 import os
 import tarfile
-import uuid
 import warnings
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ..files import checksum, write_atomically
+
 SPLITS = ("train", "val", "test")
 SUFFIXES = {"bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"}
 CACHE = ".ltviz-cache"
+DECODING = 2  # counts changes of how pixels are read: what an older rule has decoded is decoded again
 Arrays = dict[str, np.ndarray]
 
 
@@ -91,12 +92,17 @@ def read_archive(path: Path) -> Arrays:
 
 
 def decode(data: bytes, name: str, size: int | None = None) -> np.ndarray:
-    """One image as (H, W, 3) uint8; with `size` its largest centred square, resized (antialiased) to size x size."""
+    """One image as (H, W, 3) uint8; with `size` its largest centred square, resized (antialiased) to size x size.
+
+    Grey images of 16 bits (12 in some TIFF) are brought to 8 by their full range: v * 255 / 65,535, that is v / 257,
+    rounded; of 16-bit colour the high byte is read. Transparent parts lie on white. Palettes and CMYK become RGB.
+    Raises ValueError for what cannot be read, and for float and 32-bit images, which have no range of their own.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = _rgb(_eight_bits(ImageOps.exif_transpose(image), image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {name} cannot be read ({error}); replace or remove it") from error
     if size is not None:
@@ -104,24 +110,59 @@ def decode(data: bytes, name: str, size: int | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
+def _eight_bits(image, file):
+    """An image of PIL with 8 bits or fewer a channel; `file` as it was opened. ValueError where no rule gives them."""
+    from PIL import Image
+
+    if image.mode == "F" or (image.mode == "I" and file.format not in ("PNG", "PPM")):
+        kind = "float" if image.mode == "F" else "32-bit"
+        raise ValueError(f"its {kind} values have no range that says what is white; save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    bits = file.tag_v2.get(258, (16,)) if file.format == "TIFF" else (16,)
+    top = 2 ** int(np.ravel(bits)[0]) - 1
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > top:
+        raise ValueError(f"its values {values.min()} .. {values.max()} exceed 0 .. {top}; save it with 8 bits")
+    return Image.fromarray(((values * 510 + top) // (2 * top)).astype(np.uint8))  # rounded to the nearest
+
+
+def _rgb(image):
+    """An image of PIL as RGB, on white where it is transparent."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
 def cached(folders: list[Path], name: str, key: object, make: Callable[[], Arrays]) -> Arrays:
     """`make()`, or what it gave last time under an equal `key`, from <folder>/<name>.npz (plain arrays, no pickle).
 
-    folders: the first that can be written takes the file. A damaged or outdated file is made again. Written under
-    another name and then renamed, so that no reader ever sees half a file.
+    folders: the first that can be written takes the file. A damaged or outdated file is made again: one that cannot be
+    read, or whose arrays, with their types and shapes, are not those that were written.
     """
-    key = hashlib.sha256(repr(key).encode()).hexdigest()
+    key = hashlib.sha256(repr((DECODING, key)).encode()).hexdigest()
     for folder in folders:
         try:
+            if not (folder / f"{name}.npz").is_file():
+                continue
             with open(folder / f"{name}.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
-                if str(stored["key"]) == key:
-                    return {field: stored[field] for field in stored.files if field != "key"}
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-            continue  # not there or damaged (every array carries a checksum): make it again
+                if str(stored["key"]) != key:
+                    continue
+                arrays = {field: stored[field] for field in stored.files if field not in ("key", "checksum")}
+                if str(stored["checksum"]) == _checksum(arrays):
+                    return arrays
+        except Exception:  # numpy and zipfile have many errors for damaged files, and a damaged size can be any size
+            continue
     arrays = make()
     for folder in folders:
         try:
-            _write(folder, name, {"key": np.array(key), **arrays})
+            folder.mkdir(parents=True, exist_ok=True)
+            content = io.BytesIO()
+            np.savez(content, key=np.array(key), checksum=np.array(_checksum(arrays)), **arrays)
+            write_atomically(folder / f"{name}.npz", content.getbuffer())
             return arrays
         except OSError as error:
             problem = error
@@ -129,17 +170,8 @@ def cached(folders: list[Path], name: str, key: object, make: Callable[[], Array
     return arrays
 
 
-def _write(folder: Path, name: str, arrays: Arrays) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{uuid.uuid4().hex}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / f"{name}.npz")
-    finally:
-        temporary.unlink(missing_ok=True)
+def _checksum(arrays: Arrays) -> str:
+    return hashlib.sha256("".join(f"{name} {checksum(arrays[name])} " for name in sorted(arrays)).encode()).hexdigest()
 
 
 def _arrays(images: Iterable[tuple[str, str, str, np.ndarray]]) -> Arrays:

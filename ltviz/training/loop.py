@@ -8,7 +8,6 @@ checkpoint: resumed equals uninterrupted, bit for bit on a CPU.
 from __future__ import annotations
 
 import math
-import threading
 import time
 import warnings
 import weakref
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from ..datasets import LongTailed
 from ..device import thread_count, threads
 from ..graph import Captured
-from ..models import Net, initialise, make_net
+from ..models import Net, global_generator, initialise, make_net
 from ..objective import Output, Report, Stage
 from ..optimizer import clip, make_optimizer
 from ..run import Run, to_array
@@ -35,6 +34,9 @@ from .control import Control, Stopped, interrupts
 from .evaluation import answers, make_run
 from .recipe import Recipe
 from .request import checkpoint_path, make_request
+
+
+AT_MOST = 10.0  # seconds between two checkpoints, or one epoch if that is longer
 
 
 class Tally:
@@ -88,7 +90,7 @@ class Trainer:
         self.data = data.to(self.device).prepare()
         self.generators = make_generators(self.seed, self.device)
         self.layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
-        with own_generator(self.generators["construction"]):
+        with global_generator(self.generators["construction"]):
             self.objective = ask.method.build(data.counts.cpu(), **ask.settings)
             self.net = make_net(ask.recipe.model, data.shape, self.objective, self.generators["init"])
         if ask.start is not None:
@@ -199,7 +201,7 @@ class Trainer:
             if control:
                 control.check()
             self._set_rate(rate)
-            with own_generator(self.generators["network"]) if self.draws else nullcontext():
+            with global_generator(self.generators["network"]) if self.draws else nullcontext():
                 self.step(index)
             yield step
         if self.data.has_validation:
@@ -262,8 +264,8 @@ class Trainer:
         self.epoch += 1
         took = time.perf_counter() - epoch.began
         self.seconds += took
-        # Early rather than late: by the end of the next epoch, more than ten seconds could be lost.
-        late = time.monotonic() - self._saved + took > 10.0
+        # Early rather than late: by the end of the next epoch, more than that could be lost.
+        late = time.monotonic() - self._saved + took > AT_MOST
         if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
             self.save_checkpoint()
         return row
@@ -272,7 +274,7 @@ class Trainer:
         """Begin a stage: its head, its class weights, and which parameters it trains."""
         stage, before = self.stages[number], self.stages[number - 1] if number else None
         if stage.head is not None:
-            with own_generator(self.generators["construction"]):
+            with global_generator(self.generators["construction"]):
                 head = stage.head(self.net.head)
             if hasattr(head, "initialise"):
                 initialise(head, self.generators["init"])
@@ -338,24 +340,6 @@ def make_generators(seed: int, device: torch.device) -> dict[str, torch.Generato
         name: torch.Generator(place).manual_seed(int(number))
         for (name, place), number in zip(places.items(), state, strict=True)
     }
-
-
-_GLOBAL = threading.RLock()  # torch's global generator, while a run's own stands in for it
-
-
-@contextmanager
-def own_generator(generator: torch.Generator) -> Iterator[None]:
-    """Inside, whoever draws from torch's global generator draws from this one; the global one stays as it was."""
-    cuda = generator.device.type == "cuda"
-    shared = torch.cuda.default_generators[generator.device.index or 0] if cuda else torch.default_generator
-    with _GLOBAL:
-        before = shared.get_state()
-        shared.set_state(generator.get_state())
-        try:
-            yield
-        finally:
-            generator.set_state(shared.get_state())
-            shared.set_state(before)
 
 
 def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> None:

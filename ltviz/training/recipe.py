@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import check
 from ..datasets import LOADERS, LongTailed
+from ..models import model_name
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Recipe:
     def __post_init__(self):
         checked = {
             "name": check.text("name", self.name),
-            "model": check.text("model", self.model),
+            "model": model_name(self.model),
             "epochs": check.whole("epochs", self.epochs, 1),
             "batch_size": check.whole("batch_size", self.batch_size, 2),
             "lr": check.number("lr", self.lr, above=0.0),
