@@ -1,15 +1,21 @@
 """Explorers without a browser: controls, pictures, errors, code, threads, and live training."""
 
 import base64
+import copy
+import html
 import io
 import statistics
+import subprocess
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -17,9 +23,9 @@ from PIL import Image
 
 import ltviz as lt
 from ltviz import functional
+from ltviz.explore import notebook
 from ltviz.explore.base import Explorer
 from ltviz.explore.controls import Choice, Number, control
-from ltviz.explore.lab import Lab
 from ltviz.explore.loss_anatomy import METHOD
 from ltviz.methods import METHODS
 from ltviz.objective import Setting
@@ -113,11 +119,11 @@ def test_number_box_and_slider_are_linked_and_a_typed_value_stays_exact():
 
 def test_controls_refuse_what_is_out_of_range_and_name_it():
     one = Number("gamma", Setting(2.0, 0.0, 5.0))
-    with pytest.raises(ValueError, match="gamma must lie between 0.0 and 5.0, not 9"):
+    with pytest.raises(ValueError, match="gamma=9: expected a number from 0.0 to 5.0"):
         one.value = 9
-    with pytest.raises(ValueError, match="form must be one of 'a', 'b', not 'c'"):
+    with pytest.raises(ValueError, match="form='c': expected one of 'a', 'b'"):
         Choice("form", Setting("a", choices=("a", "b"))).value = "c"
-    with pytest.raises(ValueError, match="must lie between"):
+    with pytest.raises(ValueError, match="gamma=-1: expected"):
         control("gamma", Setting(2.0, 0.0, 5.0), -1)
 
 
@@ -138,7 +144,7 @@ def test_a_control_changes_the_picture_and_the_sentence_and_reset_brings_them_ba
     picture, first = explorer.image.value, explorer.values
     explorer.controls[control_name].value = value
     assert explorer.image.value != picture and explorer.error is None
-    assert explorer.sentence in explorer.readout.value.replace("&amp;", "&")
+    assert explorer.sentence in html.unescape(explorer.readout.value)
     explorer.reset_button.click()
     assert explorer.values == first and explorer.image.value == picture
 
@@ -263,10 +269,115 @@ def test_closing_takes_an_explorer_out_of_the_registry_and_off_the_page():
     assert explorer.error is None
 
 
-def test_no_pyplot_is_loaded():
-    import subprocess
-    import sys
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_closing_leaves_no_widget(name, run, data):
+    before = set(_instances)
+    explorer = opened(name, run, data)
+    assert len(set(_instances) - before) > 20
+    explorer.controls[MOVES[name][0]].value = MOVES[name][1]
+    explorer.code_button.click()
+    explorer.close()
+    assert set(_instances) - before == set()
+    explorer.close()  # twice is once
+    assert "widget-view" not in "".join(explorer._repr_mimebundle_()[0]), "it can still be shown, as a picture"
 
+
+@pytest.mark.parametrize("name", ["loss_anatomy", "lab"])
+def test_another_method_takes_the_place_of_the_one_before_and_leaves_no_widget(name, run, data):
+    before = set(_instances)
+    explorer = opened(name, run, data)
+    first, open_at_first = explorer.values[METHOD], len(_instances)
+    for key in [*METHODS][:20]:
+        explorer.controls[METHOD].widget.value = key
+    explorer.controls[METHOD].widget.value = first
+    assert len(_instances) == open_at_first and explorer.error is None
+    explorer.close()
+    assert set(_instances) - before == set()
+
+
+class Notebook:
+    """Stands in for IPython: which cell runs, as the page says it, or as code alone."""
+
+    def __init__(self, kernel=True):
+        self.user_ns, self.execution_count, self.request = {"In": [""]}, 0, {}
+        self.kernel = SimpleNamespace(get_parent=lambda channel: self.request) if kernel else None
+
+    def run(self, code, cell=None):
+        self.execution_count += 1
+        self.user_ns["In"].append(code)
+        header = {"msg_id": f"message {self.execution_count}", "msg_type": "execute_request"}
+        self.request = {"header": header, "metadata": {"cellId": cell} if cell else {}, "content": {"code": code}}
+
+
+@pytest.mark.parametrize("name, kernel, cell", [
+    *[(name, True, "a") for name in EXPLORERS], ("effective_number", True, None), ("effective_number", False, None)])
+def test_a_cell_run_again_leaves_the_newest_explorer_alone(name, kernel, cell, run, data, monkeypatch):
+    shell = Notebook(kernel)
+    monkeypatch.setattr(notebook, "_shell", lambda: shell)
+    shell.run("other", "other cell" if cell else None)
+    other = opened(name, run, data)
+    shell.run("open two", cell)
+    opened(name, run, data), opened(name, run, data)
+    count = len(_instances)
+    for _ in range(2):
+        shell.run("open two", cell)
+        last = opened(name, run, data), opened(name, run, data)
+    assert lt.explore.registry() == [other, *last] and len(_instances) == count
+    assert last[1].image.comm is not None and last[1].error is None
+
+
+def test_what_happens_outside_of_a_cell_closes_nothing(monkeypatch):
+    shell = Notebook()
+    monkeypatch.setattr(notebook, "_shell", lambda: shell)
+    shell.request = {"header": {"msg_id": "1", "msg_type": "comm_msg"}, "metadata": {}, "content": {"data": {}}}
+    first = lt.explore.effective_number(COUNTS)
+    shell.request = {}
+    second = lt.explore.effective_number(COUNTS)
+    assert lt.explore.registry() == [first, second]
+
+
+def test_a_value_that_is_refused_leaves_the_picture_of_the_controls_as_they_are():
+    explorer = lt.explore.loss_anatomy("class_balanced")
+    with pytest.raises(ValueError, match="beta=7"):
+        explorer.set(method="focal", gamma=3.0) or explorer.set(gamma=1.0, method="class_balanced", beta=7)
+    assert explorer.error is None and explorer.result.method == explorer.values[METHOD] == "class_balanced"
+    assert explorer.result.settings == explorer.settings
+
+
+HOSTILE = ["<img src=x onerror=alert(1)>", "$x{$", "$$", '"><script>1</script>', "a & b's", "\\frac{"]
+
+
+def test_what_comes_from_outside_is_shown_as_it_is(run, data):
+    class Named(Fragile):
+        title = HOSTILE[0]
+
+        def say(self, result):
+            return HOSTILE[0] + HOSTILE[3]
+
+    explorer = Named({"x": control("x", Setting(0.5, 0.0, 2.0))})
+    pages = [widget.value for widget in _instances.values() if isinstance(widget, (widgets.HTML, widgets.HTMLMath))]
+    assert not any("<img" in page or "<script" in page for page in pages)
+    assert explorer.sentence == html.unescape(explorer.readout.value.split(">", 1)[1].rsplit("<", 1)[0])
+    explorer.show_error(HOSTILE[3])
+    assert "<script" not in explorer.error_label.value and "&lt;script" in explorer.error_label.value
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_labels_and_class_names_of_a_run_break_no_explorer(name, run, data):
+    strange = copy.copy(run)
+    strange.name, strange.class_names, strange.id = name, [f"{name} {j}" for j in range(run.k)], "0123456789ab"
+    for explorer in (lt.explore.posthoc(strange), lt.explore.lab(data, runs=[run, strange])):
+        assert explorer.error is None and name in explorer.sentence and "<img" not in explorer.readout.value
+        assert explorer.drive() == [] if name == "$x{$" and explorer.function == "posthoc" else True
+
+
+def test_an_error_without_words_is_named():
+    explorer = Fragile({"x": control("x", Setting(0.5, 0.0, 2.0))})
+    explorer.guard(lambda: (_ for _ in ()).throw(MemoryError()))
+    assert explorer.error == "MemoryError"
+
+
+def test_no_pyplot_is_loaded():
     code = "import sys, ltviz as lt; lt.explore.effective_number([9, 3, 1]); print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr
@@ -289,7 +400,7 @@ def test_effective_number_takes_any_counts(counts):
 
 
 def test_effective_number_refuses_counts_without_an_image():
-    with pytest.raises(ValueError, match="at least one class"):
+    with pytest.raises(ValueError, match="counts=.*at least one training image"):
         lt.explore.effective_number([0, 0])
 
 
@@ -323,7 +434,7 @@ def test_changing_the_method_changes_the_controls_and_keeps_what_was_set():
 
 
 def test_loss_anatomy_refuses_an_unknown_method_or_setting():
-    with pytest.raises(KeyError, match="did you mean 'focal'"):
+    with pytest.raises(ValueError, match="did you mean 'focal'"):
         lt.explore.loss_anatomy("focl")
     with pytest.raises(ValueError, match="no setting 'gama'.*did you mean 'gamma'"):
         lt.explore.loss_anatomy("focal", gama=1)
@@ -346,121 +457,34 @@ def test_posthoc_refuses_a_record_without_features(run, tmp_path):
         lt.explore.posthoc(small)
 
 
+@pytest.mark.parametrize("name", ["features", "logits", "head_weight"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_posthoc_refuses_numbers_from_which_nothing_follows(name, value, run):
+    broken = copy.copy(run)
+    values = getattr(run, name).astype(np.float32)
+    values[3, 1] = value
+    setattr(broken, name, values)
+    with pytest.raises(ValueError, match=f"its {name} hold NaN or infinity in 1 of {len(values)} rows"):
+        lt.explore.posthoc(broken)
+
+
+def test_posthoc_says_what_its_numbers_are_of(data, run, tmp_path):
+    part = copy.copy(run)
+    for name in ("targets", "logits", "features"):
+        setattr(part, name, getattr(run, name)[:50])
+    assert "of the 50 test images it kept" in lt.explore.posthoc(part).sentence
+    assert "kept" not in lt.explore.posthoc(run).sentence
+    ruled = lt.train("logit_adjusted", data, epochs=3, progress=False)
+    assert "its own rule put aside, as trained" in lt.explore.posthoc(ruled).sentence
+
+
 def test_posthoc_of_a_cosine_head_has_no_row_lengths(data):
     run = lt.train("cosface", data, epochs=3, progress=False)
     explorer = lt.explore.posthoc(run)
     assert list(explorer.controls) == ["prior"] and explorer.drive() == []
-
-
-# --- the lab ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_lab_trains_inline_and_compares_paired_by_seed(data):
-    lab = lt.explore.lab(data, epochs=6, seeds=3)
-    lab.start()
-    assert lab.phase == "idle" and [run.seed for run in lab.runs] == [0, 1, 2] and lab.error is None
-    lab.set(method="logit_adjustment", tau=1.0)
-    lab.start()
-    assert len(lab.runs) == 6
-    first, second = lab.result.rows
-    assert first.pair is None and second.pair == lt.metrics.paired(lab.runs[3:], lab.runs[:3])
-    assert second.pair.verdict in second.words and second.words in lab.sentence
-    tail = [lt.metrics.shot_accuracy(run)["tail"] for run in lab.runs[:3]]
-    lab.set(group="tail")
-    assert lab.result.rows[0].values == pytest.approx(tail)
-    lab.start()  # the same again replaces, and is not taken for further seeds
-    assert len(lab.runs) == 6
-    lab.forget_button.click()
-    assert lab.runs == [] and lab.result.rows == []
-
-
-def test_the_lab_does_not_compare_across_data(data):
-    lab = lt.explore.lab(data, epochs=3, seeds=1)
-    lab.start()
-    lab.set(ratio=5)
-    lab.start()
-    assert len(lab.runs) == 2 and lab.result.rows[1].words == "other data"
-    assert lab.runs[1].data["ratio"] == 5
-
-
-def soon(what, seconds=30.0):
-    """Wait until `what()` is true."""
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.01)
-
-
-def test_the_lab_trains_in_the_background_pauses_resumes_and_stops(data):
-    lab = lt.explore.lab(data, epochs=200, seeds=10)
-    lab.start(inline=False)
-    assert lab.start_button.disabled and not lab.stop_button.disabled
-    soon(lambda: lab.result.loss.size > 0)
-    lab.pause_button.click()
-    assert lab.phase == "paused" and lab.pause_button.description == "Resume"
-    soon(lambda: lab._live.state == "paused")
-    time.sleep(0.1)
-    epoch = lab._live.epoch
-    time.sleep(0.3)
-    assert lab._live.epoch == epoch, "nothing moves while it is paused"
-    lab.pause_button.click()
-    soon(lambda: lab._live.epoch > epoch or len(lab.runs) > 0)
-    with pytest.raises(RuntimeError, match="press Stop first"):
-        lab.start(inline=False)
-    lab.stop_button.click()
-    lab.wait(30)
-    assert lab.phase == "idle" and lab.error is None and not lab.start_button.disabled
-    assert all(run.status == "finished" for run in lab.runs), "a run that was stopped is not compared"
-    assert len(lab.runs) < 10
-
-
-def test_a_second_live_lab_stops_the_first(data):
-    first, second = lt.explore.lab(data, epochs=200, seeds=10), lt.explore.lab(data, epochs=5, seeds=1)
-    first.start(inline=False)
-    soon(lambda: first._live is not None and first._live.epoch > 0)
-    second.start(inline=False)
-    assert first.phase == "idle", "it was stopped before the second began"
-    assert len(second.wait(30)) == 1 and first.error is None and second.error is None
-
-
-def test_background_and_inline_training_agree(data):
-    labs = [lt.explore.lab(data, epochs=4, seeds=2) for _ in range(2)]
-    for lab, inline in zip(labs, (True, False), strict=True):
-        lab.start(inline=inline)
-        lab.wait(60)
-    for one, other in zip(labs[0].runs, labs[1].runs, strict=True):
-        assert (one.logits == other.logits).all()
-    assert labs[0].result.rows[0].values.tolist() == labs[1].result.rows[0].values.tolist()
-
-
-def test_a_failure_in_the_background_is_shown(data):
-    lab = lt.explore.lab(lt.digits_lt(validation=0), "cdb", epochs=4, seeds=1)
-    lab.start(inline=False)
-    lab.wait(30)
-    assert "validation" in lab.error and lab.phase == "idle" and lab.runs == []
-    assert "validation" in lab.error_label.value
-
-
-def test_closing_a_lab_ends_its_training(data):
-    lab = lt.explore.lab(data, epochs=200, seeds=10)
-    lab.start(inline=False)
-    soon(lambda: lab._live is not None)
-    lab.close()
-    lab.wait(30)
-    assert lab.phase == "idle" and not lab._thread.is_alive()
-
-
-def test_no_method_has_a_setting_that_the_lab_uses_itself(data):
-    own = {"method", "key", "data", "runs", "ratio", "profile", "epochs", "seeds", "group", "counts"}
-    assert {key: own & set(method.settings) for key, method in METHODS.items() if own & set(method.settings)} == {}
-
-
-def test_the_fast_profile_is_short_and_inline(data, monkeypatch):
-    monkeypatch.setenv("LTVIZ_PROFILE", "fast")
-    lab = lt.explore.lab(data)
-    lab.start()
-    assert [len(run.history["loss"]) for run in lab.runs] == [6, 6] and lab._thread is None
-    assert isinstance(lab, Lab)
+    for asked in ({"tau": 1.0}, {"bias": "drop"}, {"tau": "x"}):
+        with pytest.raises(ValueError, match="cosine head"):
+            lt.explore.posthoc(run, **asked)
 
 
 # --- speed -----------------------------------------------------------------------------------------------------------
@@ -554,3 +578,51 @@ def test_posthoc_decides_ten_thousand_images_of_a_hundred_classes_at_once(run):
 def test_the_maths_is_the_package_s_own():
     weights = functional.inverse_weights(functional.effective_number(torch.tensor(COUNTS), 0.999)).numpy()
     assert lt.explore.effective_number(COUNTS, 0.999).result.weight.tolist() == pytest.approx(weights.tolist())
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+NUMBERS = [True, "3", None, [1.0], float("nan"), float("inf"), -1e9, 1j]
+COUNTS_OF_NOTHING = [None, 3, True, "abc", ["a", "b"], [[1, 2]], [], [0, 0], [3, -1], [3, np.nan], [np.inf], {"a": -1}]
+WRONG = [
+    *[("counts", lambda of, value: lt.explore.effective_number(value), value) for value in COUNTS_OF_NOTHING],
+    *[("beta", lambda of, value: lt.explore.effective_number(COUNTS, value), v) for v in NUMBERS],
+    *[("counts", lambda of, value: lt.explore.loss_anatomy("ce", value), v) for v in COUNTS_OF_NOTHING[1:]],
+    *[("counts", lambda of, value: lt.explore.loss_anatomy("ce", value), [5])],
+    *[("method", lambda of, value: lt.explore.loss_anatomy(value), value) for value in (None, 3, "", "focl", ["ce"])],
+    *[("gamma", lambda of, value: lt.explore.loss_anatomy("focal", gamma=value), value) for value in NUMBERS],
+    *[("run", lambda of, value: lt.explore.posthoc(value), value) for value in (None, 3, "ce", [], object())],
+    *[("tau", lambda of, value: lt.explore.posthoc(of.run, value), v) for v in NUMBERS],
+    *[("prior", lambda of, value: lt.explore.posthoc(of.run, prior=value), v) for v in NUMBERS],
+    *[("bias", lambda of, value: lt.explore.posthoc(of.run, bias=value), value) for value in (True, "no", 0)],
+    *[("data", lambda of, value: lt.explore.lab(value), value) for value in ("digits", 3, [], {})],
+    *[("method", lambda of, value: lt.explore.lab(of.data, value), value) for value in (None, 3, "", "focl")],
+    *[("seeds", lambda of, value: lt.explore.lab(of.data, seeds=value), v) for v in (True, "3", 0, 11, 2.5, None)],
+    *[("epochs", lambda of, value: lt.explore.lab(of.data, epochs=value), v) for v in (True, "3", 0, 2.5, 10**9)],
+    *[("group", lambda of, value: lt.explore.lab(of.data, group=value), value) for value in (None, 3, "few", "")],
+    *[("runs", lambda of, value: lt.explore.lab(of.data, runs=value), v) for v in (None, 3, "ce", [3], ["ce"], [None])],
+    *[("inline", lambda of, value: lt.explore.lab(of.data).start(value), value) for value in (1, "yes", 0.0, [])],
+    *[("timeout", lambda of, value: lt.explore.lab(of.data).wait(value), v) for v in NUMBERS if v is not None],
+    *[("state", lambda of, value: lt.explore.effective_number(COUNTS).from_state(value), v) for v in (None, 3, "beta")],
+    *[("state", lambda of, value: lt.explore.lab(of.data).from_state(value, of.data), v) for v in (None, 3, "beta")],
+    ("bta", lambda of, value: lt.explore.effective_number(COUNTS).from_state(value, COUNTS), {"bta": 1.0}),
+    ("key", lambda of, value: lt.explore.loss_anatomy().from_state(value), {"gamma": 1.0}),
+    ("gama", lambda of, value: lt.explore.lab(of.data, "focal", gama=value), 1.0),
+    ("controls", lambda of, value: Fragile(value), 3),
+    ("controls", lambda of, value: Fragile(value), {"x": 3}),
+    ("name", lambda of, value: control(value, Setting(0.5, 0.0, 2.0)), 3),
+    ("setting", lambda of, value: control("x", value), 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, call, value", WRONG, ids=[f"{i}-{w[0]}-{w[2]!r}"[:40] for i, w in enumerate(WRONG)])
+def test_a_wrong_argument_is_refused_by_name(name, call, value, run, data):
+    open_before = lt.explore.registry()
+    with pytest.raises(ValueError, match=name):
+        call(SimpleNamespace(run=run, data=data), value)
+    assert all(explorer.error is None for explorer in lt.explore.registry()) and open_before == []
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(0)])
+def test_numbers_of_numpy_are_numbers(number):
+    assert lt.explore.effective_number(np.array(COUNTS), number).values == {"beta": float(number)}

@@ -1,5 +1,7 @@
+import inspect
 import subprocess
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,6 +58,7 @@ def test_a_class_without_test_images_is_left_out():
     assert np.isnan(m.recall(matrix)[2]) and np.isnan(m.f1(matrix)[2]) and np.isnan(m.per_class(matrix)[2])
     assert m.f1(matrix, average="macro") == pytest.approx(0.75)
     assert m.balanced_accuracy(matrix) == pytest.approx(0.75)
+    assert m.per_class([[1, 0], [2, 0]]).tolist() == [1.0, 0.0], "one test image is enough"
     assert np.isnan(m.accuracy(np.zeros((2, 2)))) and np.isnan(m.f1(np.zeros((2, 2)), average="macro"))
 
 
@@ -66,6 +69,74 @@ def test_a_class_without_test_images_is_left_out():
     (lambda: m.confusion(np.zeros((3, 2)), [0, 1, 1]), ["targets", "(3, 2)"]),
     (lambda: m.confusion([0, 1], [0.2, 0.8]), ["predictions", "argmax"]),
     (lambda: m.confusion(np.zeros((3, 2))), ["square", "predictions"]),
+    (lambda: m.confusion([[0.9, 0.1], [0.5, 0.5]]), ["confusion", "whole counts", "0.9 in row 0, column 0"]),
+    (lambda: m.accuracy([[3, 1], [0.5, 4]]), ["confusion", "0.5 in row 1, column 0"]),
+    (lambda: m.per_class([[3, 1], [-1, 4]]), ["confusion", "-1 in row 1, column 0"]),
+    (lambda: m.f1([[3, 1], [np.nan, 4]]), ["confusion", "nan"]),
+    (lambda: m.recall([[3, 1], [np.inf, 4]]), ["confusion", "inf"]),
+    (lambda: m.precision(np.full((2, 2), 2**62)), ["confusion", "2^53"]),
+    (lambda: m.confusion(np.full((2, 2), 2.0**64)), ["confusion", "2^53"]),
+    (lambda: m.confusion(np.full((2, 2), 2**64 - 1, np.uint64)), ["confusion", "2^53"]),
+    (lambda: m.confusion(np.eye(2, dtype=bool)), ["confusion", "whole counts"]),
+    (lambda: m.confusion(HAND, k=4), ["k=4", "3"]),
+    (lambda: m.confusion(make_run(HAND, [9, 3, 1]), [0, 1]), ["predictions", "run.targets"]),
+    (lambda: m.confusion([True, False], [0, 1]), ["targets", "class numbers"]),
+    (lambda: m.confusion([0, 1], ["cat", "dog"]), ["predictions", "class numbers"]),
+    (lambda: m.confusion([0, 1], [0.0, np.nan]), ["predictions", "float64"]),
+    (lambda: m.confusion([0.0, 1.0], [0, 1]), ["targets", "float64 such as 0.0"]),
+    (lambda: m.confusion(np.eye(3, dtype=int), [0, 1, 2]), ["targets", "one-hot", "(3, 3)"]),
+    (lambda: m.confusion([0, 2**63], [0, 1]), ["targets", "9223372036854775808"]),
+    (lambda: m.confusion([0, 10**9], [0, 1]), ["targets", "1000000000 at position 1"]),
+    (lambda: m.confusion([[0, 1], [2]], [0, 1]), ["targets", "class numbers"]),
+    (lambda: m.confusion([0, 1], [0, 1], k=True), ["k=True"]),
+    (lambda: m.confusion(np.ma.masked_equal([0, 1], 1), [0, 1]), ["targets", "masked"]),
+    (lambda: m.shot_groups(Counter({0: 500, 1: 20})), ["counts", "Counter"]),
+    (lambda: m.shot_groups([[1, 2]]), ["counts", "(k,)"]),
+    (lambda: m.shot_groups([3, 1], many=True), ["many=True"]),
+    (lambda: m.shot_groups([3, 1], few=np.nan), ["few=nan"]),
+    (lambda: m.third_groups([3.0, np.inf]), ["counts", "finite"]),
+    (lambda: m.third_groups(["a", "b"]), ["counts"]),
+    (lambda: m.third_groups([]), ["counts"]),
+    (lambda: m.third_groups([1 + 2j, 3]), ["counts"]),
+    (lambda: m.shot_accuracy([0.5, np.inf], [3, 1]), ["run", "infinite"]),
+    (lambda: m.shot_accuracy("ab", [3, 1]), ["run"]),
+    (lambda: m.probabilities([[0.0, np.nan]]), ["logits", "NaN in row 0"]),
+    (lambda: m.probabilities([[0.0, 1.0], [0.0, np.inf]]), ["logits", "inf in row 1"]),
+    (lambda: m.probabilities([[-np.inf, -np.inf]], "sigmoid"), ["logits", "-inf in row 0"]),
+    (lambda: m.probabilities([0.0, 1.0]), ["logits", "(n, k)"]),
+    (lambda: m.probabilities(np.zeros((3, 0))), ["logits", "at least one class"]),
+    (lambda: m.probabilities(np.zeros((2, 2)), ""), ["kind=''"]),
+    (lambda: m.probabilities(np.zeros((2, 2)), normalise=1), ["normalise=1"]),
+    (lambda: m.ece(np.array([[0.5, np.nan]]), [0]), ["probabilities", "[0, 1]"]),
+    (lambda: m.ece(np.array([[0.5, 0.5]])), ["targets"]),
+    (lambda: m.ece(np.array([[0.5, 0.5]]), [0, 1]), ["targets", "(1), not 2"]),
+    (lambda: m.ece(np.array([[0.5, 0.5]]), [[1, 0]]), ["targets", "one-hot"]),
+    (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=2.5), ["bins=2.5"]),
+    (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=0), ["bins=0"]),
+    (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=10**9), ["bins=1000000000"]),
+    (lambda: m.spearman(["a", "b"], [1, 2]), ["a=", "numbers"]),
+    (lambda: m.spearman([1, 2], None), ["b=None"]),
+    (lambda: m.weight_norm_fit([1.0, np.nan], [3, 1]), ["norms", "finite"]),
+    (lambda: m.weight_norm_fit([1.0, -1.0], [3, 1]), ["norms", "negative"]),
+    (lambda: m.weight_norm_fit([1.0, 2.0], [3, 1, 1]), ["norms and counts", "2 and 3"]),
+    (lambda: m.feature_quality([[1.0, np.inf], [0.0, 1.0]], [0, 1]), ["features", "1 rows", "row 0", "65,504"]),
+    (lambda: m.feature_quality(np.eye(3)), ["targets"]),
+    (lambda: m.feature_quality(np.eye(3), [0, 1]), ["targets", "(3), not 2"]),
+    (lambda: m.feature_quality(np.eye(3), [0, 1, 2], True), ["neighbours=True"]),
+    (lambda: m.feature_quality(np.ones((1, 3)), [0]), ["features", "2 images"]),
+    (lambda: m.paired([0.1, np.inf], [0.1, 0.2]), ["a=", "infinite"]),
+    (lambda: m.paired([0.1, 0.2], "ab"), ["b='ab'"]),
+    (lambda: m.paired({0: 0.1}, [0.1]), ["a="]),
+    (lambda: m.paired([0.1], [0.2], group="rare"), ["group='rare'"]),
+    (lambda: m.paired([], []), ["empty"]),
+    (lambda: m.paired(make_run(HAND, [9, 3, 1]), [0.2]), ["a=", "write [run]"]),
+    (lambda: m.paired([make_run(HAND, [9, 3, 1]), 0.3], [0.2, 0.3]), ["a=0.3", "only runs"]),
+    (lambda: m.comparison_table([1, 2]), ["runs_by_label", "dict"]),
+    (lambda: m.comparison_table({}), ["runs_by_label", "empty"]),
+    (lambda: m.comparison_table({"ce": []}), ["runs_by_label['ce']", "empty"]),
+    (lambda: m.comparison_table({"ce": [0.1, 0.2]}), ["runs_by_label['ce']", "list of runs"]),
+    (lambda: m.comparison_table({"ce": make_run(HAND, [9, 3, 1])}), ["runs_by_label['ce']", "[run]"]),
+    (lambda: m.comparison_table({"ce": [make_run(HAND, [9, 3, 1])]}, group=3), ["group=3"]),
     (lambda: m.f1(HAND, average="micro"), ["average", "macro", "micro"]),
     (lambda: m.ece(np.array([[2.0, -1.0]]), [0]), ["[0, 1]", "metrics.probabilities"]),
     (lambda: m.ece(np.array([[0.5, 0.5]]), [2]), ["targets", "0..1", "found 2"]),
@@ -84,6 +155,59 @@ def test_errors_say_what_to_do(call, words):
         call()
     for word in words:
         assert word in str(error.value)
+
+
+PUBLIC = {  # every function, and its arguments as they should be
+    m.confusion: {"targets": [0, 1], "predictions": [1, 1], "k": 2}, m.accuracy: {"targets": [[3, 1], [0, 2]]},
+    m.precision: {"targets": [[3, 1], [0, 2]], "average": "macro"}, m.recall: {"targets": [[3, 1], [0, 2]]},
+    m.f1: {"targets": [[3, 1], [0, 2]]}, m.per_class: {"targets": [[3, 1], [0, 2]]},
+    m.balanced_accuracy: {"targets": [0, 1], "predictions": [1, 1]},
+    m.shot_groups: {"counts": [5, 1], "many": 100, "few": 20, "convention": "kang"}, m.third_groups: {"counts": [5, 1]},
+    m.shot_accuracy: {"run": [0.5, 0.1], "counts": [5, 1]},
+    m.probabilities: {"logits": [[1.0, 2.0]], "kind": "softmax", "normalise": False},
+    m.reliability: {"probabilities": [[0.2, 0.8]], "targets": [1], "bins": 15},
+    m.ece: {"probabilities": [[0.2, 0.8]], "targets": [1], "bins": 15}, m.spearman: {"a": [1, 2], "b": [2, 3]},
+    m.weight_norm_fit: {"norms": [1.0, 2.0], "counts": [5, 1]},
+    m.feature_quality: {"features": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "targets": [0, 1, 0], "neighbours": 2},
+    m.paired: {"a": [0.1, 0.2], "b": [0.1, 0.3], "group": "all"},
+    m.comparison_table: {"runs_by_label": {"ce": [make_run(HAND, [9, 3, 1])]}, "reference": "ce", "group": "all"},
+}  # fmt: skip
+WRONG = ["words", b"x", {}, {"a": 1}, object(), 1j, float("nan"), [None], [["x"]], [object()], np.array("x"),
+         np.zeros((1, 1, 1, 1)), np.array([1 + 2j]), np.array(["2020-01-01"], "datetime64[D]"), Counter("ab")]
+
+
+def test_every_function_is_asked_wrongly():
+    assert {f.__name__ for f in PUBLIC} == {n for n in m.__all__ if inspect.isfunction(getattr(m, n))}
+
+
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.__name__)
+def test_no_wrong_argument_is_accepted_or_ends_in_a_raw_error(function):
+    function(**PUBLIC[function])
+    for name in PUBLIC[function]:
+        for value in WRONG:
+            with pytest.raises(ValueError) as error:
+                function(**{**PUBLIC[function], name: value})
+            names = {"targets": ("targets", "confusion")}.get(name, (name,))
+            assert any(one in str(error.value) for one in names), (name, value, str(error.value))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint64, torch.uint8, torch.int32])
+def test_labels_of_every_type_of_whole_numbers(dtype):
+    targets, guesses = [0, 99, 99, 50], [0, 99, 98, 50]  # 99 * 100 + 99 fits into no byte
+    if isinstance(dtype, torch.dtype):
+        made = m.confusion(torch.tensor(targets, dtype=dtype), torch.tensor(guesses, dtype=dtype), k=100)
+    else:
+        made = m.confusion(np.array(targets, dtype), np.array(guesses, dtype), k=100)
+    assert made.dtype == np.int64 and np.argwhere(made).tolist() == [[0, 0], [50, 50], [99, 98], [99, 99]]
+
+
+def test_a_confusion_matrix_of_floats_that_are_whole_is_one():
+    assert m.confusion(HAND.astype(np.float32)).dtype == np.int64
+    assert m.confusion(torch.tensor(HAND, dtype=torch.bfloat16)).tolist() == HAND.tolist()
+    assert m.accuracy(HAND.astype(np.uint8) * 20) == pytest.approx(11 / 17), "sums beyond a byte"
+    given = HAND.copy()
+    m.confusion(given)[0, 0] = 99
+    assert given[0, 0] == 8, "the caller's own stays as it is"
 
 
 def test_shot_groups_in_both_conventions():
@@ -269,3 +393,186 @@ def test_importing_metrics_loads_neither_sklearn_nor_pandas():
             "print([n for n in ('sklearn', 'scipy', 'pandas', 'matplotlib') if n in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# --- values at the edges: each of these fails if a sign, a bound or a divisor is moved -------------------------------
+
+
+@pytest.mark.parametrize("n, kang, oltr", [
+    (19, "few", "few"), (20, "medium", "few"), (21, "medium", "medium"),
+    (99, "medium", "medium"), (100, "medium", "many"), (101, "many", "many")])
+def test_a_class_at_a_threshold(n, kang, oltr):
+    for convention, group in (("kang", kang), ("oltr", oltr)):
+        assert [name for name, mask in m.shot_groups([n], convention=convention).items() if mask[0]] == [group]
+
+
+def test_a_class_at_two_equal_thresholds_is_in_one_group():
+    for convention, group in (("kang", "medium"), ("oltr", "many")):
+        groups = m.shot_groups([20], many=20, few=20, convention=convention)
+        assert [name for name, mask in groups.items() if mask[0]] == [group]
+    assert [mask.tolist() for mask in m.shot_groups([1, 0], many=0.5, few=0.5).values()] == [
+        [True, False], [False, False], [False, True]]
+
+
+@pytest.mark.parametrize("counts, head, tail", [
+    ([5, 5, 5], [0], [2]), ([1, 5, 5], [1], [0]), ([5, 1, 1, 5], [0], [2]), ([3, 3, 3, 3, 3, 3], [0, 1], [4, 5]),
+    ([1, 2], [], []), ([7], [], []), ([0, 9, 0, 4, 2], [1], [2])])
+def test_thirds_with_ties_and_few_classes(counts, head, tail):
+    groups = m.third_groups(counts)
+    assert np.flatnonzero(groups["head"]).tolist() == head and np.flatnonzero(groups["tail"]).tolist() == tail
+    assert (sum(mask.astype(int) for mask in groups.values()) == 1).all()
+
+
+def test_which_bin_an_image_falls_into():
+    """Four bins: (0, .25], (.25, .5], (.5, .75], (.75, 1]; an edge belongs to the bin below it."""
+    for confidence, at in ((0.0, 0), (0.25, 0), (0.2500001, 1), (0.5, 1), (0.75, 2), (0.7500001, 3), (1.0, 3)):
+        found = m.reliability([[confidence, 0.0]], [0], bins=4)
+        assert found.share.tolist() == [float(i == at) for i in range(4)], confidence
+        assert found.confidence[at] == pytest.approx(confidence) and found.accuracy[at] == 1.0
+        assert np.isnan(np.delete(found.confidence, at)).all() and np.isnan(np.delete(found.accuracy, at)).all()
+    thirds = m.reliability([[j / 15, 0.0] for j in range(1, 16)], [0] * 15)
+    assert thirds.share.tolist() == pytest.approx([1 / 15] * 15)
+
+
+def test_reliability_by_hand():
+    found = m.reliability([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]], [0, 1, 1, 1], bins=2)
+    assert found.confidence[1] == pytest.approx(0.75) and found.accuracy[1] == pytest.approx(0.75)
+    assert found.share.tolist() == [0.0, 1.0]
+    assert m.ece([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]], [0, 1, 1, 1], bins=10) == pytest.approx(
+        (abs(1 - 0.9) + abs(0 - 0.8) + abs(1 - 0.7) + abs(1 - 0.6)) / 4)
+    assert np.isnan(m.ece(np.zeros((0, 2)), []))
+
+
+def test_a_run_is_right_where_its_logits_are():
+    """Sigmoids of 40 and 50 are both 1: which class was meant is known from the logits alone."""
+    run = make_run([[0, 0], [0, 1]], [2, 1], logits=np.array([[40.0, 50.0]]), probability="sigmoid",
+                   targets=np.array([1]), scores=None)
+    assert m.reliability(run, bins=1).accuracy.tolist() == [1.0] and m.ece(run) == 0.0
+
+
+def test_calibration_is_that_of_the_rule_that_decides():
+    run = make_run(np.eye(2), [2, 1], logits=np.log([[0.9, 0.1]] * 4), scores=np.log([[0.3, 0.7]] * 4),
+                   probability="softmax", targets=np.array([1, 1, 1, 0]))
+    assert m.ece(run) == pytest.approx(0.05) and m.ece(m.probabilities(run.logits), run.targets) == pytest.approx(0.65)
+
+
+def test_a_class_that_a_rule_excludes_has_no_probability():
+    assert m.probabilities([[0.0, 0.0, -np.inf]]).tolist() == [[0.5, 0.5, 0.0]]
+    assert m.probabilities([[0.0, -np.inf]], "sigmoid").tolist() == [[0.5, 0.0]]
+
+
+@pytest.mark.parametrize("a, b, rho", [
+    ([1, 2, 2, 3], [1, 3, 2, 4], 9 / np.sqrt(4.5 * 5) / 2),  # ranks 1 2.5 2.5 4 and 1 3 2 4: 4.5 / sqrt(4.5 * 5)
+    ([1, 1, 2, 2], [1, 2, 3, 4], 2 / np.sqrt(5)), ([5, 5], [1, 2], np.nan), ([1, np.nan], [1, 2], np.nan),
+    ([1, 2], [2, np.nan], np.nan), ([1], [1], np.nan), ([], [], np.nan), ([1, 2], [7, 7], np.nan)])
+def test_spearman_with_ties(a, b, rho):
+    assert m.spearman(a, b) == pytest.approx(rho, nan_ok=True)
+
+
+def test_weight_norm_fit_by_hand():
+    """log n = 1, 2, 4 at norms 1, 2, 3: slope 1.5, and the line goes through the mean (2, 7/3)."""
+    s, c, rho = m.weight_norm_fit([1.0, 2.0, 3.0], np.exp([1.0, 2.0, 4.0]))
+    assert (s, c, rho) == pytest.approx((1.5, 7 / 3 - 3.0, 1.0))
+    assert m.weight_norm_fit([1.0, 2.0, 9.0], [10.0, 5.0, 0.0]).rho == pytest.approx(-1.0), "no images: left out"
+    assert np.isnan(m.weight_norm_fit([1.0, 2.0], [5, 0])).all()
+
+
+def test_feature_quality_by_hand():
+    """0, 10 and 21 degrees are class 0; 25, 90 and 100 class 1. Those at 21 and 25 are each other's nearest: 2 of 3."""
+    angle = np.deg2rad([0, 10, 21, 25, 90, 100])
+    features = np.stack([np.cos(angle), np.sin(angle)], 1)
+    targets = [0, 0, 0, 1, 1, 1]
+    assert m.feature_quality(features, targets, 1) == pytest.approx(2 / 3)
+    # Three neighbours: class 0 all right; 25 has 21, 10, 0; 90 has 100, 25, 21; 100 has 90, 25, 21.
+    assert m.feature_quality(features, targets, 3) == pytest.approx((1 + 2 / 3) / 2)
+    lengths = np.array([[1e-30], [1e30], [1.0], [1e200], [1e-200], [7.0]])  # the cosine knows no length
+    assert m.feature_quality(features * lengths, targets, 1) == pytest.approx(2 / 3)
+    assert m.feature_quality([[0.0, 0.0], [1.0, 0.0], [1.0, 0.1]], [0, 1, 1], 1) == 0.5, "no direction: no neighbour"
+    unequal = [0, 0, 1, 1, 1, 1]  # class 0 of two images weighs as much as class 1 of four
+    assert m.feature_quality(features, unequal, 1) == pytest.approx((1 + 1) / 2)
+
+
+def test_of_two_classes_with_as_many_neighbours_the_nearer_wins():
+    angle = np.deg2rad([0, 5, 9])
+    features = np.stack([np.cos(angle), np.sin(angle)], 1)
+    # The images at 0 and at 9 have one neighbour of each class, and that at 5, of class 1, is the nearer.
+    assert m.feature_quality(features, [0, 1, 0], 2) == 0.0
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 12])
+def test_paired_agrees_with_scipy(seeds):
+    draw = np.random.default_rng(seeds)
+    for shift in (0.0, 0.02, -0.2):
+        a, b = draw.normal(0.7, 0.02, seeds) + shift, draw.normal(0.7, 0.02, seeds)
+        found, want = m.paired(a, b), ttest_rel(a, b)
+        assert (found.t, found.p) == pytest.approx((want.statistic, want.pvalue))
+        assert found.se * found.t == pytest.approx(found.mean) and found.n == seeds
+        sure = abs(want.statistic) >= 3 and want.pvalue < 0.05
+        assert (found.verdict in ("better", "worse")) == sure
+
+
+def test_a_difference_needs_three_standard_errors():
+    wave = np.array([1.0, -1.0] * 8)  # 16 seeds, standard error 1 / sqrt(15)
+    for t, verdict in ((2.99, "within noise"), (3.01, "better"), (-2.99, "within noise"), (-3.01, "worse")):
+        assert m.paired(wave + t / np.sqrt(15), np.zeros(16)).verdict == verdict
+    exactly = m.paired([2, 2, 2, 2, 0, 0, 0, 0, 1], np.zeros(9))  # mean 1, standard error 1 / 3
+    assert exactly.t == 3.0 and exactly.verdict == "better"
+
+
+def test_only_the_seeds_of_both_sides_count():
+    a, b = seeds_of(9, [0, 1, 5]), seeds_of(0, [5, 0, 8])
+    found = m.paired(a, b)
+    assert found.n == 2 and found.mean == pytest.approx(0.03)
+    table = m.comparison_table({"b": b, "a": a})
+    assert table["seeds"].tolist() == [3, 3] and table["pairs"].tolist() == [3, 2]
+
+
+def test_two_runs_of_one_seed_are_refused_also_in_a_reference():
+    with pytest.raises(ValueError, match=r"runs_by_label\['ce'\] holds two runs of seed 1"):
+        m.comparison_table({"ce": seeds_of(0, [1, 1])})
+    with pytest.raises(ValueError, match="b holds two runs of seed 1"):
+        m.paired(seeds_of(0, [1]), seeds_of(0, [1, 1]))
+
+
+def test_runs_of_other_classes_are_not_compared():
+    other = [make_run(np.eye(2), [5, 2], seed=0, fingerprint=None)]
+    with pytest.raises(ValueError, match="different data"):
+        m.paired(other, seeds_of(0, [0], fingerprint=None))
+
+
+@pytest.mark.parametrize("status", ["stopped", "diverged"])
+def test_a_run_that_did_not_come_to_its_end_gives_no_verdict(status):
+    base, better = seeds_of(0, range(4)), seeds_of(9, range(4))
+    better[2].status = status
+    words = f"a {status} run: no verdict"
+    assert m.paired(better, base).verdict == m.paired(base, better).verdict == words
+    assert m.paired(better[:2], base).verdict != words, "it does not take part"
+    assert m.paired(better[2:3], base).verdict == words, "rather than one seed"
+    table = m.comparison_table({"ce": base, "new": better})
+    assert table["verdict"].tolist() == ["reference", words] and table.loc["new", "difference"] == pytest.approx(0.03)
+    table = m.comparison_table({"new": better, "ce": base, "part": better[:2]})
+    assert table["verdict"].tolist() == [f"reference; {words}", words, "within noise"]
+    table = m.comparison_table({"ce": base[:2], "new": better})
+    assert table.loc["new", "verdict"] == words, "the means beside it are over that run too"
+
+
+def test_a_mean_over_seeds_does_not_pass_over_a_run_that_diverged():
+    runs = seeds_of(0, range(3))
+    runs[1].status, runs[1].confusion = "diverged", np.zeros((3, 3), int)
+    row = m.comparison_table({"ce": runs}).loc["ce"]
+    assert row["seeds"] == 3 and np.isnan([row[name] for name in ("all", "head", "mid", "tail")]).all()
+    assert m.paired(runs, seeds_of(0, range(3))).verdict == "a diverged run: no verdict"
+
+
+def test_groups_of_a_paired_difference():
+    a, b = seeds_of(9, range(3)), seeds_of(0, range(3))
+    found = {group: m.paired(a, b, group).mean for group in m.GROUPS}
+    want = {"all": 0.03, "many": np.nan, "medium": 0.045, "few": 0.0, "head": 0.0, "mid": 0.09, "tail": 0.0}
+    assert found == pytest.approx(want, nan_ok=True)
+
+
+def test_a_difference_in_words():
+    assert str(m.paired([0.01, 0.02, 0.03], [0.0, 0.0, 0.0])) == "+0.020 ± 0.006 over 3 seeds (within noise)"
+    assert str(m.paired([0.6, 0.7], [0.5, 0.5])) == "+0.150 ± 0.050 over 2 seeds (within noise)"
+    assert str(m.paired([0.6], [0.5])) == "+0.100 (one seed: no verdict)"
+    assert str(m.paired([np.nan, 0.6], [0.5, 0.5])) == "+nan (not defined)"

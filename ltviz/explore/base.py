@@ -9,22 +9,30 @@ from __future__ import annotations
 
 import base64
 import html
+import inspect
 import itertools
-import os
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as widgets
 
-from ..check import suggest
+from .. import check
 from ..plots.picture import DRAW_LOCK, drawing
 from ..plots.surface import Surface
+from . import notebook
 from .controls import Control, close
+from .drive import drive
 
 COLUMN = 330  # CSS pixels of the controls' column
+HEADING = "font-weight:600;font-size:14px;line-height:1.3;padding:2px 0 4px"
+ALERT = (
+    "color:#B00020;background:#FDECEE;border-left:3px solid #B00020;padding:6px 8px;margin-top:6px;font-size:13px;"
+    "line-height:1.35;overflow-wrap:anywhere"
+)
+SENTENCE = "font-size:13px;line-height:1.45;padding:2px 6px"
 _live: weakref.WeakValueDictionary[int, Explorer] = weakref.WeakValueDictionary()
 _number = itertools.count()
 
@@ -57,6 +65,8 @@ class Explorer:
         extra: tuple[widgets.Widget, ...] = (),
         below: tuple[widgets.Widget, ...] = (),
     ):
+        for name, one in check.instance("controls", controls, Mapping, "a dict name -> Control").items():
+            check.instance(f"controls[{name!r}]", one, Control, "a Control, such as controls.control() makes")
         self.error: str | None = None
         self.result: Any = None
         self.sentence = f"{self.title}."
@@ -64,8 +74,7 @@ class Explorer:
         self._ticket = itertools.count(1)
         self._newest = 0
         self._tickets = threading.Lock()
-        self._held = 0
-        self._closed = False
+        self._held, self._closed = 0, False
         self.surface = Surface(*self.size)
         with drawing():
             self.build(self.surface)
@@ -108,21 +117,18 @@ class Explorer:
             description="Copy as code", icon="code", tooltip="Show the call that gives this picture, ready to copy",
             layout={"width": "auto"},
         )  # fmt: skip
-        self.code_field = widgets.Textarea(
-            rows=3, tooltip="Copy this into a cell", layout={"width": "100%", "display": "none"}
-        )
-        self.error_label = widgets.HTML(layout={"width": "100%", "display": "none"})
+        hidden = {"width": "100%", "display": "none"}
+        self.code_field = widgets.Textarea(rows=3, tooltip="Copy this into a cell", layout=hidden)
+        self.error_label = widgets.HTML(layout=hidden)
         self.readout = widgets.HTML(layout={"width": "100%", "max_width": f"{width:.0f}px", "min_height": "44px"})
         self.image = widgets.Image(
             format="png",  # no tooltip: JupyterLab fails to show an image that has one
             layout={"width": f"{width:.0f}px", "height": f"{height:.0f}px", "max_width": "100%",
                     "object_fit": "contain", "flex": "0 0 auto"},
         )  # fmt: skip
-        self.reset_button.on_click(lambda button: self._guard(self.reset))
-        self.code_button.on_click(lambda button: self._guard(self._show_code))
-        heading = widgets.HTML(
-            f"<div style='font-weight:600;font-size:14px;line-height:1.3;padding:2px 0 4px'>{self.title}</div>"
-        )
+        self.reset_button.on_click(lambda button: self.guard(self.reset))
+        self.code_button.on_click(lambda button: self.guard(self._show_code))
+        heading = widgets.HTML(f"<div style='{HEADING}'>{html.escape(self.title)}</div>")
         buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
         left = widgets.VBox(
             [heading, self._column, *extra, buttons, self.code_field, self.error_label],
@@ -158,41 +164,43 @@ class Explorer:
     @property
     def state(self) -> dict[str, Any]:
         """What `from_state` needs besides the data; plain numbers and strings."""
-        return dict(self.values)
+        return self.values
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *data: Any) -> Explorer:
-        """The explorer of this state, on the data given."""
+        """The explorer of this state, on the data given. ValueError for a name that it does not have."""
+        known = inspect.signature(cls).parameters
+        for name in check.instance("state", state, Mapping, "what `state` of an explorer gives, a dict"):
+            if name not in known:
+                raise ValueError(f"no control {name!r}{check.suggest(name, known)}; there are: {', '.join(known)}")
         return cls(*data, **state)
 
     def set(self, **values: Any) -> None:
         """Change controls from code, and draw once. ValueError for an unknown name or an impossible value."""
-        self._check_names(values)
-        with DRAW_LOCK:
-            self._held += 1
-            try:
-                for name, value in values.items():
-                    self.controls[name].value = value
-            finally:
-                self._held -= 1
-        self.refresh()
-
-    def _check_names(self, values: Mapping[str, Any]) -> None:
         for name in values:
             if name not in self.controls:
                 known = ", ".join(self.controls) or "none"
-                raise ValueError(f"no control {name!r}{suggest(name, self.controls)}; there are: {known}")
+                raise ValueError(f"no control {name!r}{check.suggest(name, self.controls)}; there are: {known}")
+        with self._hold():
+            for name, value in values.items():
+                self.controls[name].value = value
 
-    def reset(self) -> None:
-        """Every control back to where it was at first."""
+    @contextmanager
+    def _hold(self) -> Iterator[None]:
+        """Inside, nothing is drawn; afterwards the picture follows once, also where a value was refused on the way."""
         with DRAW_LOCK:
             self._held += 1
             try:
-                for one in list(self.controls.values()):
-                    one.reset()
+                yield
             finally:
                 self._held -= 1
-        self.refresh()
+                self.refresh()
+
+    def reset(self) -> None:
+        """Every control back to where it was at first."""
+        with self._hold():
+            for one in list(self.controls.values()):
+                one.reset()
 
     def as_code(self) -> str:
         """The one-line call that gives the present picture."""
@@ -217,7 +225,7 @@ class Explorer:
         with DRAW_LOCK:
             if ticket < self._newest or self._held or self._closed:
                 return
-            self._guard(self._redraw)
+            self.guard(self._redraw)
 
     def _redraw(self) -> None:
         result = self.compute(**self.values)
@@ -233,16 +241,15 @@ class Explorer:
     def _write(self, sentence: str) -> None:
         self.sentence = sentence
         self.readout.value = (
-            "<div role='status' aria-live='polite' style='font-size:13px;line-height:1.45;padding:2px 6px'>"
-            f"{html.escape(sentence, quote=False)}</div>"
+            f"<div role='status' aria-live='polite' style='{SENTENCE}'>{html.escape(sentence)}</div>"
         )
 
-    def _guard(self, act: Callable[[], None]) -> None:
+    def guard(self, act: Callable[[], None]) -> None:
         """Do it; what goes wrong is kept in `error` and shown, until the next picture that succeeds."""
         try:
             act()
         except Exception as error:
-            self.show_error(f"{type(error).__name__}: {error}")
+            self.show_error(in_words(error))
 
     def show_error(self, message: str | None) -> None:
         """Keep a message in `error` and show it in red; None takes it away."""
@@ -250,17 +257,15 @@ class Explorer:
             return
         self.error = message
         self.error_label.layout.display = None if message else "none"
-        style = "color:#B00020;background:#FDECEE;border-left:3px solid #B00020;padding:6px 8px;margin-top:6px;"
-        style += "font-size:13px;line-height:1.35;overflow-wrap:anywhere"
-        self.error_label.value = f"<div role='alert' style='{style}'>{html.escape(message)}</div>" if message else ""
+        self.error_label.value = f"<div role='alert' style='{ALERT}'>{html.escape(message)}</div>" if message else ""
 
     # ------------------------------------------------------------------------------------------------ notebook
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        view = self.widget._repr_mimebundle_()
+        view = {} if self._closed else self.widget._repr_mimebundle_()
         bundle = {
             **view,
             "image/png": base64.b64encode(self.picture()).decode("ascii"),
-            "text/plain": f"{self.sentence} Run this cell to make it live.",
+            "text/plain": repr(self),
         }
         return bundle, {"image/png": {"alt": self.sentence, "width": round(100 * self.size[0])}}
 
@@ -273,77 +278,30 @@ class Explorer:
         return f"{self.sentence} Run this cell to make it live."
 
     def close(self) -> None:
-        """Take it off the page and give its memory back."""
+        """Take it off the page and give its memory back; no widget of it stays."""
         with DRAW_LOCK:
             self._closed = True
-        for key, explorer in list(_live.items()):
-            if explorer is self:
-                del _live[key]
-        close(self.widget)
+            for key, explorer in list(_live.items()):
+                if explorer is self:
+                    del _live[key]
+            close(self.widget)
 
     def drive(self) -> list[str]:
         """Move every control through its ends and its default (each choice of a dropdown); what went wrong, in words.
 
-        The first problem also stays in `error`. Afterwards the controls stand where they stood. The settings of all
-        methods make hundreds of pictures: under LTVIZ_PROFILE=fast only those of the method shown are moved.
+        The first problem also stays in `error`. Afterwards the controls stand where they stood.
         """
-        before, problems = self.values, []
-        brief = os.environ.get("LTVIZ_PROFILE") == "fast"
-
-        def attempt(what: str, act: Callable[[], None]) -> None:
-            self.show_error(None)
-            self._guard(act)
-            if self.error:
-                problems.append(f"{what}: {self.error}")
-
-        def put(**values: Any) -> None:
-            attempt(", ".join(f"{name}={value!r}" for name, value in values.items()), lambda: self.set(**values))
-
-        for name in [name for name in self.controls if name not in self.followers]:
-            for stop in self.controls[name].stops:
-                put(**{name: stop})
-                if name == self.leader and (
-                    not brief or stop == before[name]
-                ):  # its followers move together: first all to their low end, and so on
-                    stops = {follower: self.controls[follower].stops for follower in self.followers}
-                    for level in range(max(map(len, stops.values()), default=0)):
-                        values = {follower: its[min(level, len(its) - 1)] for follower, its in stops.items()}
-                        if any(self.controls[follower].value != value for follower, value in values.items()):
-                            put(**values)
-        for button in (self.code_button, self.code_button, self.reset_button):
-            attempt(button.description, button.click)
-        attempt("back to where it was", lambda: self.set(**before))
-        if problems:
-            self.show_error(problems[0])
-        return problems
+        return drive(self)
 
 
-def kernel() -> Any:
-    """The notebook kernel that this process is, or None."""
-    ipython = sys.modules.get("IPython")
-    return getattr(ipython.get_ipython() if ipython else None, "kernel", None)
-
-
-def name_of(thing: Any) -> str | None:
-    """The reader's own name for an object, where a notebook has one: copied code should run in it."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    names = getattr(shell, "user_ns", {})
-    return next((name for name, value in list(names.items()) if value is thing and not name.startswith("_")), None)
-
-
-def _cell() -> tuple[str, str] | None:
-    """(notebook cell, this run of it), or None where no notebook says so."""
-    if kernel() is None:
-        return None
-    request = kernel().get_parent("shell")
-    cell = request.get("metadata", {}).get("cellId")
-    return (cell, request["header"]["msg_id"]) if cell else None
+def in_words(error: Exception) -> str:
+    """The kind of an error and what it says: what a reader sees."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _replace_earlier(new: Explorer) -> None:
     """Close what an earlier run of the same cell opened: its place on the page is taken, its memory would stay."""
-    new.cell = _cell()
+    new.cell = notebook.cell()
     for old in registry():
         if new.cell and old.cell and old.cell[0] == new.cell[0] and old.cell != new.cell:
             old.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from .. import check
 from ..methods import METHODS
 from ..objective import BASE, Setting
 from ..plots.picture import DRAW_LOCK
@@ -25,9 +26,9 @@ class Control:
 
     widget: widgets.Widget
 
-    def __init__(self, name: str, setting: Setting, value: Any = None):
-        self.name, self.setting = name, setting
-        self.start = setting.default if value is None else value
+    def __init__(self, name: str, setting: Setting, value: Any = ...):
+        self.name, self.setting = check.text("name", name), setting
+        self.start = setting.default if value is ... else value
         self.listeners: list[Callable[[], None]] = []
 
     @property
@@ -66,10 +67,13 @@ class Control:
 
 
 def close(widget: widgets.Widget) -> None:
-    """Close a widget and all that it holds."""
-    for child in getattr(widget, "children", ()):
-        close(child)
+    """Close a widget and all that it holds: its children, and its layout and style, which are widgets too."""
+    parts = (*getattr(widget, "children", ()), getattr(widget, "layout", None), getattr(widget, "style", None))
     widget.close()
+    widget.unobserve_all()
+    for part in parts:
+        if isinstance(part, widgets.Widget):
+            close(part)
 
 
 def label(name: str, setting: Setting) -> str:
@@ -84,7 +88,7 @@ class Number(Control):
     The box holds the exact value and the slider the nearest place, so a value typed in is never rounded.
     """
 
-    def __init__(self, name: str, setting: Setting, value: Any = None):
+    def __init__(self, name: str, setting: Setting, value: Any = ...):
         super().__init__(name, setting, value)
         self.whole = isinstance(setting.default, int)
         self.start = setting.check(name, self.start)
@@ -185,11 +189,12 @@ def _nice(step: float) -> float:
 class Choice(Control):
     """A dropdown, or a check box where the choices are no and yes."""
 
-    def __init__(self, name: str, setting: Setting, value: Any = None, titles: Mapping[Any, str] | None = None):
+    def __init__(self, name: str, setting: Setting, value: Any = ..., titles: Mapping[Any, str] | None = None):
         super().__init__(name, setting, value)
         titles = titles or {}
         if setting is BASE:
             self.options = [key for key, method in METHODS.items() if "base" not in method.settings]
+            self.start = setting.check(name, self.start)
             if self.start not in self.options:
                 self.options.append(self.start)
         else:
@@ -220,9 +225,7 @@ class Choice(Control):
 
     @value.setter
     def value(self, value: Any) -> None:
-        if not any(value is option or value == option for option in self.options):
-            raise ValueError(f"{self.name} must be one of {', '.join(map(repr, self.options))}, not {value!r}")
-        self.widget.value = value
+        self.widget.value = check.choice(self.name, self.setting.check(self.name, value), self.options)
 
     @property
     def stops(self) -> list[Any]:
@@ -230,9 +233,10 @@ class Choice(Control):
         return [self.options[0], self.options[-1]] if self.setting is BASE else list(self.options)
 
 
-def control(name: str, setting: Setting, value: Any = None) -> Control:
+def control(name: str, setting: Setting, value: Any = ...) -> Control:
     """The control for a setting: a number box with slider, or a dropdown where it has choices.
 
     value: where it stands at first and where Reset returns to; the default of the setting without it.
     """
+    check.instance("setting", setting, Setting, "a Setting")
     return (Choice if setting.choices else Number)(name, setting, value)

@@ -44,18 +44,36 @@ class EffectiveNumber(Explorer):
     size = (7.6, 3.7)
 
     def __init__(self, counts: Any, beta: float = BETA.default):
-        given = class_counts(counts)
-        if not (given > 0).any():
-            raise ValueError("counts: at least one class must have images")
-        self.counts = np.sort(given)[::-1].copy()
+        self.counts = np.sort(class_counts(counts))[::-1].copy()
         self.n = np.unique(np.concatenate([np.geomspace(1, max(self.counts.max(), 2), 200), self.counts.clip(1)]))
         super().__init__({"beta": control("beta", BETA, beta)})
 
     def build(self, surface: Surface) -> None:
-        counts, largest = self.counts, self.n[-1]
         left, right = surface.figure.subplots(1, 2)
         surface.figure.subplots_adjust(left=0.075, right=0.97, bottom=0.145, top=0.9, wspace=0.2)
+        self._build_numbers(left)
+        self._build_weights(right)
+        for axis in (left.xaxis, left.yaxis, right.yaxis):
+            axis.set_major_formatter(lambda value, _: number(value))
+            axis.set_minor_formatter(NullFormatter())
+        groups = third_groups(self.counts)
+        groups = groups if groups["head"].any() else {"mid": np.ones(len(self.counts), bool)}
+        self.marks = {
+            name: (mask, *(self._points(ax, name) for ax in (left, right)))
+            for name, mask in groups.items()
+            if mask.any()
+        }
+        if len(self.marks) > 1:
+            shapes = [on_left for _, on_left, _ in self.marks.values()]
+            handles = [Line2D([], [], ls="", marker=p.get_marker(), color=p.get_color(), ms=6) for p in shapes]
+            left.legend(handles, [f"{name} classes" for name in self.marks], loc="lower right", handletextpad=0.2)
+        surface.animate(
+            self.limit, self.ceiling, self.line, self.cursor, *(p for _, *pair in self.marks.values() for p in pair)
+        )
 
+    def _build_numbers(self, left: Any) -> None:
+        """Effective number against the number of images, with curves of reference."""
+        largest = self.n[-1]
         left.set(xscale="log", yscale="log", xlim=(0.85, largest * 1.3), ylim=(0.8, largest * 1.5))
         left.set(xlabel="images of the class, n", ylabel="effective number", title="What n images count for")
         left.plot(self.n, self.n, color=QUIET, lw=1.1, ls=(0, (1, 2)))
@@ -88,27 +106,15 @@ class EffectiveNumber(Explorer):
         self.limit = left.axhline(1, color=PALETTE[3], lw=1, ls=(0, (5, 2)), zorder=2)
         self.ceiling = left.text(1, 1, "limit 1 / (1 - β)", fontsize=8, color=PALETTE[3], va="bottom", clip_on=True)
         (self.line,) = left.plot(self.n, self.n, color=INK, lw=2.2, zorder=3)
-        groups = third_groups(counts)
-        groups = groups if groups["head"].any() else {"mid": np.ones(len(counts), bool)}
-        self.marks = {
-            name: (mask, *(self._points(ax, name) for ax in (left, right)))
-            for name, mask in groups.items()
-            if mask.any()
-        }
 
-        if len(self.marks) > 1:
-            shapes = [on_left for _, on_left, _ in self.marks.values()]
-            handles = [Line2D([], [], ls="", marker=p.get_marker(), color=p.get_color(), ms=6) for p in shapes]
-            left.legend(handles, [f"{name} classes" for name in self.marks], loc="lower right", handletextpad=0.2)
-
+    def _build_weights(self, right: Any) -> None:
+        """Weight of each class against beta."""
+        counts = self.counts
         weights = np.stack([_weights(counts, 1 - 10.0**-u) for u in PLACES], 1)  # (k, places)
         low, high = weights[weights > 0].min(), weights.max()
         right.set(yscale="log", xlim=(-0.1, 5.1), ylim=(low / 1.35, high * 1.35))
         right.set(xlabel="β", ylabel="class weight, mean 1", title="Weight of each class")
         right.set_xticks(range(6), ["0", "0.9", "0.99", "0.999", "0.9999", "0.99999"])
-        for axis in (left.xaxis, left.yaxis, right.yaxis):
-            axis.set_major_formatter(lambda value, _: number(value))
-            axis.set_minor_formatter(NullFormatter())
         ramp = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.85, len(counts)))
         lines = [np.column_stack([PLACES, row]) for row in weights if (row > 0).all()]
         right.add_collection(LineCollection(lines, colors=ramp, linewidths=1.5 if len(counts) < 30 else 0.8, zorder=1))
@@ -133,9 +139,6 @@ class EffectiveNumber(Explorer):
             color=INK,
         )
         self.cursor = right.axvline(0, color=INK, lw=1.1, zorder=2)
-        surface.animate(
-            self.limit, self.ceiling, self.line, self.cursor, *(p for _, *pair in self.marks.values() for p in pair)
-        )
 
     @staticmethod
     def _points(ax: Any, group: str) -> Any:
@@ -167,11 +170,12 @@ class EffectiveNumber(Explorer):
             on_right.set_data(np.full(mask.sum(), place), result.weight[mask])
 
     def say(self, result: Effect) -> str:
-        most, least = self.counts[0], self.counts[-1]
-        times = result.weight[-1] / result.weight[0]
+        rarest = int(np.flatnonzero(self.counts).max())  # of the classes that have images
+        most, least = self.counts[0], self.counts[rarest]
+        times = result.weight[rarest] / result.weight[0]
         return (
             f"beta = {result.beta:g}: {most:,.0f} images count for {result.effective[0]:,.3g}, {least:,.0f} for "
-            f"{result.effective[-1]:,.3g}, so the rarest class weighs {times:,.3g} times the commonest."
+            f"{result.effective[rarest]:,.3g}, so the rarest class weighs {times:,.3g} times the commonest."
         )
 
     def data_code(self) -> list[str]:

@@ -2,79 +2,44 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
-from .. import metrics
+from .. import check, metrics
 from ..datasets import LOADERS, LongTailed, digits_lt, load
 from ..methods import METHODS
 from ..objective import Setting
-from ..plots.picture import DRAW_LOCK, GROUP_COLOURS, INK, QUIET, as_percent, look, percent
-from ..plots.series import Series, series_of
+from ..plots.picture import DRAW_LOCK, as_percent
 from ..plots.surface import Surface
-from ..training import LiveRun, Run, make_recipe
-from .base import kernel, registry
+from ..run import Run
+from ..training import LiveRun, make_recipe
+from .board import Board, View, compare, mean_of_classes
 from .controls import Control, control
-from .loss_anatomy import LADDER, METHOD, MethodExplorer
+from .loss_anatomy import METHOD, MethodExplorer
+from .notebook import kernel
+from .panel import Panel
+from .session import STATE, Plan, Session
 
 GROUP = Setting("all", choices=("all", "head", "mid", "tail"), meaning="which classes the comparison is about")
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
-ROWS = 6  # of the comparison; the first stays, the latest follow
 TICK = 0.2  # seconds between two pictures of a live run
+DATA = "data to train on, as lt.digits_lt or lt.cifar_lt gives"
 SHORT = {"seeds": 2, "epochs": 6}  # at most, under LTVIZ_PROFILE=fast
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What Start asks for."""
-
-    method: str
-    settings: dict[str, Any]
-    seeds: int
-    epochs: int
-    spec: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the comparison: accuracy of each seed, and the paired difference to the first (None: it is first)."""
-
-    name: str
-    values: np.ndarray
-    pair: metrics.Paired | None
-    words: str
-
-
-@dataclass(frozen=True)
-class View:
-    """What is drawn: curves of the run under way, loss of the seeds before it, rows of the comparison."""
-
-    epochs: int
-    epoch: np.ndarray
-    loss: np.ndarray
-    earlier: list[np.ndarray]
-    groups: dict[str, np.ndarray]
-    note: str
-    rows: list[Row]
 
 
 class Lab(MethodExplorer):
     """Data, a method and its settings; Start, Pause, Stop; curves while it trains; all runs so far compared.
 
     runs       the runs so far, `forget()` empties the list
-    start(), pause(), resume(), stop(), wait(timeout) do what the buttons do; phase is "idle", "running" or "paused"
+    phase      "idle", "running" or "paused"
+    start(), pause(), resume(), stop(), wait(timeout) do what the buttons do, and may be called from any thread
     """
 
     function = "lab"
-    _note = ""  # what became of a training that was stopped
     title = "Training lab"
     size = (7.6, 5.5)
 
@@ -89,58 +54,30 @@ class Lab(MethodExplorer):
         runs: Sequence[Run] = (),
         **settings: Any,
     ):
-        self.data = digits_lt() if data is None else data
-        self.runs: list[Run] = list(runs)
-        self.phase = "idle"
-        self._live: LiveRun | None = None
-        self._earlier: list[np.ndarray] = []
+        self.data = digits_lt() if data is None else check.instance("data", data, LongTailed, DATA)
+        if not isinstance(runs, (list, tuple)):
+            raise check.refuse("runs", runs, "a list of runs, as lt.train returns them")
+        self.runs: list[Run] = [check.instance("runs", run, Run, "a list of runs alone") for run in runs]
+        self._session: Session | None = None
         self._thread: threading.Thread | None = None
-        self._stopping, self._pausing = threading.Event(), threading.Event()
-        self._doing, self._kept_data = "", {}
-        self._buttons_made()
+        self._panel = self._make_panel()
         usual = make_recipe(None, self.data).epochs
+        times = Setting(usual, min(3, usual), max(200, usual), meaning="times through the data")
         fixed = {
-            **self._data_controls(),
-            "epochs": control("epochs", Setting(usual, 3, max(200, usual), meaning="times through the data"), epochs),
+            **_data_controls(self.data),
+            "epochs": control("epochs", times, ... if epochs is None else epochs),
             "seeds": control("seeds", Setting(3, 1, 10, meaning="runs, each with its own subset and start"), seeds),
             "group": control("group", GROUP, group),
         }
-        self._start(METHODS[key].key, fixed, settings, extra=(self._panel,))
+        self._start(METHODS[key].key, fixed, settings, extra=(self._panel.widget,))
 
-    def _data_controls(self) -> dict[str, Control]:
-        """Ratio and profile, where the data can be made again from its spec."""
-        spec = self.data.spec
-        if spec.get("loader") not in LOADERS or spec.get("ratio") is None:
-            return {}
-        most = float(max(spec.get("n_max") or int(self.data.counts[0]), spec["ratio"]))
-        ratio = Setting(spec["ratio"], 1, most, "log", meaning="largest class / smallest class")
-        return {"ratio": control("ratio", ratio), "profile": control("profile", PROFILE, spec["profile"])}
-
-    def _buttons_made(self) -> None:
-        def button(text: str, icon: str, tip: str, style: str, act: Any) -> widgets.Button:
-            made = widgets.Button(
-                description=text, icon=icon, tooltip=tip, button_style=style,
-                layout={"width": "auto", "flex": "1 1 auto", "margin": "2px"},
-            )  # fmt: skip
-            made.on_click(lambda _: self._guard(act))
-            return made
-
-        self.start_button = button(
-            "Start", "play", "Train in the background; other cells keep working", "primary", self.start
-        )
-        self.pause_button = button(
-            "Pause", "pause", "Hold; Resume goes on as if nothing had happened", "", self._pause_or_resume
-        )
-        self.stop_button = button("Stop", "stop", "End now and show what was learned", "", self.stop)
-        self.forget_button = button("Forget", "trash", "Empty the comparison", "", self.forget)
-        self.progress = widgets.FloatProgress(
-            min=0.0, max=1.0, description="progress", layout={"width": "100%"}, style={"description_width": "64px"}
-        )
-        row = widgets.HBox(
-            [self.start_button, self.pause_button, self.stop_button, self.forget_button], layout={"width": "100%"}
-        )
-        self._panel = widgets.VBox([row, self.progress], layout={"margin": "6px 0 0", "overflow": "visible"})
-        self._set_phase("idle")
+    def _make_panel(self) -> Panel:
+        acts = (self.start, lambda: self.resume() if self.phase == "paused" else self.pause(), self.stop, self.forget)
+        panel = Panel(*(lambda act=act: self.guard(act) for act in acts))
+        self.start_button, self.pause_button = panel.start, panel.pause
+        self.stop_button, self.forget_button, self.progress = panel.stop, panel.forget, panel.progress
+        panel.show("idle")
+        return panel
 
     def _use(self, controls: dict[str, Control]) -> None:
         """The method and its settings first, then data, epochs and seeds."""
@@ -168,172 +105,95 @@ class Lab(MethodExplorer):
         """
         if inline is None:
             inline = kernel() is None or os.environ.get("LTVIZ_PROFILE") == "fast"
-        plan = self.plan()
-        with DRAW_LOCK:
+        inline = check.flag("inline", inline)
+        session = Session(self.plan(), self.data, self._follow, self._keep)
+        with STATE:
+            if self._closed:
+                raise RuntimeError("this lab is closed; open a new one")
             if self.phase != "idle":
                 raise RuntimeError("this lab is training: press Stop first, or wait until it is done")
-            self._set_phase("running")
-        for other in registry():
-            if isinstance(other, Lab) and other is not self:
-                other.stop()
-                other.wait()
-        self._stopping.clear()
-        self._pausing.clear()
-        self._earlier = []
+            self._session, before = session, session.take_over()
+        self._show_phase()
         if inline:
-            self._train(plan, inline=True)
-        else:
-            self._thread = threading.Thread(target=self._train, args=(plan,), name="ltviz-lab", daemon=True)
+            session.run(before, inline=True)
+            return
+        self._thread = threading.Thread(target=session.run, args=(before, False), name="ltviz-lab", daemon=True)
+        try:
             self._thread.start()
+        except RuntimeError:  # no further thread can be had
+            session.end()
+            raise
+        session.after(before)
+
+    @property
+    def phase(self) -> str:
+        """What the lab does: "idle", "running" or "paused"."""
+        session = self._session
+        return "idle" if session is None else session.phase
+
+    @property
+    def _live(self) -> LiveRun | None:
+        """The live run of the present seed, or the last one."""
+        return None if self._session is None else self._session.live
 
     def pause(self) -> None:
-        """Hold at the next step."""
-        if self.phase == "running":
-            self._pausing.set()
-            if self._live is not None:
-                self._live.pause()
-            self._set_phase("paused")
-            self.refresh()
+        """Hold at the next step; without effect where nothing trains, or it is about to stop."""
+        self._ask(Session.pause)
 
     def resume(self) -> None:
         """Go on as if nothing had happened."""
-        if self.phase == "paused":
-            self._pausing.clear()
-            if self._live is not None:
-                self._live.resume()
-            self._set_phase("running")
-            self.refresh()
+        self._ask(Session.resume)
 
     def stop(self) -> None:
-        """End now; a run that is not finished is shown, but not compared."""
-        self._stopping.set()
-        if self._live is not None:
-            self._live.stop()
+        """End now, also while paused; a run that is not finished is shown, but not compared."""
+        self._ask(Session.stop)
+
+    def _ask(self, what: Callable[[Session], None]) -> None:
+        session, before = self._session, self.phase
+        if session is not None:
+            what(session)
+        if self.phase != before:
+            self._show_phase()
+            self.refresh()
 
     def wait(self, timeout: float | None = None) -> list[Run]:
-        """The runs so far, once training has ended or `timeout` seconds have passed."""
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        """The runs so far, once training has ended or `timeout` seconds have passed (a paused one goes on waiting)."""
+        timeout = None if timeout is None else check.number("timeout", timeout, 0)
+        session = self._session
+        if session is not None and session.thread is not threading.current_thread():
+            session.ended.wait(timeout)
         return list(self.runs)
 
     def forget(self) -> None:
         """Empty the comparison."""
-        self.runs, self._earlier = [], []
+        self.runs = []
+        if self._session is not None:
+            self._session.earlier = []
         self.refresh()
 
-    def _pause_or_resume(self) -> None:
-        self.resume() if self.phase == "paused" else self.pause()
+    def _keep(self, run: Run) -> None:
+        """A run is finished: it takes the place of an earlier one of the same id."""
+        self.runs = [old for old in self.runs if old.id != run.id] + [run]
 
-    def _set_phase(self, phase: str) -> None:
-        self.phase = phase
-        self.start_button.disabled = phase != "idle"
-        self.stop_button.disabled = phase == "idle"
-        self.pause_button.disabled = phase == "idle"
-        paused = phase == "paused"
-        self.pause_button.description, self.pause_button.icon = ("Resume", "play") if paused else ("Pause", "pause")
-        self.progress.bar_style = {"idle": "", "running": "info", "paused": "warning"}[phase]
-
-    def _train(self, plan: Plan, inline: bool = False) -> None:
-        """All seeds of a plan, one after another, with a picture every fifth of a second; always ends idle."""
-        problem, self._note = None, ""
-        try:
-            for seed in range(plan.seeds):
-                if self._stopping.is_set() or not self._train_seed(plan, seed, inline):
-                    break
-        except Exception as error:  # shown below; nobody is there to catch it
-            problem = f"{type(error).__name__}: {error}"
-        self._doing = ""
-        self._set_phase("idle")
+    def _follow(self) -> None:
+        """Show how far the training is."""
+        self._show_phase()
         self.refresh()
-        if problem:
-            self.show_error(problem)
+        session = self._session
+        if session is not None and session.over and session.problem:
+            self.show_error(session.problem)
 
-    def _train_seed(self, plan: Plan, seed: int, inline: bool) -> bool:
-        """One run; False where it was stopped."""
-        name = METHODS[plan.method].label(plan.settings)
-        live = LiveRun(plan.method, self._data(plan, seed), seed=seed, epochs=plan.epochs, **plan.settings)
-        self._doing = f"{name}, seed {seed + 1} of {plan.seeds}"
-        self._share = (seed, plan.seeds)
-        self._live = live
-        if inline:
-            live.start(inline=True)
-        else:
-            live.start(inline=False)
-            if self._pausing.is_set():
-                live.pause()
-            if self._stopping.is_set():
-                live.stop()
-            while live.wait(TICK) is None and live.state in ("running", "paused"):
-                self.refresh()
-        if live.error is not None:
-            raise live.error
-        run = live.wait()
-        if run.status == "finished":
-            self.runs = [old for old in self.runs if old.id != run.id] + [run]
-            self._earlier = [*self._earlier, run.history["loss"]]
-            self._doing = f"{name}, {seed + 1} of {plan.seeds} seeds done"
-            self.refresh()
-        elif run.status == "diverged":
-            raise RuntimeError(
-                f"{name} diverged in epoch {live.epoch}: its loss is {run.history['loss'][-1]}. "
-                "Try a milder setting; the runs before are kept."
-            )
-        else:
-            self._note = f"Stopped: {self._doing}, at epoch {live.epoch} of {live.epochs}, is not compared."
-        return run.status == "finished"
-
-    def _data(self, plan: Plan, seed: int) -> LongTailed:
-        if plan.spec is None:
-            return self.data
-        spec = {**plan.spec, "seed": seed}
-        if spec == self.data.spec:
-            return self.data
-        return load(spec).to(self.data.device)
+    def _show_phase(self) -> None:
+        """Buttons as the phase is now: read under the lock, so that late calls show nothing old."""
+        with DRAW_LOCK:
+            self._panel.show(self.phase)
 
     # ------------------------------------------------------------------------------------------------ picture
     def build(self, surface: Surface) -> None:
-        grid = surface.figure.add_gridspec(
-            2, 2, left=0.075, right=0.98, top=0.935, bottom=0.085, wspace=0.2, hspace=0.42, height_ratios=(1, 0.95)
-        )
-        left, right = surface.figure.add_subplot(grid[0, 0]), surface.figure.add_subplot(grid[0, 1])
-        bottom = surface.figure.add_subplot(grid[1, :])
-        self.left, self.right, self.bottom = left, right, bottom
-        left.set(title="Training loss", xlabel="epoch", ylim=(0, 3.2), xlim=(0, 60))
-        right.set(title="Validation", xlabel="epoch", ylim=(0, 1.03), xlim=(0, 60))
-        percent(right.yaxis)
-        self.past = [left.plot([], [], color=QUIET, lw=1.0, alpha=0.45)[0] for _ in range(10)]
-        (self.loss,) = left.plot([], [], color=INK, lw=2.0)
-        self.curves = {
-            name: right.plot([], [], color=GROUP_COLOURS.get(name, INK), lw=2.0, ls=dash, label=name)[0]
-            for name, dash in {"all": "-", "head": (0, (6, 1.5)), "mid": (0, (3, 1.5)), "tail": (0, (1.2, 1.2))}.items()
-        }
-        beside = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.01), "ncols": 4}
-        right.legend(**beside, fontsize=8, handlelength=1.6, columnspacing=0.8, handletextpad=0.3)
-        quiet = {"ha": "center", "va": "center", "color": QUIET, "fontsize": 9}
-        self.note = right.text(0.5, 0.5, "", transform=right.transAxes, **quiet)
-        box = bottom.get_position()
-        bottom.set_position([0.30, box.y0, 0.40, box.height])
-        bottom.set(ylim=(ROWS - 0.5, -0.6), xlim=(0, 1))
-        bottom.set_yticks([])
-        bottom.grid(True, axis="x")
-        bottom.grid(False, axis="y")
-        bottom.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        percent(bottom.xaxis)
-        self.heading = bottom.set_title("The runs so far: test accuracy", x=-0.69)
-        self.names, self.verdicts, self.dots, self.means = [], [], [], []
-        for i in range(ROWS):
-            kind = look(i)
-            at = {"transform": bottom.get_yaxis_transform(), "va": "center", "fontsize": 8.5}
-            self.names.append(bottom.text(-0.025, i, "", ha="right", **at))
-            self.verdicts.append(bottom.text(1.03, i, "", ha="left", **at))
-            edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-            self.dots += bottom.plot([], [], ls="", marker=kind["marker"], color=kind["color"], ms=6, zorder=3, **edge)
-            self.means += bottom.plot([], [], color=kind["color"], lw=3.2, alpha=0.45, zorder=2)
-        self.empty = bottom.text(0.5, 0.5, "Runs that are done appear here", transform=bottom.transAxes, **quiet)
-        curves = (*self.past, self.loss, *self.curves.values(), self.note)
-        surface.animate(*curves, self.empty, *self.names, *self.verdicts, *self.dots, *self.means)
+        self.board = Board(surface)
 
     def compute(self, method: str, group: str, epochs: int, **others: Any) -> View:
+        session = self._session
         live = self._live
         history = {} if live is None else live.history
         if history:
@@ -341,84 +201,32 @@ class Lab(MethodExplorer):
         loss = np.asarray(history.get("loss", []), float)
         groups, note = {}, ""
         if live is None:
-            note = "Press Start to train"
+            note = "Press Start to train" if self.phase == "idle" else ""
         elif not self.data.has_validation:
             note = "these data keep no validation images:\naccuracy comes at the end, on the test set"
         elif len(loss):
-            accuracy = history["val_accuracy"]
             masks = metrics.third_groups(live.trainer.data.counts.numpy())
-            groups = {"all": accuracy.mean(1)} | {n: accuracy[:, m].mean(1) for n, m in masks.items() if m.any()}
-        return View(epochs, np.arange(1, len(loss) + 1), loss, list(self._earlier), groups, note, self._compare(group))
-
-    def _compare(self, group: str) -> list[Row]:
-        found = series_of(self.runs) if self.runs else []
-        found = [*found[:1], *found[max(1, len(found) - ROWS + 1) :]]
-        rows = []
-        for i, one in enumerate(found):
-            latest = {run.seed: run for run in one.runs}
-            one = Series(one.name, [latest[seed] for seed in sorted(latest)])
-            values = one.groups()[group]
-            pair, words = (None, "compared with this") if i == 0 else _against(one, found[0], group)
-            rows.append(Row(one.label, values, pair, words))
-        return rows
+            masks = {"all": np.ones(len(masks["mid"]), bool)} | {n: mask for n, mask in masks.items() if mask.any()}
+            groups = {name: mean_of_classes(history["val_accuracy"], mask) for name, mask in masks.items()}
+        earlier = [] if session is None else list(session.earlier)
+        at = np.arange(1, len(loss) + 1)
+        return View(epochs, at, loss, earlier, groups, note, group, compare(self.runs, group))
 
     def draw(self, result: View) -> None:
-        at = result.epoch
-        self.loss.set_data(at, result.loss)
-        for i, line in enumerate(self.past):
-            past = result.earlier[i] if i < len(result.earlier) else []
-            line.set_data(np.arange(1, len(past) + 1), past)
-        for name, line in self.curves.items():
-            values = result.groups.get(name, [])
-            line.set_data(at[: len(values)], values)
-        if self.note.get_text() != result.note:
-            self.note.set_text(result.note)
-        if self.left.get_xlim() != (0, result.epochs):
-            self.left.set_xlim(0, result.epochs)
-            self.right.set_xlim(0, result.epochs)
-        losses = np.concatenate([result.loss, *result.earlier])
-        losses = losses[np.isfinite(losses)]
-        top = losses.max() if len(losses) else 2.5
-        high = LADDER[min(np.searchsorted(LADDER, top), len(LADDER) - 1)]
-        if self.left.get_ylim() != (0, high):
-            self.left.set_ylim(0, high)
-        self._draw_rows(result.rows)
-        total = max(result.epochs, 1)
-        done, of = getattr(self, "_share", (0, 1))
-        share = (done + len(result.loss) / total) / of if self.phase != "idle" else float(bool(len(result.loss)))
-        self.progress.value = min(share, 1.0)
-
-    def _draw_rows(self, rows: list[Row]) -> None:
-        word = {"all": "accuracy"}.get(self.controls["group"].value, f"{self.controls['group'].value} accuracy")
-        if self.heading.get_text() != (title := f"The runs so far: test {word}"):
-            self.heading.set_text(title)
-        self.empty.set_visible(not rows)
-        for i in range(ROWS):
-            row = rows[i] if i < len(rows) else None
-            values = np.sort(row.values) if row else np.array([])
-            self.names[i].set_text(_short(row.name) if row else "")
-            self.verdicts[i].set_text(row.words if row else "")
-            jitter = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else np.zeros(len(values))
-            self.dots[i].set_data(values, i + jitter)
-            mean = values.mean() if len(values) else np.nan
-            self.means[i].set_data([mean, mean], [i - 0.3, i + 0.3])
-        values = np.concatenate([row.values for row in rows] or [np.array([0.0, 1.0])])
-        values = values[np.isfinite(values)]
-        if len(values):
-            low, high = math.floor(values.min() * 10 - 0.2) / 10, math.ceil(values.max() * 10 + 0.2) / 10
-            if self.bottom.get_xlim() != (max(low, -0.02), min(high, 1.02)):
-                self.bottom.set_xlim(max(low, -0.02), min(high, 1.02))
+        self.board.draw(result)
+        done, of = (0, 1) if self._session is None else self._session.share
+        share = (done + len(result.loss) / max(result.epochs, 1)) / of
+        self.progress.value = min(share, 1.0) if self.phase != "idle" else float(bool(len(result.loss)))
 
     def say(self, result: View) -> str:
-        parts = []
-        if self.phase != "idle":
-            state = "paused" if self.phase == "paused" else "training"
-            epoch = (
-                f", epoch {len(result.loss)} of {result.epochs}, loss {result.loss[-1]:.3f}" if len(result.loss) else ""
-            )
-            parts.append(f"{state}: {self._doing or 'starting'}{epoch}.")
-        elif self._note:
-            parts.append(self._note)
+        parts, session, phase = [], self._session, self.phase
+        if session is not None and phase != "idle":
+            state = "paused" if phase == "paused" else "training"
+            done = len(result.loss)
+            epoch = f", epoch {done} of {result.epochs}, loss {result.loss[-1]:.3f}" if done else ""
+            parts.append(f"{state}: {session.doing or 'starting'}{epoch}.")
+        elif session is not None and session.note:
+            parts.append(session.note)
         if result.rows:
             first, *others = result.rows
             told = [f"{first.name} {as_percent(float(np.mean(first.values)))}"]
@@ -435,12 +243,12 @@ class Lab(MethodExplorer):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *data: Any) -> Lab:
-        settings = dict(state)
+        settings = dict(check.instance("state", state, Mapping, "what `state` of an explorer gives, a dict"))
         made = data[0] if data else digits_lt()
         changes = {name: settings.pop(name) for name in ("ratio", "profile") if name in settings}
         if any(made.spec.get(name) != value for name, value in changes.items()):
             made = load({**made.spec, **changes})
-        return cls(made, settings.pop("key"), **settings)
+        return cls(made, check.text("key", settings.pop("key", None)), **settings)
 
     def as_code(self) -> str:
         state = self.state
@@ -451,8 +259,9 @@ class Lab(MethodExplorer):
         return f"lt.explore.lab({', '.join(given)})"
 
     def close(self) -> None:
-        self.stop()
+        """Also ends its training."""
         super().close()
+        self.stop()
 
     def drive(self) -> list[str]:
         """Every control to its ends, and one short training of one seed, whose run is not kept."""
@@ -471,31 +280,14 @@ class Lab(MethodExplorer):
         return problems
 
 
-def _against(one: Series, first: Series, group: str) -> tuple[metrics.Paired | None, str]:
-    """The paired difference to the first row, where both have runs of one seed on the same data."""
-    mine = {run.seed: run.data.get("fingerprint") for run in one.runs}
-    theirs = {run.seed: run.data.get("fingerprint") for run in first.runs}
-    shared = mine.keys() & theirs.keys()
-    if any(mine[seed] != theirs[seed] for seed in shared):
-        return None, "other data"
-    if not shared:
-        return None, "no seed in common"
-    pair = metrics.paired(one.runs, first.runs, group)
-    if np.isnan(pair.mean):
-        return pair, pair.verdict
-    if pair.n == 1 and len(mine | theirs) > 1:  # the means beside it are over more seeds than this difference
-        return pair, f"one shared seed: {100 * pair.mean:+.1f} pp"
-    error = "" if np.isnan(pair.se) else f" ± {100 * pair.se:.1f}"
-    return pair, f"{100 * pair.mean:+.1f}{error} pp: {pair.verdict.replace(metrics.ONE_SEED, 'one seed')}"
-
-
-def _short(name: str, letters: int = 34) -> str:
-    """A row's name on at most two lines."""
-    if len(name) <= letters:
-        return name
-    cut = name.rfind(" ", 0, letters)
-    first, rest = (name[:cut], name[cut + 1 :]) if cut > 0 else (name[:letters], name[letters:])
-    return f"{first}\n{rest if len(rest) <= letters else rest[: letters - 1] + '…'}"
+def _data_controls(data: LongTailed) -> dict[str, Control]:
+    """Ratio and profile, where the data can be made again from its spec."""
+    spec = data.spec
+    if spec.get("loader") not in LOADERS or spec.get("ratio") is None:
+        return {}
+    most = float(max(spec.get("n_max") or int(data.counts[0]), spec["ratio"], 2))
+    ratio = Setting(spec["ratio"], 1, most, "log", meaning="largest class / smallest class")
+    return {"ratio": control("ratio", ratio), "profile": control("profile", PROFILE, spec["profile"])}
 
 
 def lab(

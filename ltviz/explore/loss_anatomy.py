@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import ipywidgets as widgets
 import numpy as np
 import torch
 
+from .. import check
 from ..methods import METHODS
 from ..objective import Setting
 from ..plots.picture import DRAW_LOCK, GROUP_COLOURS, QUIET, number
@@ -47,16 +49,25 @@ class MethodExplorer(Explorer):
         """Another method: its own settings, each where it was when the method was last shown, else at its default."""
         with DRAW_LOCK:
             chosen = self.controls[METHOD].value
-            if chosen not in self._made:
-                self._made[chosen] = setting_controls(chosen)
-            self._use({**self._fixed, **self._made[chosen]})
+            if chosen == self._shown:
+                return
+            made = setting_controls(chosen, self._given if chosen == self._fixed[METHOD].start else None)
+            gone = [self.controls[name] for name in self.followers]
+            self._kept[self._shown], self._shown = self.settings, chosen
+            for name, value in self._kept.get(chosen, {}).items():
+                made[name].value = value
+            self._use({**self._fixed, **made})
+            for one in gone:
+                one.close()
 
     def _start(self, key: str, fixed: Mapping[str, Control], settings: Mapping[str, Any], **more: Any) -> None:
         """Make the controls, and the explorer with them."""
+        made = setting_controls(key, settings)
+        self._given, self._kept = dict(settings), {}
         self._fixed = {METHOD: method_control(key), **fixed}
-        self._made = {self._fixed[METHOD].value: setting_controls(key, settings)}
-        self._fixed[METHOD].listeners.append(lambda: self._guard(self._lead))
-        super().__init__({**self._fixed, **self._made[self._fixed[METHOD].value]}, **more)
+        self._shown = self._fixed[METHOD].value
+        self._fixed[METHOD].listeners.append(lambda: self.guard(self._lead))
+        super().__init__({**self._fixed, **made}, **more)
 
     @property
     def followers(self) -> list[str]:
@@ -68,38 +79,22 @@ class MethodExplorer(Explorer):
         return {name: self.controls[name].value for name in self.followers}
 
     def set(self, **values: Any) -> None:
-        with DRAW_LOCK:
-            self._held += 1
-            try:
-                if METHOD in values:
-                    self.controls[METHOD].value = METHODS[values.pop(METHOD)].key
-            finally:
-                self._held -= 1
-        super().set(**values)
+        with self._hold():
+            if METHOD in values:
+                self.controls[METHOD].value = METHODS[values.pop(METHOD)].key
+            super().set(**values)
 
     def reset(self) -> None:
         """The method, and every setting of every method, back to where it was at first."""
-        with DRAW_LOCK:
-            self._held += 1
-            try:
-                for controls in self._made.values():
-                    for one in controls.values():
-                        one.reset()
-            finally:
-                self._held -= 1
-        super().reset()
-
-    def close(self) -> None:
-        """Also the controls of methods that were shown before."""
-        super().close()
-        for controls in self._made.values():
-            for one in controls.values():
-                one.close()
+        with self._hold():
+            self.controls[METHOD].reset()
+            self._kept.clear()
+            super().reset()
 
     def equation(self) -> str:
         """The method's equation, as the notebook typesets it."""
         record = METHODS[self.controls[METHOD].value]
-        return f"$$\\small {record.equation}$$"
+        return f"$$\\small {html.escape(record.equation, quote=False)}$$"
 
 
 @dataclass(frozen=True)
@@ -121,12 +116,13 @@ class LossAnatomy(MethodExplorer):
     size = (7.6, 3.9)
 
     def __init__(self, key: str = "focal", counts: Any = None, **settings: Any):
+        key = METHODS[key].key
         self.counts = np.sort(class_counts(COUNTS if counts is None else counts))[::-1].copy()
         if len(self.counts) < 2:
-            raise ValueError(f"counts must hold at least 2 classes, not {len(self.counts)}")
+            raise check.refuse("counts", self.counts.tolist(), "the training images of at least 2 classes")
         self._plain = probe("ce", torch.from_numpy(self.counts), 0)
         self.formula = widgets.HTMLMath(layout={"width": "100%", "overflow": "auto hidden", "min_height": "56px"})
-        self._start(METHODS[key].key, {}, settings, below=(self.formula,))
+        self._start(key, {}, settings, below=(self.formula,))
 
     def build(self, surface: Surface) -> None:
         left, right = surface.figure.subplots(1, 2)
@@ -188,8 +184,8 @@ class LossAnatomy(MethodExplorer):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *data: Any) -> LossAnatomy:
-        settings = dict(state)
-        return cls(settings.pop("key"), *data, **settings)
+        settings = dict(check.instance("state", state, Mapping, "what `state` of an explorer gives, a dict"))
+        return cls(check.text("key", settings.pop("key", None)), *data, **settings)
 
     def as_code(self) -> str:
         counts = [int(n) if n == int(n) else float(n) for n in self.counts]

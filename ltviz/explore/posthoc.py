@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.collections import LineCollection
 
-from .. import metrics
+from .. import check, metrics
 from ..methods import METHODS
 from ..objective import Output
 from ..plots.picture import FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, QUIET, as_percent, class_axis, percent
 from ..plots.surface import Surface
 from ..run import Run
-from .base import Explorer, name_of
+from .base import Explorer
 from .controls import control
+from .notebook import name_of
 
 TAU_NORM, PRIOR = METHODS["tau_norm"], METHODS["logit_adjusted"]
 GROUPS = ("all", "head", "mid", "tail")
@@ -29,6 +31,7 @@ class Decision:
     groups: np.ndarray
     words: str
 
+
 ROOM = 0.09  # accuracy that a label takes
 
 
@@ -40,12 +43,7 @@ class Posthoc(Explorer):
     size = (7.6, 3.9)
 
     def __init__(self, run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0):
-        if run.logits is None or run.features is None:
-            raise ValueError(
-                f"this record of {run.name!r} keeps no logits and features of test images. Train it here, or load a "
-                "full record (run.save(path) keeps everything; run.save(path, small=True) does not)."
-            )
-        self.run = run
+        self.run = _checked(run)
         self.order = np.argsort(-run.counts, kind="stable")
         self.counts = torch.from_numpy(run.counts)
         self.out = Output(
@@ -63,6 +61,10 @@ class Posthoc(Explorer):
                 "bias": control("bias", bias_setting, bias),
                 **controls,
             }
+        elif tau != 0.0 or bias != "keep":
+            raise ValueError(
+                f"tau={tau!r}, bias={bias!r}: {run.name!r} has a cosine head, which has neither; leave them out"
+            )
         super().__init__(controls)
 
     def build(self, surface: Surface) -> None:
@@ -157,10 +159,32 @@ class Posthoc(Explorer):
             f"{name} {as_percent(old)} → {as_percent(new)}"
             for name, old, new in zip(GROUPS, self.before.groups, result.groups, strict=True)
         ]
-        return f"{self.run.name}, {result.words}: accuracy {', '.join(told)}."
+        own = "" if self.run.scores is None else ", its own rule put aside"
+        kept, tested = len(self.run.targets), int(self.run.confusion.sum())
+        of = f" of the {kept:,} test images it kept" if kept < tested else ""
+        return f"{self.run.name}{own}, {result.words}: accuracy{of} {', '.join(told)}."
 
     def data_code(self) -> list[str]:
         return [name_of(self.run) or "run"]
+
+
+def _checked(run: Any) -> Run:
+    """A run that kept what the rules need: finite logits, features and classifier. ValueError for any other."""
+    check.instance("run", run, Run, "a run: what ltviz.train returns, or a full record that load_run reads")
+    if run.logits is None or run.features is None or run.targets is None:
+        raise ValueError(
+            f"this record of {run.name!r} keeps no logits and features of test images. Train it here, or load a full "
+            "record (run.save(path) keeps everything; run.save(path, small=True) does not)."
+        )
+    for name in ("logits", "features", "head_weight"):
+        rows = getattr(run, name)
+        wrong = int((~np.isfinite(rows)).any(1).sum())
+        if wrong:
+            raise ValueError(
+                f"run={run.name!r}: its {name} hold NaN or infinity in {wrong:,} of {len(rows):,} rows, from which "
+                "nothing can be decided. It diverged, or features beyond 65,504 were kept in float16: train it again."
+            )
+    return run
 
 
 def posthoc(run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0) -> Posthoc:

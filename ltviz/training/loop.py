@@ -35,7 +35,6 @@ from .evaluation import answers, make_run
 from .recipe import Recipe
 from .request import checkpoint_path, make_request
 
-
 AT_MOST = 10.0  # seconds between two checkpoints, or one epoch if that is longer
 
 

@@ -1,0 +1,41 @@
+"""What a notebook says about itself: its kernel, the cell that runs, the reader's names."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def _shell() -> Any:
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
+def kernel() -> Any:
+    """The notebook kernel that this process is, or None."""
+    return getattr(_shell(), "kernel", None)
+
+
+def name_of(thing: Any) -> str | None:
+    """The reader's own name for an object, where a notebook has one: copied code should run in it."""
+    names = getattr(_shell(), "user_ns", {})
+    return next((name for name, value in list(names.items()) if value is thing and not name.startswith("_")), None)
+
+
+def cell() -> tuple[tuple[str, str], Any] | None:
+    """(which cell, which run of it), or None where no cell runs.
+
+    A cell is known by the id that the page gives it; where it gives none, by its code.
+    """
+    shell = _shell()
+    if shell is None:
+        return None
+    if kernel() is None:  # IPython in a terminal
+        code = (getattr(shell, "user_ns", {}).get("In") or [""])[-1]
+        return (("code", code), shell.execution_count) if code else None
+    request = kernel().get_parent("shell") or {}
+    run = request.get("header", {}).get("msg_id")
+    name, code = request.get("metadata", {}).get("cellId"), request.get("content", {}).get("code")
+    if not run or not (name or code):
+        return None
+    return ("id", name) if name else ("code", code), run

@@ -1,0 +1,41 @@
+"""The buttons of a lab and its bar of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+
+class Panel:
+    """Start, Pause or Resume, Stop, Forget; each calls what it was made with."""
+
+    def __init__(
+        self, start: Callable[[], None], pause: Callable[[], None], stop: Callable[[], None], forget: Callable[[], None]
+    ):
+        self.start = _button("Start", "play", "Train in the background; other cells keep working", start, "primary")
+        self.pause = _button("Pause", "pause", "Hold; Resume goes on as if nothing had happened", pause)
+        self.stop = _button("Stop", "stop", "End now and show what was learned", stop)
+        self.forget = _button("Forget", "trash", "Empty the comparison", forget)
+        self.progress = widgets.FloatProgress(
+            min=0.0, max=1.0, description="progress", layout={"width": "100%"}, style={"description_width": "64px"}
+        )
+        row = widgets.HBox([self.start, self.pause, self.stop, self.forget], layout={"width": "100%"})
+        self.widget = widgets.VBox([row, self.progress], layout={"margin": "6px 0 0", "overflow": "visible"})
+
+    def show(self, phase: str) -> None:
+        """Enable and name the buttons for "idle", "running" or "paused"."""
+        self.start.disabled = phase != "idle"
+        self.stop.disabled = self.pause.disabled = phase == "idle"
+        paused = phase == "paused"
+        self.pause.description, self.pause.icon = ("Resume", "play") if paused else ("Pause", "pause")
+        self.progress.bar_style = {"idle": "", "running": "info", "paused": "warning"}[phase]
+
+
+def _button(text: str, icon: str, tip: str, act: Callable[[], None], style: str = "") -> widgets.Button:
+    made = widgets.Button(
+        description=text, icon=icon, tooltip=tip, button_style=style,
+        layout={"width": "auto", "flex": "1 1 auto", "margin": "2px"},
+    )  # fmt: skip
+    made.on_click(lambda _: act())
+    return made

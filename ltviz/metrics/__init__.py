@@ -1,0 +1,31 @@
+"""Numbers that say how a classifier does on long-tailed data. numpy and scikit-learn; nothing here draws.
+
+Most functions take either a `Run` (anything with `.confusion`, and `.counts` where counts are needed), a confusion
+matrix (k, k), or targets (n,) with predictions (n,). Accuracies are fractions. What is undefined (a group without a
+class, a class without a test image) is NaN, never 0, and averages leave it out. An argument of another type or range
+is a ValueError that names it.
+"""
+
+from .calibration import Reliability, ece, probabilities, reliability
+from .comparison import NO_DATA, ONE_SEED, Paired, comparison_table, paired
+from .geometry import WeightNormFit, feature_quality, spearman, weight_norm_fit
+from .scores import (
+    GROUPS,
+    accuracy,
+    balanced_accuracy,
+    confusion,
+    f1,
+    per_class,
+    precision,
+    recall,
+    shot_accuracy,
+    shot_groups,
+    third_groups,
+)
+
+__all__ = [
+    "GROUPS", "NO_DATA", "ONE_SEED", "Paired", "Reliability", "WeightNormFit", "accuracy", "balanced_accuracy",
+    "comparison_table", "confusion", "ece", "f1", "feature_quality", "paired", "per_class", "precision",
+    "probabilities", "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups",
+    "weight_norm_fit",
+]  # fmt: skip

@@ -1,0 +1,190 @@
+"""Is one method better than another? Differences paired by seed, with their error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import check
+from .scores import GROUPS, Floats, shot_accuracy
+
+if TYPE_CHECKING:
+    import pandas
+
+ONE_SEED = "one seed: no verdict"
+NO_DATA = "not defined"
+SHOWN = ("all", "head", "mid", "tail")  # of the groups, in a table
+UNFINISHED = ("diverged", "stopped")  # what may stand in Run.status beside "finished"
+
+
+class Paired(NamedTuple):
+    """A paired difference over n seeds: mean, standard error, Student's t and two-sided p, and the verdict in words."""
+
+    mean: float
+    se: float
+    t: float
+    p: float
+    n: int
+    verdict: str
+
+    def __str__(self) -> str:
+        if self.n < 2 or np.isnan(self.mean):
+            return f"{self.mean:+.3f} ({self.verdict})"
+        return f"{self.mean:+.3f} ± {self.se:.3f} over {self.n} seeds ({self.verdict})"
+
+
+def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: str = "all") -> Paired:
+    """Is a better than b? The difference of each seed, its mean and the standard error of that mean.
+
+        d_i = a_i - b_i    mean = sum d_i / n    se = sd(d) / sqrt(n)    t = mean / se    p: Student's t, n - 1 degrees
+
+    a, b: one value per seed in the same order (n,), or lists of runs, which are paired by seed (accuracy of `group`;
+    seeds that only one side has are left out, so that n may be less than either length). Positive means that a is
+    better. Verdict: "better" or "worse" where |t| >= 3 and p < 0.05, else "within noise". p carries the price of few
+    seeds (two need |t| > 12.7, three 4.3, four 3.2); 3 is asked of many seeds because dozens of methods are compared.
+    Two seeds whose differences happen to be equal are no evidence either. One seed: "one seed: no verdict". A run that
+    was stopped or diverged: "a stopped run: no verdict". A NaN on either side: "not defined". ValueError: two runs of
+    one seed on a side, no seed in common, different data.
+    """
+    from scipy.stats import t as student
+
+    check.choice("group", group, GROUPS)
+    unfinished = None
+    runs = [_runs(name, side) for name, side in (("a", a), ("b", b))]
+    if all(one is not None for one in runs):
+        pairs = _pairs(*runs)
+        unfinished = _unfinished([run for pair in pairs for run in pair])
+        x, y = (np.array([shot_accuracy(run)[group] for run in side]) for side in zip(*pairs, strict=True))
+    elif any(one is not None for one in runs):
+        raise ValueError("a and b must both be lists of runs, or both be numbers, one per seed")
+    else:
+        x, y = _values("a", a), _values("b", b)
+    if x.shape != y.shape:
+        raise ValueError(f"a and b must hold one value per seed in the same order, not {x.size} and {y.size} values")
+    nan, d, n = float("nan"), x - y, len(x)
+    if n == 0:
+        raise ValueError("a and b are empty: train at least one seed of each")
+    mean = float(d.mean())
+    if np.isnan(mean):
+        return Paired(nan, nan, nan, nan, n, unfinished or NO_DATA)
+    if n == 1:
+        return Paired(mean, nan, nan, nan, 1, unfinished or ONE_SEED)
+    se = float(d.std(ddof=1) / np.sqrt(n))
+    if se <= 1e-12 * max(1.0, abs(mean)):  # equal differences up to rounding
+        se, t = 0.0, 0.0 if abs(mean) < 1e-12 else float(np.copysign(np.inf, mean))
+    else:
+        t = mean / se
+    p = float(2 * student.sf(abs(t), n - 1))
+    certain = abs(t) >= 3.0 and p < 0.05 and not (n == 2 and se == 0.0)
+    verdict = ("better" if mean > 0 else "worse") if certain else "within noise"
+    return Paired(mean, se, t, p, n, unfinished or verdict)
+
+
+def _is_run(thing: Any) -> bool:
+    return hasattr(thing, "seed") and hasattr(thing, "confusion")
+
+
+def _runs(name: str, side: Any) -> list[Any] | None:
+    """A list of runs, one per seed, or None where it is a list of something else."""
+    if _is_run(side):
+        raise ValueError(f"{name}={check.shown(side)}: expected a list of runs, one per seed; for one run write [run]")
+    if not isinstance(side, (list, tuple)) or not any(map(_is_run, side)):
+        return None
+    for one in side:
+        if not _is_run(one):
+            raise check.refuse(name, one, "only runs in the list, since there is one")
+    return list(side)
+
+
+def _values(name: str, side: Any) -> Floats:
+    expected = "runs, one per seed, or one number per seed (n,)"
+    found = check.array(name, side, 1, expected).astype(np.float64)
+    if np.isinf(found).any():
+        raise check.refuse(name, side, f"{expected}, none of them infinite")
+    return found
+
+
+def _unfinished(runs: Sequence[Any]) -> str | None:
+    """The verdict where one of the runs did not come to its end."""
+    found = {getattr(run, "status", "finished") for run in runs}
+    return next((f"a {status} run: no verdict" for status in UNFINISHED if status in found), None)
+
+
+def _by_seed(runs: Sequence[Any], name: str) -> dict[int, Any]:
+    found: dict[int, Any] = {}
+    for run in runs:
+        if run.seed in found:
+            raise ValueError(f"{name} holds two runs of seed {run.seed}; a comparison pairs one run per seed: "
+                             "choose one setting first")
+        found[run.seed] = run
+    return found
+
+
+def _pairs(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The runs that a and b have for the same seeds, in the order of the seeds."""
+    left, right = _by_seed(a, "a"), _by_seed(b, "b")
+    seeds = sorted(left.keys() & right.keys())
+    if not seeds:
+        raise ValueError(f"a and b have no seed in common (a: {sorted(left)}, b: {sorted(right)}), so there is nothing "
+                         "to pair; train both on the same seeds")
+    for seed in seeds:
+        data = [getattr(side[seed], "data", None) or {} for side in (left, right)]
+        prints = [d.get("fingerprint") for d in data]
+        sizes = [len(side[seed].counts) for side in (left, right)]
+        if sizes[0] != sizes[1] or (None not in prints and prints[0] != prints[1]):
+            raise ValueError(f"the runs of seed {seed} were trained or tested on different data "
+                             f"({data[0].get('name')} {prints[0]}, {data[1].get('name')} {prints[1]}); "
+                             "compare methods on one data set at a time")
+    return [(left[seed], right[seed]) for seed in seeds]
+
+
+def comparison_table(
+    runs_by_label: Mapping[str, Sequence[Any]], reference: str | None = None, group: str = "all"
+) -> pandas.DataFrame:
+    """One row per label: mean accuracy of each group, and the paired difference to the reference with its error.
+
+    runs_by_label: label -> runs, one per seed; reference: the label to compare with (default: the first); group: what
+    the difference is taken of. Columns: seeds, all, head, mid, tail (means over the seeds; NaN as soon as one run
+    diverged), pairs (seeds that the reference has too), difference (over those), se, t, verdict. A row with a run that
+    was stopped or diverged has no verdict. ValueError as for `paired`.
+    """
+    import pandas
+
+    if not isinstance(runs_by_label, Mapping):
+        raise check.refuse("runs_by_label", runs_by_label, "a dict label -> list of runs, one per seed")
+    labels = list(runs_by_label)
+    if not labels:
+        raise ValueError("runs_by_label is empty: give label -> list of runs")
+    found = {label: _labelled(label, runs_by_label[label]) for label in labels}
+    check.choice("group", group, GROUPS)
+    reference = labels[0] if reference is None else check.choice("reference", reference, labels)
+    rows = [_row(found[label], None if label == reference else found[reference], group) for label in labels]
+    return pandas.DataFrame(rows, index=pandas.Index(labels, name="run"))
+
+
+def _labelled(label: str, runs: Any) -> list[Any]:
+    """The runs of a label: at least one, and one per seed."""
+    name = f"runs_by_label[{label!r}]"
+    if isinstance(runs, (list, tuple)) and not runs:
+        raise ValueError(f"{name} is empty: train it first, or leave it out")
+    found = _runs(name, runs)
+    if found is None:
+        raise check.refuse(name, runs, "a list of runs, one per seed")
+    _by_seed(found, name)
+    return found
+
+
+def _row(runs: list[Any], reference: list[Any] | None, group: str) -> dict[str, Any]:
+    """One row of the table; reference None: this is the reference."""
+    groups = [shot_accuracy(run) for run in runs]
+    row = {"seeds": len(runs)} | {name: float(np.mean([g[name] for g in groups])) for name in SHOWN}
+    unfinished = _unfinished(runs)
+    if reference is None:
+        words = "reference" if unfinished is None else f"reference; {unfinished}"
+        return row | {"pairs": len(runs)} | dict.fromkeys(("difference", "se", "t"), float("nan")) | {"verdict": words}
+    found = paired(runs, reference, group)
+    return row | {"pairs": found.n, "difference": found.mean, "se": found.se, "t": found.t,
+                  "verdict": unfinished or found.verdict}

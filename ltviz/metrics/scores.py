@@ -1,0 +1,185 @@
+"""From a confusion matrix to accuracy, precision, recall and F1, of classes and of groups of classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import check
+
+Floats = NDArray[np.float64]
+
+GROUPS = ("all", "many", "medium", "few", "head", "mid", "tail")
+EXACT = 2**53  # a float64 counts no further one by one
+
+
+def confusion(targets: Any, predictions: ArrayLike | None = None, k: int | None = None) -> NDArray[np.int64]:
+    """Confusion matrix (k, k), rows true, columns predicted.
+
+        C[i, j] = number of images of class i that were taken for class j
+
+    targets (n,), predictions (n,) class numbers; k classes (default: the largest number seen, plus 1). Also takes a run
+    or a confusion matrix of whole counts and gives it back. ValueError: lengths that differ, numbers outside 0..k-1 or
+    of another type, entries that are fractions, negative or not finite.
+    """
+    k = None if k is None else check.whole("k", k, 1, check.MOST_CLASSES)
+    if predictions is None or hasattr(targets, "confusion"):
+        if predictions is not None:
+            raise check.refuse("predictions", predictions, "none beside a run, which has its own confusion matrix; "
+                               "for others pass run.targets and them")
+        matrix = _whole_counts(getattr(targets, "confusion", targets))
+        if k not in (None, len(matrix)):
+            raise check.refuse("k", k, f"{len(matrix)}, the number of classes of this confusion matrix, or None")
+        return matrix
+    truth, guess = check.labels("targets", targets, k), check.labels("predictions", predictions, k)
+    if truth.shape != guess.shape:
+        raise ValueError(f"targets and predictions must have one length, not {truth.size} and {guess.size}")
+    if k is None:
+        k = int(max(truth.max(initial=-1), guess.max(initial=-1))) + 1
+    return np.bincount(truth * k + guess, minlength=k * k).reshape(k, k)
+
+
+def _whole_counts(values: Any) -> NDArray[np.int64]:
+    """A confusion matrix as int64, checked to lose nothing by it."""
+    expected = "a square confusion matrix (k, k) of whole counts of images, or targets and predictions"
+    matrix = check.array("confusion", values, 2, expected)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise check.refuse("confusion", values, expected)
+    wrong = np.argwhere(~((matrix >= 0) & np.isfinite(matrix) & (matrix == np.floor(matrix))))
+    if len(wrong):
+        i, j = wrong[0]
+        raise check.refuse("confusion", values, f"{expected}; found {matrix[i, j]} in row {i}, column {j} (of a "
+                           "normalised matrix, pass the counts that it was made from)")
+    if matrix.astype(np.float64).sum() > EXACT:
+        raise check.refuse("confusion", values, f"{expected}, at most 2^53 in all")
+    return matrix.astype(np.int64)
+
+
+def accuracy(targets: Any, predictions: ArrayLike | None = None, k: int | None = None) -> float:
+    """Share of test images decided rightly: sum_i C[i, i] / sum C. Takes a run, a confusion matrix, or two arrays."""
+    matrix = confusion(targets, predictions, k)
+    return float(np.trace(matrix) / matrix.sum()) if matrix.sum() else float("nan")
+
+
+def _scores(matrix: NDArray[np.int64], average: str | None) -> list[Any]:
+    """[precision, recall, F1] from scikit-learn: each (k,), or one float for average="macro"."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    check.choice("average", average, (None, "macro"))
+    k = len(matrix)
+    truth, guess = np.divmod(np.arange(k * k), k)  # one weighted "sample" per cell: no need to keep the predictions
+    weight = matrix.ravel()
+    if not weight.any():
+        return [float("nan") if average else np.full(k, np.nan)] * 3
+    scores = precision_recall_fscore_support(
+        truth, guess, labels=np.arange(k), sample_weight=weight, zero_division=0.0
+    )[:3]
+    absent = matrix.sum(1) == 0  # nothing is known about a class without test images
+    per_class = [np.where(absent, np.nan, s) for s in scores]
+    return [float(np.nanmean(s)) for s in per_class] if average else per_class
+
+
+def precision(
+    targets: Any, predictions: ArrayLike | None = None, k: int | None = None, average: str | None = None
+) -> Any:
+    """Of the images taken for class j, the share that is of class j: C[j, j] / sum_i C[i, j].
+
+    Returns (k,), or the mean over classes for average="macro". A class that is never predicted has 0 (scikit-learn's
+    convention); a class without test images is NaN and left out of the mean. Source: scikit-learn.
+    """
+    return _scores(confusion(targets, predictions, k), average)[0]
+
+
+def recall(targets: Any, predictions: ArrayLike | None = None, k: int | None = None, average: str | None = None) -> Any:
+    """Of the images of class i, the share decided rightly: C[i, i] / sum_j C[i, j]; this is the class's accuracy.
+
+    Returns (k,), or the mean over classes for average="macro" (the balanced accuracy). Source: scikit-learn.
+    """
+    return _scores(confusion(targets, predictions, k), average)[1]
+
+
+def f1(targets: Any, predictions: ArrayLike | None = None, k: int | None = None, average: str | None = None) -> Any:
+    """Harmonic mean of precision and recall, 2 P R / (P + R), 0 where both are 0. Returns as `precision` does."""
+    return _scores(confusion(targets, predictions, k), average)[2]
+
+
+def per_class(targets: Any, predictions: ArrayLike | None = None, k: int | None = None) -> Floats:
+    """Accuracy of each class (k,), as `recall`, in plain numpy: the fast path for a slider."""
+    matrix = confusion(targets, predictions, k)
+    total = matrix.sum(1)
+    return np.where(total > 0, np.diagonal(matrix) / np.maximum(total, 1), np.nan)
+
+
+def balanced_accuracy(targets: Any, predictions: ArrayLike | None = None, k: int | None = None) -> float:
+    """Mean over classes of the class's accuracy; on a balanced test set this is plain accuracy.
+
+        (1/k) sum_i C[i, i] / sum_j C[i, j]          (equal to scikit-learn's balanced_accuracy_score)
+    """
+    return _mean(per_class(targets, predictions, k))
+
+
+# ------------------------------------------------------------------------------------------------------- class groups
+def shot_groups(
+    counts: Any, many: float = 100, few: float = 20, convention: str = "kang"
+) -> dict[str, NDArray[np.bool_]]:
+    """Masks (k,) of the many-, medium- and few-shot classes, by training images per class.
+
+        "kang"  many: n > 100    few: n < 20     (Kang et al. 2020, code; the default)
+        "oltr"  many: n >= 100   few: n <= 20    (Liu et al. 2019, code)        medium: the rest
+
+    counts (k,), or a run or data set that has them; many, few the two thresholds in images. A group can be empty:
+    CIFAR-10-LT never has a few-shot class. ValueError: few > many, an unknown convention, counts that are none.
+    """
+    n = check.counts(counts)
+    many, few = check.number("many", many, 0), check.number("few", few, 0)
+    if few > many:
+        raise ValueError(f"few must not exceed many, given few={few:g} and many={many:g}")
+    strict = check.choice("convention", convention, ("kang", "oltr")) == "kang"
+    is_many = n > many if strict else n >= many
+    is_few = (n < few if strict else n <= few) & ~is_many
+    return {"many": is_many, "medium": ~is_many & ~is_few, "few": is_few}
+
+
+def third_groups(counts: Any) -> dict[str, NDArray[np.bool_]]:
+    """Masks (k,) of head, mid and tail: the floor(k/3) most frequent classes, the rest, the floor(k/3) rarest.
+
+    counts (k,) in any order, or a run. Equal counts are split in class order, so that the sizes are always the same.
+    """
+    n = check.counts(counts)
+    third = len(n) // 3
+    rank = np.empty(len(n), dtype=np.int64)
+    rank[np.argsort(-n, kind="stable")] = np.arange(len(n))
+    head, tail = rank < third, rank >= len(n) - third
+    return {"head": head, "mid": ~head & ~tail, "tail": tail}
+
+
+def _mean(values: ArrayLike) -> float:
+    """Mean over what is defined; NaN, without a warning, where nothing is."""
+    values = np.asarray(values, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else float("nan")
+
+
+def shot_accuracy(
+    run: Any, counts: Any = None, many: float = 100, few: float = 20, convention: str = "kang"
+) -> dict[str, float]:
+    """Mean class accuracy of every group: all, many, medium, few, head, mid, tail (NaN where a group is empty).
+
+    run: a run, or the accuracy of each class (k,) with counts (k,) training images per class. A group's accuracy is
+    the mean over its classes, not over its images (Kang et al. 2020, code).
+    """
+    if hasattr(run, "confusion"):
+        accuracies, counts = per_class(run), run.counts if counts is None else counts
+    else:
+        accuracies = check.array("run", run, 1, "a run, or the accuracy of each class (k,)").astype(np.float64)
+        if np.isinf(accuracies).any():
+            raise check.refuse("run", run, "a run, or the accuracy of each class (k,); found an infinite one")
+        if counts is None:
+            raise ValueError("counts is needed beside the accuracies of the classes: the training images of each class")
+    n = check.counts(counts)
+    if len(n) != len(accuracies):
+        raise ValueError(f"counts must have one entry per class ({len(accuracies)}), not {len(n)}")
+    groups = {"all": np.ones(len(n), dtype=bool), **shot_groups(n, many, few, convention), **third_groups(n)}
+    return {name: _mean(accuracies[groups[name]]) for name in GROUPS}

@@ -1,0 +1,299 @@
+"""The training lab without a browser: live training, its buttons from several threads, the runs compared."""
+
+import copy
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import ltviz as lt
+from ltviz.explore import session
+from ltviz.explore.board import compare, mean_of_classes
+from ltviz.explore.lab import Lab
+from ltviz.methods import METHODS
+
+
+@pytest.fixture(autouse=True)
+def close_all():
+    """Each test leaves no explorer open, and no training under way."""
+    yield
+    for explorer in lt.explore.registry():
+        explorer.close()
+
+
+@pytest.fixture(scope="module")
+def data():
+    return lt.digits_lt(ratio=20)
+
+
+def test_the_lab_trains_inline_and_compares_paired_by_seed(data):
+    lab = lt.explore.lab(data, epochs=6, seeds=3)
+    lab.start()
+    assert lab.phase == "idle" and [run.seed for run in lab.runs] == [0, 1, 2] and lab.error is None
+    lab.set(method="logit_adjustment", tau=1.0)
+    lab.start()
+    assert len(lab.runs) == 6
+    first, second = lab.result.rows
+    assert first.pair is None and second.pair == lt.metrics.paired(lab.runs[3:], lab.runs[:3])
+    assert second.pair.verdict in second.words and second.words in lab.sentence
+    tail = [lt.metrics.shot_accuracy(run)["tail"] for run in lab.runs[:3]]
+    lab.set(group="tail")
+    assert lab.result.rows[0].values == pytest.approx(tail)
+    lab.start()  # the same again replaces, and is not taken for further seeds
+    assert len(lab.runs) == 6
+    lab.forget_button.click()
+    assert lab.runs == [] and lab.result.rows == []
+
+
+def test_the_lab_does_not_compare_across_data(data):
+    lab = lt.explore.lab(data, epochs=3, seeds=1)
+    lab.start()
+    lab.set(ratio=5)
+    lab.start()
+    assert len(lab.runs) == 2 and lab.result.rows[1].words == "other data"
+    assert lab.runs[1].data["ratio"] == 5
+
+
+def soon(what, seconds=30.0):
+    """Wait until `what()` is true."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "waited too long"
+        time.sleep(0.01)
+
+
+def test_the_lab_trains_in_the_background_pauses_resumes_and_stops(data):
+    lab = lt.explore.lab(data, epochs=200, seeds=10)
+    lab.start(inline=False)
+    assert lab.start_button.disabled and not lab.stop_button.disabled
+    soon(lambda: lab.result.loss.size > 0)
+    lab.pause_button.click()
+    assert lab.phase == "paused" and lab.pause_button.description == "Resume"
+    soon(lambda: lab._live.state == "paused")
+    time.sleep(0.1)
+    epoch = lab._live.epoch
+    time.sleep(0.3)
+    assert lab._live.epoch == epoch, "nothing moves while it is paused"
+    lab.pause_button.click()
+    soon(lambda: lab._live.epoch > epoch or len(lab.runs) > 0)
+    with pytest.raises(RuntimeError, match="press Stop first"):
+        lab.start(inline=False)
+    lab.stop_button.click()
+    lab.wait(30)
+    assert lab.phase == "idle" and lab.error is None and not lab.start_button.disabled
+    assert all(run.status == "finished" for run in lab.runs), "a run that was stopped is not compared"
+    assert len(lab.runs) < 10
+
+
+def test_a_second_live_lab_stops_the_first(data):
+    first, second = lt.explore.lab(data, epochs=200, seeds=10), lt.explore.lab(data, epochs=5, seeds=1)
+    first.start(inline=False)
+    soon(lambda: first._live is not None and first._live.epoch > 0)
+    second.start(inline=False)
+    assert first.phase == "idle", "it was stopped before the second began"
+    assert len(second.wait(30)) == 1 and first.error is None and second.error is None
+
+
+def test_background_and_inline_training_agree(data):
+    labs = [lt.explore.lab(data, epochs=4, seeds=2) for _ in range(2)]
+    for lab, inline in zip(labs, (True, False), strict=True):
+        lab.start(inline=inline)
+        lab.wait(60)
+    for one, other in zip(labs[0].runs, labs[1].runs, strict=True):
+        assert (one.logits == other.logits).all()
+    assert labs[0].result.rows[0].values.tolist() == labs[1].result.rows[0].values.tolist()
+
+
+def test_a_failure_in_the_background_is_shown(data):
+    lab = lt.explore.lab(lt.digits_lt(validation=0), "cdb", epochs=4, seeds=1)
+    lab.start(inline=False)
+    lab.wait(30)
+    assert "validation" in lab.error and lab.phase == "idle" and lab.runs == []
+    assert "validation" in lab.error_label.value
+
+
+def test_closing_a_lab_ends_its_training(data):
+    lab = lt.explore.lab(data, epochs=200, seeds=10)
+    lab.start(inline=False)
+    soon(lambda: lab._live is not None)
+    lab.close()
+    lab.wait(30)
+    assert lab.phase == "idle" and not lab._thread.is_alive()
+
+
+def test_no_method_has_a_setting_that_the_lab_uses_itself(data):
+    own = {"method", "key", "data", "runs", "ratio", "profile", "epochs", "seeds", "group", "counts"}
+    assert {key: own & set(method.settings) for key, method in METHODS.items() if own & set(method.settings)} == {}
+
+
+def test_the_fast_profile_is_short_and_inline(data, monkeypatch):
+    monkeypatch.setenv("LTVIZ_PROFILE", "fast")
+    lab = lt.explore.lab(data)
+    lab.start()
+    assert [len(run.history["loss"]) for run in lab.runs] == [6, 6] and lab._thread is None
+    assert isinstance(lab, Lab)
+
+
+def test_stop_is_the_last_word(data):
+    lab = lt.explore.lab(data, epochs=200, seeds=10)
+    for paused_before in (False, True):
+        lab.start(inline=False)
+        soon(lambda: lab._live is not None and lab._live.epoch > 0)
+        if paused_before:
+            lab.pause()
+            assert lab.phase == "paused"
+        lab.stop()
+        lab.pause()
+        assert lab.phase != "paused"
+        lab.resume()
+        lab.wait(30)
+        assert lab.phase == "idle" and lab.error is None and lab.runs == []
+        assert lab.sentence.startswith("Stopped: ce, seed 1 of 10, at epoch")
+    lab.pause(), lab.resume(), lab.stop()  # nothing trains: nothing happens
+    assert lab.phase == "idle" and lab.wait(0) == []
+
+
+def test_stop_while_start_waits_for_another_lab(data, monkeypatch):
+    first, second = lt.explore.lab(data, epochs=200, seeds=10), lt.explore.lab(data, epochs=200, seeds=10)
+    going_on = threading.Event()
+    trained = []
+
+    def slow(self, seed, inline):  # a run that takes its time to end
+        trained.append(self)
+        self.stopping.wait(30)
+        going_on.wait(30)
+        return False
+
+    monkeypatch.setattr(session.Session, "_train", slow)
+    first.start(inline=False)
+    soon(lambda: trained)
+    starting = threading.Thread(target=second.start, kwargs={"inline": False})
+    starting.start()
+    soon(lambda: second.phase == "running")
+    second.stop()
+    starting.join(10)
+    second.wait(10)
+    assert not starting.is_alive() and second.phase == "idle" and second.sentence == "Stopped before it began."
+    assert first.phase == "running"
+    going_on.set()
+    first.wait(10)
+    assert first.phase == "idle" and len(trained) == 1, "the second never began"
+
+
+def test_labs_that_start_at_once_train_one_after_another(data):
+    labs = [lt.explore.lab(data, epochs=3, seeds=1) for _ in range(3)]
+    starts = [threading.Thread(target=lab.start, kwargs={"inline": False}) for lab in labs]
+    for thread in starts:
+        thread.start()
+    for thread in starts:
+        thread.join(30)
+    for lab in labs:
+        lab.wait(30)
+        assert lab.phase == "idle" and lab.error is None
+    assert sum(len(lab.runs) for lab in labs) >= 1, "the newest is not stopped by the others"
+
+
+def pressed(lab, draw, unexpected):
+    """Four buttons, as somebody in a hurry presses them."""
+    for name in draw.choices(["start", "pause", "resume", "stop"], k=4):
+        try:
+            lab.start(inline=False) if name == "start" else getattr(lab, name)()
+        except RuntimeError as error:
+            if "press Stop first" not in str(error):
+                unexpected.append(error)
+        time.sleep(0.01 * draw.random())
+
+
+@pytest.mark.parametrize("times", [6, pytest.param(194, marks=pytest.mark.slow)])
+def test_buttons_pressed_in_any_order_by_several_threads_end_idle(times, data):
+    labs, unexpected = [lt.explore.lab(data, epochs=3, seeds=2) for _ in range(2)], []
+    for i in range(times):
+        draw = random.Random(1000 * times + i)
+        several = [
+            threading.Thread(target=pressed, args=(draw.choice(labs), random.Random(draw.random()), unexpected))
+            for _ in range(3)
+        ]
+        for thread in several:
+            thread.start()
+        for thread in several:
+            thread.join(30)
+            assert not thread.is_alive(), f"sequence {i}: a button never returned"
+        for lab in labs:
+            lab.stop()
+        for lab in labs:
+            lab.wait(30)
+            assert (lab.phase, lab.error) == ("idle", None), f"sequence {i}"
+            assert not lab.start_button.disabled and lab.pause_button.disabled
+            assert lab.pause_button.description == "Pause"
+    assert unexpected == []
+    assert all(run.status == "finished" for lab in labs for run in lab.runs)
+
+
+def test_a_pause_between_two_runs_holds(data, monkeypatch):
+    lab = lt.explore.lab(data, epochs=3, seeds=2)
+    keep = lab._keep
+    monkeypatch.setattr(lab, "_keep", lambda run: (keep(run), lab.pause()))
+    lab.start(inline=False)
+    soon(lambda: lab.phase == "paused")
+    time.sleep(0.3)
+    assert len(lab.runs) == 1 and lab.phase == "paused"
+    monkeypatch.setattr(lab._session, "keep", keep)
+    lab.resume()
+    assert len(lab.wait(30)) == 2 and lab.phase == "idle"
+
+
+def test_whatever_ends_a_training_leaves_the_lab_idle(data, monkeypatch):
+    def interrupted(*arguments, **more):
+        raise KeyboardInterrupt
+
+    def refused(self):
+        raise RuntimeError("no thread")
+
+    lab = lt.explore.lab(data, epochs=3, seeds=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "LiveRun", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lab.start(inline=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="no thread"):
+            lab.start(inline=False)
+    assert lab.phase == "idle" and session.Session.newest is None and lab.wait(0) == []
+    lab.start(inline=True)
+    assert len(lab.runs) == 1 and lab.error is None
+
+
+def test_a_closed_lab_does_not_start(data):
+    lab = lt.explore.lab(data, epochs=3, seeds=1)
+    lab.close()
+    with pytest.raises(RuntimeError, match="closed; open a new one"):
+        lab.start(inline=False)
+
+
+def test_runs_that_did_not_come_to_their_end_have_no_verdict(data):
+    runs = [lt.train("ce", data, epochs=3, seed=seed, progress=False) for seed in (0, 1)]
+    focal = [lt.train("focal", data, epochs=3, seed=seed, progress=False) for seed in (0, 1)]
+    focal[1].status = "stopped"
+    lab = lt.explore.lab(data, runs=[*runs, *focal])
+    assert lab.result.rows[1].pair.verdict == "a stopped run: no verdict" and "no verdict" in lab.sentence
+    diverged = copy.copy(focal[1])
+    diverged.status, diverged.confusion = "diverged", np.zeros((10, 10), np.int64)
+    lab = lt.explore.lab(data, runs=[*runs, focal[0], diverged])
+    assert lab.error is None and lab.result.rows[1].words == "a diverged run: no verdict"
+    assert "undefined (a diverged run: no verdict)" in lab.sentence
+
+
+def test_the_rows_are_ordered_by_seed_and_paired_by_it(data):
+    runs = [lt.train("ce", data, epochs=3, seed=seed, progress=False) for seed in (2, 0)]
+    (row,) = compare(runs, "all")
+    assert row.values.tolist() == [lt.metrics.balanced_accuracy(run) for run in reversed(runs)]
+    assert compare([], "all") == []
+
+
+def test_the_mean_of_classes_leaves_out_what_is_unknown():
+    accuracy = np.array([[0.2, np.nan, 0.6], [np.nan, np.nan, 1.0]])
+    assert mean_of_classes(accuracy, np.array([True, True, True])).tolist() == pytest.approx([0.4, 1.0])
+    assert np.isnan(mean_of_classes(accuracy, np.array([False, True, False]))).all()
+    assert mean_of_classes(accuracy, np.array([True, True, False])) == pytest.approx([0.2, np.nan], nan_ok=True)
