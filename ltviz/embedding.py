@@ -4,17 +4,21 @@
 
 An embedding is looked for in three places, by a hash of the features, the method, its settings and the seed:
 the *recorded* ones that travel with the course (data/runs/embeddings), then the *cache* of this user, then it is
-computed and cached. Files hold two columns of float32 and nothing else (.npy without pickle).
+computed and cached. Files are records with checksums (files.py): one array, points (n, 2) float32. One that is damaged,
+or of other features, is never believed.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
-import io
 import json
 import os
+import shutil
 import sys
+import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -24,6 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import check, files
+
 Points = NDArray[np.float32]
 
 #: Settings of each method and their defaults. perplexity and neighbours are lowered where there are too few points.
@@ -32,9 +38,20 @@ SETTINGS: dict[str, dict[str, float]] = {
     "tsne": {"perplexity": 30.0, "exaggerated": 100, "iterations": 250},
     "umap": {"neighbours": 15, "min_dist": 0.1},
 }
+#: Of each setting: the least, the most, and whether it counts something.
+_RANGE = {
+    "perplexity": (2, None, False),
+    "exaggerated": (0, 100_000, True),
+    "iterations": (1, 100_000, True),
+    "neighbours": (2, None, True),
+    "min_dist": (0, 1, False),
+}
 PACKAGE = {"tsne": "openTSNE", "umap": "umap-learn"}
 RECORDED = Path(__file__).resolve().parent.parent / "data" / "runs" / "embeddings"
 QUICK = 2000  # t-SNE of so many points takes about two seconds; anything slower must be recorded for the fast profile
+
+
+_TURN = threading.RLock()  # numba's threads may not be used from two threads at a time
 
 
 class NotRecorded(RuntimeError):
@@ -57,37 +74,40 @@ def embed(
     (umap-learn with exact neighbours), or any object with fit_transform (computed each time, never cached). seed fixes
     what is random. settings: see SETTINGS. cache: a folder, None for the user's own (`cache_folder()`), False for none.
     recorded: a folder to look in first, None for the course's, False for none.
+    A cache that cannot be written is told of once; the points are returned. Threads take turns.
     Errors: features that are not finite or too few, an unknown method or setting, a package that is not installed,
     and, in the fast profile, UMAP or t-SNE of more than 2,000 points that is not recorded (`record_embedding`).
     """
-    x = _features(features)
-    if hasattr(method, "fit_transform"):
-        return _checked(method.fit_transform(x), len(x), type(method).__name__)
+    x, seed = _features(features), check.seed(seed)
+    cache, recorded = _place("cache", cache), _place("recorded", recorded)
+    if hasattr(method, "fit_transform") and not isinstance(method, type):
+        if settings:
+            raise check.refuse(next(iter(settings)), settings, "no settings beside an object, which has its own")
+        with _TURN:
+            return _checked(method.fit_transform(x), len(x), type(method).__name__)
     settings = _settings(method, settings, len(x))
     if method == "pca":
         return _pca(x)
     key = content_key(x, method, seed, settings)
-    folder = RECORDED if recorded in (None, True) else recorded
-    if folder is not False:
-        points = _load(Path(folder) / f"{key}.npy", len(x))
-        if points is not None:
-            return points
+    folder = RECORDED if recorded is True else recorded
+    points = None if folder is False else _load(folder, key, len(x))
+    if points is not None:
+        return points
     if os.environ.get("LTVIZ_PROFILE") == "fast" and (method == "umap" or len(x) > QUICK):
         raise NotRecorded(
             f"the fast profile does not compute {method} of {len(x)} points, and no recorded embedding {key} was found "
             f"in {folder}. Record it with lt.embedding.record_embedding(features, {method!r}), use method=\"pca\", or "
             "unset LTVIZ_PROFILE"
         )
-    if cache is False:
-        return _compute(x, method, seed, settings)
-    folder = cache_folder() / "embeddings" if cache in (None, True) else Path(cache)
     # Another version of the library may place the points elsewhere: the cache, unlike the record, is kept by version.
-    file = folder / f"{key}-{PACKAGE[method]}-{_version(method)}.npy"
-    points = _load(file, len(x))
-    if points is None:
-        points = _compute(x, method, seed, settings)
-        _save(file, points)
-    return points
+    folder, name = cache_folder() / "embeddings" if cache is True else cache, f"{key}-{_version(method)}"
+    with _TURN:
+        points = None if folder is False else _load(folder, name, len(x))
+        if points is None:
+            points = _compute(x, method, seed, settings)
+            if folder is not False:
+                _keep(folder, name, points)
+        return points
 
 
 def record_embedding(
@@ -95,16 +115,19 @@ def record_embedding(
 ) -> Path:
     """Compute an embedding and keep it where `embed` looks first, for a chapter. Returns the file's path.
 
-    Arguments as for `embed`; folder defaults to the course's data/runs/embeddings. 1,000 points take 8 kB.
+    Arguments as for `embed`; folder defaults to the course's data/runs/embeddings. 1,000 points take 8 kB. Raises
+    OSError where nothing can be written.
     """
-    x = _features(features)
+    x, seed = _features(features), check.seed(seed)
     settings = _settings(method, settings, len(x))
     if method == "pca":
         raise ValueError("PCA takes milliseconds: there is nothing to record")
-    file = Path(RECORDED if folder is None else folder) / f"{content_key(x, method, seed, settings)}.npy"
-    if _load(file, len(x)) is None:
-        _save(file, _compute(x, method, seed, settings), must=True)
-    return file
+    folder, key = RECORDED if folder is None else check.path("folder", folder), content_key(x, method, seed, settings)
+    if _load(folder, key, len(x)) is None:
+        with _TURN:
+            points = _compute(x, method, seed, settings)
+        _save(folder, key, points)
+    return _file(folder, key)
 
 
 def content_key(features: NDArray[np.float32], method: str, seed: int, settings: dict[str, float]) -> str:
@@ -122,11 +145,10 @@ def neighbour_overlap(features: Any, points: Any, neighbours: int = 10) -> float
 
     features (n, d), points (n, 2), k = neighbours. 1 keeps every neighbourhood; k / (n - 1) is chance.
     """
-    x, y = _features(features), np.asarray(points, dtype=np.float32)
+    x, y = _features(features), check.array("points", points, 2, "points in the plane, shape (n, 2)")
     if len(x) != len(y):
         raise ValueError(f"points must have one row per row of features ({len(x)}), not {len(y)}")
-    if not 1 <= neighbours < len(x):
-        raise ValueError(f"neighbours must lie in 1..{len(x) - 1} for {len(x)} points, not {neighbours}")
+    y, neighbours = _features(points, "points"), check.whole("neighbours", neighbours, 1, len(x) - 1)
     a, b = nearest(x, neighbours)[0], nearest(y, neighbours)[0]
     return float((a[:, :, None] == b[:, None, :]).any(2).mean())
 
@@ -176,8 +198,7 @@ def _tsne(x: Points, seed: int, settings: dict[str, float]) -> Points:
 
 
 def _umap(x: Points, seed: int, settings: dict[str, float]) -> Points:
-    if "numba" not in sys.modules:  # compiled code is kept; the default place is often read-only
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
+    _place_compiled_code()
     umap = _package("umap", "umap")
     k = int(settings["neighbours"])
     index, distance = nearest(x, k - 1)
@@ -189,6 +210,21 @@ def _umap(x: Points, seed: int, settings: dict[str, float]) -> Points:
         return umap.UMAP(
             n_neighbors=k, min_dist=settings["min_dist"], init="pca", random_state=seed, n_jobs=1, precomputed_knn=knn
         ).fit_transform(x)
+
+
+def _place_compiled_code() -> None:
+    """Tell numba, before it is imported, where to keep what it compiles: umap cannot be imported where it cannot."""
+    if "umap" in sys.modules:
+        return
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba")
+    try:
+        files.check_writable(folder)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="ltviz-numba-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    if "numba" in sys.modules:  # then the setting was read already
+        sys.modules["numba"].config.CACHE_DIR = str(folder)
 
 
 _METHODS: dict[str, Callable[[Points, int, dict[str, float]], Points]] = {"tsne": _tsne, "umap": _umap}
@@ -218,36 +254,46 @@ def _version(method: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------- checks and files
-def _features(features: Any) -> Points:
+def _features(features: Any, name: str = "features") -> Points:
     if hasattr(features, "confusion"):
-        if features.features is None:
-            raise ValueError("this run was recorded without its test features, so there is nothing to embed; "
+        if getattr(features, "features", None) is None:
+            raise ValueError(f"{name}: this run was recorded without its test features, so there is nothing to embed; "
                              "open the run of seed 0, or train it again")
         features = features.features
-    if hasattr(features, "detach"):
-        features = features.detach().cpu()
-    x = np.asarray(features, dtype=np.float32)
-    if x.ndim != 2:
-        raise ValueError(f"features must be (n, d), not shape {x.shape}")
-    if len(x) < 5:
-        raise ValueError(f"features must have at least 5 rows to be worth a picture, not {len(x)}")
-    if not np.isfinite(x).all():
-        raise ValueError("features must be finite; a run with NaN features has diverged")
-    return x
+    given = check.array(name, features, 2, "numbers, one row per image, shape (n, d); or a run that kept its features")
+    if len(given) < 5 or not given.shape[1]:
+        raise ValueError(f"{name} must have at least 5 rows to be worth a picture, and a column, not {given.shape}")
+    if not np.isfinite(given).all():
+        raise ValueError(f"{name} must be finite; a run with NaN features has diverged, and in float16 nothing beyond "
+                         "65,504 is kept")
+    if np.abs(given).max() > np.finfo(np.float32).max:
+        raise ValueError(f"{name} must lie within float32, up to 3.4e38; divide by their largest length")
+    return np.ascontiguousarray(given, dtype=np.float32)
+
+
+def _place(name: str, value: Any) -> Path | bool:
+    """A folder, True (also for None) for the usual one, False for none."""
+    if value is None or isinstance(value, bool):
+        return value is not False
+    try:
+        return check.path(name, value)
+    except ValueError:
+        raise check.refuse(name, value, "a folder, None for the usual one, or False for none") from None
 
 
 def _settings(method: Any, given: dict[str, float], n: int) -> dict[str, float]:
-    if method not in SETTINGS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, SETTINGS))} or an object with fit_transform, "
-                         f"not {method!r}")
+    if not isinstance(method, str) or method not in SETTINGS:
+        raise check.refuse("method", method, f"one of {', '.join(map(repr, SETTINGS))} or an object with fit_transform"
+                                             f"{check.suggest(method, SETTINGS) if isinstance(method, str) else ''}")
     known = SETTINGS[method]
     unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise ValueError(f"{method} has no setting {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
-    settings = {name: float(given.get(name, default)) for name, default in known.items()}
-    for name in ("perplexity", "neighbours"):
-        if settings.get(name, 2.0) < 2.0:
-            raise ValueError(f"{name} must be at least 2, not {settings[name]:g}")
+    settings = {}
+    for name, default in known.items():
+        low, high, whole = _RANGE[name]
+        value = given.get(name, default)
+        settings[name] = float(check.whole(name, value, low, high) if whole else check.number(name, value, low, high))
     if method == "tsne":
         settings["perplexity"] = max(1.0, min(settings["perplexity"], (n - 1) / 3))
     if method == "umap":
@@ -256,7 +302,9 @@ def _settings(method: Any, given: dict[str, float], n: int) -> dict[str, float]:
 
 
 def _checked(points: Any, n: int, name: str) -> Points:
-    points = np.ascontiguousarray(points, dtype=np.float32)
+    points = check.array(name, points, None, "numbers, one point in the plane per row")
+    with np.errstate(over="ignore"):
+        points = np.ascontiguousarray(points, dtype=np.float32)
     if points.shape != (n, 2):
         raise ValueError(f"{name} must give one point in the plane per row, ({n}, 2), not {points.shape}")
     if not np.isfinite(points).all():
@@ -268,33 +316,45 @@ def cache_folder() -> Path:
     """Folder for what can be computed again: LTVIZ_CACHE, else `ltviz` in the user's cache folder."""
     if os.environ.get("LTVIZ_CACHE"):
         return Path(os.environ["LTVIZ_CACHE"])
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home, as in some containers: nothing can be written there, and that is said
+        home = Path(os.devnull) / "home"
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
     elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
+        base = home / "Library" / "Caches"
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        base = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
     return Path(base) / "ltviz"
 
 
-def _load(file: Path, n: int) -> Points | None:
-    """The points in a file; None where there is no file, or a damaged one (it is then computed again)."""
+def _file(folder: Path, key: str) -> Path:
+    return folder / f"{key}.safetensors"
+
+
+def _load(folder: Path, key: str, n: int) -> Points | None:
+    """The points kept under a key; None where there are none, or a damaged file (they are then computed again)."""
     try:
-        return _checked(np.load(file, allow_pickle=False), n, "the file")
-    except (OSError, ValueError, EOFError):
+        found = files.read_record(_file(folder, key), "embedding", lambda meta: meta == {"key": key})
+        return None if found is None else _checked(found[1]["points"], n, "the file")
+    except (OSError, ValueError, KeyError):
         return None
 
 
-def _save(file: Path, points: Points, must: bool = False) -> None:
-    """Write points atomically: a reader, or a crash, never sees half a file. Without `must`, a full disk only warns."""
-    from .run import write_atomically  # not sooner: a first picture of an array needs no torch
+def _save(folder: Path, key: str, points: Points) -> None:
+    files.save_record(_file(folder, key), "embedding", {"key": key}, {"points": points})
 
-    content = io.BytesIO()
-    np.save(content, points, allow_pickle=False)
+
+_unwritable: set[Path] = set()  # folders that were told of
+
+
+def _keep(folder: Path, key: str, points: Points) -> None:
+    """Save points; where that cannot be done, say so once for each folder."""
     try:
-        write_atomically(file, content.getvalue())
+        _save(folder, key, points)
     except OSError as error:
-        if must:
-            raise
-        warnings.warn(f"the embedding could not be kept in {file.parent} ({error}); set LTVIZ_CACHE to a folder "
-                      "that can be written", stacklevel=3)
+        if folder not in _unwritable:
+            _unwritable.add(folder)
+            warnings.warn(f"the embedding could not be kept in {folder} ({error}); set LTVIZ_CACHE to a folder that "
+                          "can be written", stacklevel=3)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from . import check
+from .methods import METHODS
 
 if TYPE_CHECKING:
     import pandas
@@ -61,7 +64,8 @@ def published(
     none), metric, value (percent, as printed), group (protocol, see GROUPS), network, source, note, and accuracy (a
     fraction, comparable with a run's; NaN where the metric is no accuracy).
     Each filter takes one value or several: dataset "CIFAR-10-LT" (or "cifar10_lt"), ratio, key, profile, metric, group,
-    method, source. Errors: an unknown filter or data set, with those there are.
+    method, source. Errors: an unknown filter, and a value that nothing has, with the nearest that there is. A method of
+    ours without published numbers, or a ratio that no paper used, gives an empty table.
     """
     import pandas
 
@@ -69,25 +73,40 @@ def published(
         raise FileNotFoundError(f"the published numbers are read from {FILE}, which is not there: they come with a "
                                 "checkout of the repository (python -m pip install -e .), not with a copied package")
     table = pandas.read_csv(FILE, dtype={"group": str, "note": str}, keep_default_na=False, na_values={"ratio": [""]})
-    percent = table["value"] / 100
+    whole, percent = table, table["value"] / 100
     table["accuracy"] = percent.where(table["metric"].isin(["accuracy", "balanced_accuracy"]))
     table["accuracy"] = table["accuracy"].where(table["metric"] != "error", 1 - percent)
     wanted = {"dataset": dataset, "ratio": ratio, "key": key, **filters}
     for name, value in wanted.items():
         if name not in FILTERS:
-            raise ValueError(f"published has no filter {name!r}; it has: {', '.join(FILTERS)}")
+            near = check.suggest(name, FILTERS)
+            raise ValueError(f"published has no filter {name!r}{near}; it has: {', '.join(FILTERS)}")
         if value is None:
             continue
-        values = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-        if name == "dataset":
-            known = {_plain(d): d for d in table["dataset"].unique()}
-            unknown = [v for v in values if _plain(v) not in known]
-            if unknown:
-                raise ValueError(f"no published numbers for dataset {unknown[0]!r}; there are some for: "
-                                 f"{', '.join(known.values())}")
-            values = [known[_plain(v)] for v in values]
+        values = list(value) if isinstance(value, (list, tuple, set, frozenset, range)) else [value]
+        if not values:
+            raise check.refuse(name, value, "one value, or several")
+        if name == "ratio":
+            values = [check.number("ratio", one, 1) for one in values]
+        else:
+            values = [_known(name, one, whole[name]) for one in values]
         table = table[table[name].isin(values)]
     return table.reset_index(drop=True)
+
+
+def _known(name: str, value: Any, column: Any) -> str:
+    """The value as the column spells it. ValueError where it has none such."""
+    values = list(dict.fromkeys(column))
+    if name == "dataset":
+        spelled = {_plain(one): one for one in values}
+        value = spelled.get(_plain(value), value) if isinstance(value, str) else value
+    if name == "key" and isinstance(value, str) and value in METHODS:
+        return METHODS[value].key
+    if isinstance(value, str) and value in values:
+        return value
+    listed = f"; there are {', '.join(map(repr, filter(None, values)))}" if len(values) <= 30 else ""
+    near = check.suggest(value, values) if isinstance(value, str) else ""
+    raise ValueError(f"{name}={check.shown(value)}: no published number has this {name}{near}{listed}")
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,13 @@
+import contextlib
 import importlib
 import os
+import pickle
+import subprocess
 import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
+from ltviz import files
 from ltviz.embedding import NotRecorded, embed, nearest, neighbour_overlap, record_embedding
 
 module = importlib.import_module("ltviz.embedding")
@@ -115,7 +122,8 @@ def test_another_library_version_is_computed_anew(digits, counted, monkeypatch):
     assert len(counted) == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"not an array", "cut", "shape", "nan", "pickle"])
+@pytest.mark.parametrize("damage", [b"", b"not an array", "cut", "flip", "shape", "nan", "dtype", "name", "pickle",
+                                    "npy", "other", "folder", "pipe"])
 def test_a_damaged_cache_file_is_computed_anew(digits, counted, tmp_path, damage):
     embed(digits, "tsne", cache=tmp_path / "own")
     (file,) = (tmp_path / "own").iterdir()
@@ -123,22 +131,109 @@ def test_a_damaged_cache_file_is_computed_anew(digits, counted, tmp_path, damage
         file.write_bytes(damage)
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:-9])
-    elif damage == "shape":
-        np.save(file, np.zeros((3, 2), np.float32))
-    elif damage == "nan":
-        np.save(file, np.full((120, 2), np.nan, np.float32))
+    elif damage == "flip":
+        content = bytearray(file.read_bytes())
+        content[-100] ^= 1
+        file.write_bytes(content)
+    elif damage == "pickle":
+        file.write_bytes(pickle.dumps({"points": print}))
+    elif damage == "npy":
+        np.save(file, np.zeros((120, 2), np.float32))
+        file.with_name(file.name + ".npy").rename(file)
+    elif damage in ("folder", "pipe"):
+        file.unlink()
+        file.mkdir() if damage == "folder" else os.mkfifo(file)
     else:
-        np.save(file, np.array([{"a": print}] * 120), allow_pickle=True)
-    again = embed(digits, "tsne", cache=tmp_path / "own")
+        points = {"shape": np.zeros((3, 2), np.float32), "nan": np.full((120, 2), np.nan, np.float32),
+                  "dtype": np.array(["a"] * 120).view(np.uint8)}.get(damage, np.zeros((120, 2), np.float32))
+        key = {"key": "another" if damage == "other" else file.stem}
+        files.save_record(file, "embedding", key, {"dots" if damage == "name" else "points": points})
+    with pytest.warns(UserWarning, match="LTVIZ_CACHE") if damage == "folder" else contextlib.nullcontext():
+        again = embed(digits, "tsne", cache=tmp_path / "own")
     assert len(counted) == 2 and (again == 2).all()
-    embed(digits, "tsne", cache=tmp_path / "own")
-    assert len(counted) == 2 and len(list((tmp_path / "own").iterdir())) == 1
+    if damage != "folder":  # which cannot be replaced, so it is computed each time
+        embed(digits, "tsne", cache=tmp_path / "own")
+        assert len(counted) == 2
+    assert len(list((tmp_path / "own").iterdir())) == 1
 
 
 def test_a_folder_that_cannot_be_written_only_warns(digits, counted, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="LTVIZ_CACHE"):
         assert (embed(digits, "tsne", cache=tmp_path / "file") == 1).all()
+    assert (embed(digits, "tsne", cache=tmp_path / "file") == 2).all(), "said once"
+    with pytest.raises(OSError):
+        record_embedding(digits, "tsne", folder=tmp_path / "file")
+
+
+def test_a_full_disk_loses_nothing_and_leaves_nothing(digits, counted, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.warns(UserWarning, match="No space left"):
+        patch.setattr("os.fsync", full)
+        assert (embed(digits, "tsne", cache=tmp_path / "own") == 1).all()
+    assert not list((tmp_path / "own").iterdir())
+
+
+def test_without_a_home_the_points_are_still_returned(digits, counted, monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LTVIZ_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", none)
+    with pytest.warns(UserWarning, match="LTVIZ_CACHE"):
+        assert (embed(digits, "tsne") == 1).all()
+
+
+@pytest.mark.parametrize("imported", ["", "import numba; "])
+def test_where_nothing_can_be_written_code_is_compiled_into_a_temporary_folder(imported, tmp_path):
+    code = f"""
+import os, pathlib
+{imported}
+from ltviz import embedding
+embedding._place_compiled_code()
+import numba
+
+@numba.njit(cache=True)
+def double(x):
+    return 2 * x
+
+assert double(3) == 6
+folder = pathlib.Path(os.environ["NUMBA_CACHE_DIR"])
+assert list(folder.rglob("*.nbc")), "kept elsewhere"
+print(folder)
+"""
+    (tmp_path / "code.py").write_text(code)
+    away = {name: value for name, value in os.environ.items()
+            if name not in ("LTVIZ_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    away |= {"HOME": "/dev/null/home", "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, tmp_path / "code.py"], env=away, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith(str(tmp_path)) and not os.path.exists(done.stdout.strip()), "removed at the end"
+
+
+def test_threads_take_turns(digits, monkeypatch):
+    inside, most = [], []
+
+    def compute(x, seed, settings):
+        inside.append(seed)
+        most.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return np.full((len(x), 2), seed)
+
+    class Slow:
+        def fit_transform(self, x):
+            return compute(x, 9, {})
+
+    monkeypatch.setitem(module._METHODS, "umap", compute)
+    jobs = [lambda s=s: embed(digits, "umap", seed=s) for s in range(4)] + [lambda: embed(digits, Slow())] * 2
+    jobs += [lambda: embed(digits, "umap", seed=0)] * 2  # computed once, by whoever comes first
+    with ThreadPoolExecutor(8) as pool:
+        found = [int(points[0, 0]) for points in pool.map(lambda job: job(), jobs)]
+    assert found == [0, 1, 2, 3, 9, 9, 0, 0] and max(most) == 1 and len(most) == 6
 
 
 def test_recorded_embeddings_come_first_and_fast_needs_them(digits, counted, monkeypatch):
@@ -149,7 +244,7 @@ def test_recorded_embeddings_come_first_and_fast_needs_them(digits, counted, mon
     with pytest.raises(NotRecorded, match="2400 points"):
         embed(np.tile(digits, (20, 1)), "tsne")
     file = record_embedding(digits, "umap", seed=3)
-    assert file.parent == module.RECORDED and file.stat().st_size < 1200
+    assert file.parent == module.RECORDED and file.stat().st_size < 960 + 500
     done = len(counted)
     recorded = embed(digits, "umap", seed=3)
     assert (recorded == done).all() and len(counted) == done
@@ -187,14 +282,47 @@ def test_a_missing_package_is_named(digits, monkeypatch, method, name, package):
 @pytest.mark.parametrize("call, words", [
     (lambda x: embed(x, "t-sne"), ["'tsne'", "'t-sne'", "fit_transform"]),
     (lambda x: embed(x, "umap", perplexity=5), ["perplexity", "neighbours", "min_dist"]),
-    (lambda x: embed(x, "tsne", perplexity=0), ["perplexity", "at least 2"]),
+    (lambda x: embed(x, "tsne", perplexity=0), ["perplexity=0", "at least 2"]),
     (lambda x: embed(x[0], "pca"), ["(n, d)", "(64,)"]),
     (lambda x: embed(x[:3], "pca"), ["at least 5", "3"]),
     (lambda x: embed(np.where(x > 15, np.nan, x), "pca"), ["finite"]),
     (lambda x: record_embedding(x, "pca"), ["nothing to record"]),
+    (lambda x: embed(np.where(x > 15, np.inf, x).astype(np.float16), "pca"), ["features", "finite", "65,504"]),
+    (lambda x: embed(1e39 * x.astype(np.float64), "pca"), ["features", "float32"]),
+    (lambda x: embed(x[:, :0], "pca"), ["features", "(120, 0)"]),
+    (lambda x: embed(None), ["features=None"]),
+    (lambda x: embed("features"), ["features='features'"]),
+    (lambda x: embed([["a"]] * 9), ["features"]),
+    (lambda x: embed([[1], [2, 3]]), ["features"]),
+    (lambda x: embed(x > 3), ["features"]),
+    (lambda x: embed(x, None), ["method=None"]),
+    (lambda x: embed(x, ["tsne"]), ["method=['tsne']"]),
+    (lambda x: embed(x, dict), ["method"]),
+    (lambda x: embed(x, "tsne", seed=-1), ["seed=-1"]),
+    (lambda x: embed(x, "tsne", seed=True), ["seed=True"]),
+    (lambda x: embed(x, "tsne", seed="0"), ["seed='0'"]),
+    (lambda x: embed(x, "tsne", perplexity=np.nan), ["perplexity=nan"]),
+    (lambda x: embed(x, "tsne", iterations=2.5), ["iterations=2.5"]),
+    (lambda x: embed(x, "umap", neighbours="15"), ["neighbours='15'"]),
+    (lambda x: embed(x, "umap", min_dist=2), ["min_dist=2"]),
+    (lambda x: embed(x, cache=3), ["cache=3"]),
+    (lambda x: embed(x, recorded=""), ["recorded=''"]),
+    (lambda x: record_embedding(x, folder=3), ["folder=3"]),
+    (lambda x: record_embedding(x, object()), ["method"]),
+    (lambda x: neighbour_overlap(x, None), ["points=None"]),
+    (lambda x: neighbour_overlap(x, x, 2.5), ["neighbours=2.5"]),
 ])
 def test_errors_say_what_to_do(digits, call, words):
     with pytest.raises(ValueError) as error:
         call(digits)
     for word in words:
         assert word in str(error.value)
+
+
+def test_what_is_recorded_for_the_course_can_be_read():
+    folder = importlib.import_module("ltviz").embedding.__file__
+    found = list((Path(folder).parents[1] / "data" / "runs" / "embeddings").iterdir())
+    assert found
+    for file in found:
+        meta, arrays = files.read_record(file, "embedding")
+        assert meta == {"key": file.stem} and arrays["points"].dtype == np.float32 and arrays["points"].shape[1] == 2

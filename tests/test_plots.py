@@ -22,6 +22,7 @@ import ltviz.plots as lp
 from ltviz.datasets import digits_lt
 from ltviz.metrics import paired, shot_accuracy, third_groups, weight_norm_fit
 from ltviz.plots import picture as shared
+from ltviz.plots import text as words
 from ltviz.plots.series import series_of
 from ltviz.run import Run
 
@@ -271,7 +272,7 @@ def test_style_scales_everything_alike():
     try:
         assert lp.style(scale=1.6) == 1.6 == lp.style()
         large = lp.plot_counts(DIGITS)
-        with pytest.raises(ValueError, match="between 0.25 and 5"):
+        with pytest.raises(ValueError, match="scale=50: expected a number from 0.25 to 5"):
             lp.style(scale=50)
     finally:
         lp.style(scale=1)
@@ -350,9 +351,9 @@ def test_counts_are_sorted_and_named():
     assert "ratio 33.3" in picture.text and "2 medium" not in picture.text.split("classes and")[0]
     with_none = lp.plot_counts([5, 0, 2])
     assert "1 classes have none" in with_none.text and np.isfinite(with_none.ax.get_ylim()).all()
-    with pytest.raises(ValueError, match="counts must be one number"):
+    with pytest.raises(ValueError, match=r"data=\[\[1, 2\], \[3, 4\]\]: expected the number of training images"):
         lp.plot_counts([[1, 2], [3, 4]])
-    with pytest.raises(ValueError, match="not negative"):
+    with pytest.raises(ValueError, match="none negative"):
         lp.plot_counts([1, -2])
 
 
@@ -374,7 +375,7 @@ def test_effective_number_follows_its_equation():
     picture = lp.plot_effective_number([500, 50, 5], beta=[0.9, 0.99])
     n, beta = picture.data["n"], picture.data["beta"][:, None]
     np.testing.assert_allclose(picture.data["effective"], (1 - beta**n) / (1 - beta), rtol=1e-6)
-    np.testing.assert_allclose(line(picture, r"$\beta$ = 0.99"), picture.data["effective"][1])
+    np.testing.assert_allclose(line(picture, "β = 0.99"), picture.data["effective"][1])
     assert picture.ax.get_xscale() == picture.ax.get_yscale() == "log"
     assert len(picture.ax.get_legend().get_texts()) == 3
 
@@ -388,7 +389,7 @@ def test_class_weights_have_mean_one():
     np.testing.assert_allclose(weights[0], 3 / effective / (1 / effective).sum(), rtol=1e-5)
     np.testing.assert_allclose(weights[1], [0.5, 1, 1.5])
     assert lp.plot_class_weights(counts, weights={"mine": [3, 1, 2]}).data["weights"].shape == (1, 3)
-    with pytest.raises(ValueError, match=r"weights\['mine'\] must be one weight"):
+    with pytest.raises(ValueError, match=r"weights\['mine'\] must be one finite weight"):
         lp.plot_class_weights(counts, weights={"mine": [1, 2]})
 
 
@@ -400,7 +401,7 @@ def test_weight_norms_fit_each_seed_and_say_seven():
     assert picture.data["s"][0] == pytest.approx(fits[:, 0].mean())
     assert picture.data["rho"][0] == pytest.approx(fits[:, 2].mean())
     labels = [text.get_text() for text in picture.ax.get_legend().get_texts()]
-    assert labels[0].startswith("ce (10 seeds): s = ") and r"$\rho$" in labels[0]
+    assert labels[0].startswith("ce (10 seeds): s = ") and "ρ = " in labels[0]
     assert "s = 7 (slides)" in labels and "all norms equal" in labels and "slides: s = 7" in picture.text
     seven = next(ln for ln in picture.ax.lines if ln.get_label().startswith("s = 7"))
     (x0, x1), (y0, y1) = seven.get_xdata(), seven.get_ydata()
@@ -432,9 +433,9 @@ def test_feature_norms_by_group():
     small = lp.plot_feature_norms(BASE)  # keeps no features: the mean of each class, with a band
     assert small.data["norms/ce"].shape == (10, 10)
     np.testing.assert_allclose(line(small, "ce (10 seeds"), small.data["norms/ce"].mean(0))
-    with pytest.raises(ValueError, match='kind must be "hist" or "kde"'):
+    with pytest.raises(ValueError, match="kind='violin': expected one of 'hist', 'kde'"):
         lp.plot_feature_norms(ONE, kind="violin")
-    with pytest.raises(ValueError, match="need targets"):
+    with pytest.raises(ValueError, match="targets=None: features need targets"):
         lp.plot_feature_norms(ONE.features)
 
 
@@ -453,7 +454,7 @@ def test_embedding_draws_the_points_given(monkeypatch):
         lp.plot_embedding(ONE, recorded=points[:5])
     with pytest.raises(ValueError, match="without its test features"):
         lp.plot_embedding(BASE[0])
-    with pytest.raises(ValueError, match="features need targets"):
+    with pytest.raises(ValueError, match="targets=None: features need targets"):
         lp.plot_embedding(ONE.features)
 
 
@@ -531,9 +532,9 @@ def test_comparison_draws_every_seed_and_the_verdict(group):
 
 
 def test_comparison_refuses_what_it_cannot_compare():
-    with pytest.raises(ValueError, match="base must be one of 'ce'"):
+    with pytest.raises(ValueError, match="base='focal': expected one of 'ce'"):
         lp.plot_comparison(SEEDS, base="focal")
-    with pytest.raises(ValueError, match="group must be one of all"):
+    with pytest.raises(ValueError, match="group='rare': expected one of 'all'"):
         lp.plot_comparison(SEEDS, group="rare")
     apart = lp.plot_comparison({"a": BASE[:2], "b": METHOD[5:]})
     assert list(apart.data["verdict"]) == ["reference", "no seed in common"]
@@ -592,7 +593,7 @@ def test_loss_curve_of_a_function_is_its_equation():
     assert list(picture.data["labels"]) == ["gamma = 0.0", "gamma = 2.0"]
     with pytest.raises(ValueError, match="one loss per image"):
         lp.plot_loss_curve(torch.nn.functional.cross_entropy)
-    with pytest.raises(ValueError, match="target must be a class number in 0..1"):
+    with pytest.raises(ValueError, match="target=2: expected a whole number from 0 to 1"):
         lp.plot_loss_curve(focal, target=2)
 
 
@@ -661,3 +662,339 @@ def test_what_training_returns_is_drawn():
     run.data = {"name": "collected"}
     with pytest.raises(ValueError, match="data is needed beside the run"):
         lp.plot_mistakes(run)
+
+
+# ------------------------------------------------------------------------------------------------ names from outside
+FOUR_PLOTS = [name for name in PLOTS if not re.search(r"\d{3,}|shuffled|cifar|seed| 4|kde", name)]
+ODD = {
+    "long": ["Sphyrapicus_varius_of_the_north", "Sphyrapicus_varius_of_the_south", "Sphyrapicus_thyroideus_of_both",
+             "s" * 3000],
+    "mathematics": ["$x{$", r"$\frac{$", r"a_{b$ c$ \alpha", "$5 and $6"],
+    "empty": ["", " ", "\t\n", "\x00\x1b"],
+    "lines": ["one\ntwo", "a\tb\r\nc", "x\u2028y", "\ufeffstart"],
+    "same": ["cat", "cat", "cat ", "cat (2)"],
+    "scripts": ["赤い車のような長い名前の分類クラス一番", "고양이와 강아지", "שלום עולם", "👩‍👩‍👧 family 😀"],
+    "broken": ["\ud800", "a\udfffb", "\ue000", "e" + "\u0301" * 500],
+    "markup": ["<img src=x onerror=alert(1)>", "_hidden", "100%", "a\\b{}^_"],
+}  # fmt: skip
+
+
+def with_names(run: Run, names: list[str]) -> Run:
+    """A run of four classes under these names, with the last of them as its own label."""
+    run = make_run(4, run.seed, names=names, name=names[-1], lift=0.1)
+    return run
+
+
+def odd_plots(names: list[str]) -> dict[str, object]:
+    one = with_names(ONE, names)
+    other = make_run(4, names=names, name=names[-2], lift=0.5)
+    digits = digits_lt(n_max=40, ratio=10)
+    digits.class_names = [*names, *digits.class_names[4:]]
+    shown = digits_run()
+    shown.class_names, shown.counts, shown.label = list(digits.class_names), digits.counts.numpy(), names[-1]
+
+    def lost(logits, targets):
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    lost.__name__ = names[-1]
+    return {
+        "counts": lambda **kw: lp.plot_counts(one, **kw),
+        "examples": lambda **kw: lp.plot_examples(digits, **kw),
+        "effective": lambda **kw: lp.plot_effective_number(one, **kw),
+        "weights": lambda **kw: lp.plot_class_weights(one, weights={name: [1, 2, 3, 4] for name in names}, **kw),
+        "weight norms": lambda **kw: lp.plot_weight_norms([one, other], **kw),
+        "feature norms": lambda **kw: lp.plot_feature_norms(one, **kw),
+        "feature norms of two": lambda **kw: lp.plot_feature_norms([one, other], **kw),
+        "embedding": lambda **kw: lp.plot_embedding(one, method="pca", **kw),
+        "accuracy": lambda **kw: lp.plot_class_accuracy([one, other], **kw),
+        "gain": lambda **kw: lp.plot_gain(other, one, **kw),
+        "comparison": lambda **kw: lp.plot_comparison([one, other], **kw),
+        "confusion": lambda **kw: lp.plot_confusion(one, **kw),
+        "confusion titled": lambda **kw: lp.plot_confusion(one, title=names[-1].strip("\x00\x1b\t\n ") or "$", **kw),
+        "history": lambda **kw: lp.plot_history([one, other], **kw),
+        "loss curve": lambda **kw: lp.plot_loss_curve(lost, **kw),
+        "mistakes": lambda **kw: lp.plot_mistakes(shown, DIGITS, **kw),
+        "reliability": lambda **kw: lp.plot_reliability([one, other], **kw),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own axes", "given axes"])
+@pytest.mark.parametrize("kind", ODD)
+def test_every_plot_takes_every_name(kind, own):
+    for name, plot in odd_plots(ODD[kind]).items():
+        panels = {"comparison": 2, "confusion": 2, "confusion titled": 2, "history": 3, "loss curve": 2}.get(name, 1)
+        axes = list(Figure(figsize=(14, 5)).subplots(1, panels, squeeze=False).flat)
+        picture = plot() if own else plot(ax=axes if panels > 1 else axes[0])
+        picture.figure.set_dpi(40)
+        with shared.drawing():
+            picture.figure.canvas.draw()
+        assert shared._csv(picture.data) and picture.text.encode(), name
+        assert picture.text == " ".join(picture.text.split()), name
+        for text in picture.figure.findobj(Text):
+            if text.get_parse_math():  # only what is written here, never a name
+                assert text.get_text().count("$") in (0, 2), (name, text.get_text())
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_labels_of_classes_are_short_and_all_different(kind):
+    one = with_names(ONE, ODD[kind])
+    labels = [t.get_text().split("\n")[0] for t in lp.plot_class_accuracy(one).ax.get_xticklabels()]
+    assert len(set(labels)) == 4 and all(label.strip() for label in labels)
+    assert max(words.width(label) for label in labels) <= 30
+    rows = [t.get_text() for t in lp.plot_confusion(one).ax.get_yticklabels()]
+    assert len(set(rows)) == 4
+    series = lp.plot_weight_norms([make_run(4, name=name, lift=i / 5) for i, name in enumerate(ODD[kind])])
+    legend = [text.get_text() for text in series.ax.get_legend().get_texts()]
+    assert len(set(legend)) == len(legend) == 6, "four series and two reference lines"
+
+
+def test_names_are_cut_where_they_differ():
+    assert words.short("Sphyrapicus_varius_of_the_north", 18) == "Sphyrapicus_variu…"
+    assert words.short_names(ODD["long"][:2], 18) == ["Sphyrapic…he_north", "Sphyrapic…he_south"]
+    assert words.short_names(["cat", "dog", "cat", ""], 18) == ["cat", "dog", "cat (2)", "(no name)"]
+    assert words.short("one\ntwo\tthree", 18) == "one two three" and words.width("赤い車") == 6
+    assert words.short("赤い車のような長い名前", 10) == "赤い車の…"
+    assert words.distinct(["a", "a", "a (2)", "a"]) == ["a", "a (3)", "a (2)", "a (4)"]
+
+
+@pytest.fixture
+def chinese(tmp_path, monkeypatch):
+    """A font that has two Chinese letters, installed for this test."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib import font_manager
+
+    pen = TTGlyphPen(None)
+    for i, corner in enumerate([(100, 0), (100, 700), (800, 700), (800, 0)]):
+        (pen.lineTo if i else pen.moveTo)(corner)
+    pen.closePath()
+    build = FontBuilder(1000, isTTF=True)
+    build.setupGlyphOrder([".notdef", "cat", "dog"])
+    build.setupCharacterMap({ord("猫"): "cat", ord("犬"): "dog"})
+    build.setupGlyf({name: pen.glyph() for name in (".notdef", "cat", "dog")})
+    build.setupHorizontalMetrics({name: (1000, 0) for name in (".notdef", "cat", "dog")})
+    build.setupHorizontalHeader(ascent=800, descent=-200)
+    build.setupNameTable({"familyName": "Two Letters", "styleName": "Regular", "psName": "TwoLetters"})
+    build.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
+    build.setupPost()
+    build.save(tmp_path / "two.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    monkeypatch.setattr(words, "_added", [])
+    font_manager.fontManager.addfont(tmp_path / "two.ttf")
+    yield "Two Letters"
+    words._fonts.cache_clear()
+    lp.style(font=[])
+
+
+def test_letters_are_taken_from_a_font_that_has_them(chinese, tmp_path):
+    run = make_run(4, names=["猫", "犬", "cat", "dog"], name="猫")
+    axes = Figure(figsize=(9, 5)).subplots()
+    for picture in (lp.plot_class_accuracy(run), lp.plot_class_accuracy(run, ax=axes), lp.plot_gain(run, run)):
+        assert "TwoLetters" in picture.save(tmp_path / "a.svg").read_text()
+    assert "TwoLetters" not in lp.plot_counts(ONE).save(tmp_path / "b.svg").read_text()
+
+
+def test_the_users_own_font_comes_first(chinese, tmp_path):
+    with matplotlib.rc_context({"font.family": ["Not Installed", "DejaVu Serif"]}):
+        assert "DejaVuSerif" in lp.plot_counts(ONE).save(tmp_path / "a.svg").read_text()
+    with matplotlib.rc_context({"font.sans-serif": ["STIXGeneral", "DejaVu Sans"]}):
+        assert "STIXGeneral" in lp.plot_counts(ONE).save(tmp_path / "a.svg").read_text()
+    assert "DejaVuSans" in lp.plot_counts(ONE).save(tmp_path / "a.svg").read_text()
+    lp.style(font="DejaVu Serif")
+    assert "DejaVuSerif" in lp.plot_counts(ONE).save(tmp_path / "a.svg").read_text()
+    lp.style(font=[])
+    assert "DejaVuSerif" not in lp.plot_counts(ONE).save(tmp_path / "a.svg").read_text()
+    with pytest.raises(ValueError, match="font='DejaVu Serf'.*did you mean 'DejaVu Serif'"):
+        lp.style(font="DejaVu Serf")
+
+
+def test_letters_that_no_font_has_are_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(words, "_told", set())
+    names = ["\N{THAI CHARACTER KO KAI}\N{THAI CHARACTER KHO KHAI}", "\N{THAI CHARACTER KHO KHUAT}", "c", "d"]
+    if any(ord(c) in words._letters(file) for name, file in words._installed().items() if name != words.LAST
+           for c in names[0]):
+        pytest.skip("this machine has a Thai font")  # pragma: no cover
+    for _ in range(2):
+        lp.plot_counts(make_run(4, names=names))._repr_png_()
+    said = [record.getMessage() for record in caplog.records if record.name == "ltviz"]
+    assert len(said) == 1 and "THAI CHARACTER" in said[0] and "Noto Sans" in said[0]
+
+
+# ---------------------------------------------------------------------------------------------------------- identity
+def test_two_runs_with_one_id_are_both_drawn():
+    one, other = make_run(), make_run(lift=0.6)
+    other.id = one.id
+    for runs in ([one, other], {"a": one, "b": other}):
+        picture = lp.plot_class_accuracy(runs)
+        drawn = [values for name, values in picture.data.items() if name.startswith("accuracy/")]
+        assert len(drawn) == 2 and not np.allclose(*drawn)
+    assert list(lp.plot_comparison([one, other]).data["labels"]) == ["ce", "ce (2)"]
+    assert list(lp.plot_reliability([one, other]).data["labels"]) == ["ce", "ce (2)"]
+    again = make_run()
+    again.confusion = again.confusion.copy()
+    assert len(series_of([one, again])[0].runs) == 1, "a run that was read twice is one run"
+    assert [s.name for s in series_of({1: one, "1": other})] == ["1", "1 (2)"]
+
+
+def test_what_differs_is_said_even_where_only_one_run_has_it():
+    one, other = make_run(), make_run(seed=1)
+    other.settings = {"gamma": 2.0}
+    assert [s.name for s in series_of([one, other])] == ["ce gamma=None", "ce gamma=2.0"]
+
+
+# ------------------------------------------------------------------------------------------------------------- saving
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf", "csv"])
+def test_a_failed_save_leaves_what_was_there(kind, tmp_path, monkeypatch):
+    picture, path = lp.plot_counts(ONE), tmp_path / f"a.{kind}"
+    path.write_text("before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            picture.save(path)
+        with pytest.raises(OSError, match="No space"):
+            picture.save(tmp_path / f"new.{kind}")
+    assert path.read_text() == "before" and [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert picture.save(path).read_bytes() != b"before"
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "a.gif", "a", b"a.png"])
+def test_save_says_what_a_path_is(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="path="):
+        lp.plot_counts(ONE).save(path)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ValueError, match="path="):
+        lp.plot_counts(ONE).save("folder.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+
+
+# --------------------------------------------------------------------------------------------------- wrong arguments
+def broken(**changes) -> Run:
+    run = make_run()
+    for name, value in changes.items():
+        setattr(run, name, value)
+    return run
+
+
+NAN_FEATURES = broken(features=np.where(np.arange(16) == 3, np.nan, ONE.features))
+INF_FEATURES = broken(features=np.where(np.arange(16) == 3, np.inf, ONE.features).astype(np.float16))
+NAN_LOGITS = broken(logits=np.where(np.arange(10) == 3, np.nan, ONE.logits))
+NO_RUN = [None, 3, True, "ce", b"ce", [], {}, [None], ["ce"], {"a": None}, {"a": 3}, {"a": "b"}, np.ones(3), Run,
+          object(), [ONE, None], [[ONE]], broken(counts=None), broken(counts=np.array([-1.0] * 10)),
+          broken(confusion=np.eye(3)), broken(confusion=None)]
+NO_COUNTS = [None, 3, True, "abc", [], {}, ["a", "b"], [[1, 2], [3, 4]], [1, -2], [1, np.nan], [1, np.inf], [0, 0],
+             [True, False], [1 + 2j, 3], [[1], [2, 3]], {0: 5, 2: 3}, {"a": "b"}, {(): 1}, object(), [None, 1]]
+NO_AX = [3, "ax", Figure(), [], [None], {}, object(), np.zeros(2)]
+WRONG = {
+    "counts data": [lambda v=v: lp.plot_counts(v) for v in NO_COUNTS],
+    "effective data": [lambda v=v: lp.plot_effective_number(v) for v in NO_COUNTS],
+    "weights data": [lambda v=v: lp.plot_class_weights(v) for v in NO_COUNTS],
+    "effective beta": [lambda v=v: lp.plot_effective_number(ONE, v) for v in ("x", [], 2, -0.1, np.nan, [0.9, 2], {},
+                                                                             [[0.1, 0.2], [0.3, 0.4]], True)],
+    "weights beta": [lambda v=v: lp.plot_class_weights(ONE, v) for v in ("x", [], 2, -0.1, np.nan, object())],
+    "weights weights": [lambda v=v: lp.plot_class_weights(ONE, weights=v) for v in (
+        3, "x", [1] * 10, {"a": None}, {"a": [1] * 9}, {"a": [-1] * 10}, {"a": [np.nan] * 10}, {"a": [0] * 10},
+        {"a": [np.inf] * 10}, {"a": "abcdefghij"})],
+    "examples data": [lambda v=v: lp.plot_examples(v) for v in (None, 3, "x", ONE, [1, 2], type(DIGITS))],
+    "examples columns": [lambda v=v: lp.plot_examples(DIGITS, columns=v) for v in (0, -1, 2.5, "3", None, True)],
+    "examples rows": [lambda v=v: lp.plot_examples(DIGITS, rows=v) for v in (0, -1, 2.5, "3", None, True)],
+    **{f"{plot} runs": [lambda v=v, plot=plot: getattr(lp, f"plot_{plot}")(v) for v in NO_RUN] for plot in (
+        "class_accuracy", "comparison", "confusion", "history", "reliability", "weight_norms", "feature_norms")},
+    "gain runs": [lambda v=v: lp.plot_gain(v, ONE) for v in NO_RUN],
+    "gain base": [lambda v=v: lp.plot_gain(ONE, v) for v in NO_RUN],
+    "accuracy counts": [lambda v=v: lp.plot_class_accuracy(np.full(10, 0.5), v) for v in NO_COUNTS[1:]]
+    + [lambda: lp.plot_class_accuracy(ONE, ONE.counts)],
+    "accuracy runs": [lambda v=v: lp.plot_class_accuracy(v, [3, 2]) for v in (
+        None, "ab", [0.5], [50, 60], [-0.1, 0.2], [np.inf, 0], [np.nan, np.nan], [[[0.1, 0.2]]], ["a", "b"], {})],
+    "weight norms runs": [lambda v=v: lp.plot_weight_norms(v, [3, 2]) for v in (
+        None, "ab", [1.0], [-1.0, 2.0], np.zeros((2, 2, 2)), {}, ONE)] + [lambda: lp.plot_weight_norms(BASE[0], "x")],
+    "confusion runs": [lambda v=v: lp.plot_confusion(v, [3, 2]) for v in (
+        None, "ab", [1, 2], np.eye(3), [[1, -1], [0, 1]], [[np.nan, 1], [0, 1]], [[np.inf, 1], [0, 1]], ONE,
+        [[0.5, 0.5], [0.2, 0.8]])],
+    "confusion title": [lambda v=v: lp.plot_confusion(ONE, title=v) for v in (None, 3, ["a"])],
+    "comparison group": [lambda v=v: lp.plot_comparison(SEEDS, group=v) for v in (None, 3, "rare", [], {})],
+    "comparison base": [lambda v=v: lp.plot_comparison(SEEDS, base=v) for v in (3, "rare", [], ONE, True)],
+    "feature norms kind": [lambda v=v: lp.plot_feature_norms(ONE, kind=v) for v in (None, 3, "violin", [])],
+    "feature norms features": [lambda v=v: lp.plot_feature_norms(v, [0, 1], [3, 2]) for v in (
+        None, "x", [1, 2], np.zeros((3, 2)), [[np.nan], [1]], [["a"], ["b"]], np.zeros((2, 0)), [[1], [2, 3]])],
+    "feature norms targets": [lambda v=v: lp.plot_feature_norms(np.ones((2, 3)), v, [3, 2]) for v in (
+        None, "x", [0], [0, 2], [-1, 0], [0.5, 1], ["a", "b"], [[1, 0], [0, 1]], [np.nan, 0], {})],
+    "feature norms counts": [lambda v=v: lp.plot_feature_norms(np.ones((2, 3)), [0, 1], v) for v in NO_COUNTS],
+    "features not finite": [lambda v=v, plot=plot: plot(v) for v in (NAN_FEATURES, INF_FEATURES) for plot in (
+        lambda v: lp.plot_feature_norms(v), lambda v: lp.plot_embedding(v, method="pca"))],
+    "logits not finite": [lambda plot=plot: plot(NAN_LOGITS) for plot in (
+        lambda v: lp.plot_reliability(v), lambda v: lp.plot_mistakes(v, DIGITS))],
+    "embedding run": [lambda v=v: lp.plot_embedding(v) for v in (None, 3, "x", [], ONE.features, Run, [ONE])],
+    "embedding targets": [lambda v=v: lp.plot_embedding(np.eye(6), v, [3, 2], method="pca") for v in (
+        None, "x", [0], [0, 2] * 3, [-1, 0] * 3, [0.5, 1] * 3)] + [lambda: lp.plot_embedding(ONE, ONE.targets)],
+    "embedding counts": [lambda v=v: lp.plot_embedding(np.eye(6), [0, 1] * 3, v, method="pca") for v in NO_COUNTS],
+    "embedding method": [lambda v=v: lp.plot_embedding(ONE, method=v) for v in (None, 3, "t-sne", [], int)],
+    "embedding seed": [lambda v=v: lp.plot_embedding(ONE, seed=v) for v in (None, -1, 2.5, "0", True)],
+    "embedding recorded": [lambda v=v: lp.plot_embedding(ONE, recorded=v) for v in (3, [], [[1, 2]], np.full((200, 2),
+                                                                                                     np.nan))],
+    "embedding setting": [lambda: lp.plot_embedding(ONE, colour=3), lambda: lp.plot_embedding(ONE, perplexity="x"),
+                          lambda: lp.plot_embedding(ONE, perplexity=np.nan)],
+    "loss curve method": [lambda v=v: lp.plot_loss_curve(v) for v in (None, 3, "focl", [], lambda: 0)],
+    "loss curve counts": [lambda v=v: lp.plot_loss_curve("ce", counts=v) for v in [*NO_COUNTS, [5]]],
+    "loss curve target": [lambda v=v: lp.plot_loss_curve("ce", target=v) for v in (None, -1, 2, 0.5, "0", True)],
+    "loss curve setting": [lambda: lp.plot_loss_curve("focal", gamma=[]), lambda: lp.plot_loss_curve("focal", beta=1),
+                           lambda: lp.plot_loss_curve(torch.nn.functional.cross_entropy, colour=1)],
+    "mistakes run": [lambda v=v: lp.plot_mistakes(v) for v in (None, 3, "x", [ONE], Run, BASE[0])],
+    "mistakes data": [lambda v=v: lp.plot_mistakes(ON_DIGITS, v) for v in (3, "x", [], ONE)],
+    "mistakes rows": [lambda v=v: lp.plot_mistakes(ON_DIGITS, DIGITS, rows=v) for v in (0, -1, 2.5, "3", None, True)],
+    "mistakes columns": [lambda v=v: lp.plot_mistakes(ON_DIGITS, DIGITS, columns=v) for v in (0, -1, 2.5, None)],
+    "reliability bins": [lambda v=v: lp.plot_reliability(ONE, bins=v) for v in (0, -1, 2.5, "3", None, True, np.nan)],
+    "style scale": [lambda v=v: lp.style(v) for v in (0, -1, "1", np.nan, np.inf, True, [1], 50)],
+    "style font": [lambda v=v: lp.style(font=v) for v in (3, "Nonesuch", [3], {}, True)],
+    **{f"{name} ax": [lambda v=v, name=name: PLOTS[name](ax=v) for v in NO_AX] for name in FOUR_PLOTS},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_argument_is_named(what):
+    for i, call in enumerate(WRONG[what]):
+        try:
+            call()
+        except ValueError as error:
+            assert re.search(r"\b(data|beta|weights|columns|rows|runs?|base|counts|title|group|kind|targets|features|"
+                             r"method|seed|recorded|target|bins|scale|font|ax|logits|confusion|settings?|gamma|colour|"
+                             r"perplexity)\b", str(error)), f"{what}, call {i}: {error}"
+        except Exception as error:
+            pytest.fail(f"{what}, call {i}: {type(error).__name__}: {error}")
+        else:
+            pytest.fail(f"{what}, call {i} was accepted")
+
+
+def test_counts_may_be_a_counter():
+    from collections import Counter
+
+    picture = lp.plot_counts(Counter("aabbbc"))
+    assert picture.data["counts"].tolist() == [3, 2, 1] and picture.data["names"].tolist() == ["b", "a", "c"]
+    assert lp.plot_counts(Counter([0, 1, 1, 2])).data["counts"].tolist() == [2, 1, 1]
+    np.testing.assert_array_equal(
+        lp.plot_feature_norms(np.eye(4), [0, 1, 1, 0], Counter({1: 5, 0: 9})).data["group"], ["mid"] * 4
+    )
+    with pytest.raises(ValueError, match="data=.*keys? the class numbers from 0 on"):
+        lp.plot_counts(Counter([1, 1, 2]))
+
+
+def test_norms_of_half_precision_do_not_overflow():
+    far = np.full((6, 3), 60_000, np.float16)  # each is finite in float16, its length is not
+    picture = lp.plot_feature_norms(far, [0, 0, 1, 1, 2, 2], [9, 5, 1])
+    np.testing.assert_allclose(picture.data["norms"], 60_000 * np.sqrt(3), rtol=1e-3)
+    heads = broken(head_weight=np.full((10, 16), 40_000, np.float16))
+    np.testing.assert_allclose(lp.plot_weight_norms(heads).data["norms/ce"], 160_000, rtol=1e-3)
+    assert np.isfinite(lp.plot_embedding(far + np.arange(6, dtype=np.float16)[:, None] * 64, [0, 0, 1, 1, 2, 2],
+                                         [9, 5, 1], method="pca").data["points"]).all()
+
+
+def test_seeds_that_drew_other_images_are_one_series():
+    runs = [make_run(seed=seed) for seed in range(3)]
+    for run in runs:  # what follows from the images, and differs with the seed that drew them
+        run.data = {"name": "fake", "ratio": 50, "seed": run.seed, "fingerprint": str(run.seed),
+                    "mean": [0.1 * run.seed], "std": [1.0 + run.seed], "pad": 0, "flip": False}
+    assert [(one.name, len(one.runs)) for one in series_of(runs)] == [("ce", 3)]

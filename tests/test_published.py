@@ -86,6 +86,26 @@ def test_filters():
         published("cifar")
     with pytest.raises(ValueError, match="colour.*dataset"):
         published(colour="red")
+    assert published(key="balanced_softmax").equals(published(key=["balanced_softmax"]))
+    assert published(key="seesaw").empty and published(ratio=37).empty  # known, and without a number
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    *((name, value) for name in module.FILTERS for value in ([], {}, object(), ["x", 3], b"A")),
+    *((name, "nonsense") for name in module.FILTERS),
+    *((name, 3) for name in module.FILTERS if name != "ratio"),
+    *(("ratio", value) for value in (-1, 0.5, np.nan, np.inf, True, "100")), ("key", "balanced_sofmax"),
+])
+def test_a_filter_that_nothing_has_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}="):
+        published(**{name: value})
+
+
+def test_a_slip_is_told():
+    with pytest.raises(ValueError, match="did you mean 'balanced_softmax'"):
+        published(key="balanced_sofmax")
+    with pytest.raises(ValueError, match="group='Z'.*'A'"):
+        published(group="Z")
 
 
 def test_a_missing_file_says_what_to_do(monkeypatch, tmp_path):

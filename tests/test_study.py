@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from ltviz import functional, study
+from ltviz.files import request_id
 from ltviz.run import Run, RunFileError
 from ltviz.study import cards, runs
 
@@ -70,7 +72,7 @@ def test_show_takes_pictures_cards_tables_texts_and_lists():
     html = cards.show([Picture(), study.say("**said**"), "text", SimpleNamespace(_repr_html_=lambda: "<table/>")])
     assert "data:image/png;base64,iVBOR" in html and 'alt="Accuracy falls from &quot;98 %&quot; to 4 %."' in html
     assert "<b>said</b>" in html and "<p>text</p>" in html and "<table/>" in html
-    with pytest.raises(TypeError, match="cannot show a int"):
+    with pytest.raises(ValueError, match="content: cannot show a int"):
         cards.show(3)
 
 
@@ -311,7 +313,7 @@ def make_run(label: str, seed: int, right: float) -> Run:
     return Run(
         method=label, settings={}, data={"name": "toy"}, recipe={"name": "toy"}, seed=seed, counts=counts,
         class_names=["a", "b", "c"], history={}, confusion=confusion, head_weight=np.eye(3), label=label,
-        id=f"{label}{seed}",
+        id=request_id(label=label, seed=seed),
     )  # fmt: skip
 
 
@@ -359,3 +361,229 @@ def test_recorded_finds_runs_or_says_what_to_do(two, tmp_path, monkeypatch):
     assert len(study.recorded("toy", seed=1)) == 2
     with pytest.raises(RunFileError, match="its methods are ce, new"):
         study.recorded("toy", "gone")
+
+
+# ------------------------------------------------------------------------------------------------- HTML from outside
+EVIL = [
+    '<img src=x onerror="alert(1)">', "<script>alert(1)</script>", '"><svg onload=alert(1)>', "' onmouseover='alert(1)",
+    '" style="position:fixed', "[click](javascript:alert(1))", "[click](JaVaScRiPt:alert(1))",
+    "[c](data:text/html,<b>)",
+    '[c](x"onmouseover="alert(1))', "[c](x'onmouseover='alert(1))", "[c](\x01javascript:alert(1))",
+    "[c](vbscript:x)", "[c](java&#115;cript:alert(1))", "**<iframe src=x>**", "`</code><img src=x>`", "$<img src=x>$",
+    "[a]: javascript:alert(1)", "![x](javascript:alert(1))", "<a href=javascript:alert(1)>x</a>", "<!-- x",
+    "&lt;b&gt;<b>",
+    "\\`<img src=x>\\`", "\\$<img src=x>", "\\[c](javascript:alert(1))",
+]  # fmt: skip
+OWN_TAGS = {"a", "b", "br", "code", "details", "div", "figcaption", "figure", "i", "img", "li", "p", "pre", "span",
+            "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"}
+OWN_ATTRIBUTES = {"alt", "href", "src", "style"}
+
+
+class Pages(HTMLParser):
+    """Every tag and attribute of a page, and the text between."""
+
+    def __init__(self, page: str):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.words = [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def handle_comment(self, data):
+        raise AssertionError(f"a comment: {data}")
+
+    def foreign(self) -> list:
+        wrong = [tag for tag, _ in self.tags if tag not in OWN_TAGS]
+        wrong += [name for _, attrs in self.tags for name in attrs if name not in OWN_ATTRIBUTES]
+        links = [attrs.get("href") or "" for tag, attrs in self.tags if tag == "a"]
+        wrong += [link for link in links if ":" in link.split("/")[0] and not link.startswith("http")]
+        wrong += [attrs["src"] for tag, attrs in self.tags if "src" in attrs
+                  and not attrs["src"].startswith("data:image/png;base64,iVBOR")]
+        return wrong + [attrs["style"] for _, attrs in self.tags if "position" in attrs.get("style", "")]
+
+
+def everything_with(evil: str) -> dict[str, str]:
+    """HTML of every piece of a chapter that can hold a name, made with this one."""
+    picture = Picture()
+    picture.text = evil
+    left, right = [make_run(evil, s, 0.1) for s in range(2)], [make_run(f"{evil} 2", s, 0.5) for s in range(2)]
+    quiz = study.Quiz([study.Question(evil, {evil: evil, "b": ""}, "b", {evil: picture})])
+    quiz.answer(0, evil)
+    gates = [study.Predict(evil, choices=[evil, "b"], unit=evil), study.Predict(evil, order=[evil, "b"]),
+             study.Predict(evil, number=(0, 1), unit=evil)]
+    reveals = [gate.reveal([picture, evil], truth=gate.default, because=evil) for gate in gates]
+    for gate in gates:
+        gate.commit()
+    task = study.Exercise(evil, evil, "x = 1", [study.Claim(evil, lambda x: x == 1, evil)], hints=[evil, evil])
+
+    def raising():
+        raise RuntimeError(evil)
+
+    own = study.Exercise("t", "t", "def f():\n    return 1.0", [study.Case("c", ())], oracle=lambda: 1.0)
+    pages = {
+        "comparison": study.comparison({evil: left, "other": right}), "difference": study.difference(right, left),
+        "named": study.difference(right, left, names=(evil, evil)), "say": study.say(evil, f"*{evil}* and **{evil}**"),
+        "chapter": study.chapter(evil, objectives=[evil], prerequisites=[evil], reading=5, computing=evil,
+                                 papers=[evil], data=evil),
+        "quiz": quiz, "task": task, "solution": task.solution(), "wrong": task.check(2), "right": task.check(1),
+        "raised": own.check(raising), **{f"gate {g.kind}": g for g in gates},
+        **{f"reveal {g.kind}": r for g, r in zip(gates, reveals, strict=True)},
+    }  # fmt: skip
+    found = {name: (thing.html if isinstance(thing, study.Card) else page(thing)[0]) for name, thing in pages.items()}
+    widgets = [quiz._feedback[0].value, quiz._score.value, *(r.figure.value + r.verdict.value for r in reveals),
+               *(g.status.value + g.children[0].value for g in gates)]
+    return found | {f"widget {i}": value for i, value in enumerate(widgets)}
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_no_tag_and_no_attribute_of_a_name_survives(evil):
+    for name, html in everything_with(evil).items():
+        assert not Pages(html).foreign(), f"{name}: {html}"
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_markdown_of_a_name_opens_no_tag_and_leads_nowhere(evil):
+    left, right = [make_run(evil, 0, 0.1)], [make_run("other", 0, 0.5)]
+    for card in (study.say(f"*{evil}*"), study.difference(right, left)):
+        assert not Pages(card.markdown).foreign(), card.markdown
+        outside = re.sub(r"\\\\|\\[\[\]]|`[^`]*`|\$[^$]*\$", "", card.markdown)
+        for address in re.findall(r"\[[^]]*\]\(\s*([^)\s]+)|^\s*\[[^]]*\]:\s*(\S+)", outside, re.M):
+            assert ":" not in "".join(address).split("/")[0], card.markdown
+
+
+def test_markdown_stays_as_it_was_written_where_nothing_is_foreign():
+    line = "p < 0.001 & $n<5$ `a < b`, **bold**, [there](x.ipynb) and $E_n$"
+    assert study.say(line).markdown == line
+    again = study.difference([make_run("a*b", 0, 0.5)], [make_run("c", 0, 0.1)])
+    assert study.say(again.markdown).markdown == again.markdown and study.say(again.markdown).text == again.text
+    assert study.say("$a<b$ `<i>`").markdown == r"$a\lt b$ <code>&lt;i&gt;</code>"
+
+
+def test_a_name_is_shown_as_it_is():
+    name = "a*b* [x](y) `c` $d$ \\e <i> & \"q\""
+    left, right = [make_run(name, 0, 0.1)], [make_run("other", 0, 0.5)]
+    card = study.difference(right, left)
+    assert name in card.text and f"against {name}, accuracy" in "".join(Pages(card.html).words)
+    table = study.comparison({name: left, "other": right})
+    assert name in Pages(table.html).words and name in table.text
+    assert cards.inline(cards.literal(name)) == cards.safe(name) and cards.plain(cards.literal(name)) == name
+
+
+@pytest.mark.parametrize(("address", "followed"), [
+    ("https://a.org/b?c=1&d=2#e", True), ("HTTP://a.org", True), ("02_x.ipynb", True), ("../data/README.md", True),
+    ("#part", True), ("a/b:c", True), ("javascript:x", False), ("JavaScript:x", False), ("data:text/html,x", False),
+    ("file:///etc", False), ("mailto:a@b.c", False), ("\x01javascript:x", False), ("java\u00adscript:x", False),
+])  # fmt: skip
+def test_links_lead_to_pages_only(address, followed):
+    found = Pages(cards.inline(f"[words]({address})"))
+    assert found.words == ["words"] and [attrs for tag, attrs in found.tags if tag == "a"] == (
+        [{"href": address}] if followed else [])
+    assert (f"]({address})" in cards.markdown(f"[words]({address})").replace("&amp;", "&")) is followed
+
+
+# --------------------------------------------------------------------------------------------------- wrong arguments
+def ask(**changes):
+    return study.Question(**{"text": "?", "options": {"a": "", "b": ""}, "right": "a", **changes})
+
+
+def head(**changes):
+    return study.chapter(**{"title": "t", "objectives": ["o"], "reading": 5, "computing": "c", **changes})
+
+
+WRONG = {
+    "lines": [lambda: study.say(), lambda: study.say(None), lambda: study.say(3), lambda: study.say("a", ""),
+              lambda: study.say(["a"])],
+    "title": [lambda v=v: head(title=v) for v in (None, 3, "", " ", ["a"])],
+    "objectives": [lambda v=v: head(objectives=v) for v in (None, 3, "one", [], [3], {"a": 1})],
+    "prerequisites": [lambda v=v: head(prerequisites=v) for v in (None, 3, "one", [None])],
+    "papers": [lambda v=v: head(papers=v) for v in (None, 3, "one", [None])],
+    "reading": [lambda v=v: head(reading=v) for v in (None, 0, -1, 2.5, "5", True, np.nan)],
+    "computing": [lambda v=v: head(computing=v) for v in (None, 3, "")],
+    "data": [lambda v=v: head(data=v) for v in (None, 3)],
+    "folder": [lambda v=v: study.course(v) for v in (3, "", [], False)],
+    "question": [lambda v=v: study.Predict(v, number=(0, 1)) for v in (None, 3, "")],
+    "choices": [lambda v=v: study.Predict("?", choices=v) for v in (
+        "ab", ["a"], [], ["a", "a"], ["a", 3], 3, {"a": 1})],
+    "order": [lambda v=v: study.Predict("?", order=v) for v in ("ab", ["a"], [], ["a", "a"], ["a", 3], 3)],
+    "number": [lambda v=v: study.Predict("?", number=v) for v in (
+        3, "01", (1,), (1, 0), (0, 0), (0, np.nan), (0, np.inf), ("0", "1"), (0, 1, 0), (0, 1, -1), (0, 1, 2, 3),
+        (True, 2))],
+    "unit": [lambda v=v: study.Predict("?", number=(0, 1), unit=v) for v in (None, 3)],
+    "answer": [lambda v=v: study.Predict("?", number=(0, 1)).commit(v) for v in ("0.5", 2, np.nan, True, [1])]
+    + [lambda v=v: study.Predict("?", choices=["a", "b"]).commit(v) for v in (3, ["a"], "c", {})]
+    + [lambda v=v: study.Predict("?", order=["a", "b"]).commit(v) for v in (3, "ab", ["a"], ["a", 3], [None, "a"])]
+    + [lambda: study.Predict("?", choices=["a", "b"], default=3)],
+    "tolerance": [lambda v=v: study.Predict("?", number=(0, 1)).reveal("x", truth=0, tolerance=v) for v in (
+        -1, "x", np.nan, True)],
+    "because": [lambda v=v: study.Predict("?", number=(0, 1)).reveal("x", truth=0, because=v) for v in (None, 3)],
+    "content": [lambda v=v: study.Predict("?", number=(0, 1)).reveal(v, truth=0) for v in (None, 3, object())],
+    "text": [lambda v=v: ask(text=v) for v in (None, 3, "")],
+    "options": [lambda v=v: ask(options=v) for v in (
+        None, "ab", ["a", "b"], {"a": ""}, {"a": 3, "b": ""}, {3: "", "a": ""})],
+    "right": [lambda v=v: ask(right=v) for v in (None, 3, "c", ["a"])],
+    "pictures": [lambda v=v: ask(pictures=v) for v in (None, [Picture()], {"a": None}, {"a": "b"})],
+    "questions": [lambda v=v: study.Quiz(v) for v in (None, 3, [], ["?"], "ab", ask())],
+    "i": [lambda v=v: study.Quiz([ask()]).answer(v, "a") for v in (None, 1, -1, "0", 0.5, True)],
+    "option": [lambda v=v: study.Quiz([ask()]).answer(0, v) for v in (None, 1, "c", ["a"])],
+    "task": [lambda v=v: exercise(task=v) for v in (None, 3, "")],
+    "solution_source": [lambda v=v: exercise(solution_source=v) for v in (None, 3, "", "# nothing")],
+    "checks": [lambda v=v: exercise(checks=v) for v in (None, 3, [], ["a"], [None])],
+    "oracle": [lambda v=v: exercise(oracle=v) for v in (3, "f")],
+    "hints": [lambda v=v: exercise(hints=v) for v in (None, "one", [3])],
+    "mistakes": [lambda v=v: exercise(mistakes=v) for v in (None, ["a"], {"a": 3})],
+    "given": [lambda v=v: exercise(given=v) for v in (None, ["a"])],
+    "name": [lambda v=v: study.Case(v, ()) for v in (None, 3, "")] + [lambda: study.Claim(None, bool)],
+    "args": [lambda v=v: study.Case("c", v) for v in (None, 3, [1], "ab")]
+    + [lambda: study.Case("c", (), gradient=True), lambda: study.Case("c", (3,), gradient=True)],
+    "gradient": [lambda v=v: study.Case("c", (), gradient=v) for v in (None, 1, "yes")],
+    "test": [lambda v=v: study.Claim("c", v) for v in (None, 3, True)],
+    "ours": [lambda v=v: study.difference(v, [make_run("a", 0, 0.1)]) for v in (
+        None, "ab", [], {}, [None], make_run("a", 0, 0.1), np.ones(3), [3])],
+    "base": [lambda v=v: study.difference([make_run("a", 0, 0.1)], v) for v in (None, "ab", [], {}, [None], [3])],
+    "group": [lambda v=v: study.difference([make_run("a", 0, 0.1)], [make_run("b", 0, 0.1)], v) for v in (
+        None, 3, "rare", [])] + [lambda v=v: study.comparison({"a": [make_run("a", 0, 0.1)]}, group=v) for v in (
+            None, 3, "rare", [])],
+    "names": [lambda v=v: study.difference([make_run("a", 0, 0.1)], [make_run("b", 0, 0.1)], names=v) for v in (
+        "ab", ("a",), (1, 2), ("a", "b", "c"), 3)],
+    "groups": [lambda v=v: study.comparison(v) for v in (
+        None, {}, [make_run("a", 0, 0.1)], {"a": []}, {"a": None}, {3: [make_run("a", 0, 0.1)]}, {"a": [3]}, "ab")],
+    "reference": [lambda v=v: study.comparison({"a": [make_run("a", 0, 0.1)]}, v) for v in (3, "b", [], True)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_argument_is_named(what):
+    for i, call in enumerate(WRONG[what]):
+        try:
+            call()
+        except ValueError as error:
+            assert re.search(rf"\b{what}\b|a question needs", str(error)), f"call {i}: {error}"
+        except Exception as error:
+            pytest.fail(f"{what}, call {i}: {type(error).__name__}: {error}")
+        else:
+            pytest.fail(f"{what}, call {i} was accepted")
+
+
+def test_a_cell_that_runs_again_closes_the_panel_it_made_before(monkeypatch):
+    """Quiz and prediction: as many widgets after the tenth run as after the first, layouts and styles included."""
+    from ipywidgets.widgets.widget import _instances
+
+    from ltviz.explore import notebook
+
+    here = [("id", "cell-1"), 0]
+    monkeypatch.setattr(notebook, "cell", lambda: (here[0], here[1]))
+    questions = [study.Question("Which?", {"a": "because", "b": "not so"}, "a")]
+    kept = []
+    for make in (lambda: study.Quiz(questions), lambda: study.Predict("Which?", choices=["a", "b"])):
+        here[0] = ("id", f"cell of {make}")
+        sizes = []
+        for run in range(10):
+            here[1] = run
+            kept.append(make())
+            sizes.append(len(_instances))
+        assert len(set(sizes)) == 1

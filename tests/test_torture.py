@@ -200,8 +200,20 @@ def test_wrong_arguments_are_named(data, run, tmp_path):
                         problems.append(f"{called}: {error}")
                 except Exception as error:
                     problems.append(f"{called}: {type(error).__name__}: {error}")
+    for key, method in lt.METHODS.items():
+        for name in method.settings:
+            for value in ("nothing like it", float("nan"), [1], object(), 1e30):
+                count += 1
+                try:
+                    method.resolve({name: value})
+                    problems.append(f"{key}({name}={value!r}): accepted")
+                except (ValueError, lt.objective.UnknownMethod) as error:
+                    if name not in str(error) and not isinstance(error, lt.objective.UnknownMethod):
+                        problems.append(f"{key}({name}={value!r}): {error}")
+                except Exception as error:
+                    problems.append(f"{key}({name}={value!r}): {type(error).__name__}: {error}")
     print(count, "calls")
-    assert not problems, "\n".join(problems)
+    assert count > 300 and not problems, "\n".join(problems)
 
 
 # ---------------------------------------------------------------------------------------------------------------- kills

@@ -80,7 +80,7 @@ class Explorer:
             self.build(self.surface)
         self.widget = self._assemble(extra, below)
         self._use(dict(controls))
-        _replace_earlier(self)
+        notebook.take_place(self, Explorer.close)
         _live[next(_number)] = self
         self.refresh()
 
@@ -297,11 +297,3 @@ class Explorer:
 def in_words(error: Exception) -> str:
     """The kind of an error and what it says: what a reader sees."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _replace_earlier(new: Explorer) -> None:
-    """Close what an earlier run of the same cell opened: its place on the page is taken, its memory would stay."""
-    new.cell = notebook.cell()
-    for old in registry():
-        if new.cell and old.cell and old.cell[0] == new.cell[0] and old.cell != new.cell:
-            old.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 
@@ -39,3 +41,23 @@ def cell() -> tuple[tuple[str, str], Any] | None:
     if not run or not (name or code):
         return None
     return ("id", name) if name else ("code", code), run
+
+
+_opened: list[tuple[tuple[tuple[str, str], Any], weakref.ref, Callable[[Any], None]]] = []
+
+
+def take_place(new: Any, close: Callable[[Any], None]) -> None:
+    """Close what an earlier run of the present cell opened: its place on the page is taken, its memory would stay."""
+    here = cell()
+    if here is None:
+        return
+    kept = []
+    for there, reference, close_it in _opened:
+        old = reference()
+        if old is None:
+            continue
+        if there[0] == here[0] and there != here:
+            close_it(old)
+        else:
+            kept.append((there, reference, close_it))
+    _opened[:] = [*kept, (here, weakref.ref(new), close)]

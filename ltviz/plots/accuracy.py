@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from .. import metrics
+from .. import check, metrics
 from .picture import (
     Picture,
     as_percent,
@@ -24,7 +24,8 @@ from .picture import (
     seeds,
     tall,
 )
-from .series import Series, array, by_count, class_counts, class_names, first_counts, series_of
+from .series import Series, array, by_count, class_counts, class_names, first_counts, is_run, series_of
+from .text import short
 
 
 @draws
@@ -32,35 +33,46 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
     """Test accuracy (recall) of each class, most frequent first.
 
     runs: a run, runs (several seeds of one name become one series with a band of one standard deviation), a dict
-    label -> runs; or accuracies (k,), or (seeds, k), as fractions, with counts (k,). Dotted: chance, 1 / k.
+    label -> runs; or accuracies (k,), or (seeds, k), as fractions, with counts (k,); NaN where a class has no test
+    images. Dotted: chance, 1 / k.
     `.data`: counts, and the accuracies of every seed by rank, "accuracy/<label>" (seeds, k).
 
     Shows who pays for the imbalance. Cannot show who gets the images that a class loses: see plot_confusion.
     """
     if counts is not None:
-        n, rows = class_counts(counts), np.atleast_2d(array(runs, np.float64))
-        if rows.ndim != 2 or rows.shape[1] != len(n):
-            raise ValueError(f"runs must be accuracies (k,) or (seeds, k) with k = {len(n)}, not {rows.shape}")
-        drawn, names = [("accuracy", rows[:, by_count(n)])], None
+        n, rows = class_counts(counts), _accuracies(runs, counts)
+        drawn, names = [("accuracy", "accuracy", rows[:, by_count(n)])], None
         n = n[by_count(n)]
     else:
         found = series_of(runs)
         n, names = first_counts(found), class_names(found)
-        drawn = [(one.name, one.stack(metrics.per_class)) for one in found]
+        drawn = [(one.name, one.shown, one.stack(metrics.per_class)) for one in found]
     (ax,) = get_axes(ax, height=tall(len(drawn)))
     class_axis(ax, n, names, binned=True)
     data, said = {"counts": n}, []
-    for i, (name, rows) in enumerate(drawn):
-        band(ax, rows, i, name)
+    for i, (name, shown, rows) in enumerate(drawn):
+        band(ax, rows, i, shown)
         data[f"accuracy/{name}"] = rows
         group = metrics.shot_accuracy(mean_sd(rows)[0], n)
-        said.append(f"{name} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
+        said.append(f"{shown} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
                     f"{as_percent(group['tail'])}; {seeds(len(rows))})")
     reference(ax, 1 / len(n), f"chance, 1/{len(n)}")
     ax.set(ylim=(-0.02, 1.02), ylabel="test accuracy of the class")
     percent(ax.yaxis)
     finish(ax, "Accuracy of each class")
     return Picture(ax, data, "Mean accuracy of the classes: " + "; ".join(said) + ".")
+
+
+def _accuracies(values: Any, counts: Any) -> np.ndarray:
+    k = len(class_counts(counts))
+    expected = f"accuracies as fractions from 0 to 1, shape ({k},) or (seeds, {k}), as long as counts"
+    if is_run(values):
+        raise check.refuse("counts", counts, "no counts beside a run, which has its own")
+    rows = np.atleast_2d(array(values, np.float64, "runs", expected))
+    inside = np.isnan(rows) | ((rows >= 0) & (rows <= 1))
+    if rows.ndim != 2 or rows.shape[1] != k or not inside.all() or np.isnan(rows).all():
+        raise check.refuse("runs", values, expected)
+    return rows
 
 
 def paired_gain(one: Series, base: Series) -> np.ndarray:
@@ -92,9 +104,9 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     Shows which classes pay for the gain of others. Cannot show that a single class's change is real from one seed, nor
     from a bar alone: with k classes some bars clear zero by chance.
     """
-    found, reference_runs = series_of(runs), series_of(base)
+    found, reference_runs = series_of(runs), series_of(base, "base")
     if len(reference_runs) > 1:
-        raise ValueError(f"base must be the runs of one name, given {', '.join(s.name for s in reference_runs)}")
+        raise ValueError(f"base must be the runs of one name, given {', '.join(s.shown for s in reference_runs)}")
     against = reference_runs[0]
     n = first_counts(found)
     if len(n) != len(against.counts):
@@ -105,7 +117,7 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     for i, one in enumerate(found):
         rows = paired_gain(one, against)
         mean, sd = mean_sd(rows)
-        kind, label = look(i), f"{one.name} ({seeds(len(rows))}{', ±1 se' if len(rows) > 1 else ''})"
+        kind, label = look(i), f"{one.shown} ({seeds(len(rows))}{', ±1 se' if len(rows) > 1 else ''})"
         x = np.arange(len(n)) + (i - (len(found) - 1) / 2) * min(0.16, 0.6 / len(found))
         if len(n) <= 40:
             ax.vlines(x, 0, mean, color=kind["color"], linewidth=2.4, alpha=0.35)
@@ -120,11 +132,11 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
         data[f"gain/{one.name}"] = rows
         group = metrics.shot_accuracy(mean, n)
         pair = metrics.paired(np.nanmean(rows, axis=1), np.zeros(len(rows)))
-        said.append(f"{one.name} against {against.name}: {as_percent(group['all'], sign=True)} in the mean of the "
+        said.append(f"{one.shown} against {against.shown}: {as_percent(group['all'], sign=True)} in the mean of the "
                     f"classes ({pair.verdict}, {seeds(len(rows))}), head {as_percent(group['head'], sign=True)}, tail "
                     f"{as_percent(group['tail'], sign=True)}")
-    reference(ax, 0.0, f"no change from {against.name}")
+    reference(ax, 0.0, f"no change from {against.shown}")
     ax.set_ylabel("gain in test accuracy\n(percentage points)")
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:+.0f}" if abs(v) > 1e-9 else "0")
-    finish(ax, f"Gain over {against.name}, class by class")
+    finish(ax, f"Gain over {short(against.name, 40)}, class by class")
     return Picture(ax, data, "; ".join(said) + ".")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from .. import metrics
+from .. import check, metrics
 from .picture import DOTTED, INK, QUIET, Picture, as_percent, draws, get_axes, look, percent, seeds
 from .series import Series, series_of
+from .text import literal, short, wrap
 
 WIDE = 30  # letters of a label in one line
 WORDS = {"all": "accuracy", "head": "head accuracy", "mid": "mid accuracy", "tail": "tail accuracy",
@@ -32,13 +32,10 @@ def plot_comparison(
     Shows whether a difference stands out from the seeds. Cannot show more than these data and this recipe say, nor
     protect from trying many methods and believing the best: ask for |t| of 3.
     """
-    if group not in WORDS:
-        raise ValueError(f"group must be one of {', '.join(WORDS)}, not {group!r}")
+    group = check.choice("group", group, WORDS)
     found = series_of(runs)
     names = [one.name for one in found]
-    base = names[0] if base is None else base
-    if base not in names:
-        raise ValueError(f"base must be one of {', '.join(map(repr, names))}, not {base!r}")
+    base = names[0] if base is None else check.choice("base", base, names)
     against = found[names.index(base)]
     height = 1.15 + sum(0.25 + 0.17 * len(_wrapped(one).splitlines()) for one in found)
     left, right = get_axes(ax, 8.4, height, panels=2, sharey=True, width_ratios=[1.15, 1.0])
@@ -60,12 +57,12 @@ def plot_comparison(
             rows[key].append(float("nan") if pair is None else getattr(pair, "mean" if key == "difference" else key))
         rows["verdict"].append("reference" if pair is None else pair.verdict)
         said.append(_says(one, mean, pair))
-    _frame(left, right, found, base, group)
+    _frame(left, right, found, against, group)
     return Picture([left, right], data | rows, f"{WORDS[group].capitalize()}: " + "; ".join(said) + ".")
 
 
 def _wrapped(one: Series) -> str:
-    return textwrap.fill(one.label.replace(" seed", "\N{NO-BREAK SPACE}seed"), WIDE)
+    return wrap(one.label.replace(" seed", "\N{NO-BREAK SPACE}seed"), WIDE)
 
 
 def _paired(one: Series, against: Series, group: str) -> metrics.Paired | None:
@@ -92,8 +89,8 @@ def _difference(ax: Axes, row: int, pair: metrics.Paired | None, kind: dict[str,
                 annotation_clip=False)
 
 
-def _frame(left: Axes, right: Axes, found: list[Series], base: str, group: str) -> None:
-    left.set_yticks(range(len(found)), [_wrapped(one) for one in found])
+def _frame(left: Axes, right: Axes, found: list[Series], against: Series, group: str) -> None:
+    left.set_yticks(range(len(found)), [_wrapped(one) for one in found], **literal())
     left.set_ylim(len(found) - 0.45, -0.55)
     left.set_xlabel(f"test {WORDS[group]}\n(dots: seeds, bars: means)")
     percent(left.xaxis)
@@ -110,11 +107,11 @@ def _frame(left: Axes, right: Axes, found: list[Series], base: str, group: str) 
         ax.locator_params(axis="x", nbins=5)
     right.tick_params(axis="y", labelleft=False)
     left.set_title(WORDS[group].capitalize())
-    right.set_title(f"Difference to {base}")
+    right.set_title(f"Difference to {short(against.name, 28)}", **literal())
 
 
 def _says(one: Series, mean: float, pair: metrics.Paired | None) -> str:
-    text = f"{one.name} {as_percent(mean)} ({seeds(len(one.runs))}"
+    text = f"{one.shown} {as_percent(mean)} ({seeds(len(one.runs))}"
     if pair is None:
         return text + ", the reference)"
     if np.isnan(pair.mean):

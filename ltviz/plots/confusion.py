@@ -10,7 +10,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from .. import metrics
+from .. import check, metrics
 from .picture import (
     BINNED,
     DOTTED,
@@ -25,7 +25,8 @@ from .picture import (
     percent,
     seeds,
 )
-from .series import array, by_count, class_counts, class_names, is_run, series_of
+from .series import array, by_count, class_counts, class_names, finite, is_run, series_of
+from .text import literal, short, short_names, width, wrap
 
 # White is nothing; small shares stand out, because the confusions that matter here are small.
 SHADES = [(0.0, "#FFFFFF"), (0.06, "#DDE5FF"), (0.3, "#8FADFF"), (0.65, "#1557FF"), (1.0, "#1B1B3A")]
@@ -45,6 +46,7 @@ def plot_confusion(
 
     Shows that tail images are taken for head classes. Cannot show how sure the network is: see plot_reliability.
     """
+    title = wrap(short(check.text("title", title), 200), 60) if title != "" else ""
     matrix, n, names, label, many = _matrix(runs, counts)
     k, total = len(n), matrix.sum()
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -62,26 +64,31 @@ def plot_confusion(
     bars.locator_params(axis="y", nbins=3)
     percent(bars.yaxis)
     _heat(ax, share, n, names, k)
-    bars.set_title(title or "Where the images of each class go" + (f": {label} ({seeds(many)})"[:40] if label else ""))
+    of = f": {short(label, 28)} ({seeds(many)})" if label else ""
+    bars.set_title(title or f"Where the images of each class go{of}", **literal())
     said = _says(share, predicted, true, n, label)
     return Picture([ax, bars], {"confusion": matrix, "predicted": predicted, "true": true, "counts": n}, said)
 
 
 def _matrix(runs: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, list[str] | None, str, int]:
     """(confusion by rank, counts by rank, names, label, number of seeds)."""
-    if counts is not None and not is_run(runs):
+    if counts is not None:
+        if is_run(runs):
+            raise check.refuse("counts", counts, "no counts beside a run, which has its own")
         n = class_counts(counts)
-        matrix = metrics.confusion(array(runs))
-        if len(matrix) != len(n):
-            raise ValueError(f"counts must have one entry per class ({len(matrix)}), not {len(n)}")
+        expected = f"a confusion matrix ({len(n)}, {len(n)}) of numbers of images, rows true, as many as counts"
+        given = finite(array(runs, name="runs", shape=expected), "runs")
+        if given.shape != (len(n), len(n)) or (given < 0).any():
+            raise check.refuse("runs", runs, expected)
+        matrix = metrics.confusion(given)
         order = by_count(n)
         return matrix[np.ix_(order, order)], n[order], [str(j) for j in order], "", 1
     found = series_of(runs)
     if len(found) > 1:
-        raise ValueError(f"plot_confusion draws one method, given {', '.join(s.name for s in found)}; choose one")
+        raise ValueError(f"plot_confusion draws one method, given {', '.join(s.shown for s in found)}; choose one")
     orders = [by_count(class_counts(run)) for run in found[0].runs]
     matrix = sum(metrics.confusion(run)[np.ix_(o, o)] for run, o in zip(found[0].runs, orders, strict=True))
-    return matrix, found[0].counts, class_names(found), found[0].name, len(orders)
+    return matrix, found[0].counts, class_names(found), found[0].shown, len(orders)
 
 
 def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k: int) -> None:
@@ -99,12 +106,13 @@ def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k
         percent(ax.collections[0].colorbar.ax.yaxis)
     ax.spines[:].set_visible(True)
     ax.grid(False)
-    first = [str(name)[:12] for name in names] if names else [str(j + 1) for j in range(k)]
+    first = short_names(names, 12) if names else [str(j + 1) for j in range(k)]
     if small:
-        ax.set_yticks(np.arange(k) + 0.5, [f"{f} ({c:,.0f})" for f, c in zip(first, n, strict=True)], rotation=0)
-        long = max(map(len, first)) > 3
+        counted = [f"{f} ({c:,.0f})" for f, c in zip(first, n, strict=True)]
+        ax.set_yticks(np.arange(k) + 0.5, counted, rotation=0, **literal())
+        long = max(map(width, first)) > 3
         ax.set_xticks(np.arange(k) + 0.5, first, rotation=40 if long else 0, ha="right" if long else "center",
-                      rotation_mode="anchor" if long else "default")
+                      rotation_mode="anchor" if long else "default", **literal())
     else:
         at = np.unique(np.linspace(0, k - 1, 6).round().astype(int))
         ax.set_xticks((at + 0.5) / size, at + 1)

@@ -10,22 +10,24 @@ from matplotlib.patheffects import withStroke
 
 from ..metrics import shot_groups, third_groups
 from .picture import GROUP_COLOURS, GROUP_MARKERS, Picture, as_percent, class_axis, draws, finish, get_axes, reference
-from .series import by_count, class_counts
+from .series import by_count, class_counts, given_names
+from .text import short_names
 
 
 @draws
 def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
     """Training images of each class, most frequent first, on a log axis.
 
-    data: a data set, a run, or counts (k,). Dotted lines at 100 and 20 images part many-, medium- and few-shot classes.
+    data: a data set, a run, counts (k,), or a Counter of class names. Dotted lines at 100 and 20 images part many-,
+    medium- and few-shot classes.
     `.data`: counts, names. A class without images has no point.
 
     Shows how long the tail is. Cannot show how hard a class is: a rare class may still be easy.
     """
-    counts = class_counts(data)
+    counts = class_counts(data, "data")
     order = by_count(counts)
-    n, given = counts[order], getattr(data, "class_names", None)
-    names = [str(given[j] if given is not None else j) for j in order]
+    n, given = counts[order], given_names(data, len(counts))
+    names = [given[j] for j in order]
     (ax,) = get_axes(ax)
     class_axis(ax, n, names, say_counts=len(n) > 14)
     x, shown = np.arange(len(n)), np.where(n > 0, n, np.nan)
@@ -43,6 +45,7 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
     ax.set_yscale("log")
     ax.set_ylim(0.7, n.max() * 2.2)
     ax.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}" if y >= 1 else "")
+    ax.yaxis.set_minor_formatter("")
     ax.set_ylabel("training images (log scale)")
     reference(ax, 100, "100 and 20 images: many-, medium-, few-shot")
     reference(ax, 20, "_")
@@ -51,7 +54,7 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
 
 
 def _says(n: np.ndarray, names: list[str]) -> str:
-    present = n[n > 0]
+    present, names = n[n > 0], short_names([names[0], names[-1]], 40)
     groups, shots = third_groups(n), shot_groups(n)
     share = as_percent(n[groups["head"]].sum() / n.sum()) if n.sum() else "no part"
     text = (f"{len(n)} classes and {n.sum():,.0f} training images: from {n[0]:,.0f} of \"{names[0]}\" down to "

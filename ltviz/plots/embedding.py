@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
+from .. import check
 from ..embedding import embed, neighbour_overlap
 from ..metrics import third_groups
 from .picture import CLASS_COLOURS, FAINT, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
-from .series import array, by_count, class_counts, is_run
+from .series import array, by_count, finite, is_run, labelled_features, no_targets
+from .text import short, short_names
 
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 DRAWN = 4000  # points; with more, nothing can be told apart, and the picture weighs megabytes
@@ -45,11 +47,18 @@ def plot_embedding(
     Shows which classes mingle. Cannot show distances between far clusters, nor cluster sizes or densities: t-SNE and
     UMAP distort both. Another seed gives another picture; look for what stays.
     """
-    features, targets, counts, names, label = _inputs(run, targets, counts)
+    if is_run(run):
+        no_targets(targets, counts)
+        label = short(getattr(run, "name", ""), 40)
+    else:
+        label = ""
+    features, targets, counts, names = labelled_features(run, targets, counts, "run")
+    get_axes(ax)  # refused before, not after, the points have been computed
     if recorded is not None and not isinstance(recorded, (str, os.PathLike, bool)):
-        points = array(recorded, np.float64)
+        expected = f"one point per image, shape ({len(features)}, 2), or a folder, True or False"
+        points = finite(array(recorded, np.float64, "recorded", expected), "recorded")
         if points.shape != (len(features), 2):
-            raise ValueError(f"recorded must hold one point per image, ({len(features)}, 2), not {points.shape}")
+            raise check.refuse("recorded", recorded, expected)
     else:
         folder = Path(recorded) if isinstance(recorded, (str, os.PathLike)) else recorded
         points = embed(features, method, seed, recorded=folder, **settings)
@@ -64,27 +73,13 @@ def _sample(n: int, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(n)[:most])
 
 
-def _inputs(run: Any, targets: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str], str]:
-    if is_run(run):
-        if getattr(run, "features", None) is None:
-            raise ValueError("this run was recorded without its test features, so there is nothing to embed; open the "
-                             "run of seed 0, or train it again")
-        n = class_counts(run)
-        return array(run.features, np.float32), array(run.targets), n, [str(c) for c in run.class_names], run.name
-    if targets is None or counts is None:
-        raise ValueError("features need targets (n,) and counts (k,) beside them; or pass a run that kept its features")
-    features, targets, n = array(run, np.float32), array(targets), class_counts(counts)
-    if features.ndim != 2 or targets.shape != (len(features),):
-        raise ValueError(f"features must be (n, d) with targets (n,), not {features.shape} and {targets.shape}")
-    return features, targets, n, [str(j) for j in range(len(n))], ""
-
-
 @draws
 def _draw(
     points: np.ndarray, targets: np.ndarray, counts: np.ndarray, names: list[str], title: str, overlap: float,
     ax: Axes | None,
 ) -> Picture:
     (ax,) = get_axes(ax, 6.4, 5.4)
+    shown = short_names(names, 14) if len(counts) <= LABELLED else names
     k, order, map_of = len(counts), by_count(counts), matplotlib.colormaps[CLASS_COLOURS]
     rank = np.empty(k, dtype=int)
     rank[order] = np.arange(k)
@@ -98,7 +93,7 @@ def _draw(
             ax.scatter(*points[of].T, s=size, c=shade[of], marker=GROUP_MARKERS[group], linewidth=0, alpha=0.8,
                        rasterized=True)
             ax.plot([], [], GROUP_MARKERS[group], color=map_of(0.88 * np.median(rank[mask]) / max(k - 1, 1)),
-                    label=group if k > LABELLED else f"{group}: {', '.join(names[j] for j in order if mask[j])}")
+                    label=group if k > LABELLED else f"{group}: {', '.join(shown[j] for j in order if mask[j])}")
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.set_adjustable("datalim")
     ax.grid(False)
@@ -106,9 +101,11 @@ def _draw(
     ax.set_xlabel(f"axes have no unit; {as_percent(overlap).replace('.0 %', ' %')} of the nearest neighbours are kept")
     if k > LABELLED and counts.min() > 0 and counts.max() > counts.min():
         bar = ScalarMappable(LogNorm(counts.min(), counts.max()), map_of.reversed())
-        ax.figure.colorbar(bar, ax=ax, label="training images of the class", shrink=0.8)
+        scale = ax.figure.colorbar(bar, ax=ax, label="training images of the class", shrink=0.8)
+        scale.ax.yaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
+        scale.ax.yaxis.set_minor_formatter("")
     else:
-        _label_classes(ax, points, targets, names)
+        _label_classes(ax, points, targets, shown)
     finish(ax, title)
     tail = third_groups(counts)["tail"][targets]
     text = (f"{title}: {len(points):,} test images of {k} classes, {int(tail.sum()):,} of tail classes; "
@@ -116,7 +113,7 @@ def _draw(
     return Picture(ax, {"points": points, "targets": targets, "overlap": overlap}, text)
 
 
-def _label_classes(ax: Axes, points: np.ndarray, targets: np.ndarray, names: list[str]) -> None:
+def _label_classes(ax: Axes, points: np.ndarray, targets: np.ndarray, shown: list[str]) -> None:
     """Each class's name at its median, moved apart where two would lie on one another."""
     present = np.unique(targets)
     at = np.array([np.median(points[targets == j], axis=0) for j in present], dtype=float)
@@ -131,5 +128,5 @@ def _label_classes(ax: Axes, points: np.ndarray, targets: np.ndarray, names: lis
         push = np.where(gap[..., 1] == 0, np.sign(np.subtract.outer(present, present)), np.sign(gap[..., 1]))
         at[:, 1] += 0.012 * span * np.where(near, push, 0).sum(1)
     for j, place in zip(present, at, strict=True):
-        ax.text(*place, names[j][:14], ha="center", va="center", fontsize=9, fontweight="bold", color=INK,
+        ax.text(*place, shown[j], ha="center", va="center", fontsize=9, fontweight="bold", color=INK,
                 bbox={"facecolor": "white", "alpha": 0.72, "linewidth": 0, "boxstyle": "round,pad=0.15"})

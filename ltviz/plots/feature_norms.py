@@ -8,6 +8,7 @@ import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 
+from .. import check
 from ..metrics import spearman, third_groups
 from .picture import (
     GROUP_COLOURS,
@@ -21,7 +22,8 @@ from .picture import (
     number,
     tall,
 )
-from .series import array, class_counts, class_names, first_counts, is_run, series_of
+from .series import class_names, first_counts, is_run, labelled_features, no_targets, series_of
+from .text import short
 
 
 @draws
@@ -38,25 +40,22 @@ def plot_feature_norms(
     Shows whether the network answers tail images with shorter features. Cannot show image quality: noise can raise a
     norm while accuracy falls, and in a ReLU network a darker image has a shorter feature whatever it shows.
     """
-    if kind not in ("hist", "kde"):
-        raise ValueError(f'kind must be "hist" or "kde", not {kind!r}')
-    if not is_run(runs) and hasattr(runs, "shape"):
-        if targets is None or counts is None:
-            raise ValueError("features (n, d) need targets (n,) and counts (k,) beside them; or pass a run")
-        return _distribution(array(runs, np.float64), array(targets), class_counts(counts), "", kind, ax)
+    kind = check.choice("kind", kind, ("hist", "kde"))
+    if not is_run(runs) and (hasattr(runs, "shape") or targets is not None or counts is not None):
+        features, targets, n, _ = labelled_features(runs, targets, counts, "runs")
+        return _distribution(features, targets, n, "", kind, ax)
+    no_targets(targets, counts)
     found = series_of(runs)
     run = found[0].runs[0]
     if len(found) == 1 and len(found[0].runs) == 1 and getattr(run, "features", None) is not None:
-        features, targets = array(run.features, np.float64), array(run.targets)
-        return _distribution(features, targets, class_counts(run), found[0].name, kind, ax)
+        features, targets, n, _ = labelled_features(run)
+        return _distribution(features, targets, n, found[0].shown, kind, ax)
     return _class_means(found, ax)
 
 
 def _distribution(
     features: np.ndarray, targets: np.ndarray, counts: np.ndarray, name: str, kind: str, ax: Axes | None
 ) -> Picture:
-    if features.ndim != 2 or targets.shape != (len(features),):
-        raise ValueError(f"features must be (n, d) with targets (n,), not {features.shape} and {targets.shape}")
     norms = np.linalg.norm(features, axis=1)
     groups = third_groups(counts)
     member = np.select([mask[targets] for mask in groups.values()], list(groups), default="mid")
@@ -76,8 +75,9 @@ def _distribution(
                              alpha=0.25, linewidth=1.6, label=label)
         dash = {"head": "-", "mid": (0, (5, 2)), "tail": (0, (1, 1))}[group]
         ax.axvline(means[group], color=GROUP_INK[group], linestyle=dash, linewidth=1.8)
-    ax.set(xlabel=r"length of the feature of a test image, $\|f(x)\|$", ylabel="density")
-    finish(ax, f"Feature norms{': ' + name if name else ''} (lines: means)")
+    ax.set_xlabel(r"length of the feature of a test image, $\|f(x)\|$", parse_math=True)
+    ax.set_ylabel("density")
+    finish(ax, f"Feature norms{': ' + short(name, 40) if name else ''} (lines: means)")
     rho = spearman(norms, counts[targets]) if len(norms) > 1 else float("nan")
     text = (f"Mean feature norm of test images{' of ' + name if name else ''}: "
             + ", ".join(f"{group} {number(mean)}" for group, mean in means.items())
@@ -94,13 +94,13 @@ def _class_means(found: list[Any], ax: Axes | None) -> Picture:
     for i, one in enumerate(found):
         for run in one.runs:
             if getattr(run, "class_feature_norm", None) is None:
-                raise ValueError(f"run {one.name!r} keeps neither features nor class_feature_norm; train it again")
+                raise ValueError(f"runs: {one.shown!r} keeps neither features nor class_feature_norm; train it again")
         rows = one.stack(lambda run: run.class_feature_norm)
-        band(ax, rows, i, one.name)
+        band(ax, rows, i, one.shown)
         data[f"norms/{one.name}"] = rows
-        said.append(f"{one.name} " + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}"
+        said.append(f"{one.shown} " + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}"
                                                for g, m in groups.items() if m.any()))
-    ax.set_ylabel(r"mean length of a test feature, $\|f(x)\|$")
+    ax.set_ylabel(r"mean length of a test feature, $\|f(x)\|$", parse_math=True)
     ax.set_ylim(0, None)
     finish(ax, "Feature norm of each class")
     return Picture(ax, data, "Mean feature norm of test images: " + "; ".join(said) + ".")

@@ -49,7 +49,7 @@ def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
     data: dict[str, Any] = {}
     said = []
     for i, one in enumerate(found):
-        history = [_history(run, one.name) for run in one.runs]
+        history = [_history(run, one.shown) for run in one.runs]
         length = min(len(h["epoch"]) for h in history)
         epoch = array(history[0]["epoch"])[:length] + 1
         data["epoch"] = epoch
@@ -67,7 +67,7 @@ def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
                 dash = DASHES[GROUPS.index(group)] if alone else HEAD_TAIL[group]
                 _line(panel, epoch, rows, colour, dash, GROUP_MARKERS[group] if alone else kind["marker"])
                 last[short, group] = float(np.mean(rows[:, -1])) if length else float("nan")
-        said.append(f"{one.name} ({length} epochs): loss {number(float(losses[:, 0].mean()))} to "
+        said.append(f"{one.shown} ({length} epochs): loss {number(float(losses[:, 0].mean()))} to "
                     f"{number(float(losses[:, -1].mean()))}, validation accuracy head "
                     f"{as_percent(last['accuracy', 'head'])} and tail {as_percent(last['accuracy', 'tail'])}, weight "
                     f"norm head {number(last['weight_norm', 'head'])} and tail {number(last['weight_norm', 'tail'])}")
@@ -79,7 +79,7 @@ def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
 def _history(run: Any, name: str) -> Any:
     history = getattr(run, "history", None) or {}
     if "epoch" not in history or len(history["epoch"]) == 0:
-        raise ValueError(f"run {name!r} has no history: it was collected, or stopped before the end of an epoch")
+        raise ValueError(f"runs: {name!r} has no history: it was collected, or stopped before the end of an epoch")
     return history
 
 
@@ -108,7 +108,7 @@ def _entries(found: list[Series]) -> tuple[list[Line2D], list[str]]:
     if len(found) == 1:
         lines = [Line2D([], [], color=GROUP_COLOURS[g], linestyle=d, marker=GROUP_MARKERS[g])
                  for g, d in zip(GROUPS, DASHES, strict=False)]
-        return lines, [f"{found[0].name} ({seeds(len(found[0].runs))}), head classes", "mid classes", "tail classes"]
+        return lines, [f"{found[0].shown} ({seeds(len(found[0].runs))}), head classes", "mid classes", "tail classes"]
     lines = [Line2D([], [], color=look(i)["color"], marker=look(i)["marker"]) for i in range(len(found))]
     lines += [Line2D([], [], color=INK, linestyle=dash) for dash in HEAD_TAIL.values()]
     return lines, [one.label for one in found] + [f"{group} classes" for group in HEAD_TAIL]
@@ -122,11 +122,13 @@ def _frame(loss: Axes, accuracy: Axes, norms: Axes) -> None:
     lines = [y for line in loss.lines for y in line.get_ydata() if np.isfinite(y)]
     if lines and min(lines) > 0 and max(lines) > 20 * min(lines):
         loss.set_yscale("log")
+        loss.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+        loss.yaxis.set_minor_formatter("")
     accuracy.set(ylabel="validation accuracy", ylim=(-0.02, 1.02))
     percent(accuracy.yaxis)
     if not accuracy.lines:
         accuracy.text(0.5, 0.5, "no validation\nimages", transform=accuracy.transAxes, ha="center", va="center")
-    norms.set_ylabel(r"mean length $\|W_j\|$")
+    norms.set_ylabel(r"mean length $\|W_j\|$", parse_math=True)
     norms.set_ylim(0, None)
     for ax, title in ((loss, "Loss"), (accuracy, "Accuracy"), (norms, "Weight norm")):
         ax.set_title(title)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from .. import metrics
+from .. import check, metrics
 from .examples import mosaic
 from .picture import GROUP_INK, Picture, as_percent, draws, get_axes
-from .series import array, class_counts
+from .series import array, checked_run, class_counts, given_names, test_scores
+from .text import short_names
 
 
 @draws
@@ -25,11 +27,12 @@ def plot_mistakes(
 
     Shows what the confident mistakes have in common. Cannot show how many there are of a kind: see plot_confusion.
     """
-    if getattr(run, "logits", None) is None:
-        raise ValueError("this run was recorded without its test logits; train it again, or load a full record")
+    rows, columns = check.whole("rows", rows, 1, 100), check.whole("columns", columns, 1, 100)
+    logits, targets = test_scores(checked_run(run), str(getattr(run, "name", "run")))
     data = _tested_on(run) if data is None else data
-    targets, logits = array(run.targets), array(getattr(run, "decided", run.logits))
-    kept = array(data.test_targets)[: len(targets)]
+    if isinstance(data, type) or not (hasattr(data, "test_targets") and hasattr(data, "test_images")):
+        raise check.refuse("data", data, "the data set that the run was tested on, such as ltviz.digits_lt()")
+    kept = array(data.test_targets, name="data.test_targets")[: len(targets)]
     if not np.array_equal(kept, targets):
         raise ValueError("data is not the data set that the run was tested on (its test targets differ); rebuild it "
                          f"from run.data: {getattr(run, 'data', {}).get('name', '?')}")
@@ -44,7 +47,7 @@ def plot_mistakes(
     ax.set_title(f"Most confident of {total:,} mistakes in {len(targets):,} test images")
     if not len(wrong):
         return Picture(ax, data_out, f"No mistake in {len(targets):,} test images.")
-    _draw(ax, array(data.test_images[wrong]), data_out, class_counts(run), list(run.class_names), columns)
+    _draw(ax, array(data.test_images[wrong]), data_out, class_counts(run), given_names(run, logits.shape[1]), columns)
     tail = metrics.third_groups(class_counts(run))["tail"][targets[wrong]].mean()
     text = (f"{total:,} of {len(targets):,} test images are decided wrongly; of the {len(wrong)} most confident "
             f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())}) "
@@ -54,18 +57,20 @@ def plot_mistakes(
 
 def _tested_on(run: Any) -> Any:
     """The data set of a run, loaded again."""
-    from ..datasets import load
+    from ..datasets import LOADERS, load
 
-    spec = {name: value for name, value in run.data.items() if name not in ("name", "fingerprint")}
-    if "loader" not in spec:
+    loader = LOADERS.get(run.data.get("loader"))
+    if loader is None:
         raise ValueError("data is needed beside the run: its record does not say how its test images are loaded")
-    return load(spec)
+    arguments = inspect.signature(loader).parameters
+    return load({name: value for name, value in run.data.items() if name == "loader" or name in arguments})
 
 
 def _draw(
     ax: Axes, images: np.ndarray, what: dict[str, np.ndarray], counts: np.ndarray, names: list[str], columns: int
 ) -> None:
     """Pictures in a grid with room for two lines below each; coordinates in picture heights."""
+    names = short_names(names, 9)
     n, side = len(images), images.shape[1]
     group_of = np.empty(len(counts), dtype=object)
     for group, mask in metrics.third_groups(counts).items():
@@ -76,9 +81,9 @@ def _draw(
         picture = mosaic(images[i : i + 1], [(0, 0)], 1, 1)
         ax.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="nearest", zorder=2)
         true, said = what["true"][i], what["predicted"][i]
-        ax.text(left + 0.5, top + 1.06, f"{names[true][:9]}", ha="center", va="top", fontsize=8, fontweight="bold",
+        ax.text(left + 0.5, top + 1.06, names[true], ha="center", va="top", fontsize=8, fontweight="bold",
                 color=GROUP_INK[group_of[true]])
-        taken = f"→ {names[said][:9]} {100 * what['confidence'][i]:.0f}%"
+        taken = f"→ {names[said]} {100 * what['confidence'][i]:.0f}%"
         ax.text(left + 0.5, top + 1.30, taken, ha="center", va="top", fontsize=7.5)
     ax.set_xlim(-0.06, columns * 1.12)
     ax.set_ylim(-(-n // columns) * 1.62, -0.05)

@@ -12,8 +12,6 @@ import functools
 import io
 import itertools
 import os
-import textwrap
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +25,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
+from .. import check, files
 from ..metrics import third_groups
-
-DRAW_LOCK = threading.RLock()  # fonts, mathtext and rcParams are shared by all figures
+from . import text as words
+from .text import DRAW_LOCK, literal, short_names, width, wrap
 
 INK, QUIET, FAINT = "#1B1B3A", "#5A5F73", "#D9DCE6"
 # The first six differ by at least 30 (CIELAB) for normal vision and for every common colour blindness; each series
@@ -47,7 +46,6 @@ DPI = 110  # pixels of a page (CSS) per inch of a figure
 SHARP = 1.5  # pixels of the picture per pixel of the page
 BINNED = 200  # classes; with more, points on a class axis stand for several ranks
 _RC = {
-    "font.family": ["DejaVu Sans"],
     "font.size": 9.5,
     "text.color": INK,
     "text.usetex": False,
@@ -71,6 +69,7 @@ _RC = {
     "axes.spines.bottom": True,
     "axes.linewidth": 0.8,
     "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "grid.color": FAINT,
@@ -96,32 +95,39 @@ _RC = {
 _scale = 1.0
 
 
-def style(scale: float | None = None) -> float:
+def style(scale: float | None = None, *, font: str | Sequence[str] | None = None) -> float:
     """Set how large pictures made from now on are (1 for reading, 1.6 for a projector); returns the scale in force.
 
-    Letters, lines and points grow together, so the layout does not change. Without an argument nothing changes.
+    Letters, lines and points grow together, so the layout does not change. font: the name of an installed font, or
+    several in the order in which letters are looked for; [] goes back to matplotlib's own setting (`font.family`).
+    Without an argument nothing changes. Errors: a scale outside 0.25 to 5, a font that is not installed.
     """
     global _scale
-    if scale is not None:
-        if not 0.25 <= float(scale) <= 5:
-            raise ValueError(f"scale must lie between 0.25 and 5, not {scale}; 1 is for reading, 1.6 for a projector")
-        _scale = float(scale)
+    with DRAW_LOCK:
+        size = _scale if scale is None else check.number("scale", scale, 0.25, 5)
+        if font is not None:
+            named = [font] if isinstance(font, str) else font
+            if not isinstance(named, (list, tuple)) or not all(isinstance(one, str) for one in named):
+                raise check.refuse("font", font, "the name of an installed font, or a list of names")
+            words.set_font(named)
+        _scale = size
     return _scale
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Our look and the lock, for as long as something is drawn."""
-    with DRAW_LOCK, matplotlib.rc_context(_RC):
+    """Our look, the user's fonts and the lock, for as long as something is drawn."""
+    with DRAW_LOCK, matplotlib.rc_context(), words.fonts():
+        matplotlib.rcParams.update(_RC)
         yield
 
 
 def draws(plot: Callable[..., Picture]) -> Callable[..., Picture]:
-    """Decorator: run a plot inside `drawing()`."""
+    """Decorator: run a plot inside `drawing()`. Text is mathematics only where a plot asks for it."""
 
     @functools.wraps(plot)
     def drawn(*args: Any, **kwargs: Any) -> Picture:
-        with drawing():
+        with drawing(), matplotlib.rc_context({"text.parse_math": False}):
             return plot(*args, **kwargs)
 
     return drawn
@@ -149,16 +155,23 @@ class Picture:
         return self.ax.get_figure(root=True)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the figure (.png, .svg, .pdf) or the arrays behind it (.csv, one column per row of an array)."""
-        path = Path(path)
+        """Write the figure (.png, .svg, .pdf) or the arrays behind it (.csv, one column per row of an array).
+
+        The write is atomic. Errors: ValueError for another ending or a folder; OSError where nothing can be written,
+        and then what was there before stays.
+        """
+        path = check.path("path", path)
         kind = path.suffix.lower().lstrip(".")
+        if kind not in ("png", "svg", "pdf", "csv") or path.is_dir():
+            raise check.refuse("path", str(path), "a file that ends in .png, .svg, .pdf or .csv")
         if kind == "csv":
-            _write_csv(path, self.data)
-        elif kind in ("png", "svg", "pdf"):
-            with drawing():
-                self.figure.savefig(path, format=kind)
+            content = _csv(self.data)
         else:
-            raise ValueError(f"path must end in .png, .svg, .pdf or .csv, not {path.name!r}")
+            buffer = io.BytesIO()
+            with drawing():
+                self.figure.savefig(buffer, format=kind)
+            content = buffer.getvalue()
+        files.write_atomically(path, content)
         return path
 
     def _repr_png_(self) -> bytes:
@@ -181,7 +194,7 @@ class Picture:
         return self.text
 
 
-def _write_csv(path: Path, data: Mapping[str, np.ndarray]) -> None:
+def _csv(data: Mapping[str, np.ndarray]) -> bytes:
     columns: dict[str, np.ndarray] = {}
     for name, values in data.items():
         if values.ndim <= 1:
@@ -190,10 +203,11 @@ def _write_csv(path: Path, data: Mapping[str, np.ndarray]) -> None:
             rows = values.reshape(-1, values.shape[-1])
             columns |= {f"{name}[{','.join(map(str, i))}]": row
                         for i, row in zip(np.ndindex(values.shape[:-1]), rows, strict=True)}
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(itertools.zip_longest(*columns.values(), fillvalue=""))
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    writer.writerows(itertools.zip_longest(*columns.values(), fillvalue=""))
+    return file.getvalue().encode("utf-8", "replace")
 
 
 # ---------------------------------------------------------------------------------------------------------- axes
@@ -212,10 +226,12 @@ def get_axes(
     """The axes to draw on: the caller's own, or those of a new figure with this many panels in a row."""
     if ax is None:
         return list(new_figure(width, height).subplots(1, panels, squeeze=False, **grid).flat)
-    given = [ax] if isinstance(ax, Axes) else list(np.ravel(np.array(ax, dtype=object)))
-    if len(given) != panels or not all(isinstance(a, Axes) for a in given):
+    given = [ax] if isinstance(ax, Axes) else []
+    if isinstance(ax, (list, tuple, np.ndarray)):
+        given = list(np.array(ax, dtype=object).ravel())
+    if len(given) != panels or not all(isinstance(a, Axes) for a in given) or len(set(map(id, given))) < panels:
         what = "one matplotlib Axes" if panels == 1 else f"a list of {panels} matplotlib Axes, one per panel"
-        raise ValueError(f"ax must be {what}, not {ax!r}; leave it out to get a new figure")
+        raise check.refuse("ax", ax, f"{what}; leave it out to get a new figure")
     return given
 
 
@@ -308,14 +324,15 @@ def class_axis(
         means = f"; means of {bin_size(k)} ranks" if binned and bin_size(k) > 1 else ""
         ax.set_xlabel(f"rank of the class by training images (first {counts[0]:,.0f}, last {counts[-1]:,.0f}{means})")
         return
-    first = [str(j + 1) if names is None else textwrap.shorten(names[j], 18, placeholder="…") for j in range(k)]
+    first = [str(j + 1) for j in range(k)] if names is None else short_names(names, 18)
     second = [f"{n:,.0f}" for n in counts] if say_counts else [""] * k
-    longest = max(map(len, first + second))
+    longest = max(map(width, first + second))
     if longest * 0.07 < ax.bbox.width / ax.get_figure(root=True).dpi / k:
-        ax.set_xticks(range(k), [f"{a}\n{b}".strip() for a, b in zip(first, second, strict=True)], linespacing=1.35)
+        ax.set_xticks(range(k), [f"{a}\n{b}".strip() for a, b in zip(first, second, strict=True)], linespacing=1.35,
+                      **literal())
     else:
         labels = [f"{a} {b}".strip() for a, b in zip(first, second, strict=True)]
-        ax.set_xticks(range(k), labels, rotation=35, ha="right", rotation_mode="anchor")
+        ax.set_xticks(range(k), labels, rotation=35, ha="right", rotation_mode="anchor", **literal())
     what = "class" if names is not None else "rank of the class"
     ax.set_xlabel(f"{what}, and its training images" if say_counts else f"{what}, most frequent first")
 
@@ -343,7 +360,7 @@ def finish(ax: Axes, title: str = "", legend: bool = True) -> None:
     if labels:
         dpi = ax.get_figure(root=True).dpi
         room = _room(ax)
-        labels = [textwrap.fill(label, max(24, int(room / dpi / 0.066) - 6)) for label in labels]
+        labels = [wrap(label, max(24, int(room / dpi / 0.066) - 6)) for label in labels]
         box = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "bbox_transform": ax.transAxes + _points(ax, above)}
         for columns in range(min(len(labels), 6), 0, -1):
             extent = ax.legend(handles, labels, ncols=columns, **box).get_window_extent()
@@ -351,7 +368,7 @@ def finish(ax: Axes, title: str = "", legend: bool = True) -> None:
                 break
         above += extent.height * 72 / dpi + 4
     if title:
-        ax.set_title(title, pad=above + 1)
+        ax.set_title(title, pad=above + 1, **literal())
 
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
@@ -401,5 +418,5 @@ def number(value: float) -> str:
 
 
 def plain(text: str) -> str:
-    """A label without the marks of mathematical type."""
-    return text.replace("$", "").replace("\\", "")
+    """A label of ours with its Greek letters spelled out, for a sentence."""
+    return text.replace("ρ", "rho").replace("β", "beta")

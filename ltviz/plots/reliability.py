@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from .. import metrics
+from .. import check, metrics
 from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, percent
-from .series import series_of
+from .series import series_of, test_scores
+from .text import distinct
 
 
 @draws
@@ -22,12 +23,16 @@ def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Pi
 
     Shows over-confidence (below the line). Cannot show whether tail classes alone are over-confident.
     """
-    found = series_of(runs)
+    bins, found = check.whole("bins", bins, 1, 1000), series_of(runs)
+    for one in found:
+        for run in one.runs:
+            test_scores(run, one.shown)
     (ax,) = get_axes(ax, 5.2, 4.6)
     ax.plot([0, 1], [0, 1], color=QUIET, linestyle=DOTTED, linewidth=1.2, label="calibrated", gid="reference")
-    curves = [(one.name + (f" seed {run.seed}" if len(one.runs) > 1 else ""), run) for one in found for run in one.runs]
+    runs = [(one, run) for one in found for run in one.runs]
+    labels = distinct([one.shown + (f" seed {run.seed}" if len(one.runs) > 1 else "") for one, run in runs])
     kept: dict[str, list[Any]] = {"labels": [], "ece": [], "confidence": [], "accuracy": [], "share": []}
-    for i, (name, run) in enumerate(curves):
+    for i, (name, (_, run)) in enumerate(zip(labels, runs, strict=True)):
         binned, error = metrics.reliability(run, bins=bins), metrics.ece(run, bins=bins)
         kind, some = look(i), binned.share > 0
         ax.plot(binned.confidence[some], binned.accuracy[some], color=kind["color"], linestyle=kind["linestyle"],

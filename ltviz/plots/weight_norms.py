@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
+from .. import check
 from ..metrics import WeightNormFit, weight_norm_fit
 from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, mean_sd, number, plain, seeds, tall
-from .series import Series, array, by_count, class_counts, series_of
+from .series import Series, array, by_count, class_counts, is_run, series_of
 
 TREND = 0.5  # Spearman's rho, below which no slope is drawn
 SLIDES = 7.0  # the dual-loss slides: n proportional to exp(7 ||W||)
@@ -18,7 +19,7 @@ SLIDES = 7.0  # the dual-loss slides: n proportional to exp(7 ||W||)
 
 def head_norms(run: Any) -> np.ndarray:
     """||W_j|| of each class (k,)."""
-    return np.linalg.norm(array(run.head_weight, np.float64), axis=1)
+    return np.linalg.norm(array(run.head_weight, np.float64, "head_weight"), axis=1)
 
 
 @draws
@@ -40,7 +41,7 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     data: dict[str, Any] = {"labels": [name for name, *_ in found]}
     rows = {"counts": [], "norms": [], "s": [], "c": [], "rho": []}
     said = []
-    for i, (name, n, norms) in enumerate(found):
+    for i, (name, shown, n, norms) in enumerate(found):
         mean, sd = mean_sd(norms)
         fit, note = _fit(norms, n)
         kind, present = look(i), n > 0
@@ -48,12 +49,12 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
             ax.fill_between(n[present], (mean - sd)[present], (mean + sd)[present], color=kind["color"], alpha=0.14,
                             linewidth=0, zorder=2)
         ax.plot(n[present], mean[present], kind["marker"], color=kind["color"], zorder=4, markeredgecolor="white",
-                label=f"{name} ({seeds(len(norms))}): {note}", markersize=7 if len(n) <= 20 else 4,
+                label=f"{shown} ({seeds(len(norms))}): {note}", markersize=7 if len(n) <= 20 else 4,
                 markeredgewidth=0.6)
         _fit_line(ax, mean[present], n[present], fit.s, kind)
         if i == 0:
-            _references(ax, mean[present], n[present], name if len(found) > 1 else "")
-        said.append(f"{name}: ||W|| is {number(mean[0])} for the most frequent class and {number(mean[-1])} for the "
+            _references(ax, mean[present], n[present], shown if len(found) > 1 else "")
+        said.append(f"{shown}: ||W|| is {number(mean[0])} for the most frequent class and {number(mean[-1])} for the "
                     f"rarest, {plain(note)}")
         for key, value in {"counts": n, "norms": mean, **fit._asdict()}.items():
             rows[key].append(value)
@@ -63,31 +64,34 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("training images of the class, $n_j$ (log scale)")
-    ax.set_ylabel(r"length of the weight vector, $\|W_j\|$")
+    ax.set_xlabel("training images of the class, $n_j$ (log scale)", parse_math=True)
+    ax.set_ylabel(r"length of the weight vector, $\|W_j\|$", parse_math=True)
     finish(ax, "Weight norm against sample count")
     return Picture(ax, data | rows, "; ".join(said) + " (the dual-loss slides: s = 7; log count = s ||W|| + c).")
 
 
-def _series(runs: Any, counts: Any) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(label, counts by rank (k,), norms by rank (seeds, k)) of every series."""
+def _series(runs: Any, counts: Any) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    """(label, label as shown, counts by rank (k,), norms by rank (seeds, k)) of every series."""
     if counts is None:
-        return [(one.name, one.counts, one.stack(head_norms)) for one in _checked(series_of(runs))]
-    norms, n = array(runs, np.float64), class_counts(counts)
+        return [(one.name, one.shown, one.counts, one.stack(head_norms)) for one in _checked(series_of(runs))]
+    if is_run(runs):
+        raise check.refuse("counts", counts, "no counts beside a run, which has its own")
+    n = class_counts(counts)
+    norms = array(runs, np.float64, "runs", f"norms ({len(n)},) or a classifier matrix ({len(n)}, d)")
     if norms.ndim == 2 and norms.shape[0] == len(n):
         norms = np.linalg.norm(norms, axis=1)
-    if norms.shape != n.shape:
+    if norms.shape != n.shape or (norms < 0).any():
         raise ValueError(f"runs must be norms (k,) or a classifier matrix (k, d) with k = {len(n)}, the length of "
-                         f"counts, not an array of shape {norms.shape}")
+                         f"counts; norms are not negative; given {check.shown(runs)}")
     order = by_count(n)
-    return [("norms", n[order], norms[order][None])]
+    return [("norms", "norms", n[order], norms[order][None])]
 
 
 def _checked(found: list[Series]) -> list[Series]:
     for one in found:
         for run in one.runs:
             if getattr(run, "head_weight", None) is None:
-                raise ValueError(f"run {one.name!r} keeps no head_weight, so it has no weight norms")
+                raise ValueError(f"runs: {one.shown!r} keeps no head_weight, so it has no weight norms")
     return found
 
 
@@ -108,9 +112,9 @@ def _fit(norms: np.ndarray, n: np.ndarray) -> tuple[WeightNormFit, str]:
     if spread.min() > 0 and spread.max() / spread.min() < 1.02:
         return WeightNormFit(float("nan"), float("nan"), float(rho)), "norms equal to 2 %"
     if not abs(rho) >= TREND:
-        return WeightNormFit(float("nan"), float("nan"), float(rho)), rf"no trend ($\rho$ = {rho:.2f})"
+        return WeightNormFit(float("nan"), float("nan"), float(rho)), f"no trend (ρ = {rho:.2f})"
     among = f" ({fits[:, 0].min():.1f} to {fits[:, 0].max():.1f})" if len(fits) > 1 else ""
-    return WeightNormFit(float(s), float(c), float(rho)), rf"s = {s:.1f}{among}, $\rho$ = {rho:.2f}"
+    return WeightNormFit(float(s), float(c), float(rho)), f"s = {s:.1f}{among}, ρ = {rho:.2f}"
 
 
 def _fit_line(ax: Axes, norms: np.ndarray, n: np.ndarray, s: float, kind: dict[str, Any]) -> None:

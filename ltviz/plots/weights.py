@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
+from .. import check
 from ..functional import effective_number, inverse_weights
 from .picture import DOTTED, QUIET, Picture, class_axis, draws, finish, get_axes, look, number, plain, reference
-from .series import array, by_count, class_counts
+from .series import LETTERS, array, by_count, class_counts, given_names
+from .text import short_names
 
 BETAS = (0.9, 0.99, 0.999, 0.9999)
 
@@ -19,7 +21,8 @@ BETAS = (0.9, 0.99, 0.999, 0.9999)
 def _betas(beta: float | Sequence[float] | None) -> list[float]:
     if beta is None:
         return list(BETAS)
-    return [float(b) for b in np.atleast_1d(array(beta))]
+    given = array(beta, np.float64, "beta", "a number from 0 to 1, or a list of such numbers")
+    return [check.number("beta", b, 0.0, 1.0) for b in np.atleast_1d(given.squeeze())]
 
 
 @draws
@@ -32,7 +35,7 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
 
     Shows from which count on further images hardly add. Cannot show which beta is right: train and compare.
     """
-    counts = class_counts(data)
+    counts = class_counts(data, "data")
     counts = counts[by_count(counts)]
     betas = _betas(beta)
     n = np.unique(np.geomspace(1, max(counts.max(), 2), 240))
@@ -40,17 +43,17 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
     points = np.array([effective_number(torch.tensor(counts), b).numpy() for b in betas])
     (ax,) = get_axes(ax)
     ax.plot(n, n, color=QUIET, linestyle=DOTTED, linewidth=1.2, gid="reference",
-            label=r"$E_n = n$ ($\beta \to 1$)")
+            label="E\N{LATIN SUBSCRIPT SMALL LETTER N} = n (β → 1)")
     present = counts > 0
     for i, b in enumerate(betas):
         kind = look(i)
-        ax.plot(n, curves[i], color=kind["color"], linestyle=kind["linestyle"], label=rf"$\beta$ = {b:.10g}",
+        ax.plot(n, curves[i], color=kind["color"], linestyle=kind["linestyle"], label=f"β = {b:.10g}",
                 marker=kind["marker"], markevery=[int(0.94 * len(n))], markeredgecolor="white", markersize=6)
         if len(counts) <= 40:
             ax.plot(counts[present], points[i][present], kind["marker"], color=kind["color"], markersize=4.5,
                     markeredgecolor="white", markeredgewidth=0.5)
-    ax.set(xscale="log", yscale="log", xlabel="images of the class, n (log scale)",
-           ylabel="effective number $E_n$ (log scale)")
+    ax.set(xscale="log", yscale="log", xlabel="images of the class, n (log scale)")
+    ax.set_ylabel("effective number $E_n$ (log scale)", parse_math=True)
     ax.grid(True, axis="both")
     _plain_log(ax)
     finish(ax, "Effective number of samples")
@@ -79,31 +82,43 @@ def plot_class_weights(
 
     Shows how much more an image of a rare class counts. Cannot show what that does to accuracy.
     """
-    counts = class_counts(data)
+    counts = class_counts(data, "data")
     order = by_count(counts)
     n, curves = counts[order], {}
     if beta is not None or weights is None:
         for b in _betas(beta):
-            curves[f"$\\beta$ = {b:.10g}"] = inverse_weights(effective_number(torch.tensor(n), b)).numpy()
-    for name, values in (weights or {}).items():
-        values = array(values, np.float64)
-        if values.shape != n.shape or not (values >= 0).all() or not values[counts > 0].sum() > 0:
-            raise ValueError(f"weights[{name!r}] must be one weight >= 0 per class ({len(n)}), not {values!r}")
-        curves[str(name)] = values[order] / values[counts > 0].mean()
-    given = getattr(data, "class_names", None)
+            curves[f"β = {b:.10g}"] = inverse_weights(effective_number(torch.tensor(n), b)).numpy()
+    curves |= _scaled(weights, counts)
+    given = given_names(data, len(n))
+    shown = short_names(curves, LETTERS)
     (ax,) = get_axes(ax)
-    class_axis(ax, n, [str(given[j] if given is not None else j) for j in order])
-    for i, (name, w) in enumerate(curves.items()):
+    class_axis(ax, n, [given[j] for j in order])
+    for i, (name, w) in enumerate(zip(shown, curves.values(), strict=True)):
         kind = look(i) | ({"marker": ""} if len(n) > 40 else {})
         ax.plot(np.where(w > 0, w, np.nan), label=name, markeredgecolor="white", markeredgewidth=0.6, zorder=3, **kind)
     reference(ax, 1.0, "unweighted")
     ax.set(yscale="log", ylabel="class weight (log scale, mean 1)")
     _plain_log(ax, "y")
     finish(ax, "Weight of each class")
-    ratios = {name: w[n > 0][-1] / w[0] if w[0] > 0 else np.nan for name, w in curves.items()}
+    ratios = {name: w[n > 0][-1] / w[0] if w[0] > 0 else np.nan for name, w in zip(shown, curves.values(), strict=True)}
     text = ("An image of the rarest class weighs, in images of the most frequent one: "
             + ", ".join(f"{number(ratio)} ({plain(name)})" for name, ratio in ratios.items()) + ".")
     return Picture(ax, {"counts": n, "names": list(curves), "weights": np.array(list(curves.values()))}, text)
+
+
+def _scaled(weights: Mapping[str, Any] | None, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """The weights by rank, of mean 1 over the classes that have images."""
+    if weights is not None and not isinstance(weights, Mapping):
+        raise check.refuse("weights", weights, "a dict: name -> one weight per class (k,)")
+    found = {}
+    for name, values in (weights or {}).items():
+        expected = f"one finite weight >= 0 per class ({len(counts)}), not all 0"
+        values = array(values, np.float64, f"weights[{name!r}]", expected)
+        fits = values.shape == counts.shape and (np.isfinite(values) & (values >= 0)).all()
+        if not (fits and values[counts > 0].any()):
+            raise ValueError(f"weights[{name!r}] must be {expected}, not {check.shown(values.tolist())}")
+        found[str(name)] = values[by_count(counts)] / values[counts > 0].mean()
+    return found
 
 
 def _plain_log(ax: Axes, which: str = "both") -> None:

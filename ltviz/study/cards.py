@@ -12,6 +12,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from .. import check
+from ..explore.controls import close
+from ..explore.notebook import take_place
+
 # Legible in a light and a dark theme: text takes the page's colour, backgrounds are translucent, and these colours of
 # labels have a contrast of about 4 with white and with black.
 COLOURS = {
@@ -28,40 +32,106 @@ MARKED = r"(\$[^$]+\$|`[^`]+`)"  # mathematics and code, inside which no other m
 LINK = r"\[([^\]]+)\]\(([^)\s]+)\)"
 BOLD = r"\*\*(.+?)\*\*"
 ITALIC = r"(?<!\*)\*([^*\s][^*]*)\*"
+MARKS = "\\`*[]$"  # what a backslash before it takes the meaning from
+_HIDDEN = {mark: chr(0xE000 + ord(mark)) for mark in MARKS}  # how such a mark is written while the others are read
+_SHOWN = {hidden: mark for mark, hidden in _HIDDEN.items()}
+
+
+def safe(text: Any) -> str:
+    """Text of any origin as HTML that shows it: the one place where <, >, & and quotes are taken their meaning."""
+    return html.escape(str(text), quote=True)
+
+
+def literal(text: Any) -> str:
+    """A name of any origin, such as a run's label, for a line of text with marks: none of its signs is one."""
+    return "".join(f"\\{c}" if c in MARKS else c for c in " ".join(str(text).split()))
+
+
+def _hide(text: str) -> str:
+    return re.sub(r"\\([\\`*\[\]$])", lambda found: _HIDDEN[found[1]], str(text))
+
+
+def _unhide(text: str, before: str = "") -> str:
+    return "".join(before + _SHOWN[c] if c in _SHOWN else c for c in text)
 
 
 def inline(text: str) -> str:
-    """HTML of a line of text with **bold**, *italic*, `code`, [links](address) and $mathematics$ (kept as it is)."""
-    return "".join(_span(part) for part in re.split(MARKED, text))
+    """HTML of a line of text with **bold**, *italic*, `code`, [links](address) and $mathematics$ (kept as it is).
+
+    A backslash takes the meaning from a mark. Nothing else in the text is HTML; a link leads to a page of the web or to
+    a place beside this one, or is none.
+    """
+    return "".join(_span(part) for part in re.split(MARKED, _hide(text)))
 
 
 def _span(part: str) -> str:
-    if part.startswith("`") and part.endswith("`") and len(part) > 1:
-        return f"<code>{html.escape(part[1:-1])}</code>"
-    escaped = html.escape(part, quote=False)
+    if _is_code(part):
+        return f"<code>{safe(_unhide(part[1:-1], before=_BACKSLASH))}</code>"
+    escaped = safe(part)
     if part.startswith("$"):
-        return escaped
-    escaped = re.sub(LINK, r'<a href="\2">\1</a>', escaped)
-    return re.sub(ITALIC, r"<i>\1</i>", re.sub(BOLD, r"<b>\1</b>", escaped))
+        return _unhide(escaped, before=_BACKSLASH)
+    escaped = re.sub(LINK, _link, escaped)
+    return _unhide(re.sub(ITALIC, r"<i>\1</i>", re.sub(BOLD, r"<b>\1</b>", escaped)))
+
+
+_BACKSLASH = "\\"
+
+
+def _is_code(part: str) -> bool:
+    return part.startswith("`") and part.endswith("`") and len(part) > 1
+
+
+def _link(found: re.Match[str]) -> str:
+    """A link of escaped text, or its words alone where its address may not be followed."""
+    return f'<a href="{found[2]}">{found[1]}</a>' if _may_follow(html.unescape(found[2])) else found[1]
+
+
+def _may_follow(address: str) -> bool:
+    """Whether an address is one of http or https, or relative: nothing before its first slash may be a scheme."""
+    if not address.isprintable():
+        return False
+    return bool(re.match(r"(?i)https?://", address)) or ":" not in address.partition("/")[0]
+
+
+_TAG = r"<(?=[A-Za-z/!?])"  # what opens a tag; "p < 0.001" does not
+
+
+def markdown(text: str) -> str:
+    """Markdown of the same line, in which no sign opens a tag, and no link leads elsewhere than `inline` allows."""
+    return "".join(_mark(part) for part in re.split(MARKED, _hide(text)))
+
+
+def _mark(part: str) -> str:
+    if _is_code(part):
+        code = _unhide(part, before=_BACKSLASH)
+        return f"<code>{safe(code[1:-1])}</code>" if re.search(rf"{_TAG}|\n", code) else code
+    if part.startswith("$"):
+        return _unhide(re.sub(_TAG, r"\\lt ", part), before=_BACKSLASH)
+    part = re.sub(LINK, lambda found: found[0] if _may_follow(found[2]) else found[1], part)
+    part = re.sub(_TAG, "&lt;", re.sub(r"&(?=#?\w+;)", "&amp;", part))
+    part = part.replace("![", "&#33;[")  # no picture from elsewhere
+    part = re.sub(r"(?m)^(\s*\[[^\]]+\]):", r"\1&#58;", part)  # nor the address of a link, apart from it
+    return _unhide(part, before=_BACKSLASH)
 
 
 def plain(text: str) -> str:
     """The same line without its marks: for screen readers, terminals and the labels of controls."""
-    parts = [part if part.startswith("$") else _bare(part) for part in re.split(MARKED, text)]
+    parts = [_unhide(part, _BACKSLASH) if part.startswith("$") else _bare(part)
+             for part in re.split(MARKED, _hide(text))]
     return "".join(parts)
 
 
 def _bare(part: str) -> str:
     if part.startswith("`"):
-        return part.strip("`")
-    return re.sub(ITALIC, r"\1", re.sub(BOLD, r"\1", re.sub(LINK, r"\1", part)))
+        return _unhide(part.strip("`"), before=_BACKSLASH)
+    return _unhide(re.sub(ITALIC, r"\1", re.sub(BOLD, r"\1", re.sub(LINK, r"\1", part))))
 
 
 def box(kind: str, label: str, title: str, body: str) -> str:
     """HTML of a card: a coloured edge, a label in words (colour is never the only cue), a title and a body."""
     colour = COLOURS[kind]
     small = f"color:{colour};font-weight:700;letter-spacing:.06em;font-size:.8em;margin-bottom:.1em"
-    head = f'<div style="{small}">{html.escape(label)}</div>'
+    head = f'<div style="{small}">{safe(label)}</div>'
     if title:
         head += f'<div style="font-weight:600;font-size:1.1em;margin:.15em 0 .35em 0">{inline(title)}</div>'
     return (
@@ -89,9 +159,8 @@ def image(picture: Any) -> str:
     if isinstance(png, tuple):
         png = png[0]
     data = png if isinstance(png, str) else base64.b64encode(png).decode()
-    alt = html.escape(str(getattr(picture, "text", "")), quote=True)
     return (
-        f'<img alt="{alt}" src="data:image/png;base64,{data.strip()}" '
+        f'<img alt="{safe(getattr(picture, "text", ""))}" src="data:image/png;base64,{safe(data.strip())}" '
         f'style="max-width:100%;{_width(picture)}background:white;border-radius:4px">'
     )
 
@@ -116,8 +185,8 @@ def show(content: Any) -> str:
         return image(content)
     if hasattr(content, "_repr_html_"):
         return content._repr_html_()
-    raise TypeError(
-        f"cannot show a {type(content).__name__}: give a picture (what plot_* returns), a card, a table or a text"
+    raise ValueError(
+        f"content: cannot show a {type(content).__name__}; give a picture (what plot_* returns), a card, a table, text"
     )
 
 
@@ -147,8 +216,13 @@ class Card:
 class Panel(widgets.VBox):
     """A box of widgets that carries a static page with it, for readers without a kernel.
 
-    Subclasses write `static() -> Card`. The page is made when the panel is displayed and saved with the notebook.
+    Subclasses write `static() -> Card`. The page is made when the panel is displayed and saved with the notebook. A
+    cell that runs again closes the panel it made before.
     """
+
+    def __init__(self, children: Sequence[widgets.Widget]):
+        super().__init__(children)
+        take_place(self, close)
 
     def static(self) -> Card:
         raise TypeError(f"{type(self).__name__} must define static()")
@@ -171,10 +245,13 @@ def prose(text: str) -> widgets.HTMLMath:
 
 def say(*lines: str) -> Card:
     """Sentences whose figures were computed in the cell: `say(f"accuracy {run.accuracy:.1%}")`. A line a paragraph."""
+    if not lines:
+        raise check.refuse("lines", lines, "at least one sentence")
+    lines = tuple(check.text("lines", line) for line in lines)
     return Card(
         html="".join(f"<p>{inline(line)}</p>" for line in lines),
         text="\n".join(plain(line) for line in lines),
-        markdown="\n\n".join(lines),
+        markdown="\n\n".join(map(markdown, lines)),
     )
 
 
@@ -197,6 +274,11 @@ def chapter(
     papers          one line a paper, with its equation numbers: "Cui et al. 2019, eq. (2)-(4): ..."
     data            what is needed, and where it comes from
     """
+    title, computing = check.text("title", title), check.text("computing", computing)
+    reading = check.whole("reading", reading, 1)
+    objectives = texts("objectives", objectives)
+    prerequisites, papers = texts("prerequisites", prerequisites, 0), texts("papers", papers, 0)
+    data = check.text("data", data) if data != "" else ""
     facts = [("Time", f"about {reading} minutes of reading and playing; computing: {computing} on two CPU cores")]
     if data:
         facts.append(("Data", data))
@@ -212,6 +294,13 @@ def chapter(
         text += [f"{name}:", *map(plain, lines)]
     text += [f"{name}: {plain(value)}" for name, value in facts]
     return Card(box("chapter", "CHAPTER", title, body), "\n".join(text))
+
+
+def texts(name: str, value: Any, least: int = 1) -> tuple[str, ...]:
+    """Several lines of text. ValueError, by name, for one text alone, for fewer, and for what is no text."""
+    if not isinstance(value, (list, tuple)) or len(value) < least:
+        raise check.refuse(name, value, f"a list of {'texts' if least < 2 else f'at least {least} texts'}")
+    return tuple(check.text(f"{name}[{i}]", line) for i, line in enumerate(value))
 
 
 # (file, title, the question it answers). The map links the chapters whose notebook is there.
@@ -231,7 +320,7 @@ COURSE = (
 
 def course(folder: str | Path | None = None) -> Card:
     """The map of the course. A chapter is a link where its notebook lies in `folder` (default: the notebooks)."""
-    folder = Path(folder) if folder else Path(__file__).parents[2] / "notebooks"
+    folder = check.path("folder", folder) if folder is not None else Path(__file__).parents[2] / "notebooks"
     cells, lines = [], []
     for file, title, question in COURSE:
         here = (folder / f"{file}.ipynb").exists()

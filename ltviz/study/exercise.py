@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 
 import torch
 
-from .cards import Card, box, bullets, fold, inline, plain
+from .. import check
+from .cards import Card, box, bullets, fold, inline, literal, plain, safe, texts
 
 OURS = str(Path(__file__).parents[1])  # lines of this package are not the reader's
 
@@ -31,6 +31,13 @@ class Case:
     why: str = ""
     gradient: bool = False
 
+    def __post_init__(self):
+        check.text("name", self.name)
+        check.instance("args", self.args, tuple, "a tuple of the arguments, such as (counts,)")
+        check.instance("why", self.why, str, "a text")
+        if check.flag("gradient", self.gradient) and not (self.args and isinstance(self.args[0], torch.Tensor)):
+            raise check.refuse("args", self.args, "a tensor first, with respect to which the gradient is taken")
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -39,6 +46,12 @@ class Claim:
     name: str
     test: Callable[[Any], bool]
     why: str = ""
+
+    def __post_init__(self):
+        check.text("name", self.name)
+        check.instance("why", self.why, str, "a text")
+        if not callable(self.test):
+            raise check.refuse("test", self.test, "a function of the answer that says whether the claim holds")
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,22 @@ class Exercise:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.oracle is None and any(isinstance(check, Case) for check in self.checks):
+        for name in ("title", "task", "solution_source"):
+            check.text(name, getattr(self, name))
+        if not isinstance(self.checks, (list, tuple)) or not self.checks:
+            raise check.refuse("checks", self.checks, "a list of study.Case and study.Claim, not empty")
+        for one in self.checks:
+            check.instance("checks", one, (Case, Claim), "a list of study.Case and study.Claim")
+        if self.oracle is not None and not callable(self.oracle):
+            raise check.refuse("oracle", self.oracle, "the reference function")
+        texts("hints", self.hints, 0)
+        for name in ("mistakes", "given"):
+            check.instance(name, getattr(self, name), Mapping, "a dict: text -> function" if name == "mistakes" else
+                           "a dict: name -> value")
+        for reason, wrong in self.mistakes.items():
+            if not callable(wrong):
+                raise check.refuse(f"mistakes[{reason!r}]", wrong, "a function with this mistake")
+        if self.oracle is None and any(isinstance(one, Case) for one in self.checks):
             raise ValueError(f"exercise {self.title!r} has cases but no oracle: give oracle=, the reference function")
         result = self.check(self.answer())
         if not result.passed:
@@ -120,6 +148,8 @@ class Exercise:
         space: dict[str, Any] = dict(self.given)
         exec(compile(self.solution_source, f"<solution of {self.title}>", "exec"), space)
         names = [name for name in space if name not in self.given and not name.startswith("__")]
+        if not names:
+            raise check.refuse("solution_source", self.solution_source, "source that defines the answer by a name")
         return space[names[-1]]
 
     def check(self, answer: Any = None) -> Result:
@@ -127,19 +157,19 @@ class Exercise:
         if answer is None or answer is ...:
             return Result(self.title, "open", note="Write your answer in the cell, then run it.")
         rows = []
-        for check in self.checks:
+        for one in self.checks:
             try:
-                detail = self._case(check, answer) if isinstance(check, Case) else self._claim(check, answer)
+                detail = self._case(one, answer) if isinstance(one, Case) else self._claim(one, answer)
             except _Unanswered:
                 return Result(self.title, "open", note="Replace the `...` by your code, then run the cell.")
             except Exception as error:  # whatever the reader's code raises is feedback, not a crash
                 detail = _explain(error)
-            rows.append((not detail, check.name, detail))
+            rows.append((not detail, one.name, detail))
         return Result(self.title, "right" if all(held for held, *_ in rows) else "wrong", tuple(rows))
 
     def solution(self) -> Card:
         """The solution, folded."""
-        code = f'<pre style="margin:0"><code>{html.escape(self.solution_source.strip())}</code></pre>'
+        code = f'<pre style="margin:0"><code>{safe(self.solution_source.strip())}</code></pre>'
         return Card(fold(f"Solution of “{self.title}”", code), f"Solution, folded: {plain(self.title)}")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
@@ -219,4 +249,4 @@ def _explain(error: Exception) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(OURS)
               and "site-packages" not in f.filename]
     where = f" (in your line `{frames[-1].line}`)" if frames and frames[-1].line else ""
-    return f"Your code raised {type(error).__name__}: {error}{where}"
+    return f"Your code raised {type(error).__name__}: {literal(error)}{where}"

@@ -8,7 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from .cards import COLOURS, Card, Panel, box, bullets, inline, plain, prose, sentence, show
+from .. import check
+from .cards import COLOURS, Card, Panel, box, bullets, inline, plain, prose, sentence, show, texts
 
 
 class Predict(Panel):
@@ -36,15 +37,17 @@ class Predict(Panel):
         default: Any = None,
         unit: str = "",
     ):
-        given = [name for name, value in (("choices", choices), ("order", order), ("number", number)) if value]
+        asked = {"choices": choices, "order": order, "number": number}
+        given = [name for name, value in asked.items() if value is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of choices, order, number; given: {', '.join(given) or 'none'}")
-        self.question, self.kind, self.unit = question, given[0], unit
-        self.options = tuple(choices or order or ())
-        self.range = tuple(map(float, number)) if number else ()
+        self.question, self.kind = check.text("question", question), given[0]
+        self.unit = check.text("unit", unit) if unit != "" else ""
+        self.options = () if self.kind == "number" else _options(self.kind, asked[self.kind])
+        self.range = _range(number) if self.kind == "number" else ()
         self.answer: Any = None
         self._reveals: list[Reveal] = []
-        middle = sum(self.range[:2]) / 2 if number else None
+        middle = sum(self.range[:2]) / 2 if self.range else None
         guess = default if default is not None else {"choices": self.options[:1], "order": [self.options]}.get(
             self.kind, [middle]
         )[0]
@@ -86,6 +89,8 @@ class Predict(Panel):
         because    one or two sentences on why
         tolerance  how far off a number may be to count as right (default: 5 % of the range)
         """
+        because = check.text("because", because) if because != "" else ""
+        tolerance = None if tolerance is None else check.number("tolerance", tolerance, 0)
         reveal = Reveal(self, content, self._check(truth), because, tolerance)
         self._reveals = [reveal]  # a cell that is run again replaces what it revealed before
         if self.committed:
@@ -134,18 +139,36 @@ class Predict(Panel):
 
     def _check(self, answer: Any) -> Any:
         if self.kind == "number":
-            value, (low, high) = float(answer), self.range[:2]
-            if not low <= value <= high:
-                raise ValueError(f"the answer must lie from {low:g} to {high:g}, not {value:g}")
-            return value
+            low, high = self.range[:2]
+            try:
+                return check.number("answer", answer, low, high)
+            except ValueError:
+                raise check.refuse("answer", answer, f"a number from {low:g} to {high:g}") from None
         if self.kind == "order":
-            items = tuple(answer)
-            if sorted(items) != sorted(self.options):
-                raise ValueError(f"the answer must be an order of {list(self.options)}, not {list(items)}")
+            items = tuple(answer) if isinstance(answer, (list, tuple)) else ()
+            if not all(isinstance(item, str) for item in items) or sorted(items) != sorted(self.options):
+                raise check.refuse("answer", answer, f"an order of {list(self.options)}")
             return items
-        if answer not in self.options:
-            raise ValueError(f"the answer must be one of {list(self.options)}, not {answer!r}")
+        if not isinstance(answer, str) or answer not in self.options:
+            raise check.refuse("answer", answer, f"one of {list(self.options)}")
         return answer
+
+
+def _options(name: str, given: Any) -> tuple[str, ...]:
+    options = texts(name, given, least=2)
+    if len(set(map(plain, options))) < len(options):
+        raise check.refuse(name, given, "texts that differ")
+    return options
+
+
+def _range(given: Any) -> tuple[float, ...]:
+    expected = "(low, high) or (low, high, step), with low < high and step > 0"
+    if not isinstance(given, (list, tuple)) or len(given) not in (2, 3):
+        raise check.refuse("number", given, expected)
+    found = tuple(check.number("number", value) for value in given)
+    if not found[0] < found[1] or not all(step > 0 for step in found[2:]):
+        raise check.refuse("number", given, expected)
+    return found
 
 
 class Reveal(Panel):

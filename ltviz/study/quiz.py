@@ -8,7 +8,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from .cards import Card, Panel, box, fold, image, inline, plain, prose
+from .. import check
+from .cards import Card, Panel, box, fold, image, inline, plain, prose, safe
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,27 @@ class Question:
     pictures: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
-        if self.right not in self.options:
-            raise ValueError(f"right must be one of {list(self.options)}, not {self.right!r}")
+        check.text("text", self.text)
+        if not isinstance(self.options, Mapping):
+            raise check.refuse("options", self.options, "a dict: answer -> its feedback")
+        for option, reason in self.options.items():
+            check.text("options", option)
+            check.text(f"options[{option!r}]", reason) if reason != "" else None
+        if not isinstance(self.right, str) or self.right not in self.options:
+            raise ValueError(f"right must be one of {list(self.options)}, not {check.shown(self.right)}")
         if len(self.options) < 2:
-            raise ValueError(f"a question needs at least two options: {self.text!r}")
+            raise ValueError(f"options: a question needs at least two options: {self.text!r}")
+        if not isinstance(self.pictures, Mapping):
+            raise check.refuse("pictures", self.pictures, "a dict: label -> picture")
+        for label, picture in self.pictures.items():
+            if not hasattr(picture, "_repr_png_"):
+                raise check.refuse(f"pictures[{label!r}]", picture, "a picture: what plot_* returns")
 
     def gallery(self) -> str:
         """HTML of the pictures side by side, each under its label."""
         cells = "".join(
             f'<figure style="display:inline-block;margin:.3em;vertical-align:top;max-width:48%">'
-            f"<figcaption><b>{label}</b></figcaption>{image(picture)}</figure>"
+            f"<figcaption><b>{safe(label)}</b></figcaption>{image(picture)}</figure>"
             for label, picture in self.pictures.items()
         )
         return f"<div>{cells}</div>" if cells else ""
@@ -50,9 +62,11 @@ class Quiz(Panel):
     """
 
     def __init__(self, questions: Sequence[Question]):
+        if not isinstance(questions, (list, tuple)) or not all(isinstance(one, Question) for one in questions):
+            raise check.refuse("questions", questions, "a list of study.Question")
         self.questions = tuple(questions)
         if not self.questions:
-            raise ValueError("a quiz needs at least one question")
+            raise ValueError("questions: a quiz needs at least one question")
         self._radios, self._feedback, rows = [], [], []
         for i, question in enumerate(self.questions, 1):
             radio = widgets.RadioButtons(
@@ -72,7 +86,8 @@ class Quiz(Panel):
 
     def answer(self, i: int, option: str) -> None:
         """Choose an option of question i (from 0)."""
-        self._radios[i].value = option
+        i = check.whole("i", i, 0, len(self.questions) - 1)
+        self._radios[i].value = check.choice("option", option, self.questions[i].options)
 
     @property
     def answers(self) -> tuple[str | None, ...]:

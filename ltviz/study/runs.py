@@ -11,7 +11,7 @@ from .. import check, metrics
 from ..files import request_id
 from ..methods import METHODS
 from ..run import Run, RunFileError, load_runs
-from .cards import Card, say
+from .cards import Card, literal, safe, say, texts
 
 FOLDER = Path(__file__).parents[2] / "data" / "runs"
 
@@ -22,7 +22,7 @@ def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: 
     method and further filters choose among them: recorded("cifar16", "class_balanced", loss="softmax", seed=0).
     Raises RunFileError, with the command that records them, where nothing fits.
     """
-    folder = FOLDER / recipe
+    folder = FOLDER / check.text("recipe", recipe)
     if not folder.is_dir():
         there = ", ".join(sorted(p.name for p in FOLDER.iterdir() if p.is_dir())) if FOLDER.is_dir() else ""
         raise RunFileError(
@@ -72,17 +72,30 @@ def difference(
     """One sentence: by how much `ours` differs from `base`, paired by seed, with its error and the verdict.
 
     group is "all" (balanced accuracy), "head", "mid", "tail", "many", "medium" or "few"; names replace the runs' own.
+    ValueError for what is no list of runs, and where the two have no seed in common.
     """
+    group = check.choice("group", group, metrics.GROUPS)
+    ours, base = _runs("ours", ours), _runs("base", base)
     found = metrics.paired(ours, base, group)
-    ours_name, base_name = names or (ours[0].name, base[0].name)
+    if names is not None and len(texts("names", names, 2)) != 2:
+        raise check.refuse("names", names, "two texts, one for each side")
+    ours_name, base_name = map(literal, names or (ours[0].name, base[0].name))
     what = "accuracy" if group == "all" else f"{group} accuracy"
     points = f"**{100 * found.mean:+.1f}**"
-    if found.n < 2:
+    if found.mean != found.mean:
+        return say(f"*{ours_name}* against *{base_name}*, {what}: {found.verdict}.")
+    if found.n < 2 or found.se != found.se:
         return say(f"*{ours_name}* against *{base_name}*, {what}: {points} points; {found.verdict}.")
     return say(
         f"*{ours_name}* against *{base_name}*, {what}: {points} ± {100 * found.se:.1f} points "
         f"(paired over {found.n} seeds, t = {found.t:.1f}, p {_p(found.p)}): **{found.verdict}**."
     )
+
+
+def _runs(name: str, value: Any) -> list[Run]:
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(run, Run) for run in value):
+        raise check.refuse(name, value, "a list of runs, one per seed, from lt.recorded, lt.sweep or lt.train_many")
+    return list(value)
 
 
 def _p(p: float) -> str:
@@ -95,6 +108,11 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
     groups maps a label to its runs, one per seed; reference (default: the first label) is what the others are
     compared with; the difference is that of `group`. Accuracies in percent, differences in percentage points.
     """
+    group = check.choice("group", group, metrics.GROUPS)
+    if not isinstance(groups, Mapping) or not groups:
+        raise check.refuse("groups", groups, "a dict: label -> list of runs, not empty")
+    groups = {check.text("groups", label): _runs(f"groups[{label!r}]", runs) for label, runs in groups.items()}
+    reference = None if reference is None else check.choice("reference", reference, groups)
     table = metrics.comparison_table(groups, reference, group)
     what = "all classes" if group == "all" else group
     head = ["", "seeds", "all", "head", "mid", "tail", f"difference ({what})", "verdict"]
@@ -105,18 +123,18 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
         gap = "–" if row["difference"] != row["difference"] else f"{100 * row['difference']:+.1f}"
         if row["se"] == row["se"]:
             gap += f" ± {100 * row['se']:.1f}"
-        rows.append([str(label), str(row["seeds"]), *scores, gap, str(row["verdict"])])
+        rows.append([" ".join(label.split()), str(row["seeds"]), *scores, gap, str(row["verdict"])])
     return Card(_html(head, rows), _text(head, rows))
 
 
 def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     left, right = "text-align:left;padding:.25em .8em", "text-align:right;padding:.25em .8em"
     align = [left] + [right] * (len(head) - 2) + [left]
-    top = "".join(f'<th style="{a}">{name}</th>' for a, name in zip(align, head, strict=True))
+    top = "".join(f'<th style="{a}">{safe(name)}</th>' for a, name in zip(align, head, strict=True))
     body = ""
     for row in rows:
         strong = row[-1] in ("better", "worse")
-        cells = [f"<b>{cell}</b>" if strong and i >= len(row) - 2 else cell for i, cell in enumerate(row)]
+        cells = [f"<b>{safe(c)}</b>" if strong and i >= len(row) - 2 else safe(c) for i, c in enumerate(row)]
         body += "<tr>" + "".join(f'<td style="{a}">{c}</td>' for a, c in zip(align, cells, strict=True)) + "</tr>"
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
