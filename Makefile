@@ -1,5 +1,6 @@
 # make lab        make the environment if needed and open JupyterLab on the first chapter
 # make test       make the environment if needed and run the tests (no GPU, no download)
+# make torture    damaged files, wrong arguments, kills and buttons in any order: minutes
 # make notebooks  run every chapter again and keep its figures
 # make clean      remove the environment and the caches
 
@@ -21,7 +22,7 @@ READY := $(VENV)/.ltviz-installed
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 3000
 
-.PHONY: help lab test notebooks clean
+.PHONY: help lab test torture notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +38,10 @@ lab: $(READY)
 test: $(READY)
 	@echo "ltviz: running the tests that need no GPU, no browser and no downloaded data"
 	@"$(BIN)/python" -m pytest -m "not realdata and not browser and not slow and not gpu" $(ARGS)
+
+torture: $(READY)
+	@echo "ltviz: damaged files, wrong arguments, kills, and buttons pressed in any order; this takes minutes"
+	@"$(BIN)/python" -m pytest -m slow $(ARGS)
 
 notebooks: $(READY)
 	@echo "ltviz: running every chapter from top to bottom and keeping its figures"

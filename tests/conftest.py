@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 import ltviz  # noqa: F401  before torch: it says how threads wait
 
 REPO = Path(__file__).resolve().parent.parent
+
+# Whoever starts the tests in the background may have switched Ctrl-C off; the tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def real_data() -> Path:

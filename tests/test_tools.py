@@ -1,0 +1,49 @@
+"""Tools beside the package: old run files come up to date."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import ltviz as lt
+from ltviz.files import RunFileError
+
+PATH = Path(lt.__file__).parents[1] / "tools" / "upgrade_runs.py"
+spec = importlib.util.spec_from_file_location("upgrade_runs", PATH)
+upgrade_runs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(upgrade_runs)
+
+
+def test_a_run_without_checksums_is_refused_and_brought_up_to_date(tmp_path):
+    data = lt.make_data("digits", 3)
+    run = lt.train("focal", data, recipe="digits", seed=3, gamma=1.0, progress=False)
+    new = run.save(tmp_path / "new", small=True)
+    plain, _ = run._parts(True, 0)
+    record = {name: value for name, value in run.data.items() if name not in ("mean", "std", "pad", "flip")}
+    settings = {"gamma": 1.0, "form": "softmax", "a setting that is gone": 3}
+    meta = {"format": 1, **plain, "id": "0" * 12, "data": record, "settings": settings}
+    old = tmp_path / "digits" / "old.safetensors"
+    old.parent.mkdir()
+    save_file(load_file(new), old, metadata={"ltviz": json.dumps(meta)})
+    with pytest.raises(RunFileError, match="older ltviz, without checksums.*upgrade_runs"):
+        lt.load_run(old)
+    path = upgrade_runs.upgrade(old, None)
+    back = lt.load_run(path)
+    assert not old.exists() and path.name == run.filename and back.id == run.id and back.settings == run.settings
+    np.testing.assert_array_equal(back.confusion, run.confusion)
+    assert upgrade_runs.upgrade(path, None) is None and list(old.parent.iterdir()) == [path]
+
+
+def test_a_run_whose_data_come_out_differently_stays_as_it_is(tmp_path):
+    run = lt.train("ce", lt.make_data("digits", 1), epochs=60, seed=1, progress=False)
+    plain, arrays = run._parts(True, 0)
+    record = {**{n: v for n, v in run.data.items() if n not in ("mean", "std", "pad", "flip")}, "fingerprint": "0" * 16}
+    old = tmp_path / "old.safetensors"
+    save_file(arrays, old, metadata={"ltviz": json.dumps({"format": 1, **plain, "data": record})})
+    content = old.read_bytes()
+    with pytest.raises(SystemExit, match="its data come out differently"):
+        upgrade_runs.upgrade(old, None)
+    assert old.read_bytes() == content and list(tmp_path.iterdir()) == [old]
