@@ -1,6 +1,7 @@
 # make lab        make the environment if needed and open JupyterLab on the first chapter
 # make test       make the environment if needed and run the tests (no GPU, no download)
 # make torture    damaged files, wrong arguments, kills and buttons in any order: minutes
+# make mutants    change the package in one place at a time, in copies, and see whether the tests notice: hours
 # make notebooks  run every chapter again and keep its figures
 # make clean      remove the environment and the caches
 
@@ -22,7 +23,7 @@ READY := $(VENV)/.ltviz-installed
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 3000
 
-.PHONY: help lab test torture notebooks clean
+.PHONY: help lab test torture mutants notebooks clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +43,12 @@ test: $(READY)
 torture: $(READY)
 	@echo "ltviz: damaged files, wrong arguments, kills, and buttons pressed in any order; this takes minutes"
 	@"$(BIN)/python" -m pytest -m slow $(ARGS)
+
+mutants: $(READY)
+	@echo "ltviz: installing mutmut into $(VENV), if it is not there"
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --editable ".[mutants]"
+	@"$(BIN)/python" tools/mutants.py $(ARGS)
 
 notebooks: $(READY)
 	@echo "ltviz: running every chapter from top to bottom and keeping its figures"

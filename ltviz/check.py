@@ -44,7 +44,11 @@ def refuse(name: str, value: object, expected: str) -> ValueError:
 
 
 def _is_bool(value: object) -> bool:
-    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    kind = str(getattr(value, "dtype", ""))
+    return isinstance(value, bool) or (kind in ("bool", "torch.bool") and getattr(value, "shape", None) == ())
+
+
+LARGEST = 2**63 - 1  # of the whole numbers that arrays hold
 
 
 def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:
@@ -53,7 +57,8 @@ def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -
         number = None if _is_bool(value) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or (low is not None and number < low) or (high is not None and number > high):
+    below, above = low is not None and number is not None and number < low, number is not None and number > LARGEST
+    if number is None or below or above or (high is not None and number > high):
         raise refuse(name, value, f"a whole number{_range(low, high)}")
     return number
 
@@ -64,7 +69,7 @@ def number(
     """A finite number from low to high, both included; above: greater than this."""
     found = math.nan
     if isinstance(value, Real) and not _is_bool(value):
-        found = float(value)
+        found = _as_float(value)
     elif getattr(value, "shape", None) == () and hasattr(value, "item") and isinstance(value.item(), (int, float)):
         found = math.nan if _is_bool(value.item()) else float(value.item())
     inside = (low is None or found >= low) and (high is None or found <= high) and (above is None or found > above)
@@ -72,6 +77,13 @@ def number(
         over = "" if above is None else f" above {above:g}"
         raise refuse(name, value, f"a number{over}{_range(low, high)}")
     return found
+
+
+def _as_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # 10**400
+        return math.inf
 
 
 def flag(name: str, value: Any) -> bool:

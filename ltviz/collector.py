@@ -94,13 +94,16 @@ def _find_head(model: nn.Module, head: str) -> nn.Module:
 def _looking(model: nn.Module) -> Iterator[None]:
     """The model in eval mode, without gradients; each module's own mode comes back afterwards, frozen ones included."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    state = torch.get_rng_state()  # a DataLoader draws its seed from it
     try:
+        for module in modes:  # by flag: train() and eval() of a module of one's own may do more
+            module.training = False
         with torch.no_grad():
             yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+        torch.set_rng_state(state)
 
 
 def _answers(
@@ -124,6 +127,8 @@ def _answers(
                         f"head={head!r} ran {len(seen) - before} times in a batch, expected once; name the layer that "
                         "gives the logits"
                     )
+                if not torch.isfinite(seen[-1]).all():
+                    raise ValueError(f"model: the features that head={head!r} sees hold NaN or infinity")
                 if seen[-1].ndim != 2:
                     raise ValueError(
                         f"head={head!r} sees features of shape {tuple(seen[-1].shape)}, expected (n, d), a row an image"
@@ -143,8 +148,8 @@ def _batch(batch: Any) -> tuple[Tensor, Any]:
         size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise ValueError(f"loader: expected {expected}, got a {type(batch).__name__}{size}; wrap it")
     images, labels = batch
-    if not isinstance(images, Tensor):
-        raise ValueError(f"loader: expected images as a tensor, got {type(images).__name__}")
+    if not isinstance(images, Tensor) or images.ndim < 2 or not len(images):
+        raise ValueError(f"loader: expected images as a tensor (n, ...) with n > 0, got {check.shown(images)}")
     return images, labels
 
 
@@ -156,9 +161,10 @@ def _logits(found: Any, n: int) -> Tensor:
         )
     if found.ndim != 2 or len(found) != n or found.shape[1] < 2:
         raise ValueError(f"model: expected logits of shape ({n}, k) with k > 1, got {tuple(found.shape)}")
+    found = found.float().cpu()
     if not torch.isfinite(found).all():
-        raise ValueError("model: its logits hold NaN or infinity; nothing can be read off such answers")
-    return found.float().cpu()
+        raise ValueError("model: its logits hold NaN or infinity in float32; nothing can be read off such answers")
+    return found
 
 
 def _targets(labels: Any, logits: Tensor) -> Tensor:
@@ -188,8 +194,9 @@ def _targets(labels: Any, logits: Tensor) -> Tensor:
 def _names(class_names: Any, k: int) -> list[str]:
     if class_names is None:
         return [str(j) for j in range(k)]
-    names = list(class_names.tolist() if hasattr(class_names, "tolist") else class_names)
-    if isinstance(class_names, str) or len(names) != k or len({str(one) for one in names}) != k:
+    found = class_names.tolist() if hasattr(class_names, "tolist") else class_names
+    names = list(found) if isinstance(found, (list, tuple)) or type(found).__name__ == "Index" else []
+    if None in names or len(names) != k or len({str(one) for one in names}) != k:
         raise check.refuse("class_names", class_names, f"{k} different names, in the order of the logits")
     return [str(one) for one in names]
 
@@ -210,7 +217,7 @@ def _counts(counts: Any, targets: np.ndarray, names: list[str]) -> np.ndarray:
         whole = found.astype(np.float64)
     except (TypeError, ValueError, AttributeError):
         raise check.refuse("counts", counts, expected) from None
-    if whole.shape != (k,) or found.dtype == bool or not np.isfinite(whole).all() or (whole < 0).any():
+    if whole.shape != (k,) or found.dtype.kind not in "iuf" or not (whole >= 0).all() or not (whole < 2**53).all():
         raise check.refuse("counts", counts, expected)
     if (whole != np.round(whole)).any() or not whole.any():
         raise check.refuse("counts", counts, expected)

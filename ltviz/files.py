@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OSError where that is not possible. Temporary files that a killed process has left for this path go away.
     """
+    with _beside(path, content) as temporary:
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, content: bytes) -> Iterator[Path]:
+    """A temporary file beside the path, with this content, safely on the disk; gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(path)
     temporary = path.with_name(f"{_prefix(path)}{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
@@ -47,10 +54,9 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+        yield temporary
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
@@ -83,15 +89,8 @@ def _alive(pid: int) -> bool:
 
 def check_writable(folder: Path) -> None:
     """Raise OSError now, rather than after training, where nothing can be written into a folder (made if missing)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with open(probe, "xb") as file:
-            file.write(b"\0" * 65_536)
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        probe.unlink(missing_ok=True)
+    with _beside(folder / "probe", b"\0" * 65_536):
+        pass
 
 
 def save_record(path: Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -99,6 +98,7 @@ def save_record(path: Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[
     from safetensors.numpy import save
 
     arrays = {name: np.asarray(value, order="C") for name, value in arrays.items()}  # 0-d stays 0-d
+    arrays = {name: value.astype(value.dtype.newbyteorder("="), copy=False) for name, value in arrays.items()}
     sums = {name: checksum(value) for name, value in arrays.items()}
     text = to_json({"format": FORMAT, "kind": kind, **meta, "arrays": sums})
     write_atomically(path, save(arrays, metadata={"ltviz": text, "sha256": _sha(text.encode())}))
@@ -179,17 +179,27 @@ def read_record(
             if names != set(meta["arrays"]):
                 raise RunFileError(f"{path}: damaged: it lacks arrays, or has some that are not its own. {AGAIN}")
             description = {name: value for name, value in meta.items() if name not in ("format", "kind", "arrays")}
-            if not keep(description):
-                return None
-            arrays = {name: file.get_tensor(name) for name in sorted(names)}
+            wanted = _kept(keep, description)
+            arrays = {name: file.get_tensor(name) for name in sorted(names)} if wanted is True else {}
     except RunFileError:
         raise
     except Exception as error:  # safetensors raises errors of many kinds for damaged files
         raise RunFileError(f"{path}: damaged or cut short ({error}). {AGAIN}") from None
+    if isinstance(wanted, Exception):  # the caller's own, nothing about the file
+        raise wanted
+    if not wanted:
+        return None
     for name, value in arrays.items():
         if checksum(value) != meta["arrays"][name]:
             raise RunFileError(f"{path}: damaged: {name} is not what was written (its checksum differs). {AGAIN}")
     return description, arrays
+
+
+def _kept(keep: Callable[[dict], bool], description: dict) -> bool | Exception:
+    try:
+        return bool(keep(description))
+    except Exception as error:
+        return error
 
 
 AGAIN = "Delete it, and train or copy it again."
@@ -208,6 +218,10 @@ def _refuse_special(path: Path) -> None:
         raise RunFileError(f"{path}: there is no such file") from None
     except OSError as error:
         raise RunFileError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not start:
+        raise ForeignFile(f"{path}: an empty file")
+    if start.startswith(b"version h"):
+        raise ForeignFile(f"{path}: a pointer of Git LFS, not the file itself; `git lfs pull` fetches it")
     if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise ForeignFile(
             f"{path}: this is a pickle or a zip of pickles, which could run code when opened. Run files hold arrays "

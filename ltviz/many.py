@@ -34,12 +34,12 @@ from .training import (
     Progress,
     Stopped,
     Trainer,
+    attach,
     interrupts,
     prepare_folder,
     requests,
     save,
     saved,
-    say_diverged,
     say_stopped,
 )
 from .training.control import Interrupts
@@ -85,7 +85,9 @@ def train_many(
             for group in _groups(asked, data):
                 trainers = []
                 for key, seed, chosen in group:
-                    trainer = Trainer(key, draw(seed), seed=seed, **chosen)
+                    with guard.expose():
+                        drawn = draw(seed)
+                    trainer = Trainer(key, drawn, seed=seed, **chosen)
                     order.setdefault(trainer.id, len(order))
                     found = saved(folder, trainer, small)
                     if found:
@@ -97,11 +99,10 @@ def train_many(
                 if trainers:
                     _train(trainers, keep, progress)
         except KeyboardInterrupt:
-            guard.control.stop()
+            pass  # while data were loading; said below
         except Exception as error:
-            _attach(error, _sorted(runs, order), folder)
+            attach(error, _sorted(runs, order), folder)
             raise
-        guard.shielded = True
         if len(runs) < len(asked):
             say_stopped(len(runs), "train_many", folder)
     return _sorted(runs, order)
@@ -112,14 +113,6 @@ def _train(trainers: list[Trainer], keep: OnRun, progress: bool) -> None:
         done = side_by_side(trainers, bar.update if bar else None, keep)
         if bar and len(done) == len(trainers):
             bar.runs = done
-
-
-def _attach(error: Exception, runs: list[Run], folder: Path | None) -> None:
-    """Hand over what was done before an error, with the error."""
-    error.runs = runs
-    if runs:
-        where = f" and in {folder}" if folder else ""
-        error.add_note(f"{len(runs)} runs were done before: they are in this error's `runs`{where}.")
 
 
 def _sorted(runs: list[Run], order: dict[str, int]) -> list[Run]:
@@ -175,18 +168,16 @@ def side_by_side(
         if chosen == "one by one":
             for i, trainer in enumerate(trainers):
                 run = trainer.run(guard.control, tell)
-                with guard.shield():
-                    deliver(i, run, None)
+                deliver(i, run, None)
                 if guard.control.stopped:
                     break
         elif chosen == "streams":
             _in_step(trainers, guard, tell, deliver)
         else:
-            with guard.shield():  # these stop when they are asked to
-                left = workers.train_in_workers(trainers, guard.control, tell, deliver)
-                if left:
-                    rest = [trainers[i] for i in left]
-                    _in_threads(rest, guard.control, tell, lambda i, run, how: deliver(left[i], run, how))
+            left = workers.train_in_workers(trainers, guard.control, tell, deliver)
+            if left:
+                rest = [trainers[i] for i in left]
+                _in_threads(rest, guard.control, tell, lambda i, run, how: deliver(left[i], run, how))
     return [runs[i] for i in sorted(runs)]
 
 
@@ -225,16 +216,15 @@ def _in_step(trainers: Sequence[Trainer], guard: Interrupts, on_epoch: OnEpoch, 
             _in_turns([trainer for _, trainer in going], epochs, guard.control)
         except Stopped:
             return
-        with guard.shield():
-            rows = [_at(trainer, trainer.end_epoch, epoch) for (_, trainer), epoch in zip(going, epochs, strict=True)]
-            for (i, trainer), row in zip(list(going), rows, strict=True):
-                on_epoch(trainer)
-                diverged = not math.isfinite(row["loss"])
-                if diverged:
-                    say_diverged(trainer, row["loss"])
-                    going.remove((i, trainer))
-                if diverged or trainer.done:
-                    deliver(i, _at(trainer, trainer.finish, "diverged" if diverged else "finished"), together)
+        rows = [_at(trainer, trainer.end_epoch, epoch) for (_, trainer), epoch in zip(going, epochs, strict=True)]
+        for (i, trainer), row in zip(list(going), rows, strict=True):
+            on_epoch(trainer)
+            diverged = not math.isfinite(row["loss"])
+            if diverged:
+                trainer.say_diverged(row["loss"])
+                going.remove((i, trainer))
+            if diverged or trainer.done:
+                deliver(i, _at(trainer, trainer.finish, "diverged" if diverged else "finished"), together)
 
 
 def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:

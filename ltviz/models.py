@@ -10,10 +10,12 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .check import flag, instance, number, refuse, suggest, text, whole
 from .functional import unit
@@ -179,21 +181,53 @@ def _initialise_layer(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) 
             layer.bias.uniform_(-bound, bound, generator=generator)
 
 
-@contextmanager
-def global_generator(own: torch.Generator | None = None) -> Iterator[None]:
-    """Inside, whoever draws from torch's global generator draws from `own`; afterwards the global one is as it was.
+class OwnDraws(TorchDispatchMode):
+    """Inside, whatever would draw from torch's global generator draws from `own`, in this thread alone.
 
-    For what torch draws and offers no other way for: modules at construction, dropout. One thread at a time: a second
-    one would draw from the first one's stream.
+    For what torch draws and offers no other way for: modules at construction, dropout. `drew` says whether any did.
+    """
+
+    def __init__(self, own: torch.Generator):
+        super().__init__()
+        self.own, self.drew = own, False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch would load its compiler in order to tell it to leave this alone
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if any(argument.name == "generator" for argument in func._schema.arguments):
+            if kwargs.get("generator") is None:
+                kwargs["generator"], self.drew = self.own, True
+        elif torch.Tag.nondeterministic_seeded in func.tags:
+            self.drew = True
+            name = "low_generator" if func._overloadname == "low" else "generator"
+            if name not in func.overloadpacket.overloads():
+                raise RuntimeError(f"{func} draws random numbers and takes no generator, so no seed would fix them")
+            func, kwargs["generator"] = getattr(func.overloadpacket, name), self.own
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def own_draws(own: torch.Generator | None = None) -> Iterator[OwnDraws | None]:
+    """Inside, what draws from torch's global generator draws from `own` (None: from one that nobody else uses).
+
+    On a CPU this holds for the calling thread alone, and the global generator is not touched. On a GPU, where kernels
+    draw by themselves, the global generator takes over the state of `own`, one thread at a time, and then has its own
+    back.
     """
     own = own or torch.Generator().manual_seed(0)
-    cuda = own.device.type == "cuda"
-    shared = torch.cuda.default_generators[own.device.index or 0] if cuda else torch.default_generator
+    if own.device.type != "cuda":
+        with OwnDraws(own) as mode:
+            yield mode
+        return
+    shared = torch.cuda.default_generators[own.device.index or 0]
     with _GLOBAL:
         before = shared.get_state()
         shared.set_state(own.get_state())
         try:
-            yield
+            yield None
         finally:
             own.set_state(shared.get_state())
             shared.set_state(before)
@@ -219,7 +253,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         if isinstance(module, _NOTHING_DRAWN):
             module.reset_parameters()
         else:
-            with global_generator(_drawn_from(generator)):
+            with own_draws(_drawn_from(generator)):
                 module.reset_parameters()
     for child in module.children():
         initialise(child, generator)
@@ -268,7 +302,7 @@ def make_backbone(name: str, shape: Sequence[int]) -> nn.Module:
     if source == "cnn" and min(shape[1:]) < 4:
         raise ValueError(f"model={name!r}: halves its images twice, so they need at least 4 x 4 pixels, not "
                          f"{shape[1]} x {shape[2]}; use 'mlp', or larger images")  # fmt: skip
-    with global_generator():
+    with own_draws():
         if source == "torchvision":
             return TorchvisionBackbone(option, shape)
         return MODELS[source](shape, int(option)) if option else MODELS[source](shape)
@@ -290,8 +324,8 @@ class TorchvisionBackbone(nn.Module):
     The head takes the place of the last linear layer (in SqueezeNet, of the last convolution); auxiliary classifiers
     are left out. Nothing is downloaded: initial values follow torchvision's own laws, drawn anew. Grey images are
     repeated in all three channels: no pixel changes, and the network stays the one that torchvision publishes. Vision
-    transformers and MaxViT are made for the size of the images. Dropout and stochastic depth draw from torch's global
-    generator in every step; in training, that of the run stands in for it.
+    transformers and MaxViT are made for the size of the images. Dropout and stochastic depth draw in every step, in
+    training from the generator of the run.
     Raises ValueError for images that the network cannot take.
     """
 
@@ -345,7 +379,7 @@ class TorchvisionBackbone(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """torchvision's own laws, which know only the global generator: seeded from ours, and then put back."""
-        with global_generator(_drawn_from(generator)):
+        with own_draws(_drawn_from(generator)):
             self.net.load_state_dict(self._build().state_dict(), strict=False)  # counters of batches may be gone
 
     def forward(self, images: Tensor) -> Tensor:
@@ -378,7 +412,7 @@ def make_net(name: str, shape: Sequence[int], objective: Objective, generator: t
     if generator.device.type != "cpu":
         raise refuse("generator", generator, "a torch.Generator on the CPU, where networks are made")
     # What no module draws itself follows the seed as well.
-    with global_generator(torch.Generator().manual_seed(generator.initial_seed())):
+    with own_draws(torch.Generator().manual_seed(generator.initial_seed())):
         backbone = make_backbone(name, shape)
         net = Net(backbone, objective.make_head(backbone.dim))
     initialise(net, generator)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import check
 from .methods import METHODS
-from .training import RECIPES
+from .training import RECIPES, prepare_folder
 
 RUNS = Path(__file__).resolve().parent.parent / "data" / "runs"
 
@@ -92,14 +93,20 @@ def main_record(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         keys = [METHODS[key].key for key in given.methods]
-    except KeyError as error:
+        seeds = None if given.seeds is None else check.whole("--seeds", given.seeds, 1)
+        jobs = check.whole("--jobs", given.jobs, 1, 64)
+    except (KeyError, ValueError) as error:
         parser.error(str(error))
     for recipe in given.recipes:
         if recipe not in RECIPES or RECIPES[recipe].data is None:
             parser.error(f"unknown recipe {recipe!r}; choose from {', '.join(RECIPES)}")
-        todo = tasks(recipe, keys, given.seeds or SEEDS.get(recipe, 3), given.root, given.folder / recipe)
+        todo = tasks(recipe, keys, seeds or SEEDS.get(recipe, 3), given.root, given.folder / recipe)
+        try:
+            prepare_folder(given.folder / recipe)
+        except ValueError as error:
+            parser.error(str(error))
         began = time.monotonic()
-        with multiprocessing.get_context("spawn").Pool(given.jobs, _one_thread) as pool:
+        with multiprocessing.get_context("spawn").Pool(jobs, _one_thread) as pool:
             for i, line in enumerate(pool.imap_unordered(record_one, todo), 1):
                 print(f"{recipe} {i}/{len(todo)} ({time.monotonic() - began:.0f} s): {line}", flush=True)
     return 0
@@ -124,6 +131,8 @@ def main_train(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         settings = _settings(given)
+        if given.save:  # a full disk is noticed before training
+            prepare_folder(given.save.parent if given.save.suffix == ".safetensors" else given.save)
         data = make_data(given.recipe, given.seed, **({"root": given.root} if given.root else {}))
         run = train(given.method, data, recipe=given.recipe, seed=given.seed, epochs=given.epochs, device=given.device,
                     **settings)  # fmt: skip
@@ -154,6 +163,8 @@ def _settings(given: argparse.Namespace) -> dict[str, Any]:
             found = {"True": True, "False": False, "None": None}.get(value, value)
         if name in ("epochs", "seed", "device", "recipe", "root"):
             setattr(given, name, found)
+        elif name in ("method", "data", "start", "checkpoint", "speed", "progress"):
+            raise ValueError(f"{text!r}: {name} is not given here as a setting; see --help")
         else:
             settings[name] = found
     return settings
@@ -170,11 +181,20 @@ def main_table(argv: Sequence[str]) -> int:
         if not (given.folder / recipe).is_dir():
             print(f"nothing is recorded in {given.folder / recipe}: python -m ltviz record {recipe}", file=sys.stderr)
             return 2
-        frame = grid_table(given.folder / recipe)
+        try:
+            frame = grid_table(given.folder / recipe)
+        except (ValueError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 2
         print(f"\n{recipe}: test accuracy in percent; difference to ce in percentage points, paired by seed")
         print(frame.to_string(float_format=lambda x: f"{x:.1f}", na_rep=""))
         if given.csv:
-            frame.to_csv(given.csv.with_stem(f"{given.csv.stem}_{recipe}"))
+            path = given.csv.with_stem(f"{given.csv.stem}_{recipe}")
+            try:
+                frame.to_csv(path)
+            except OSError as error:
+                print(f"--csv {path}: {error.strerror or error}", file=sys.stderr)
+                return 2
     return 0
 
 
@@ -184,8 +204,10 @@ def grid_table(folder: str | Path):
     from .run import load_runs
 
     by_label: dict[str, list] = {}
-    for run in load_runs(folder):
+    for run in load_runs(folder, status=["finished", "diverged"]):
         by_label.setdefault(run.name, []).append(run)
+    if "ce" not in by_label:
+        raise ValueError(f"{folder}: there is no recorded run of ce, which the others are compared with")
     frame = comparison_table(by_label, "ce")
     percent = ["all", "head", "mid", "tail", "difference", "se"]
     frame[percent] = frame[percent] * 100

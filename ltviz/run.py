@@ -24,7 +24,9 @@ _BULKY = ("train_features", "train_targets", "network")
 
 def to_array(tensor: torch.Tensor) -> np.ndarray:
     """A copy of a tensor, on the host, that nobody else writes to."""
-    return tensor.detach().cpu().contiguous().numpy().copy()
+    tensor = tensor.detach().cpu()
+    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not have
+    return tensor.contiguous().numpy().copy()
 
 
 def compact(features: np.ndarray) -> np.ndarray:
@@ -41,7 +43,12 @@ def compact(features: np.ndarray) -> np.ndarray:
 
 def stopped_id(request: str, network: Mapping[str, np.ndarray]) -> str:
     """The id of a run that was stopped: the request and how far it came, so never that of the finished one."""
-    return request_id(request=request, network={name: checksum(value) for name, value in network.items()})
+    return request_id(request=request, network=checksums(network))
+
+
+def checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """sha256 of each array."""
+    return {name: checksum(value) for name, value in arrays.items()}
 
 
 @dataclass(repr=False)
@@ -215,7 +222,7 @@ class Run:
             elif item.name in ("history", "network"):
                 arrays.update({f"{item.name}/{key}": np.asarray(v) for key, v in value.items()})
             else:
-                plain[item.name] = value
+                plain[item.name] = value.item() if isinstance(value, np.generic) else value
         return plain, arrays
 
 
@@ -252,9 +259,13 @@ def load_runs(folder: str | Path, **filters: Any) -> list[Run]:
     for a filter that no run in the folder has.
     """
     folder = check.path("folder", folder)
+    filters = {name: _wanted(value) for name, value in filters.items()}
     if "method" in filters:  # a method also answers to its aliases
-        wanted = filters["method"] if isinstance(filters["method"], (list, tuple, set)) else [filters["method"]]
-        filters["method"] = [METHODS[key].key if key in METHODS else key for key in wanted]
+        filters["method"] = [METHODS[key].key if key in METHODS else key for key in filters["method"]]
+    for status in filters.get("status", ()):
+        check.choice("status", status, ("finished", "stopped", "diverged"))
+    for number in filters.get("seed", ()):
+        check.seed(number)
     if not folder.is_dir():
         raise RunFileError(f"{folder}: there is no such folder")
     runs, seen = [], {"data", "recipe"}
@@ -284,7 +295,12 @@ def _matches(meta: dict, filters: dict[str, Any]) -> bool:
             value = meta.get(name, {}).get("name")
         else:
             value = meta[name] if name in meta and name != "settings" else meta.get("settings", {}).get(name)
-        wanted = wanted if isinstance(wanted, (list, tuple, set)) else [wanted]
-        if value not in wanted:
+        if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in wanted):
             return False
     return True
+
+
+def _wanted(value: Any) -> list:
+    """The values that a filter lets pass: one, or several."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    return list(value) if isinstance(value, (list, tuple, set, range)) else [value]

@@ -49,7 +49,8 @@ def check_run(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None
         raise ValueError(f"it lacks {', '.join(missing)}")
     whole_run = meta["status"] == "finished"
     sizes: dict[str, int] = {}
-    for name in sorted(arrays, key=list(ARRAYS).index if set(arrays) <= set(ARRAYS) else None):
+    rank = {name: place for place, name in enumerate(ARRAYS)}  # the counts and the head say how many k and d are
+    for name in sorted(arrays, key=lambda name: (rank.get(name, len(rank)), name)):
         _check_array(name, arrays[name], sizes, finite=whole_run)
     k = sizes["k"]
     if len(meta["class_names"]) != k:

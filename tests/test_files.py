@@ -1,11 +1,14 @@
 """Files: what is written is whole, what is read was checked, and nothing is left behind."""
 
+import hashlib
 import json
+import math
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -200,6 +203,155 @@ def test_a_pickle_is_named_before_anything_reads_it(tmp_path, monkeypatch):
     for path in (plain, zipped):
         with pytest.raises(ForeignFile, match="this is a .* which could run code"):
             read_record(path, "run")
+
+
+# ----------------------------------------------------------------------------------------- the same, to the last digit
+def test_ids_and_checksums_are_those_of_their_text():
+    """An id that changed would make every recorded run another one: worked out here from the text it stands for."""
+
+    def sha(text, more=b""):
+        return hashlib.sha256(text.encode() + more).hexdigest()
+
+    assert request_id(b=[1, 2.5], a={"y": None, "x": "ü"}) == sha('{"a":{"x":"\\u00fc","y":null},"b":[1,2.5]}')[:12]
+    x = np.arange(6.0).reshape(2, 3)
+    assert checksum(x) == sha("<f8 (2, 3)", x.tobytes()) == checksum(np.asfortranarray(x))
+    assert checksum(np.array(3, np.int16)) == sha("<i2 ()", b"\x03\x00")
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [(200.0, 200), (-3.0, -3), (2.0**53 - 1, 2**53 - 1), (2.0**53, 2.0**53), (-(2.0**53), -(2.0**53)), (1e300, 1e300),
+     (2.5, 2.5), (math.inf, "float inf"), (-math.inf, "float -inf"), (math.nan, "float nan"), (np.float32(2), 2),
+     (True, True), (np.bool_(False), False), ({1: (2.0, Path("a"))}, {"1": [2, "a"]})],
+)  # fmt: skip
+def test_the_one_spelling(value, spelling):
+    found = canonical(value)
+    assert found == spelling and type(found) is type(spelling)
+
+
+def test_json_of_a_record():
+    value = {"b": MappingProxyType({"y": np.float64(0.5), "x": Path("a/b")}), "a": [np.int64(3), (1, None)]}
+    assert files.to_json(value) == '{"a": [3, [1, null]], "b": {"x": "a/b", "y": 0.5}}'
+    assert files.to_json({"b": 1, "a": 2}) == '{"a": 2, "b": 1}'
+    for wrong in (np.zeros(2), object(), {1, 2}):
+        with pytest.raises(TypeError, match=f"^{type(wrong).__name__} .* cannot be kept in a file"):
+            files.to_json({"x": wrong})
+
+
+@pytest.mark.parametrize("make", [np.asfortranarray, lambda x: x[::-1], lambda x: x[:, ::2], lambda x: x.T])
+def test_an_array_in_any_memory_layout_comes_back(tmp_path, make):
+    x = make(np.arange(12.0).reshape(3, 4))
+    save_record(tmp_path / "x", "run", {}, {"x": x})
+    np.testing.assert_array_equal(read_record(tmp_path / "x", "run")[1]["x"], x)
+
+
+# ----------------------------------------------------------------------------------------------- folders and left-overs
+def test_folders_are_made_where_they_lack(tmp_path):
+    write_atomically(tmp_path / "a" / "b" / "file", b"x")
+    write_atomically(tmp_path / "a" / "b" / "file", b"y")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"y"
+    files.check_writable(tmp_path / "c" / "d")
+    files.check_writable(tmp_path / "c" / "d")
+    assert list((tmp_path / "c" / "d").iterdir()) == []
+
+
+def test_a_folder_is_tried_with_a_file_that_reaches_the_disk(tmp_path, monkeypatch):
+    sizes = []
+
+    def sync(number):
+        sizes.append(os.fstat(number).st_size)
+        assert len(list(tmp_path.iterdir())) == 1
+        if len(sizes) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", sync)
+    files.check_writable(tmp_path)
+    with pytest.raises(OSError, match="No space"):
+        files.check_writable(tmp_path)
+    assert sizes == [65_536] * 2 and list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        files.check_writable(tmp_path / "file")
+    monkeypatch.setattr("builtins.open", lambda *a: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(PermissionError):  # and not that the file which was never made is missing
+        files.check_writable(tmp_path)
+
+
+def test_the_error_of_a_write_is_the_one_that_is_seen(tmp_path, monkeypatch):
+    def gone(source, target):
+        Path(source).unlink()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", gone)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "file", b"x")
+
+
+def test_only_the_left_overs_of_dead_writers_of_this_file_go(tmp_path, monkeypatch):
+    long = "x" * 200
+    path, twin = tmp_path / f"{long}1", tmp_path / f"{long}2"  # alike in all that their temporary names show
+    states = {111: ProcessLookupError, 222: PermissionError, 333: None}
+
+    def kill(pid, number):
+        assert number == 0
+        if states[pid]:
+            raise states[pid]
+
+    monkeypatch.setattr("os.kill", kill)
+    names = {
+        (which, host, pid): tmp_path / f"{files._prefix(which)}{host}-{pid}-0123abcd.tmp"
+        for which in (path, twin) for host in (files._HOST, "0a0b0c") for pid in (111, 222, 333, "none")
+    }  # fmt: skip
+    for name in names.values():
+        name.touch()
+    files.sweep_temporaries(path)
+    assert set(names) - {key for key, name in names.items() if name.exists()} == {(path, files._HOST, 111)}
+    write_atomically(path, b"x")  # names of any length that the disk takes
+    assert path.read_bytes() == b"x" and max(len(name.name) for name in names.values()) < 120
+
+
+def test_left_overs_that_cannot_be_removed_are_no_error(tmp_path, monkeypatch):
+    files.sweep_temporaries(tmp_path / "none" / "file")
+    monkeypatch.setattr("os.kill", lambda *a: (_ for _ in ()).throw(ProcessLookupError))
+    left = tmp_path / f"{files._prefix(tmp_path / 'file')}{files._HOST}-111-0123abcd.tmp"
+    left.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *a, **k: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        files.sweep_temporaries(tmp_path / "file")
+    assert left.exists()
+    gone = left.with_name(left.name.replace("0123abcd", "4567abcd"))
+    with monkeypatch.context() as patch:  # another process was as quick with one of them
+        patch.setattr(Path, "glob", lambda *a: [gone, left])
+        files.sweep_temporaries(tmp_path / "file")
+    assert not left.exists()
+
+
+def test_where_signals_end_a_process_none_is_sent(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("os.name", "nt")
+        patch.setattr("os.kill", lambda *a: pytest.fail("it would end the process"))
+        assert files._alive(111)
+
+
+# ----------------------------------------------------------------------------------------------- what is taken for what
+def test_a_record_whose_first_byte_is_that_of_a_pickle_is_read(tmp_path):
+    """The first eight bytes are a length: it may begin with 0x80 or PK as well."""
+    path, firsts = tmp_path / "x.safetensors", set()
+    for n in range(0, 1200, 4):
+        save_record(path, "run", {"x": "y" * n}, {"a": np.zeros(1)})
+        firsts.add(path.read_bytes()[0])
+        assert read_record(path, "run")[0] == {"x": "y" * n}
+    assert 0x80 in firsts
+
+
+def test_checkpoints_of_before_are_older_and_no_runs(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({"x": np.zeros(2)}, path, metadata={"ltviz_checkpoint": "{}"})
+    with pytest.raises(RunFileError, match="written by an older ltviz") as error:
+        read_record(path, "checkpoint")
+    assert not isinstance(error.value, ForeignFile)
+    with pytest.raises(ForeignFile, match="not a run of ltviz"):
+        read_record(path, "run")
 
 
 # ----------------------------------------------------------------------------------------------------------- arguments

@@ -8,8 +8,8 @@ import torch
 from ltviz.methods import METHODS
 from ltviz.models import (
     MODELS,
-    global_generator,
     make_net,
+    own_draws,
 )
 
 COUNTS = torch.tensor([50, 20, 5])
@@ -79,7 +79,7 @@ def test_a_step_of_a_torchvision_network_draws_from_the_generator_that_stands_in
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     steps = []
     for seed in (1, 1, 2):
-        with global_generator(torch.Generator().manual_seed(seed)):
+        with own_draws(torch.Generator().manual_seed(seed)):
             steps.append(net(images).logits)
     assert torch.equal(steps[0], steps[1]) and not torch.equal(steps[0], steps[2])
     assert torch.equal(before, torch.get_rng_state())

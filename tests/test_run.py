@@ -5,10 +5,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from ltviz import schema
 from ltviz.datasets import digits_lt
-from ltviz.run import RunFileError, compact, load_run, load_runs
+from ltviz.run import RunFileError, compact, load_run, load_runs, run_stem, stopped_id
 from ltviz.training import train
 
 
@@ -148,7 +149,8 @@ def test_nothing_of_a_run_leads_out_of_its_folder(run, tmp_path):
 # ---------------------------------------------------------------------------------------------------- lost in narrowing
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [(1.0, np.float16), (60_000.0, np.float16), (70_000.0, np.float32), (np.inf, np.float32), (1e-9, np.float32)],
+    [(1.0, np.float16), (60_000.0, np.float16), (65_504.0, np.float16), (65_505.0, np.float32), (70_000.0, np.float32),
+     (np.inf, np.float32), (1e-9, np.float32)],
 )
 def test_features_are_narrowed_only_where_nothing_is_lost(value, kept):
     features = np.array([[value, value / 3]], np.float32)
@@ -157,6 +159,8 @@ def test_features_are_narrowed_only_where_nothing_is_lost(value, kept):
     np.testing.assert_allclose(small.astype(np.float32), features, rtol=1e-3)
     mixed = np.array([[1.0, 1e-9, 0.0]], np.float32)  # nothing beside 1.0
     assert compact(mixed).dtype == np.float16
+    for none in (np.zeros((0, 4), np.float32), np.zeros((2, 3), np.float32)):
+        assert compact(none).dtype == np.float16 and compact(none).shape == none.shape
 
 
 # ------------------------------------------------------------------------------------------------------------- identity
@@ -169,7 +173,10 @@ def test_a_decision_under_another_rule_is_a_run_of_its_own(run):
     assert one.confusion.tolist() != run.confusion.tolist()
     expected = metrics.ece(metrics.probabilities(one.scores, "softmax"), one.targets)
     assert one.ece == expected != run.ece and run.ece == metrics.ece(metrics.probabilities(run.logits), run.targets)
-    assert redecide(one, "logit_adjusted", tau=2).id not in (three.id, one.id)
+    again = redecide(one, "logit_adjusted", tau=2)  # rules do not add up
+    assert again.id == three.id and again.label == three.label and np.array_equal(again.scores, three.scores)
+    fewer = dataclasses.replace(run, **{n: getattr(run, n)[:50] for n in ("targets", "logits", "features")})
+    assert redecide(fewer, "logit_adjusted", tau=1).id != one.id
 
 
 def test_filters_know_aliases_and_refuse_what_no_run_has(run, tmp_path):
@@ -179,3 +186,205 @@ def test_filters_know_aliases_and_refuse_what_no_run_has(run, tmp_path):
     assert [r.id for r in load_runs(tmp_path, method="cb")] == [balanced.id]
     with pytest.raises(ValueError, match="no run in .* has a 'bta' .did you mean 'beta'"):
         load_runs(tmp_path, bta=0.9)
+
+
+def test_a_stopped_run_is_named_by_its_request_and_every_weight():
+    network = {"head.weight": np.eye(3, dtype=np.float32), "head.bias": np.zeros(3, np.float32)}
+    own = stopped_id("0123456789ab", network)
+    assert own == stopped_id("0123456789ab", {name: network[name].copy() for name in reversed(network)})
+    others = [stopped_id("0123456789ac", network), stopped_id("0123456789ab", {"head.weight": network["head.weight"]})]
+    others += [
+        stopped_id("0123456789ab", {**network, name: values + np.float32(1e-6)}) for name, values in network.items()
+    ]
+    assert len({own, "0123456789ab", *others}) == 6 and all(len(one) == 12 for one in (own, *others))
+
+
+@pytest.mark.parametrize(
+    ("parts", "stem"),
+    [
+        (("digits_lt", "digits", "focal (gamma=2)", 3), "digits_lt-digits-focal_gamma_2-seed3"),
+        (("", "", "ce", 0), "ce-seed0"),
+        (("a", "__.b._", "..", 0), "a-b-seed0"),
+        (("XaX", "Z0.5z", "c", np.int64(7)), "XaX-Z0.5z-c-seed7"),
+    ],
+)
+def test_the_name_of_a_file_is_made_of_letters_digits_and_dots(parts, stem):
+    assert run_stem(*parts) == stem
+
+
+def test_a_long_name_keeps_its_end(run):
+    assert run_stem("digits_lt", "digits", "x" * 200, 12) == "x" * 143 + "-seed12"
+    bare = dataclasses.replace(run, data={}, recipe={})
+    assert bare.filename == f"data-ce-seed0-{run.id}.safetensors"
+
+
+# --------------------------------------------------------------------------------------------------- what a run answers
+def test_a_run_says_what_it_is(run):
+    assert repr(run) == f"ce on digits_lt, seed 0: finished after 3 epochs, test accuracy {run.accuracy:.1%}"
+    other = dataclasses.replace(run, status="diverged", label="mine", data={}, history={})
+    assert repr(other) == "mine on data, seed 0: diverged after 0 epochs"
+    assert dataclasses.replace(run, label="").name == "ce"
+
+
+def test_the_table_by_hand(run):
+    table = run.table()
+    predicted, right = run.confusion.sum(0), run.confusion.diagonal()
+    for j, name in enumerate(run.class_names):
+        row, recall = table.loc[name], right[j] / 50
+        assert row["recall"] == pytest.approx(recall) and row["count"] == run.counts[j]
+        assert row["precision"] == pytest.approx(right[j] / max(predicted[j], 1))
+        assert row["f1"] == pytest.approx(2 * right[j] / (predicted[j] + 50))
+        assert row["weight norm"] == pytest.approx(np.sqrt((run.head_weight[j].astype(float) ** 2).sum()))
+        norms = np.sqrt((run.features[run.targets == j].astype(float) ** 2).sum(1))
+        assert row["feature norm"] == pytest.approx(norms.mean(), rel=2e-3)
+    assert "feature norm" not in dataclasses.replace(run, class_feature_norm=None).table()
+
+
+def test_posthoc_rules_by_hand(run):
+    """Re-deciding takes the stored logits, features, head and counts, each where the rule says so."""
+    prior = run.counts / run.counts.sum()
+    np.testing.assert_allclose(run.posthoc("logit_adjusted", tau=0.5), run.logits - 0.5 * np.log(prior), atol=1e-5)
+    features, weight = run.features.astype(np.float64), run.head_weight.astype(np.float64)
+    expected = features @ (weight / np.linalg.norm(weight, axis=1, keepdims=True) ** 0.7).T
+    np.testing.assert_allclose(run.posthoc("tau_norm", tau=0.7), expected, rtol=1e-4, atol=1e-4)
+    train_features, train_targets = run.gallery()
+    assert train_features.dtype == torch.float32 and train_targets.dtype == torch.int64
+    np.testing.assert_array_equal(train_features.numpy(), run.train_features.astype(np.float32))
+    means = np.stack([run.train_features[run.train_targets == j].astype(np.float64).mean(0) for j in range(10)])
+    expected = -((features[:, None] - means) ** 2).sum(2)
+    np.testing.assert_allclose(run.posthoc("ncm", form="plain"), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_a_record_lacks_is_named(run):
+    adjusted = dataclasses.replace(run, scores=run.logits + 1)
+    assert run.decided is run.logits and adjusted.decided is adjusted.scores
+    for name, call in [
+        ("logits", lambda run: run.decided), ("features", lambda run: run.posthoc("tau_norm")),
+        ("train_features", lambda run: run.gallery()),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=rf"^this record of 'ce' keeps no features|logits of .* \({name}\)"):
+            call(dataclasses.replace(run, **{name: None}))
+    with pytest.raises(ValueError, match="ce has no post-hoc rule; these have: (.+, )?tau_norm(, .+)?$"):
+        run.posthoc("ce")
+
+
+def test_a_small_record_keeps_the_first_images(run, tmp_path):
+    adjusted = dataclasses.replace(run, scores=run.logits + 1)
+    back = load_run(adjusted.save(tmp_path, small=True, images=7))
+    for name in ("targets", "logits", "scores", "features"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(adjusted, name)[:7])
+    assert back.train_features is back.train_targets is back.network is None
+    whole = load_run(adjusted.save(tmp_path / "whole"))
+    for name in ("targets", "scores", "train_targets", "class_feature_norm", "head_bias"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(adjusted, name))
+    for name, values in run.network.items():
+        np.testing.assert_array_equal(whole.network[name], values)
+    for name, values in run.history.items():
+        np.testing.assert_array_equal(whole.history[name], values)
+    for wrong in ({"small": "no"}, {"images": 1.5}, {"images": -1}, {"path": 3}):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
+            run.save(**{"path": tmp_path, **wrong})
+
+
+def test_runs_come_by_label_and_seed_and_by_what_was_asked(run, tmp_path):
+    def kept(label, seed, number, **more):
+        one = dataclasses.replace(run, label=label, seed=seed, id=f"{number:012x}", **more)
+        one.save(tmp_path / f"{9 - number}.safetensors", small=True)
+        return one.id
+
+    b0 = kept("b", 0, 1, method="focal", settings={"gamma": 1.0}, status="stopped")
+    a1 = kept("a", 1, 2, data={**run.data, "name": "mine"})
+    a0 = kept("a", 0, 3, recipe={**run.recipe, "name": "own"}, settings={"gamma": 2.0, "beta": None})
+
+    def found(**filters):
+        return [one.id for one in load_runs(str(tmp_path), **filters)]
+
+    assert found() == [a0, a1, b0]
+    assert found(gamma=1) == [b0] == found(status="stopped") == found(method=["focal", "cb"])
+    assert found(method=("focal",)) == [b0]
+    assert found(gamma=[1.0, 2.0]) == [a0, b0] and found(gamma=2, seed=0) == [a0] and found(gamma=2, seed=1) == []
+    assert found(data="mine") == [a1] == found(seed=1) and found(recipe="own") == [a0]
+    assert found(recipe=["own", "digits"], data={"digits_lt"}) == [a0, b0] and found(beta=None) == [a0, a1, b0]
+    assert found(method="strange") == []
+    with pytest.raises(ValueError, match="no run in .* has a 'gama' .did you mean 'gamma'"):
+        load_runs(tmp_path, gama=1)
+    (tmp_path / "empty").mkdir()
+    assert load_runs(tmp_path / "empty", gama=1, data="x", recipe="x", method="ce") == []
+    for wrong in (None, "", 3):
+        with pytest.raises(ValueError, match="^folder="):
+            load_runs(wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------- the schema
+def parts(run, **changes):
+    meta, arrays = run._parts(False, 0)
+    return meta, {name: value for name, value in {**arrays, **changes}.items() if value is not None}
+
+
+@pytest.mark.parametrize("name", ["counts", "confusion", "head_weight"])
+def test_what_a_run_cannot_do_without(run, name):
+    with pytest.raises(ValueError, match=f"^it lacks {name}$"):
+        schema.check_run(*parts(run, **{name: None}))
+
+
+def test_the_schema_takes_what_a_run_may_hold(run):
+    one_class = np.full(500, 9)
+    schema.check_run(*parts(run, targets=one_class, train_targets=run.train_targets * 0))
+    schema.check_run(*parts(run, targets=one_class.astype(np.uint8), counts=run.counts.astype(np.int32)))
+    schema.check_run(*parts(run, **{"network/head.flag": np.array(True), "network/steps": np.array(3, np.uint8)}))
+    schema.check_run(*parts(run, **{"network/odd": np.full((2, 3), np.nan)}))
+    schema.check_run(*parts(run, **{"history/term/ce": np.array([1.0, np.nan, 0.0])}))
+    schema.check_run(*parts(run, class_means=run.class_means * np.nan, class_feature_norm=np.full(10, np.nan)))
+    for name in ("head_bias", "targets", "logits", "features", "train_features", "history/lr", "class_means"):
+        schema.check_run(*parts(run, **{name: None}))
+    meta, arrays = parts(run, head_weight=np.full((10, 64), np.inf))
+    for status in ("stopped", "diverged"):
+        schema.check_run({**meta, "status": status, "scale": 16, "ece": None, "parent": "0" * 12}, arrays)
+    schema.check_run(*parts(run, **{name: values[:0] for name, values in arrays.items() if "train_" in name}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("train_targets", np.full(314, 10), "train_targets: expected class numbers from 0 to 9"),
+        ("train_targets", np.full(314, -1), "train_targets: expected class numbers from 0 to 9"),
+        ("train_targets", np.zeros(313, int), r"expected the shape \(m\) with m=31[34]|train_features: .*m=313"),
+        ("targets", np.zeros(500), "targets: expected whole numbers, got float64"),
+        ("features", np.zeros((500, 63), np.float32), "expected the shape .n, d. with .*d=64.*, got .500, 63."),
+        ("class_means", np.zeros((10, 63), np.float32), "class_means: .*with k=10, d=64, got .10, 63."),
+        ("scores", np.full((500, 10), np.inf, np.float32), "scores: expected finite numbers in a finished run"),
+        ("counts", np.array([114, *[1] * 8, -1]), "counts: expected numbers of images, none negative"),
+        ("history/epoch", np.zeros(3), "history/epoch: expected whole numbers"),
+        ("history/term/ce", np.zeros(4), r"history/term/ce: expected the shape \(e\) with e=3, got \(4,\)"),
+        ("history/term/ce", np.zeros((3, 1)), r"history/term/ce: expected the shape \(e\)"),
+        ("history/term/ce", np.zeros(3, int), "history/term/ce: expected real numbers, got int64"),
+        ("network/x", np.array("text"), "network/x: expected real numbers, got <U4"),
+        ("network/x", np.zeros(2, complex), "network/x: expected real numbers, got complex128"),
+        ("strange", np.zeros(2), "unknown entry 'strange'"),
+    ],
+)
+def test_the_schema_names_what_is_wrong(run, name, value, words):
+    with pytest.raises(ValueError, match=f"^{words}|{words}$"):
+        schema.check_run(*parts(run, **{name: value}))
+
+
+def test_the_description_has_its_entries_and_no_others(run):
+    meta = parts(run)[0]
+    schema.check_meta(meta)
+    for name in ("method", "settings", "data", "recipe", "seed", "class_names", "ece", "status", "id", "label",
+                 "probability", "provenance"):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"it lacks \['{name}'\], and has \[\]"):
+            schema.check_meta({key: value for key, value in meta.items() if key != name})
+    with pytest.raises(ValueError, match=r"it lacks \[\], and has \['strange'\]"):
+        schema.check_meta({**meta, "strange": 1})
+    wrong = {
+        "method": (None, 3), "label": (None, ["a"]), "settings": (None, [1]), "data": ({"name": 3}, "x"),
+        "recipe": ({}, 3), "provenance": (None,), "class_names": (tuple("abcdefghij"), "abcdefghij", [1] * 10),
+        "seed": (None, True, 2**31), "ece": (True, "1", [0.1]), "scale": (False, "16"), "status": (None, "Finished"),
+        "probability": (None, ""), "id": (None, "0123456789AB", "0" * 11, "0" * 13, 123456789012),
+        "parent": ("", "0" * 13, "g" * 12, 3),
+    }  # fmt: skip
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=rf"^{name}(\.name)?="):
+                schema.check_meta({**meta, name: value})

@@ -199,3 +199,26 @@ def test_wrong_arguments_of_the_parts():
         draw(TARGETS, torch.ones(2), torch.Generator())
     with pytest.raises(ValueError, match="^batch_size=0: expected a whole number of at least 1"):
         split(torch.arange(4), 0)
+
+
+def test_a_class_of_one_image_is_drawn_as_often_as_any():
+    """Exactly: each image's share is its class's, divided by the images of the class."""
+    targets = torch.tensor([0, 0, 0, 0, 1])
+    index = torch.cat([draw(targets, torch.tensor([0.5, 0.5]), torch.Generator().manual_seed(s)) for s in range(2000)])
+    share = class_counts(index, 5) / len(index)
+    assert (share - torch.tensor([0.125] * 4 + [0.5])).abs().max() < 0.02
+
+
+def test_the_last_classes_may_have_no_image():
+    targets = torch.tensor([0, 0, 1])
+    index = draw(targets, torch.tensor([0.5, 0.5, 0.0]), torch.Generator().manual_seed(0))
+    assert len(index) == 3 and class_counts(targets, 4).tolist() == [2, 1, 0, 0]
+
+
+def test_an_epoch_draws_what_it_needs_and_no_more():
+    """One pass over two classes of two fills this epoch: one draw of the order, one of the mix."""
+    generator, other = (torch.Generator().manual_seed(0) for _ in range(2))
+    undersample(torch.tensor([0, 0, 1, 1]), 4, 0.0, generator)
+    for _ in range(2):
+        torch.randperm(4, generator=other)
+    assert torch.equal(generator.get_state(), other.get_state())

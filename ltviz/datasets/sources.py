@@ -49,7 +49,8 @@ def read_folders(root: Path, splits: dict[str, Path], size: int | None) -> Array
     files = []
     for split, folder in splits.items():
         for name in class_folders(folder):
-            found = sorted((e.name, e.path, e.stat()) for e in os.scandir(folder / name) if _is_image(e.name))
+            images = [e for e in os.scandir(folder / name) if _is_image(e.name) and e.is_file()]
+            found = sorted((e.name, e.path, e.stat()) for e in images)
             if not found:
                 raise ValueError(f"class folder {folder / name} holds no image ({' '.join(sorted(SUFFIXES))}); "
                                  "add at least one, or remove the folder")

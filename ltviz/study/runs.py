@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import check, metrics
-from ..files import request_id
+from ..files import checksum, request_id
 from ..methods import METHODS
 from ..run import Run, RunFileError, load_runs
 from .cards import Card, literal, safe, say, texts
@@ -43,12 +43,14 @@ def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: 
 
 def redecide(run: Run, key: str, **settings: Any) -> Run:
     """The same trained network under a post-hoc rule: a run of its own, with new decisions and their calibration.
+    A run that has been decided anew is so again from its network's own answers.
 
     key names a method with such a rule ("logit_adjusted", "tau_norm", ...); settings are its own. Raises ValueError
     where the record keeps no logits and features of its test images.
     """
     check.instance("run", run, Run, "a run, from lt.train, lt.load_run or lt.recorded")
     method = METHODS[key]
+    before = run.provenance.get("decided_anew", {"id": run.id, "label": run.label})  # rules do not add up
     scores = run.posthoc(key, **settings)
     resolved = method.resolve(settings)
     shown = ", ".join(f"{method.settings[name].symbol or name} = {_value(resolved[name])}" for name in settings)
@@ -57,8 +59,9 @@ def redecide(run: Run, key: str, **settings: Any) -> Run:
         scores=scores,
         confusion=metrics.confusion(run.targets, scores.argmax(1), run.k),
         ece=metrics.ece(metrics.probabilities(scores, run.probability), run.targets),
-        id=request_id(run=run.id, rule=method.key, settings=resolved),
-        label=f"{run.label}, {shown or key}",
+        id=request_id(run=before["id"], rule=method.key, settings=resolved, scores=checksum(scores)),
+        label=f"{before['label']}, {shown or key}",
+        provenance={**run.provenance, "decided_anew": before},
     )
 
 

@@ -11,14 +11,14 @@ control     stop and pause, Ctrl-C
 from .control import Control, Stopped, interrupts
 from .evaluation import versions
 from .live import LiveRun
-from .loop import Epoch, Trainer, parameter_groups, say_diverged
+from .loop import Epoch, Trainer, parameter_groups
 from .progress import Progress
 from .recipe import RECIPES, Recipe, find_recipe, make_data, make_recipe
 from .request import Request, make_request
-from .sweep import prepare_folder, requests, save, saved, say_stopped, sweep, train
+from .sweep import attach, prepare_folder, requests, save, saved, say_stopped, sweep, train
 
 __all__ = [
-    "RECIPES", "Control", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "find_recipe",
-    "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups", "prepare_folder", "requests", "save",
-    "saved", "say_diverged", "say_stopped", "sweep", "train", "versions",
+    "RECIPES", "Control", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "attach",
+    "find_recipe", "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups", "prepare_folder",
+    "requests", "save", "saved", "say_stopped", "sweep", "train", "versions",
 ]  # fmt: skip

@@ -44,29 +44,30 @@ class Control:
 
 
 class Interrupts:
-    """Ctrl-C as a request. The first one asks `control` to stop; further ones raise KeyboardInterrupt, except while
-    `shielded`: there a result is being made or saved that would be lost.
+    """Ctrl-C as a request: it asks `control` to stop, and raises nothing in the middle of a step, or of a result that
+    is being made or saved. Only while `exposed`, where data load and nothing can be lost, a second one raises
+    KeyboardInterrupt.
     """
 
     active: Interrupts | None = None  # of the main thread, which alone receives signals
 
     def __init__(self, control: Control | None = None):
-        self.control, self.shielded = control or Control(), False
+        self.control, self.exposed = control or Control(), False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if not self.control.stopped:
             self.control.stop()
-        elif not self.shielded:
+        elif self.exposed:
             raise KeyboardInterrupt
 
     @contextmanager
-    def shield(self) -> Iterator[None]:
-        """Inside, nothing raises KeyboardInterrupt."""
-        before, self.shielded = self.shielded, True
+    def expose(self) -> Iterator[None]:
+        """Inside, a second Ctrl-C raises KeyboardInterrupt."""
+        self.exposed = True
         try:
             yield
         finally:
-            self.shielded = before
+            self.exposed = False
 
 
 @contextmanager

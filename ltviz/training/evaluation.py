@@ -42,9 +42,12 @@ def answers(trainer: Trainer, batch: Callable[[slice], Tensor], n: int) -> tuple
 def make_run(trainer: Trainer, status: str) -> Run:
     """Look at the test set, once, and put the run together. status: "finished", "stopped" or "diverged"."""
     request, data, head, k = trainer.request, trainer.data, trainer.net.head, trainer.data.k
-    diverged = status == "diverged"
     train_features, train_targets = trainer.embed_training()
     logits, features = answers(trainer, data.test_batch, len(data.test_targets))
+    if status != "diverged" and not torch.isfinite(logits).all():  # the last step did it, and no loss has shown it
+        trainer.say_diverged("not finite any more")
+        status = "diverged"
+    diverged = status == "diverged"
     scores = None
     if not diverged:
         out = Output(logits, features, head.weight, getattr(head, "scale", None))

@@ -72,7 +72,11 @@ class LiveRun:
             self._work(before)
         else:
             self._thread = threading.Thread(target=self._work, args=(before,), name="ltviz-live-run", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:  # no thread to be had
+                self._end("failed", error)
+                raise
         return self
 
     def pause(self) -> None:
@@ -103,12 +107,15 @@ class LiveRun:
         except Exception as error:  # shown to the user by whoever started the run
             self.error = error
         finally:
-            self._state = state
-            with LiveRun._lock:
-                if LiveRun._current is self:
-                    LiveRun._current = None
-            self._tell()
-            self._ended.set()
+            self._end(state, self.error)
+
+    def _end(self, state: str, error: Exception | None) -> None:
+        self._state, self.error = state, error
+        with LiveRun._lock:
+            if LiveRun._current is self:
+                LiveRun._current = None
+        self._tell()
+        self._ended.set()
 
     def _tell(self) -> None:
         for callback in self._callbacks:

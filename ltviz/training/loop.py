@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..datasets import LongTailed
 from ..device import thread_count, threads
 from ..graph import Captured
-from ..models import Net, global_generator, initialise, make_net
+from ..models import Net, initialise, make_net, own_draws
 from ..objective import Output, Report, Stage
 from ..optimizer import clip, make_optimizer
 from ..run import Run, to_array
@@ -86,10 +86,19 @@ class Trainer:
         self.checkpoint = checkpoint_path(checkpoint)
         if self.checkpoint:
             checkpoints.prepare(self.checkpoint)
-        self.data = data.to(self.device).prepare()
+        with plain_torch(self.device):
+            self.data = data.to(self.device).prepare()
         self.generators = make_generators(self.seed, self.device)
+        with plain_torch(self.device):
+            self._make(data)
+        if self.checkpoint and self.checkpoint.exists():
+            checkpoints.load(self)
+
+    def _make(self, data: LongTailed) -> None:
+        """The objective, the network, and what the loop notes."""
+        ask = self.request
         self.layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
-        with global_generator(self.generators["construction"]):
+        with own_draws(self.generators["construction"]):
             self.objective = ask.method.build(data.counts.cpu(), **ask.settings)
             self.net = make_net(ask.recipe.model, data.shape, self.objective, self.generators["init"])
         if ask.start is not None:
@@ -103,19 +112,16 @@ class Trainer:
         drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
         self.step = Captured(_weak(self._step), drawn, self.stream if self.speed.graph else None)
         self.validate = Captured(_weak(self._validate), (), self.stream if self.speed.graph else None)
-        # A network of torchvision's may draw while it trains (dropout), and does so from torch's global generator.
-        self.draws = self.recipe.model.startswith("torchvision:")
+        self.draws = True  # whether a step draws by itself (dropout); the first one of a stage shows it
         self.tally = Tally(data.k, self.device)
         self.hits = torch.zeros(data.k, device=self.device)
         self.val_counts = class_counts(self.data.val_targets, data.k)
         self.stages = ask.method.make_stages(**ask.settings)
         self.starts = stage_starts(self.stages, self.recipe.epochs)
-        self.stage, self.epoch, self.seconds = -1, 0, 0.0
+        self.stage, self.epoch, self.seconds, self.halfway = -1, 0, 0.0, False
         self.rows: list[dict[str, Any]] = []
         self.accuracy: Tensor | None = None
         self._saved = time.monotonic()
-        if self.checkpoint and self.checkpoint.exists():
-            checkpoints.load(self)
 
     @property
     def done(self) -> bool:
@@ -126,6 +132,11 @@ class Trainer:
 
         Ctrl-C stops it at the next step, and never in the middle of what follows.
         """
+        if self.halfway:
+            raise RuntimeError(
+                "this trainer was stopped within an epoch, and cannot go on as if it had not been; continue from its "
+                "checkpoint, or with start= from its run"
+            )
         status = "finished"
         with interrupts(control) as guard, self.place():
             try:
@@ -135,12 +146,11 @@ class Trainer:
                         on_epoch(self)
                     if not math.isfinite(row["loss"]):
                         status = "diverged"
-                        say_diverged(self, row["loss"])
+                        self.say_diverged(row["loss"])
                         break
             except (Stopped, KeyboardInterrupt):
-                status = "stopped"
-            with guard.shield():
-                return self.finish(status)
+                status, self.halfway = "stopped", True
+            return self.finish(status)
 
     def run_epoch(self, control: Control | None = None) -> dict[str, Any]:
         """Train one epoch, look at the validation set, and return the new row of the history."""
@@ -157,12 +167,12 @@ class Trainer:
         Another number of threads gives other bits, so this holds for steps taken by hand too.
         """
         if self.stream is None:
-            with threads(self.threads) if self.device.type == "cpu" else nullcontext():
+            with plain_torch(self.device), threads(self.threads) if self.device.type == "cpu" else nullcontext():
                 yield
             return
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
-            with torch.cuda.stream(self.stream):
+            with torch.cuda.stream(self.stream), plain_torch(self.device):
                 yield
         finally:  # after an error too: what is freed then must not be given away while this run still writes to it
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
@@ -200,8 +210,9 @@ class Trainer:
             if control:
                 control.check()
             self._set_rate(rate)
-            with global_generator(self.generators["network"]) if self.draws else nullcontext():
+            with own_draws(self.generators["network"]) if self.draws else nullcontext() as drawn:
                 self.step(index)
+            self.draws = self.draws and (drawn is None or drawn.drew)
             yield step
         if self.data.has_validation:
             self.validate()
@@ -273,7 +284,7 @@ class Trainer:
         """Begin a stage: its head, its class weights, and which parameters it trains."""
         stage, before = self.stages[number], self.stages[number - 1] if number else None
         if stage.head is not None:
-            with global_generator(self.generators["construction"]):
+            with own_draws(self.generators["construction"]):
                 head = stage.head(self.net.head)
             if hasattr(head, "initialise"):
                 initialise(head, self.generators["init"])
@@ -293,7 +304,7 @@ class Trainer:
             self.optimizer = make_optimizer(self.recipe.optimizer, groups, self.rate, self.recipe.momentum, fused)
             self.step.reset()
             self.validate.reset()
-        self.stage = number
+        self.stage, self.draws = number, True
 
     def save_checkpoint(self) -> None:
         """Write all that the run needs to continue, atomically; a failure is a warning, and tried again later."""
@@ -321,6 +332,17 @@ class Trainer:
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
+    def say_diverged(self, loss: float | str) -> None:
+        """Warn that the run ends here because its loss, or what the network answers, is not finite."""
+        recipe = self.recipe
+        warnings.warn(
+            f"{self.method.key}: the loss is {loss} after epoch {self.epoch} of {recipe.epochs}; the run stops here "
+            f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
+            f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
     def finish(self, status: str = "finished") -> Run:
         """Look at the test set, once, and return the run. Graphs are given back."""
         if self.stage < 0:
@@ -328,6 +350,13 @@ class Trainer:
         self.step.reset()
         self.validate.reset()
         return make_run(self, status)
+
+
+@contextmanager
+def plain_torch(device: torch.device) -> Iterator[None]:
+    """Gradients and float32, whatever context the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def make_generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
@@ -357,6 +386,10 @@ def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> N
             f"start: {start.name!r} knows classes that these data lack, such as {', '.join(map(repr, strange))}; its "
             "classifier would name others. Use data of the same classes"
         )
+    lacking = [n for n in own if not n.startswith("head.") and n not in state]
+    if lacking or not all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point()):
+        what = f"lacks {lacking[0]}" if lacking else "holds NaN or infinity"
+        raise ValueError(f"start: the network of {start.name!r} {what}; pass a whole run from lt.train")
     shapes = [{n: v.shape for n, v in s.items() if n.startswith("head.")} for s in (state, own)]
     if shapes[0] != shapes[1]:
         warnings.warn(f"start: the head of {start.name!r} does not fit {key}; the head starts anew", stacklevel=5)
@@ -370,26 +403,14 @@ def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> N
 def _rows(name: str, value: Tensor, rank: Tensor) -> Tensor:
     """A head's parameter with its classes in another order: the rows of weight (k, d), bias (k,), memory (k, d)."""
     k = len(rank)
-    if value.ndim == 0 or value.shape[0] != k:
+    if k not in value.shape:
         return value
-    if value.ndim > 1 and value.shape[1] == k:
+    if value.shape[0] != k or k in value.shape[1:]:
         raise ValueError(
             f"start: the classes stand in another order here, and {name} of shape {tuple(value.shape)} does not say "
             "which axis they are on; use data with the same class order"
         )
     return value[rank]
-
-
-def say_diverged(trainer: Trainer, loss: float) -> None:
-    """Warn that a run has ended because its loss is not finite, and say what to try."""
-    recipe = trainer.recipe
-    warnings.warn(
-        f"{trainer.method.key}: the loss is {loss} after epoch {trainer.epoch} of {recipe.epochs}; the run stops here "
-        f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
-        f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
-        RuntimeWarning,
-        stacklevel=4,
-    )
 
 
 def _weak(method: Callable) -> Callable:

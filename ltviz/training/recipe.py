@@ -64,6 +64,7 @@ class Recipe:
             "warmup_by": check.choice("warmup_by", self.warmup_by, ("step", "epoch", "images")),
             "clip": None if self.clip is None else check.number("clip", self.clip, above=0.0),
             "move_statistics": check.flag("move_statistics", self.move_statistics),
+            "data": _data(self.data),
         }
         for name, value in checked.items():  # each in one spelling: what is recorded names a run
             object.__setattr__(self, name, value)
@@ -90,8 +91,17 @@ class Recipe:
                 return self.lr * min(1.0, (done + 1) / (warm * steps))
         if self.schedule == "cosine":
             t = (now - warm) / max(epochs - warm, 1e-9)
-            return self.lr * 0.5 * (1.0 + math.cos(math.pi * min(t, 1.0)))
+            return self.lr * 0.5 * (1.0 + math.cos(math.pi * min(max(t, 0.0), 1.0)))
         return self.lr * self.drop ** sum(now >= round(m * epochs) for m in self.milestones)
+
+
+def _data(value: Any) -> tuple[str, Mapping[str, Any]] | None:
+    if value is None:
+        return None
+    whole = isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], Mapping)
+    if not whole or value[0] not in tuple(LOADERS) or not all(isinstance(name, str) for name in value[1]):
+        raise check.refuse("data", value, f"(a loader, its arguments): one of {', '.join(LOADERS)}, and a dict")
+    return value[0], dict(value[1])
 
 
 def _milestones(value: Any) -> tuple[float, ...]:
@@ -99,10 +109,10 @@ def _milestones(value: Any) -> tuple[float, ...]:
     if not isinstance(value, (tuple, list)):
         raise check.refuse("milestones", value, expected)
     try:
-        shares = tuple(check.number("milestones", one, 0.0, 1.0) for one in value)
+        shares = tuple(check.number("milestones", one, above=0.0) for one in value)
     except ValueError:
         raise check.refuse("milestones", value, expected) from None
-    if any(a >= b for a, b in zip(shares, shares[1:], strict=False)):
+    if any(share >= 1.0 for share in shares) or any(a >= b for a, b in zip(shares, shares[1:], strict=False)):
         raise check.refuse("milestones", value, expected)
     return shares
 

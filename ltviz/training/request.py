@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import check
@@ -17,7 +19,7 @@ from ..device import Speed, default_speed, pick_device
 from ..files import request_id
 from ..methods import METHODS
 from ..objective import Method
-from ..run import Run
+from ..run import Run, checksums
 from .recipe import RECIPES, Recipe, make_recipe
 
 # What belongs to a machine or can be read off the rest: no part of how data are made.
@@ -56,7 +58,8 @@ class Request:
     def id(self) -> str:
         return run_id(
             self.method.key, self.settings, self.data_record, self.data.class_names, self.recipe_record, self.seed,
-            self.start.id if self.start is not None else None, self.device.type, str(self.speed),
+            None if self.start is None else request_id(id=self.start.id, network=checksums(self.start.network)),
+            self.device.type, str(self.speed), own_code(self.method),
         )  # fmt: skip
 
     @property
@@ -75,15 +78,32 @@ class Request:
 
 def run_id(
     method: str, settings: Mapping, data: Mapping, class_names: Any, recipe: Mapping, seed: int, parent: str | None,
-    device: str, speed: str,
+    device: str, speed: str, code: str | None = None,
 ) -> str:  # fmt: skip
     """The id of a run, from what its record keeps of the request. Of the data, what they are counts, not how made."""
     content = {name: data[name] for name in ("fingerprint", "mean", "std", "pad", "flip")}
     return request_id(
         method=method, settings=settings, data={**content, "class_names": list(class_names)},
         recipe={name: value for name, value in recipe.items() if name != "name"}, seed=seed, parent=parent,
-        device=device, speed=speed,
+        device=device, speed=speed, **({} if code is None else {"code": code}),
     )  # fmt: skip
+
+
+def own_code(method: Method) -> str | None:
+    """What a method that is not one of ltviz's computes, as a hash of its functions; None for those of ltviz."""
+    parts = [method.objective, method.stages, method.posthoc, method.probability]
+    if all(getattr(part, "__module__", "ltviz.").startswith("ltviz.") for part in parts):
+        return None
+    functions = [part for part in parts if isinstance(part, FunctionType)]
+    for kind in method.objective.__mro__:
+        if not kind.__module__.startswith(("ltviz.", "torch.", "builtins")):
+            functions += [value for _, value in sorted(vars(kind).items()) if isinstance(value, FunctionType)]
+    return request_id(code=[_code(function.__code__) for function in functions])
+
+
+def _code(code: CodeType) -> list:
+    inner = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
+    return [code.co_name, code.co_code.hex(), list(code.co_names), inner]
 
 
 def keywords(values: Mapping[str, Any]) -> str:
@@ -123,6 +143,8 @@ def make_request(
         check.instance("start", start, Run, "a run from lt.train")
         if start.network is None:
             raise ValueError(f"start: this record of {start.name!r} keeps no network; pass a run from lt.train")
+        if "model" not in start.recipe or not all(isinstance(v, np.ndarray) for v in start.network.values()):
+            raise ValueError(f"start: {start.name!r} does not say which model its network is; pass a run from lt.train")
         model = model if model is not None else start.recipe["model"]
     if speed is not None:
         check.instance("speed", speed, Speed, "an ltviz.device.Speed, or None for the fastest")

@@ -62,7 +62,6 @@ def train(
 def _run(trainer: Trainer, guard: Interrupts, progress: bool) -> Run:
     with Progress(trainer) if progress else nullcontext() as bar:
         run = trainer.run(guard.control, bar.update if bar else None)
-        guard.shielded = True  # what was learned is not lost on its way to the caller
         if bar:
             bar.runs = [run]
     return run
@@ -83,7 +82,7 @@ def sweep(
     A seed draws the data anew (`data.with_seed`) and seeds the run, so that methods compare paired by seed.
     seeds: how many (0, 1, ...) or which. With a folder, each run is saved there when it is done (small=True: without
     features and network) and found again the next time. Other keywords are those of `train`. Ctrl-C ends the sweep and
-    returns the runs that are done.
+    returns the runs that are done; after an error they are in the error's `runs`.
     """
     check.flag("progress", progress)
     check.flag("small", small)
@@ -94,7 +93,11 @@ def sweep(
     with interrupts() as guard:
         try:
             for key, seed, chosen in asked:
-                trainer = Trainer(key, draw(seed), seed=seed, **chosen)
+                with guard.expose():
+                    drawn = draw(seed)
+                if guard.control.stopped:
+                    break
+                trainer = Trainer(key, drawn, seed=seed, **chosen)
                 found = saved(folder, trainer, small)
                 run = found or _run(trainer, guard, progress)
                 if run.status == "stopped":
@@ -102,12 +105,11 @@ def sweep(
                 runs.append(run)
                 if not found:
                     save(run, folder, small)
-                guard.shielded = False
-                if guard.control.stopped:
-                    break
         except KeyboardInterrupt:
-            guard.control.stop()
-        guard.shielded = True
+            pass  # while data were loading; said below
+        except Exception as error:
+            attach(error, runs, folder)
+            raise
         if len(runs) < len(asked):
             say_stopped(len(runs), "sweep", folder)
     return sorted(runs, key=lambda run: (run.label, run.seed))
@@ -156,12 +158,21 @@ def save(run: Run, folder: Path | None, small: bool) -> None:
         return
     try:
         run.save(folder, small=small)
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
         warnings.warn(
-            f"{run.name}, seed {run.seed}, could not be saved in {folder} ({error.strerror or error}); it is returned",
+            f"{run.name}, seed {run.seed}, could not be saved in {folder} ({reason}); it is returned",
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def attach(error: Exception, runs: list[Run], folder: Path | None) -> None:
+    """Hand over what was done before an error, with the error."""
+    error.runs = runs
+    if runs:
+        where = f" and in {folder}" if folder else ""
+        error.add_note(f"{len(runs)} runs were done before: they are in this error's `runs`{where}.")
 
 
 def say_stopped(done: int, what: str, folder: str | Path | None) -> None:

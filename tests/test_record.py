@@ -1,0 +1,113 @@
+"""The recorded grid: what is there stays until something better is, and nothing else is touched."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ltviz import record
+from ltviz.run import load_run, load_runs
+from ltviz.training import RECIPES, Trainer, make_data
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """The recipe of the digits, an epoch long."""
+    monkeypatch.setitem(RECIPES, "digits", dataclasses.replace(RECIPES["digits"], epochs=1))
+    monkeypatch.setattr(record, "_drawn", {})
+
+
+def task(folder, key="ce", seed=0, **settings):
+    return ("digits", key, settings, seed, None, str(folder))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A folder with runs of several methods, settings and seeds, a file of somebody else's, and an older `ce`."""
+    for one in (task(tmp_path, "focal"), task(tmp_path, "focal", gamma=1.0), task(tmp_path, "ce", 1),
+                task(tmp_path, "balanced_softmax"), task(tmp_path, "ce", 10)):
+        record.record_one(one)
+    run = Trainer("ce", _data(), recipe="digits").run()
+    old = dataclasses.replace(run, id="0123456789ab").save(tmp_path, small=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    return tmp_path, old
+
+
+def _data(seed=0):
+    return make_data("digits", seed)
+
+
+def test_a_new_run_replaces_only_the_old_one_of_its_name(full):
+    folder, old = full
+    before = contents(folder)
+    assert record.record_one(task(folder)).startswith("ce, seed 0: finished")
+    after = contents(folder)
+    (new,) = after.keys() - before.keys()
+    assert before.keys() - after.keys() == {old.name} and new.rpartition("-")[0] == old.name.rpartition("-")[0]
+    assert all(before[name] == after[name] for name in before.keys() & after.keys())
+    made = load_run(folder / new)
+    assert (made.method, made.seed, made.status, made.network) == ("ce", 0, "finished", None)
+    assert made.id == Trainer("ce", _data(), recipe="digits", device="cpu").id
+
+
+def test_a_run_that_is_there_is_not_trained_again(full, monkeypatch):
+    folder, _ = full
+    record.record_one(task(folder))
+    before = contents(folder)
+    monkeypatch.setattr(Trainer, "run", lambda *a, **k: pytest.fail("it trained"))
+    assert "seed 0: there already" in record.record_one(task(folder)) and contents(folder) == before
+
+
+@pytest.mark.parametrize("fails", ["train", "stop", "save"])
+def test_the_old_run_outlives_a_failure(full, monkeypatch, fails):
+    folder, _ = full
+    before = contents(folder)
+    if fails == "train":
+        monkeypatch.setattr(Trainer, "run_epoch", lambda *a: (_ for _ in ()).throw(ArithmeticError("on purpose")))
+    elif fails == "stop":
+        monkeypatch.setattr(Trainer, "run_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    else:
+        monkeypatch.setattr("ltviz.files.os.replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises({"train": ArithmeticError, "stop": KeyboardInterrupt, "save": OSError}[fails]):
+        record.record_one(task(folder))
+    assert contents(folder) == before
+
+
+def test_images_are_kept_of_the_first_seed_of_the_methods_that_are_opened(tmp_path):
+    for one in (task(tmp_path), task(tmp_path, seed=1), task(tmp_path, "focal")):
+        record.record_one(one)
+    kept = {(run.method, run.seed): run.logits is not None and len(run.logits) for run in load_runs(tmp_path)}
+    assert kept == {("ce", 0): 500, ("ce", 1): False, ("focal", 0): False}
+
+
+def test_the_grid_is_every_method_with_its_variants_seed_by_seed(tmp_path):
+    grid = record.tasks("digits", ["ce", "focal"], 2, None, tmp_path)
+    assert [(t[1], t[2], t[3]) for t in grid] == [
+        (key, settings, seed)
+        for seed in (0, 1)
+        for key, settings in (("ce", {}), ("focal", {}), *(("focal", one) for one in record.VARIANTS["focal"]))
+    ]
+    assert {(t[0], t[4], t[5]) for t in grid} == {("digits", None, str(tmp_path))}
+
+
+def test_each_seed_draws_its_own_data(tmp_path):
+    for seed in (0, 1):
+        record.record_one(task(tmp_path, seed=seed))
+    runs = load_runs(tmp_path)
+    assert [run.data["fingerprint"] for run in runs] == [_data(seed).fingerprint for seed in (0, 1)]
+    assert [(run.seed, run.data["seed"]) for run in runs] == [(0, 0), (1, 1)]
+
+
+def test_the_table_says_percent_and_differences_to_ce(tmp_path):
+    for one in (task(tmp_path), task(tmp_path, seed=1), task(tmp_path, "focal"), task(tmp_path, "focal", 1)):
+        record.record_one(one)
+    frame = record.grid_table(tmp_path)
+    runs = {(run.method, run.seed): 100 * run.accuracy for run in load_runs(tmp_path)}
+    mean = {key: (runs[key, 0] + runs[key, 1]) / 2 for key in ("ce", "focal")}
+    assert frame.loc["ce", "all"] == pytest.approx(mean["ce"])
+    assert frame.loc["focal", "difference"] == pytest.approx(mean["focal"] - mean["ce"])

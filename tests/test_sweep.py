@@ -1,0 +1,140 @@
+"""Several runs: which are asked for, in which order, what is found again, and what is kept."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+
+from ltviz.datasets import digits_lt
+from ltviz.run import RunFileError, load_run
+from ltviz.training import RECIPES, Trainer, sweep, train
+from ltviz.training.sweep import prepare_folder, requests, save, saved
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits_lt(class_order="seed")
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    return train("ce", data, epochs=1, progress=False)
+
+
+def asked(*arguments):
+    return list(requests(*arguments))
+
+
+def test_every_combination_under_every_seed(data):
+    found = asked(["ce", "focal"], data, [3, 1], {"epochs": [1, 2], "model": "mlp"})
+    assert found == [
+        (key, seed, {"epochs": epochs, "model": "mlp"})
+        for seed in (3, 1) for key in ("ce", "focal") for epochs in (1, 2)
+    ]  # fmt: skip
+    assert asked("ce", data, 2, {}) == [("ce", 0, {}), ("ce", 1, {})] == asked(("ce",), data, np.int64(2), {})
+    pairs = [(one["epochs"], one["batch"]) for *_, one in asked("ce", data, 1, {"epochs": [1, 2], "batch": [3, 4]})]
+    assert pairs == [(1, 3), (1, 4), (2, 3), (2, 4)]
+    assert asked("ce", data, 1, {"milestones": (0.5, 0.8), "checkpoint": None})[0][2]["milestones"] == (0.5, 0.8)
+
+
+def test_what_a_sweep_does_not_take(data):
+    by_hand = dataclasses.replace(data, spec={})
+    for arguments, words in [
+        (("ce", None, 1, {}), "^data="), (("ce", by_hand, 1, {}), "^data: .*made by hand; use lt.train"),
+        (("ce", data, 1, {"checkpoint": "x"}), "^checkpoint= is for one run"),
+        (("ce", data, 1, {"seed": 0}), "^seed= is for one run"), (([], data, 1, {}), r"^method=\[\]: expected"),
+        (("ce", data, 1, {"epochs": []}), r"^epochs=\[\]: expected"), (("ce", data, 0, {}), "^seeds=0"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            asked(*arguments)
+
+
+def test_a_seed_draws_the_data_and_seeds_the_run(data, tmp_path):
+    runs = sweep(["focal", "ce"], data, seeds=[1, 0], folder=tmp_path / "a" / "b", epochs=1, progress=False)
+    assert [(one.method, one.seed) for one in runs] == [("ce", 0), ("ce", 1), ("focal", 0), ("focal", 1)]
+    for one in runs:
+        alone = train(one.method, data.with_seed(one.seed), epochs=1, seed=one.seed, progress=False)
+        assert one.id == alone.id and one.data["seed"] == one.seed
+        np.testing.assert_array_equal(one.logits, alone.logits)
+    kept = {load_run(path).id: load_run(path) for path in (tmp_path / "a" / "b").iterdir()}
+    assert kept.keys() == {one.id for one in runs}
+    assert all(one.logits is None and one.network is None for one in kept.values())
+
+
+def test_a_list_of_recipes_is_varied_too(data):
+    recipes = [dataclasses.replace(RECIPES["digits"], lr=lr, epochs=1) for lr in (0.1, 0.05)]
+    runs = sweep("ce", data, seeds=1, recipe=recipes, progress=False)
+    assert [one.recipe["lr"] for one in runs] == [0.1, 0.05]
+
+
+def test_a_sweep_without_a_folder_says_how_to_keep_runs(data, monkeypatch):
+    def stops(self, control=None, on_epoch=None):
+        control.stop()
+        return whole(self, control, on_epoch)
+
+    whole = Trainer.run
+    monkeypatch.setattr(Trainer, "run", stops)
+    with pytest.warns(UserWarning, match="^the sweep was stopped; 0 runs are done: give a folder to keep them"):
+        assert sweep("ce", data, seeds=2, epochs=1, progress=False) == []
+
+
+def test_the_place_of_runs_is_tried(tmp_path):
+    assert prepare_folder(None) is None
+    assert prepare_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b" and (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFileError, match=f"^folder='{tmp_path / 'file'}': no run can be kept there"):
+        prepare_folder(tmp_path / "file")
+    with pytest.raises(ValueError, match="^folder="):
+        prepare_folder(3)
+
+
+def test_what_is_kept_of_a_run(run, tmp_path):
+    save(run, None, True)
+    assert list(tmp_path.iterdir()) == []
+    save(run, tmp_path / "small", True), save(run, tmp_path / "whole", False)
+    small, whole = (load_run(next((tmp_path / name).iterdir())) for name in ("small", "whole"))
+    assert small.network is None and whole.network.keys() == run.network.keys()
+    (tmp_path / "file").touch()
+    with pytest.warns(RuntimeWarning, match="^ce, seed 0, could not be saved in .*file .*; it is returned"):
+        save(run, tmp_path / "file", True)
+
+
+def test_what_is_found_again(data, run, tmp_path):
+    trainer = Trainer("ce", data, epochs=1)
+    assert trainer.id == run.id and saved(None, trainer) is None and saved(tmp_path, trainer) is None
+    small = run.save(tmp_path, small=True)
+    assert saved(tmp_path, trainer).id == run.id == saved(str(tmp_path), trainer, True).id
+    assert saved(tmp_path, trainer, False) is None, "a small record has no network"
+    run.save(tmp_path / "a-whole-one.safetensors")
+    assert saved(tmp_path, trainer, False) is None, "files are known by the id in their name"
+    run.save(tmp_path / f"zz-{run.id}.safetensors")
+    assert saved(tmp_path, trainer, False).network is not None
+    other = Trainer("ce", data, epochs=2)
+    small.rename(tmp_path / f"x-{other.id}.safetensors")
+    assert saved(tmp_path, other) is None, "and by the id in the file"
+    dataclasses.replace(run, id=other.id, status="stopped").save(tmp_path / f"x-{other.id}.safetensors")
+    assert saved(tmp_path, other) is None
+    dataclasses.replace(run, id=other.id, status="diverged").save(tmp_path / f"x-{other.id}.safetensors")
+    assert saved(tmp_path, other).status == "diverged"
+
+
+def test_a_damaged_file_is_named_and_the_next_one_tried(data, run, tmp_path):
+    trainer = Trainer("ce", data, epochs=1)
+    (tmp_path / f"a-{run.id}.safetensors").write_bytes(b"half")
+    with pytest.warns(RuntimeWarning, match=f"a-{run.id}.safetensors.* It is trained again"):
+        assert saved(tmp_path, trainer) is None
+    run.save(tmp_path / f"b-{run.id}.safetensors")
+    with pytest.warns(RuntimeWarning, match="It is trained again"):
+        assert saved(tmp_path, trainer).id == run.id
+
+
+def test_nothing_is_said_of_a_whole_sweep(data, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = sweep("ce", data, seeds=2, folder=tmp_path, epochs=1, progress=False)
+        again = sweep("ce", data, seeds=3, folder=tmp_path, epochs=1, small=True, progress=False)
+    assert [one.id for one in again[:2]] == [one.id for one in first] and len(again) == 3
+    for wrong in ({"progress": 1}, {"small": None}):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
+            sweep("ce", data, epochs=1, **wrong)
