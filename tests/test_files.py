@@ -272,7 +272,7 @@ def test_a_folder_is_tried_with_a_file_that_reaches_the_disk(tmp_path, monkeypat
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         files.check_writable(tmp_path / "file")
-    monkeypatch.setattr("builtins.open", lambda *a: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr("os.open", lambda *a: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(PermissionError):  # and not that the file which was never made is missing
         files.check_writable(tmp_path)
 
