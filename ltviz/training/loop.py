@@ -106,7 +106,9 @@ class Trainer:
         self.net.to(self.device, memory_format=self.layout)
         self.objective.to(self.device).generator = self.generators["masks"]
         self.backbone = torch.compile(self.net.backbone) if self.speed.compile else self.net.backbone
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16) if self.speed.bf16 else nullcontext()
+        # Without the cache of cast weights: it lives as long as the outermost autocast, and weights change in place.
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+        self.autocast = bf16 if self.speed.bf16 else nullcontext()
         # A stream of its own for each run: its graphs are captured there, and several runs share the device.
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
@@ -355,8 +357,10 @@ class Trainer:
 @contextmanager
 def plain_torch(device: torch.device) -> Iterator[None]:
     """Gradients and float32, whatever context the caller is in."""
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        yield
+    inside = torch.is_autocast_enabled(device.type)
+    with torch.inference_mode(False), torch.enable_grad():
+        with torch.autocast(device.type, enabled=False) if inside else nullcontext():
+            yield
 
 
 def make_generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
