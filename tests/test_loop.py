@@ -56,6 +56,10 @@ class Known(Objective):
         return {"one": self.losses(out, targets).mean(), "two": (self.losses(out, targets) ** 2).mean()}
 
 
+def quick(data, method="ce", epochs=4, **more):
+    return train(method, data, epochs=epochs, progress=False, **more)
+
+
 def recipe(**changes):
     return dataclasses.replace(DIGITS, **changes)
 
@@ -355,6 +359,15 @@ def test_a_run_that_never_began(data):
     np.testing.assert_array_equal(run.head_weight, net.head.weight.detach())
 
 
+def test_a_trainer_that_never_took_a_step_has_a_run(data):
+    trainer = Trainer("crt", data, epochs=3)
+    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    run = trainer.finish("stopped")
+    assert trainer.stage == 0 and run.status == "stopped" and run.id != trainer.id
+    for name, value in before.items():
+        np.testing.assert_array_equal(run.network[name], value)
+
+
 def test_a_diverged_run_claims_nothing(data, toy):
     class Explodes(Plain):
         def losses(self, out, targets):
@@ -376,3 +389,75 @@ def test_epochs_are_told_and_counted(data):
     run = trainer.run(on_epoch=lambda t: seen.append((t.epoch, t.done, len(t.rows))))
     assert seen == [(2, False, 2), (3, True, 3)] and trainer.done and run.status == "finished"
     assert list(run.history["epoch"]) == [0, 1, 2] and trainer.seconds > 0
+
+
+# --------------------------------------------------------------------------------------------------------- class order
+def test_a_branch_finds_its_classes_by_name(data):
+    """The network moves to another class order without a change: the rows of its classifier follow the names."""
+    base = quick(data, epochs=20)
+    natural = digits_lt(class_order="natural")
+    tiny = dataclasses.replace(RECIPES["digits"], lr=1e-9)
+    branch = quick(natural, epochs=1, start=base, recipe=tiny)
+    rows = [base.class_names.index(name) for name in branch.class_names]
+    np.testing.assert_allclose(branch.head_weight, base.head_weight[rows], atol=1e-6)
+    np.testing.assert_allclose(branch.head_bias, base.head_bias[rows], atol=1e-6)
+    recall = dict(zip(base.class_names, base.per_class, strict=True))
+    assert abs(branch.per_class - [recall[name] for name in branch.class_names]).max() < 0.03
+    assert base.accuracy > 0.6 and rows != sorted(rows)
+
+
+@pytest.mark.parametrize("method", ["ldam", "crt", "normface"])
+def test_a_branch_of_any_head_follows_the_names(data, method):
+    base = quick(data, method, epochs=10)
+    natural = digits_lt(class_order="natural")
+    trainer = Trainer(method, natural, epochs=10, start=base)
+    trainer.enter(0)
+    rows = [base.class_names.index(name) for name in natural.class_names]
+    for name, value in trainer.net.state_dict().items():
+        own = base.network[name]
+        np.testing.assert_array_equal(value.numpy(), own[rows] if name in ("head.weight", "head.bias") else own)
+
+
+def test_a_branch_to_other_classes_is_refused(data):
+    base = quick(data, epochs=1)
+    other = dataclasses.replace(data, class_names=tuple("abcdefghij"))
+    with pytest.raises(ValueError, match="start: .*classes that these data lack, such as '0'"):
+        quick(other, epochs=1, start=base)
+
+
+def test_means_of_a_run_are_over_the_images_of_each_class(data):
+    run = quick(data, epochs=2)
+    features, targets = run.train_features.astype(np.float64), run.train_targets
+    for c in range(10):
+        np.testing.assert_allclose(run.class_means[c], features[targets == c].mean(0), rtol=2e-3, atol=1e-3)
+        norms = np.linalg.norm(run.features[run.targets == c].astype(np.float64), axis=1)
+        np.testing.assert_allclose(run.class_feature_norm[c], norms.mean(), rtol=2e-3)
+
+
+def test_calibration_is_that_of_the_decision(data):
+    run = quick(data, "logit_adjusted", epochs=4)
+    after = metrics.ece(metrics.probabilities(run.scores, "softmax"), run.targets)
+    before = metrics.ece(metrics.probabilities(run.logits, "softmax"), run.targets)
+    assert run.ece == after and abs(before - after) > 1e-3
+
+
+def test_classes_that_are_strange_are_named_and_a_network_must_be_whole(data):
+    base = quick(data, epochs=1)
+    other = dataclasses.replace(data, class_names=("0", *"bcdefghij"))
+    with pytest.raises(ValueError, match="lack, such as '1', '2', '3'; its classifier would name others"):
+        Trainer("ce", other, start=base)
+    name = "backbone.layers.1.weight"
+    nan = dataclasses.replace(base, network={**base.network, name: base.network[name] * np.nan})
+    fewer = dataclasses.replace(base, network={n: v for n, v in base.network.items() if n != name})
+    for wrong, words in ((nan, "holds NaN or infinity"), (fewer, f"lacks {name}")):
+        with pytest.raises(ValueError, match=f"^start: .*{words}"):
+            Trainer("ce", data, start=wrong)
+
+
+@pytest.mark.parametrize("method", ["ncm", "tau_norm"])
+def test_rules_that_look_at_features_training_images_and_the_head(data, method):
+    """What a run decides by is what the same rule says of what it keeps."""
+    run = quick(data, method, epochs=3)
+    np.testing.assert_allclose(run.scores, run.posthoc(method), rtol=5e-3, atol=5e-3)
+    assert run.confusion.tolist() == metrics.confusion(run.targets, run.scores.argmax(1), 10).tolist()
+    assert not np.allclose(run.scores, run.logits, atol=0.1)

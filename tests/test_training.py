@@ -23,7 +23,6 @@ from ltviz.objective import METHODS, Method, Objective, Stage
 from ltviz.optimizer import SGD, clip
 from ltviz.run import RunFileError, load_run
 from ltviz.training import RECIPES, Control, LiveRun, Recipe, Stopped, Trainer, make_data, sweep, train
-from ltviz.training.loop import Tally
 
 REPO = Path(ltviz.__file__).parent.parent
 
@@ -564,40 +563,6 @@ def test_a_damaged_run_in_a_folder_is_trained_again(data, tmp_path):
     assert again.accuracy == run.accuracy and load_run(path).id == run.id
 
 
-# --------------------------------------------------------------------------------------------------------- class order
-def test_a_branch_finds_its_classes_by_name(data):
-    """The network moves to another class order without a change: the rows of its classifier follow the names."""
-    base = quick(data, epochs=20)
-    natural = digits_lt(class_order="natural")
-    tiny = dataclasses.replace(RECIPES["digits"], lr=1e-9)
-    branch = quick(natural, epochs=1, start=base, recipe=tiny)
-    rows = [base.class_names.index(name) for name in branch.class_names]
-    np.testing.assert_allclose(branch.head_weight, base.head_weight[rows], atol=1e-6)
-    np.testing.assert_allclose(branch.head_bias, base.head_bias[rows], atol=1e-6)
-    recall = dict(zip(base.class_names, base.per_class, strict=True))
-    assert abs(branch.per_class - [recall[name] for name in branch.class_names]).max() < 0.03
-    assert base.accuracy > 0.6 and rows != sorted(rows)
-
-
-@pytest.mark.parametrize("method", ["ldam", "crt", "normface"])
-def test_a_branch_of_any_head_follows_the_names(data, method):
-    base = quick(data, method, epochs=10)
-    natural = digits_lt(class_order="natural")
-    trainer = Trainer(method, natural, epochs=10, start=base)
-    trainer.enter(0)
-    rows = [base.class_names.index(name) for name in natural.class_names]
-    for name, value in trainer.net.state_dict().items():
-        own = base.network[name]
-        np.testing.assert_array_equal(value.numpy(), own[rows] if name in ("head.weight", "head.bias") else own)
-
-
-def test_a_branch_to_other_classes_is_refused(data):
-    base = quick(data, epochs=1)
-    other = dataclasses.replace(data, class_names=tuple("abcdefghij"))
-    with pytest.raises(ValueError, match="start: .*classes that these data lack, such as '0'"):
-        quick(other, epochs=1, start=base)
-
-
 # -------------------------------------------------------------------------------------------------- nobody else's state
 @pytest.mark.parametrize("method", ["ce", "crt", "lws", "equalization", "fslwf", "ldam"])
 def test_training_leaves_the_global_generators_alone(data, method):
@@ -828,36 +793,6 @@ def test_wrong_arguments_of_make_data_are_named():
 
 
 # -------------------------------------------------------------------------------------------------- what a mutant shows
-def test_the_tally_divides_by_the_images_of_each_class():
-    """Sums by hand: two batches, unequal classes, a class that was not visited."""
-    tally = Tally(3, torch.device("cpu"))
-    targets = torch.tensor([0, 0, 1, 0])
-    for index, loss in [(torch.tensor([0, 1, 2]), 2.0), (torch.tensor([3]), 6.0)]:
-        features = torch.stack([torch.tensor([3.0, 4.0]) * (i + 1) for i in index.tolist()])
-        tally.add({"a": torch.tensor(loss)}, features, targets[index])
-    terms, lengths = tally.read(torch.arange(4), targets)
-    assert terms == {"a": pytest.approx((3 * 2.0 + 6.0) / 4)}
-    np.testing.assert_allclose(lengths, [(5 + 10 + 20) / 3, 15, np.nan])
-
-
-def test_means_of_a_run_are_over_the_images_of_each_class(data):
-    run = quick(data, epochs=2)
-    features, targets = run.train_features.astype(np.float64), run.train_targets
-    for c in range(10):
-        np.testing.assert_allclose(run.class_means[c], features[targets == c].mean(0), rtol=2e-3, atol=1e-3)
-        norms = np.linalg.norm(run.features[run.targets == c].astype(np.float64), axis=1)
-        np.testing.assert_allclose(run.class_feature_norm[c], norms.mean(), rtol=2e-3)
-
-
-def test_calibration_is_that_of_the_decision(data):
-    from ltviz import metrics
-
-    run = quick(data, "logit_adjusted", epochs=4)
-    after = metrics.ece(metrics.probabilities(run.scores, "softmax"), run.targets)
-    before = metrics.ece(metrics.probabilities(run.logits, "softmax"), run.targets)
-    assert run.ece == after and abs(before - after) > 1e-3
-
-
 def test_a_cosine_follows_the_step_and_a_source_the_images():
     digits = RECIPES["digits"]
     rates = [digits.learning_rate(30, step, 5, 60) for step in range(5)]
