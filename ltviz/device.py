@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from .check import flag, instance, refuse, text, whole
+from .models import check_shape, model_name
 
 
 def pick_device(device: str | torch.device | None = None) -> torch.device:
@@ -57,10 +58,7 @@ def thread_count(model: str, shape: tuple[int, int, int], batch_size: int) -> in
     One for every 8,192 pixels of a step (131,072 for the MLP), at least one, at most torch's default. Small tensors on
     several threads are slower than on one, and far slower on a busy machine.
     """
-    text("model", model)
-    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-        raise refuse("shape", shape, "the shape of an image (C, H, W)")
-    _, height, width = (whole("shape", size, 1) for size in shape)
+    model, (_, height, width) = model_name(model), check_shape(shape)
     batch_size = whole("batch_size", batch_size, 1)
     kind = "mlp" if model.partition(":")[0] == "mlp" else "convolutions"
     pixels = batch_size * height * width
@@ -121,8 +119,9 @@ class Speed:
     bf16           the network under autocast to bfloat16; weights, BatchNorm statistics and losses stay float32
     channels_last  the memory layout of images and convolutions
     fused          the optimiser's step as one kernel
-    graph          a whole step, and a whole validation, as one CUDA graph; its optimiser is always a fused one
+    graph          a whole step, and a whole validation, as one CUDA graph; it sets fused, without which there is none
     compile        torch.compile of the network: minutes before the first step; never unless asked for
+    probe          cuDNN tries all its convolutions and keeps the fastest; another process may choose another one
     """
 
     bf16: bool = False
@@ -130,10 +129,12 @@ class Speed:
     fused: bool = False
     graph: bool = False
     compile: bool = False
+    probe: bool = False
 
     def __post_init__(self):
         for name, on in vars(self).items():
-            flag(name, on)
+            object.__setattr__(self, name, flag(name, on))
+        object.__setattr__(self, "fused", self.fused or self.graph)  # one spelling of each way to compute
 
     def __str__(self) -> str:
         return ", ".join(name for name, on in vars(self).items() if on) or "plain"
@@ -153,3 +154,16 @@ def default_speed(device: torch.device, model: str) -> Speed:
         bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return Speed(bf16=bf16, channels_last=images, fused=True, graph=True)
     return Speed(channels_last=images, fused=device.type == "cpu")
+
+
+@contextmanager
+def plain_torch(device: torch.device, probe: bool = False) -> Iterator[None]:
+    """Gradients and float32, whatever context the caller is in; probe: cuDNN tries convolutions it has not met yet."""
+    inside, before = torch.is_autocast_enabled(device.type), torch.backends.cudnn.benchmark
+    with torch.inference_mode(False), torch.enable_grad():
+        with torch.autocast(device.type, enabled=False) if inside else nullcontext():
+            torch.backends.cudnn.benchmark = before or probe
+            try:
+                yield
+            finally:
+                torch.backends.cudnn.benchmark = before

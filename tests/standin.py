@@ -9,7 +9,9 @@ a captured step (a buffer bound anew, a Python number that an epoch changes, a v
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +45,14 @@ class Refused(RuntimeError):
 def _alias(x: Any) -> Any:
     """The same memory without the autograd history, which the tape must not keep alive."""
     return x.detach() if isinstance(x, Tensor) else x
+
+
+def waits(function: Callable[..., Any], args: tuple) -> bool:
+    """Whether the host waits for the device in this operation of aten's."""
+    packet = function.overloadpacket
+    if packet in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_):
+        return any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+    return packet in READS
 
 
 @dataclass
@@ -97,13 +107,8 @@ class Tape(TorchDispatchMode):
         return result
 
     def _check(self, function, args, inputs, kwargs) -> None:
-        packet = function.overloadpacket
-        if packet in READS:
+        if waits(function, args):
             raise Refused(f"CUDA error: operation not permitted when stream is capturing ({function})")
-        if packet in (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_) and any(
-            x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1]
-        ):
-            raise Refused(f"CUDA error: operation not permitted when stream is capturing ({function} by a mask)")
         generators = [x for x in inputs if isinstance(x, torch.Generator)]
         if torch.Tag.nondeterministic_seeded in function.tags and not generators:
             generators = [torch.default_generator]  # which a capture registers by itself
@@ -139,13 +144,53 @@ def _writes_unsaid(function) -> bool:
     return function.overloadpacket in (aten.native_batch_norm, aten.cudnn_batch_norm)
 
 
+def copies(function: Callable[..., Any], args: tuple) -> bool:
+    """Whether this function of torch's copies between host and device; on a CPU nobody else would notice."""
+    return function in COPIES or (function in NEW and not (args and isinstance(args[0], Tensor)))
+
+
 class HostCopies(TorchFunctionMode):
-    """Refuses what copies between host and device; on a CPU nobody else would notice."""
+    """Refuses what copies between host and device."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in COPIES or (function in NEW and not (args and isinstance(args[0], Tensor))):
+        if copies(function, args):
             raise Refused(f"CUDA error: operation not permitted when stream is capturing ({function.__name__})")
         return function(*args, **(kwargs or {}))
+
+
+class SyncDebug:
+    """In place of torch.cuda.set_sync_debug_mode and its getter: what would wait for the device is warned about."""
+
+    def __init__(self):
+        self.mode, self.inside = 0, ExitStack()
+
+    def get(self) -> int:
+        return self.mode
+
+    def set(self, mode: int | str) -> None:
+        self.inside.close()
+        self.mode = {"default": 0, "warn": 1}.get(mode, mode)
+        if self.mode:
+            self.inside.enter_context(_WarnsOfReads())
+            self.inside.enter_context(_WarnsOfCopies())
+
+
+class _WarnsOfReads(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if waits(function, args):
+            _warn(function)
+        return function(*args, **(kwargs or {}))
+
+
+class _WarnsOfCopies(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if copies(function, args):
+            _warn(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def _warn(what: Any) -> None:
+    warnings.warn(f"called a synchronizing CUDA operation ({what})", stacklevel=3)
 
 
 class Graph:
@@ -224,4 +269,7 @@ def install(monkeypatch) -> Iterator[StandIn]:
     monkeypatch.setattr(captures, "REGISTERS", True)  # as in the versions of torch that are stricter
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
+    debug = SyncDebug()
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", debug.get)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", debug.set)
     yield standin
