@@ -8,6 +8,7 @@ from a trained network. The training loop knows these words and nothing else, so
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,8 @@ from .registry import METHODS, Methods, UnknownMethod
 from .samplers import SAMPLERS
 
 __all__ = [
-    "BASE", "METHODS", "Limit", "Method", "Methods", "Objective", "Output", "Regularizer", "Report", "Setting", "Stage",
-    "UnknownMethod", "one_stage",
+    "BASE", "METHODS", "Bound", "Limit", "Method", "Methods", "Objective", "Output", "Regularizer", "Report", "Setting",
+    "Stage", "UnknownMethod", "one_stage",
 ]  # fmt: skip
 
 
@@ -230,12 +231,7 @@ class _Base(Setting):
 
     def check(self, name: str, value: Any) -> Any:
         """The base in its one spelling: a key, or {"key": ..., and the settings that differ from their defaults}."""
-        value = {"key": value} if isinstance(value, str) else value
-        if not isinstance(value, Mapping) or not isinstance(value.get("key"), str):
-            raise refuse(name, value, "a method's key, or {'key': ..., and its settings}")
-        method = METHODS[value["key"]]
-        own = method.differing({setting: one for setting, one in value.items() if setting != "key"})
-        return {"key": method.key, **own} if own else method.key
+        return bind_base(name, value).spelling
 
 
 BASE = _Base("ce", choices=("any method",), meaning="the loss that the term is added to: a key, or {'key': ..., ...}")
@@ -255,7 +251,7 @@ class Limit:
     other_settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def one_stage(**settings: Any) -> tuple[Stage, ...]:
+def one_stage() -> tuple[Stage, ...]:
     """The usual training: one stage, every image once an epoch."""
     return (Stage(),)
 
@@ -263,6 +259,9 @@ def one_stage(**settings: Any) -> tuple[Stage, ...]:
 @dataclass(frozen=True)
 class Method:
     """The record of a method. From the collection of these follow tests, controls, tables, benchmark and citations.
+
+    Called with settings, it gives the method that is trained: METHODS["ring"](strength=0.1, base=METHODS["cdb"]()).
+    Objective, stages, post-hoc rule and probability each get those of the settings that they declare.
 
     key          its name in code, snake_case; aliases are further names
     title, paper human name; authors and year
@@ -298,26 +297,57 @@ class Method:
         """The objective's docstring: what the method does, and where it is known to fail."""
         return self.objective.__doc__ or ""
 
-    def resolve(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """All settings, the given ones checked, the others at their defaults. JSON-able.
+    def __call__(self, **settings: Any) -> Bound:
+        """The method under these settings, each checked once, the others at their defaults.
 
-        Settings that mean the same resolve to the same. Raises ValueError for an unknown name or an unfit value, and
-        UnknownMethod for a base that is none.
+        ValueError for an unknown name or an unfit value; UnknownMethod for a base that is none.
         """
-        settings = check.instance("settings", {} if settings is None else settings, Mapping, "settings by name, a dict")
         for name in settings:
             if name not in self.settings:
                 known = ", ".join(self.settings) or "none"
                 raise ValueError(f"{self.key} has no setting {name!r}{suggest(name, self.settings)}; it has: {known}")
-        return {name: one.check(name, settings.get(name, one.default)) for name, one in self.settings.items()}
+        given = {name: settings.get(name, one.default) for name, one in self.settings.items()}
+        base = bind_base("base", given["base"]) if "base" in given else None
+        return Bound(self, {name: one.check(name, given[name]) for name, one in self.settings.items()}, base)
 
-    def differing(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The settings, checked as in `resolve`, that are not at their defaults."""
-        resolved = self.resolve(settings)
-        return {name: value for name, value in resolved.items() if value != self.settings[name].default}
 
-    def build(self, counts: Any, **settings: Any) -> Objective:
-        """The objective for training counts (k,), whole numbers. ValueError for counts or settings that make no sense.
+@dataclass(frozen=True)
+class Bound:
+    """A method under its settings, all of them checked, JSON-able and in one spelling: what a run is trained with.
+
+    base: the bound method that this one adds a term to, None for a method that stands alone.
+    """
+
+    method: Method
+    settings: Mapping[str, Any]
+    base: Bound | None = None
+
+    @property
+    def key(self) -> str:
+        return self.method.key
+
+    @property
+    def differing(self) -> dict[str, Any]:
+        """The settings that are not at their defaults."""
+        declared = self.method.settings
+        return {name: value for name, value in self.settings.items() if value != declared[name].default}
+
+    @property
+    def spelling(self) -> str | dict[str, Any]:
+        """The key, or {"key": ..., and the settings that are not at their defaults}."""
+        own = self.differing
+        return {"key": self.key, **own} if own else self.key
+
+    @property
+    def label(self) -> str:
+        """A short name: the key and the settings that differ from their defaults, such as "focal gamma=2".
+
+        Different settings have different labels.
+        """
+        return " ".join([self.key, *(f"{name}={_short(value)}" for name, value in self.differing.items())])
+
+    def build(self, counts: Any) -> Objective:
+        """The objective for training counts (k,), whole numbers. ValueError for counts that make no sense.
 
         At least 2 classes; one may be without images, but not all.
         """
@@ -327,62 +357,69 @@ class Method:
             raise refuse("counts", found.tolist(), expected)
         device = counts.device if isinstance(counts, Tensor) else None
         counts = torch.as_tensor(found.astype("int64"), device=device)
-        resolved = self.resolve(settings)
-        if "base" in resolved:
-            resolved["base"] = _split_base(resolved["base"], lambda base, own: base.build(counts, **own))
-        return self.objective(counts, **resolved)
+        given = dict(self.settings)
+        if self.base is not None:
+            given["base"] = self.base.build(counts)
+        return self.method.objective(counts, **taken(self.method.objective, given))
 
-    def make_stages(self, **settings: Any) -> tuple[Stage, ...]:
-        """The stages under these settings; a regulariser without stages of its own has those of its base."""
-        resolved = self.resolve(settings)
-        if "base" in resolved and self.stages is one_stage:
-            return _split_base(resolved["base"], lambda base, own: base.make_stages(**own))
-        stages = self.stages(**resolved)
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of training; a regulariser without stages of its own has those of its base."""
+        if self.base is not None and self.method.stages is one_stage:
+            return self.base.stages
+        stages = self.method.stages(**taken(self.method.stages, self.settings))
         if abs(sum(stage.share for stage in stages) - 1.0) > 1e-6:
             raise ValueError(f"the shares of the stages of {self.key} must sum to 1")
         return stages
 
-    def needs_validation(self, **settings: Any) -> bool:
+    @property
+    def needs_validation(self) -> bool:
         """Whether this method, or its base, listens to validation accuracy."""
-        resolved = self.resolve(settings)
-        base = "base" in resolved and _split_base(resolved["base"], lambda base, own: base.needs_validation(**own))
-        return self.feedback or base
+        return self.method.feedback or (self.base is not None and self.base.needs_validation)
+
+    @property
+    def probability(self) -> str:
+        """How logits become probabilities, "softmax" or "sigmoid"; a regulariser asks its base."""
+        of = self.method.probability
+        if callable(of):
+            return of(**taken(of, self.settings))
+        return self.base.probability if self.base is not None and of == "softmax" else of
 
     def decide(
-        self, out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], **settings: Any
+        self, out: Output, counts: Any, gallery: Callable[[], tuple[Tensor, Tensor]] | None = None
     ) -> Tensor | None:
         """Logits (n, k) after the post-hoc rule, None where there is none; a regulariser asks its base.
 
         out: of a trained network; counts (k,) of its training set; gallery() -> (features (m, d), targets (m,)) of the
         training images, for rules that ask for them.
         """
-        resolved = self.resolve(settings)
-        if self.posthoc is not None:
-            check.instance("out", out, Output, "an Output: what a network returns for images")
-            found = check.counts(counts)
-            if len(found) != out.logits.shape[1]:
-                raise refuse("counts", counts, f"one count for each of the {out.logits.shape[1]} classes of the logits")
-            counts = torch.as_tensor(found.astype("int64"), device=out.logits.device)
-            return self.posthoc(out, counts, gallery, **resolved)
-        if "base" in resolved:
-            return _split_base(resolved["base"], lambda base, own: base.decide(out, counts, gallery, **own))
-        return None
+        if self.method.posthoc is None:
+            return None if self.base is None else self.base.decide(out, counts, gallery)
+        check.instance("out", out, Output, "an Output: what a network returns for images")
+        found = check.counts(counts)
+        if len(found) != out.logits.shape[1]:
+            raise refuse("counts", counts, f"one count for each of the {out.logits.shape[1]} classes of the logits")
+        counts = torch.as_tensor(found.astype("int64"), device=out.logits.device)
+        return self.method.posthoc(out, counts, gallery, **taken(self.method.posthoc, self.settings))
 
-    def probability_of(self, **settings: Any) -> str:
-        """How logits become probabilities under these settings; a regulariser asks its base."""
-        resolved = self.resolve(settings)
-        if callable(self.probability):
-            return self.probability(**resolved)
-        if "base" in resolved and self.probability == "softmax":
-            return _split_base(resolved["base"], lambda base, own: base.probability_of(**own))
-        return self.probability
 
-    def label(self, settings: Mapping[str, Any] | None = None) -> str:
-        """A short name: the key and the settings that differ from their defaults, such as "focal gamma=2".
+def taken(function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a function, or the construction of a class, declares among its parameters."""
+    parameters = inspect.signature(function).parameters
+    every = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    return {name: value for name, value in settings.items() if every or name in parameters}
 
-        Different settings have different labels.
-        """
-        return " ".join([self.key, *(f"{name}={_short(value)}" for name, value in self.differing(settings).items())])
+
+def bind_base(name: str, value: Any) -> Bound:
+    """A method given as a key, as {"key": ..., and its settings}, as a record, or bound."""
+    if isinstance(value, Bound):
+        return value
+    if isinstance(value, Method):
+        return value()
+    value = {"key": value} if isinstance(value, str) else value
+    if not isinstance(value, Mapping) or not isinstance(value.get("key"), str):
+        raise refuse(name, value, "a method's key, {'key': ..., and its settings}, or METHODS[key](...)")
+    return METHODS[value["key"]](**{setting: one for setting, one in value.items() if setting != "key"})
 
 
 def _short(value: Any, inside: bool = False) -> str:
@@ -391,9 +428,3 @@ def _short(value: Any, inside: bool = False) -> str:
         own = "+".join([value["key"], *(f"{k}={_short(v, True)}" for k, v in value.items() if k != "key")])
         return f"({own})" if inside else own
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
-
-
-def _split_base(base: str | Mapping[str, Any], use: Callable[[Method, dict[str, Any]], Any]) -> Any:
-    if isinstance(base, str):
-        return use(METHODS[base], {})
-    return use(METHODS[base["key"]], {name: value for name, value in base.items() if name != "key"})

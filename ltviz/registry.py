@@ -81,8 +81,8 @@ class UnknownMethod(KeyError, ValueError):
 
 
 def _row(method: Any) -> dict[str, str]:
-    head = type(method.build([4, 2]).make_head(3)).__name__
-    stages = method.make_stages()
+    bound = method()
+    head, stages = type(bound.build([4, 2]).make_head(3)).__name__, bound.stages
     steps = [
         " ".join([f"{s.share:.0%}", s.sampler.replace("_", " "), *(["weighted"] if s.class_weight else []), s.train])
         for s in stages

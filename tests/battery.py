@@ -7,8 +7,11 @@ long-tailed and class weights unequal: on a balanced batch a sum over weights in
 from __future__ import annotations
 
 import copy
+import dis
+import inspect
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -123,12 +126,9 @@ class Case:
 
     def reference_settings(self) -> dict:
         """The settings as a reference gets them: a base with all of its own."""
-        settings = self.method.resolve(self.settings)
-        if "base" in settings:
-            base = settings["base"] if isinstance(settings["base"], dict) else {"key": settings["base"]}
-            own = {name: value for name, value in base.items() if name != "key"}
-            settings["base"] = {"key": base["key"], **METHODS[base["key"]].resolve(own)}
-        return settings
+        bound = self.method(**self.settings)
+        base = bound.base
+        return {**bound.settings, **({} if base is None else {"base": {"key": base.key, **base.settings}})}
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -165,10 +165,11 @@ def make_case(
 ) -> Case:
     """A method after it has entered a stage, heard two reports and seen `steps` batches (at most 2), before another."""
     settings = dict(settings or {})
+    bound = method(**settings)
     counts = torch.tensor(counts)
     k = len(counts)
     generator = torch.Generator().manual_seed(seed)
-    objective = method.build(counts, **settings).to(dtype)
+    objective = bound.build(counts).to(dtype)
     objective.generator = torch.Generator().manual_seed(seed + 1)
     head = objective.make_head(dim)
     initialise(head, generator)
@@ -177,7 +178,7 @@ def make_case(
     starts = torch.cumsum(counts.clamp_max(50), 0) - counts.clamp_max(50)
     targets = torch.tensor(batch)
     accuracy = torch.tensor([ACCURACY[j % len(ACCURACY)] for j in range(k)], dtype=dtype)
-    stages = method.make_stages(**settings)
+    stages = bound.stages
     last = stage % len(stages)
     stage_weight = torch.ones(k, dtype=dtype)
     for number, entered in enumerate(stages[: last + 1]):
@@ -214,7 +215,7 @@ def make_case(
 
 def stage_numbers(method: Method, settings: dict) -> list[int]:
     """The stages that differ in what the loss is: the first, and those with another head or other class weights."""
-    stages = method.make_stages(**settings)
+    stages = method(**settings).stages
     return [i for i, s in enumerate(stages) if i == 0 or s.head is not None or s.class_weight is not None]
 
 
@@ -258,14 +259,14 @@ def check_head(case: Case, out, settings: dict) -> None:
 
 def check_posthoc(case: Case, out, settings: dict) -> None:
     """Post-hoc logits: those of the reference, for each image by itself, without touching what was stored."""
-    rule = case.method.posthoc
-    if rule is None:
+    if case.method.posthoc is None:
         return
+    decide = case.method(**case.settings).decide
     with torch.no_grad():
         stored = case.output()
         before = stored.logits.clone()
-        logits = rule(stored, case.counts, case.report.embed, **case.method.resolve(case.settings))
-        alone = rule(case.output(slice(0, 1)), case.counts, case.report.embed, **case.method.resolve(case.settings))
+        logits = decide(stored, case.counts, case.report.embed)
+        alone = decide(case.output(slice(0, 1)), case.counts, case.report.embed)
     assert logits.shape == before.shape and torch.equal(stored.logits, before)
     np.testing.assert_allclose(array(alone[0]), array(logits[0]), rtol=1e-9, atol=1e-9)
     expected = references.POSTHOC[case.method.key](out, array(case.counts).astype(np.float64), out.train, **settings)
@@ -440,7 +441,7 @@ def check_state(method: Method, settings: dict) -> None:
     twin = copy.copy(case)
     twin.objective = copy.deepcopy(case.objective)
     assert float(twin.loss().detach()) == value, "a deep copy gives another loss"
-    twin.objective = method.build(case.counts, **case.settings).double()
+    twin.objective = method(**case.settings).build(case.counts).double()
     twin.objective.load_state_dict(copy.deepcopy(case.objective.state_dict()))
     assert float(twin.loss().detach()) == value, "a reloaded state gives another loss"
     train, targets = case.report.embed()
@@ -532,17 +533,55 @@ def check_record(method: Method) -> None:
             assert setting.low < setting.high and setting.scale in ("linear", "log", "one-minus-log")
             for bad in (setting.low - 1, setting.high + 1, "much", None):
                 try:
-                    method.resolve({name: bad})
+                    method(**{name: bad})
                 except ValueError as error:
                     assert name in str(error) and str(setting.low) in str(error)
                 else:
                     raise AssertionError(f"{method.key}.{name} accepts {bad!r}")
-    resolved = method.resolve()
-    assert json.loads(json.dumps(resolved)) == resolved
-    assert method.resolve(resolved) == resolved
-    assert method.label() == method.key
-    assert method.probability_of() in ("softmax", "sigmoid")
+    settings = method().settings
+    assert json.loads(json.dumps(settings)) == settings
+    assert method(**settings).settings == settings
+    assert method().label == method.key
+    assert method().probability in ("softmax", "sigmoid")
     for limit in method.limits:
-        method.resolve(limit.settings)
-        METHODS[limit.other].resolve(limit.other_settings)
-    method.resolve(method.smooth)
+        method(**limit.settings)
+        METHODS[limit.other](**limit.other_settings)
+    method(**method.smooth)
+
+
+def parts(method: Method) -> list:
+    """What a method is made of, as functions whose parameters say which settings each of them is given."""
+    return [part for part in (method.objective, method.stages, method.posthoc, method.probability) if callable(part)]
+
+
+def read_in(function) -> set[str]:
+    """The names that the body of a function, or the construction of a class, reads."""
+    code = dis.get_instructions(function.__init__ if inspect.isclass(function) else function)
+    loaded = [one.argval for one in code if "LOAD" in one.opname]
+    return {name for one in loaded for name in (one if isinstance(one, tuple) else (one,)) if isinstance(name, str)}
+
+
+def check_declared(method: Method) -> None:
+    """Every setting is declared by a part that reads it, and no part declares anything else."""
+    declared = set()
+    for part in parts(method):
+        parameters = inspect.signature(part).parameters
+        named = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters.values())
+        assert named, f"{method.key}: {part.__name__} takes whatever comes"
+        unread = set(parameters) & set(method.settings) - read_in(part)
+        assert not unread, f"{method.key}: {part.__name__} does not read {sorted(unread)}"
+        declared |= set(parameters) - {"counts", "out", "gallery"}
+    odd = declared ^ set(method.settings)
+    assert not odd, f"{method.key}: {sorted(odd)}: a setting that no part declares, or declared and no setting"
+
+
+def check_defaults(method: Method) -> None:
+    """No part, and no public function of the method's file, repeats the default of a setting."""
+    module = sys.modules[method.objective.__module__]
+    public = [value for name, value in vars(module).items() if not name.startswith("_") and callable(value)]
+    own = [value for value in public if getattr(value, "__module__", None) == module.__name__]
+    assert method.objective in own
+    for part in {*own, *parts(method)}:
+        for name, one in inspect.signature(part).parameters.items():
+            twice = name in method.settings and one.default is not one.empty
+            assert not twice, f"{method.key}: {part.__name__} has a default of its own for {name}"

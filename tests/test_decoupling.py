@@ -44,9 +44,9 @@ def test_class_means_and_an_absent_class(out):
     assert torch.equal(means[3], torch.zeros(6))
     method = METHODS["ncm"]
     for form in ("plain", "unit", "centred"):
-        logits = method.posthoc(out, torch.tensor([3, 3, 3, 0]), lambda: (out.features, targets), form=form)
+        logits = method(form=form).decide(out, torch.tensor([3, 3, 3, 0]), lambda: (out.features, targets))
         assert torch.isneginf(logits[:, 3]).all() and torch.isfinite(logits[:, :3]).all()
-    plain = method.posthoc(out, torch.tensor([3, 3, 3, 0]), lambda: (out.features, targets), form="plain")
+    plain = method(form="plain").decide(out, torch.tensor([3, 3, 3, 0]), lambda: (out.features, targets))
     expected = -((out.features[0] - means[2]) ** 2).sum()
     torch.testing.assert_close(plain[0, 2], expected)
 
@@ -103,15 +103,15 @@ ACCURACY = torch.tensor([0.9, 0.6, 0.1])
 def test_the_three_readings_of_dynamic_tau(rule, tau, weights):
     got = dynamic_tau(ACCURACY, rule)
     assert float(got) == pytest.approx(tau, abs=1e-4)
-    np.testing.assert_allclose(difficulty_weights(ACCURACY, got).numpy(), weights, atol=2e-4)
+    np.testing.assert_allclose(difficulty_weights(ACCURACY, got, normalise=True).numpy(), weights, atol=2e-4)
 
 
 def test_edge_cases_of_class_difficulty():
-    np.testing.assert_allclose(difficulty_weights(ACCURACY, 1.5).numpy(), [0.0833, 0.6667, 2.25], atol=1e-4)
-    assert difficulty_weights(torch.ones(3), 1.0).tolist() == [1, 1, 1]
-    assert difficulty_weights(torch.zeros(3), 2.0).tolist() == [1, 1, 1]
-    assert difficulty_weights(torch.tensor([1.0, 0.5]), 1.0).tolist() == [0, 2]
-    assert difficulty_weights(torch.tensor([1.0, 0.5]), 0.0).tolist() == [1, 1]
+    np.testing.assert_allclose(difficulty_weights(ACCURACY, 1.5, True).numpy(), [0.0833, 0.6667, 2.25], atol=1e-4)
+    assert difficulty_weights(torch.ones(3), 1.0, True).tolist() == [1, 1, 1]
+    assert difficulty_weights(torch.zeros(3), 2.0, True).tolist() == [1, 1, 1]
+    assert difficulty_weights(torch.tensor([1.0, 0.5]), 1.0, True).tolist() == [0, 2]
+    assert difficulty_weights(torch.tensor([1.0, 0.5]), 0.0, True).tolist() == [1, 1]
     for rule in ("paper", "sigmoid", "public"):
         assert torch.isfinite(dynamic_tau(torch.tensor([1.0, 0.0]), rule))
 
@@ -126,10 +126,10 @@ def test_a_class_without_validation_images_weighs_as_the_others_on_average():
             weight, alone = (difficulty_weights(a, tau, normalise) for a in (accuracy, ACCURACY))
             torch.testing.assert_close(weight[[0, 2, 3]], alone)
             torch.testing.assert_close(weight[1], alone.mean())
-    assert difficulty_weights(torch.full((2,), float("nan")), 1.0).tolist() == [1, 1]
-    assert difficulty_weights(torch.tensor([1.0, float("nan")]), 1.0).tolist() == [1, 1]
+    assert difficulty_weights(torch.full((2,), float("nan")), 1.0, True).tolist() == [1, 1]
+    assert difficulty_weights(torch.tensor([1.0, float("nan")]), 1.0, True).tolist() == [1, 1]
     for key in ("cdb", "tricdb"):
-        objective = METHODS[key].build(torch.tensor([9, 5, 3, 1]), tau_rule="fixed", tau=1.0)
+        objective = METHODS[key](tau_rule="fixed", tau=1.0).build(torch.tensor([9, 5, 3, 1]))
         objective.begin_epoch(Report(0, 1, 0.5, objective.make_head(2), accuracy, lambda: None))
         weight = getattr(objective, "base", objective).class_weight
         torch.testing.assert_close(weight, torch.tensor([0.1, 1.4 / 3, 0.4, 0.9]) * 3 / 1.4)
@@ -138,14 +138,14 @@ def test_a_class_without_validation_images_weighs_as_the_others_on_average():
 def test_nearest_means_ask_for_the_training_images(out):
     out, _ = out
     with pytest.raises(ValueError, match="gallery=None: expected a function"):
-        METHODS["ncm"].decide(out, [9, 5, 3, 1], None)
+        METHODS["ncm"]().decide(out, [9, 5, 3, 1], None)
     with pytest.raises(ValueError, match="counts=.*one count for each of the 4 classes"):
-        METHODS["tau_norm"].decide(out, [9, 5, 3], None)
+        METHODS["tau_norm"]().decide(out, [9, 5, 3], None)
     with pytest.raises(ValueError, match="out=.*an Output"):
-        METHODS["tau_norm"].decide(out.logits, [9, 5, 3, 1], None)
+        METHODS["tau_norm"]().decide(out.logits, [9, 5, 3, 1], None)
     torch.testing.assert_close(
-        METHODS["logit_adjusted"].decide(out, [9, 5, 3, 1], None),
-        METHODS["logit_adjusted"].decide(out, torch.tensor([9, 5, 3, 1]), None),
+        METHODS["logit_adjusted"]().decide(out, [9, 5, 3, 1], None),
+        METHODS["logit_adjusted"]().decide(out, torch.tensor([9, 5, 3, 1]), None),
     )
 
 

@@ -1,6 +1,7 @@
 """The shared maths: worked numbers of the papers, and the edges where they could break."""
 
 import math
+import time
 from fractions import Fraction
 
 import pytest
@@ -41,7 +42,7 @@ def test_class_balanced_weights_on_cifar10(beta):
 
 
 def test_inverse_frequency_weights_on_cifar10():
-    close(inverse_frequency_weights(CIFAR10), WEIGHTS[1.0])
+    close(inverse_frequency_weights(CIFAR10, 1.0), WEIGHTS[1.0])
     close(inverse_frequency_weights(CIFAR10, 0.5), ROOT)
     close(inverse_frequency_weights(CIFAR10, 0.0), torch.ones(10))
 
@@ -78,7 +79,8 @@ def test_beta_outside_its_range_is_refused(beta):
 
 
 @pytest.mark.parametrize("counts", [None, [3, 2], {"a": 3}, 5, "3", torch.tensor([True]), torch.tensor([3, -1]),
-                                    torch.tensor([float("nan")])])
+                                    torch.tensor([float("nan")]), torch.tensor([3.0, math.inf]), torch.ones(2, 2),
+                                    torch.tensor(3), torch.tensor([]), torch.tensor([1j])])
 def test_counts_that_count_nothing_are_refused(counts):
     for call in (lambda: f.effective_number(counts, 0.9), lambda: f.log_prior(counts)):
         with pytest.raises(ValueError, match="^counts"):
@@ -179,7 +181,7 @@ def test_focal_without_focus_is_cross_entropy():
 
 def test_the_class_weight_does_not_enter_the_focal_probability():
     """Weight 2, gamma 1: 0.103476. With p = exp(-w CE), as one public code has it, it would be 0.184766."""
-    weighted = f.weighted_mean(focal_loss(Z, Y, 1.0), Y, torch.tensor([2.0, 0.5, 0.5]))
+    weighted = f.weighted_mean(focal_loss(Z, Y, 1.0, "softmax"), Y, torch.tensor([2.0, 0.5, 0.5]))
     close(weighted, 0.103476, 1e-6)
 
 
@@ -206,7 +208,7 @@ def test_an_unknown_form_is_refused():
 @pytest.mark.parametrize("k, bias, first", [(10, -2.197225, 3.2508), (100, -4.595120, 5.6002)])
 def test_the_prior_bias_and_the_first_loss(k, bias, first):
     close(prior_bias(k), bias)
-    head = prior_head(4, k)
+    head = prior_head(4, k, decay_bias=False)
     close(head.bias, [bias] * k)
     logits = head(torch.zeros(1, 4))
     close(sigmoid_loss(logits, torch.tensor([3])), [first], 1e-4)
@@ -214,7 +216,7 @@ def test_the_prior_bias_and_the_first_loss(k, bias, first):
 
 
 def test_only_the_prior_bias_is_spared_by_weight_decay():
-    head = prior_head(4, 10)
+    head = prior_head(4, 10, decay_bias=False)
     assert [name for name, p in head.named_parameters() if getattr(p, "no_decay", False)] == ["bias"]
     assert not any(getattr(p, "no_decay", False) for p in prior_head(4, 10, decay_bias=True).parameters())
 
@@ -351,3 +353,72 @@ def test_pair_masks():
 
 def test_log_prior_counts_an_absent_class_as_one_image():
     close(f.log_prior(torch.tensor([6, 2, 0])).exp(), [6 / 9, 2 / 9, 1 / 9])
+
+
+# ----------------------------------------------------------------------------------------------------- wrong arguments
+FLOATS, TARGETS = torch.ones(3, 4), torch.tensor([0, 1, 3])
+NO_NUMBERS = (None, "3", 2.5, True, [[1.0]], FLOATS.numpy(), FLOATS > 0, FLOATS.to(torch.complex64),
+              FLOATS.to(torch.float8_e4m3fn), FLOATS.to_sparse())  # fmt: skip
+NO_TARGETS = (None, [0, 1, 3], TARGETS.numpy(), TARGETS.float(), TARGETS.int(), TARGETS > 0, TARGETS[:, None],
+              torch.tensor(1))  # fmt: skip
+NOT_THREE = (TARGETS[:2], TARGETS[:1], torch.cat([TARGETS, TARGETS]))  # one would be repeated, without a check
+PRESENT = torch.tensor([True] * 4)
+WRONG = [
+    (f.precise, {"values": FLOATS}, {"values": NO_NUMBERS}),
+    (f.normalise_weights, {"weight": FLOATS[0], "present": PRESENT}, {
+        "weight": (*NO_NUMBERS, FLOATS, FLOATS[0] * torch.nan, -FLOATS[0]),
+        "present": (None, True, [True] * 4, FLOATS[0], PRESENT[:1], PRESENT[None])}),
+    (f.weighted_mean, {"losses": FLOATS[:, 0], "targets": TARGETS, "class_weight": FLOATS[0]}, {
+        "losses": (*NO_NUMBERS, FLOATS, TARGETS, torch.ones(()), torch.ones(0)), "targets": (*NO_TARGETS, *NOT_THREE),
+        "class_weight": (*NO_NUMBERS[1:], FLOATS, torch.ones(())),
+        "reduction": (None, "mean", True, "N")}),
+    (f.one_hot, {"targets": TARGETS, "like": FLOATS}, {
+        "targets": NO_TARGETS, "like": (*NO_NUMBERS, FLOATS[0], FLOATS[None])}),
+    (f.target_entries, {"values": FLOATS, "targets": TARGETS}, {
+        "values": (*NO_NUMBERS, FLOATS[0], FLOATS[None]), "targets": (*NO_TARGETS, *NOT_THREE)}),
+    (f.unit, {"x": FLOATS}, {"x": (*NO_NUMBERS, FLOATS[:, :0])}),
+    (f.safe_norm, {"x": FLOATS}, {"x": (*NO_NUMBERS, FLOATS[:, :0])}),
+    (f.squared_distances, {"a": FLOATS, "b": FLOATS}, {"a": NO_NUMBERS, "b": NO_NUMBERS}),
+    (f.pair_masks, {"targets": TARGETS}, {"targets": NO_TARGETS}),
+    (f.cross_entropy, {"logits": FLOATS, "targets": TARGETS}, {
+        "logits": (*NO_NUMBERS, FLOATS[0], FLOATS[None], FLOATS.long()), "targets": (*NO_TARGETS, *NOT_THREE, FLOATS)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, right, wrong", WRONG, ids=[call.__name__ for call, *_ in WRONG])
+def test_a_wrong_argument_is_refused_by_name(call, right, wrong):
+    call(**right)
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=f"^{name}[=:].*expected "):
+                call(**{**right, name: value})
+
+
+def test_a_wrong_type_of_numbers_and_another_device_are_said():
+    with pytest.raises(ValueError, match="^targets=.*shape .3,.*an int64 tensor .*; its numbers are float32"):
+        f.pair_masks(TARGETS.float())
+    with pytest.raises(ValueError, match="^targets: it is on meta, what it belongs to on cpu"):
+        f.cross_entropy(FLOATS, TARGETS.to("meta"))
+
+
+@pytest.mark.parametrize("strange", [-100, -1, 4, 2**40])
+def test_a_target_that_is_no_class_is_named(strange):
+    """-100 is torch's own sign for a sample without a loss, and -1 the last class of an index."""
+    targets = torch.tensor([0, strange, 1])
+    for call in (lambda: f.cross_entropy(FLOATS, targets), lambda: f.target_entries(FLOATS, targets),
+                 lambda: f.weighted_mean(FLOATS[:, 0], targets, FLOATS[0])):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^targets: expected class numbers from 0 to 3, found {strange}$"):
+            call()
+    assert f.one_hot(targets, FLOATS).sum(1).tolist() == [1, 0, 1]
+
+
+def test_checks_look_at_no_value_and_take_microseconds():
+    """Tensors without values stand for those of a GPU, where a look at a value would wait."""
+    logits, targets = torch.ones(64, 10, device="meta"), torch.zeros(64, dtype=torch.int64, device="meta")
+    losses = f.cross_entropy(logits, targets)
+    assert f.weighted_mean(losses, targets, logits[0]).shape == () and f.one_hot(targets, logits).shape == (64, 10)
+    assert f.target_entries(logits, targets).shape == (64,) and f.pair_masks(targets)[0].shape == (64, 64)
+    began = time.perf_counter()
+    for _ in range(1000):
+        f.check_tensor("losses", FLOATS, 2, "float", "a float tensor", FLOATS)
+    assert time.perf_counter() - began < 0.05

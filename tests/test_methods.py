@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from battery import (
+    check_declared,
+    check_defaults,
     check_extreme_logits,
     check_float32,
     check_gradient,
@@ -98,6 +100,16 @@ def test_record_is_complete(method):
     check_record(method)
 
 
+@every_method
+def test_each_part_declares_the_settings_that_it_reads(method):
+    check_declared(method)
+
+
+@every_method
+def test_a_default_stands_in_the_record_alone(method):
+    check_defaults(method)
+
+
 def test_citations_name_each_paper_once():
     papers = cite(*METHODS)
     keys = [line.split("{")[1] for line in papers.splitlines() if line.startswith("@")]
@@ -119,7 +131,7 @@ def test_toy_training_beats_chance_and_its_run_comes_back(method, toy, tmp_path)
     run = ltviz.train(method.key, toy, epochs=20, progress=False, device="cpu")
     assert run.status == "finished"
     assert run.accuracy > 0.3, f"{run.accuracy:.0%} of ten balanced classes: chance is 10 %"
-    assert run.probability == method.probability_of()
+    assert run.probability == method().probability
     for name in ("loss", "weight_norm"):
         assert np.isfinite(run.history[name]).all()
     back = ltviz.load_run(run.save(tmp_path))
@@ -196,7 +208,7 @@ from ltviz.objective import Limit, Method, Objective, Output, Setting
 class Tempered(Objective):
     \"""Cross-entropy of logits divided by a temperature. Known to fail: it is only here for a test.\"""
 
-    def __init__(self, counts: Tensor, temperature: float = 2.0):
+    def __init__(self, counts: Tensor, temperature: float):
         super().__init__(counts)
         self.temperature = temperature
 
@@ -300,7 +312,7 @@ def test_aliases_name_the_same_method():
 )
 def test_a_wrong_setting_is_refused_with_what_is_right(key, settings, words):
     with pytest.raises((ValueError, KeyError)) as error:
-        METHODS[key].build(torch.tensor([5, 2]), **settings)
+        METHODS[key](**settings).build(torch.tensor([5, 2]))
     for word in words:
         assert word in str(error.value)
 
@@ -315,12 +327,12 @@ def test_a_wrong_setting_is_refused_with_what_is_right(key, settings, words):
 )  # fmt: skip
 def test_counts_that_make_no_sense_are_refused(counts):
     with pytest.raises(ValueError, match="^counts="):
-        METHODS["ce"].build(counts)
+        METHODS["ce"]().build(counts)
 
 
 @pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor, lambda c: torch.tensor(c, dtype=torch.float32)])
 def test_counts_come_as_any_vector_of_whole_numbers(make):
-    objective = METHODS["class_balanced"].build(make([40, 10, 0]), beta=1.0)
+    objective = METHODS["class_balanced"](beta=1.0).build(make([40, 10, 0]))
     assert objective.counts.tolist() == [40.0, 10.0, 0.0]
     assert objective.class_weight.tolist() == pytest.approx([0.4, 1.6, 0.0])
 
@@ -339,7 +351,7 @@ def test_methods_can_be_called_on_four_numbers():
     from ltviz.methods.sigmoid import prior_bias, sigmoid_loss
 
     logits, targets = torch.tensor([[2.0, -1.0, 0.5, 0.0]]), torch.tensor([0])
-    assert focal_loss(logits, targets, gamma=2.0).shape == sigmoid_loss(logits, targets).shape == (1,)
+    assert focal_loss(logits, targets, gamma=2.0, form="softmax").shape == sigmoid_loss(logits, targets).shape == (1,)
     assert prior_bias(10) == pytest.approx(-2.197225, abs=1e-6)
     assert class_balanced_weights(torch.tensor([40, 10]), 0.0).tolist() == [1.0, 1.0]
-    assert inverse_frequency_weights(torch.tensor([40, 10])).tolist() == pytest.approx([0.4, 1.6])
+    assert inverse_frequency_weights(torch.tensor([40, 10]), 1.0).tolist() == pytest.approx([0.4, 1.6])

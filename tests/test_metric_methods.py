@@ -77,7 +77,7 @@ def test_clusters_are_found_inside_classes():
 
 
 def test_clusters_are_refreshed_in_place_and_only_now_and_then():
-    objective = METHODS["lmle"].build(torch.tensor([30, 6]), cluster_size=5, refresh=2)
+    objective = METHODS["lmle"](cluster_size=5, refresh=2).build(torch.tensor([30, 6]))
     generator = torch.Generator().manual_seed(0)
     features, targets = torch.randn(36, 4, generator=generator), torch.tensor([0] * 30 + [1] * 6)
     where = objective.cluster.data_ptr()
@@ -92,7 +92,7 @@ def test_clusters_are_refreshed_in_place_and_only_now_and_then():
 
 
 def test_without_positions_each_class_is_one_cluster():
-    objective = METHODS["lmle"].build(torch.tensor([5, 4]))
+    objective = METHODS["lmle"]().build(torch.tensor([5, 4]))
     logits, features = torch.randn(9, 2), torch.randn(9, 3)
     targets = torch.tensor([0] * 5 + [1] * 4)
     objective.cluster.copy_(targets)
@@ -118,8 +118,8 @@ def test_the_weighted_combination_takes_from_the_base():
     generator = torch.Generator().manual_seed(1)
     out = Output(torch.randn(8, 2, generator=generator), torch.randn(8, 3, generator=generator), torch.zeros(2, 3))
     targets = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
-    plain = METHODS["crl"].build(counts, combination="sum", strength=1.0).terms(out, targets)
-    mixed = METHODS["crl"].build(counts, combination="weighted", eta=0.01).terms(out, targets)
+    plain = METHODS["crl"](combination="sum", strength=1.0).build(counts).terms(out, targets)
+    mixed = METHODS["crl"](combination="weighted", eta=0.01).build(counts).terms(out, targets)
     close(mixed["classification"], 0.75 * plain["classification"])  # 25 % of 2 x 100 images are missing
     close(mixed["rectification"], 0.25 * plain["rectification"])
 
@@ -129,7 +129,7 @@ def test_the_histogram_of_raw_features_reaches_as_far_as_they_do():
     counts, targets = torch.tensor([100, 50]), torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
     features = torch.randn(8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     settings = {"level": "instance", "comparison": "distribution", "embedding": "raw", "bins": 5}
-    objective = METHODS["crl"].build(counts, **settings)
+    objective = METHODS["crl"](**settings).build(counts)
     values, pulls = [], []
     for scale in (1e-3, 1.0, 1e3):
         x = (scale * features).requires_grad_()
@@ -187,9 +187,9 @@ def test_attention_sees_base_classes_only():
 def generating():
     """An objective in its second stage, and its head, after the first report."""
     counts = torch.tensor([60, 50, 40, 30, 4, 2])
-    objective = METHODS["fslwf"].build(counts, split="20", shots=3, pretended=0.5)
+    objective = METHODS["fslwf"](split="20", shots=3, pretended=0.5).build(counts)
     objective.generator = torch.Generator().manual_seed(0)
-    head = METHODS["fslwf"].make_stages()[1].head(CosineHead(5, 6, 10.0, True))
+    head = METHODS["fslwf"]().stages[1].head(CosineHead(5, 6, 10.0, True))
     targets = torch.repeat_interleave(torch.arange(6), counts)
     features = torch.randn(len(targets), 5, generator=torch.Generator().manual_seed(1))
     objective.begin_epoch(report(head, features, targets, stage=1))
@@ -247,14 +247,14 @@ def test_centroid_loss_by_hand():
     x, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64), torch.tensor([0, 1])
     memory = torch.tensor([[0.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
     # own: 1 and 1; others: 5 and 1, over n k = 4
-    close(oltr.centroid_loss(x, y, memory, 0.1, 10.0), 0.5 + 0.1 * (10.0 - 1.5))
-    close(oltr.centroid_loss(x, y, memory, 0.1, 1.0), 0.5)
+    close(oltr.centroid_loss(x, y, memory, 0.1, 10.0, "averaged"), 0.5 + 0.1 * (10.0 - 1.5))
+    close(oltr.centroid_loss(x, y, memory, 0.1, 1.0, "averaged"), 0.5)
 
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_who_trains_the_memory(detach):
-    objective = METHODS["oltr"].build(torch.tensor([5, 3, 0]), detach=detach)
-    head = METHODS["oltr"].make_stages(detach=detach)[1].head(LinearHead(4, 3))
+    objective = METHODS["oltr"](detach=detach).build(torch.tensor([5, 3, 0]))
+    head = METHODS["oltr"](detach=detach).stages[1].head(LinearHead(4, 3))
     features, targets = torch.randn(8, 4), torch.tensor([0] * 5 + [1] * 3)
     objective.begin_epoch(report(head, features, targets, stage=1))
     close(head.memory[0].detach(), features[:5].mean(0))

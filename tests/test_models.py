@@ -2,12 +2,23 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 
 from ltviz.methods import METHODS
 from ltviz.models import (
+    CNN,
+    MLP,
     MODELS,
+    Block,
+    CosineHead,
+    LinearHead,
+    Net,
+    ResNet,
+    TorchvisionBackbone,
+    initialise,
+    make_backbone,
     make_net,
     own_draws,
 )
@@ -27,7 +38,7 @@ SMALL = [
 
 
 def net_for(name, shape=(3, 16, 16), seed=0, method="ce"):
-    objective = METHODS[method].build(COUNTS, **METHODS[method].resolve({}))
+    objective = METHODS[method]().build(COUNTS)
     return make_net(name, shape, objective, torch.Generator().manual_seed(seed))
 
 
@@ -83,3 +94,56 @@ def test_a_step_of_a_torchvision_network_draws_from_the_generator_that_stands_in
             steps.append(net(images).logits)
     assert torch.equal(steps[0], steps[1]) and not torch.equal(steps[0], steps[2])
     assert torch.equal(before, torch.get_rng_state())
+
+
+# ----------------------------------------------------------------------------------------------------- wrong arguments
+NO_SIZE = (0, -1, True, 2.5, "3", None, float("nan"), np.float64(2), torch.tensor([3]), torch.tensor([True]))
+NO_SHAPE = (None, 3, "388", (3, 8), (3, 8, 8, 1), (3, 8, 0), (3, 8.5, 8), (True, 8, 8), (3, 8, float("nan")))
+NO_FLAG = (None, 1, "yes", 0.0)
+SHAPE, CE = (3, 8, 8), METHODS["ce"]().build(COUNTS)
+RANDOM = torch.Generator()
+WRONG = [
+    (MLP, {"shape": SHAPE, "width": 4}, {"shape": NO_SHAPE, "width": (*NO_SIZE, 10**6)}),
+    (CNN, {"shape": SHAPE, "width": 4}, {"shape": (*NO_SHAPE, (3, 3, 8)), "width": (*NO_SIZE, 10**6)}),
+    (ResNet, {"shape": SHAPE, "depth": 8, "width": 4}, {
+        "shape": NO_SHAPE, "width": (*NO_SIZE, 10**6), "depth": (*NO_SIZE, 2, 9, 6 * 10**6 + 2)}),
+    (Block, {"inputs": 4, "outputs": 8, "stride": 2}, {"inputs": NO_SIZE, "outputs": (*NO_SIZE, 3), "stride": NO_SIZE}),
+    (LinearHead, {"dim": 4, "k": 3}, {
+        "dim": NO_SIZE, "k": (*NO_SIZE, 10**6), "bias": NO_FLAG, "bias_start": ("0", True, float("nan"), 1e39)}),
+    (CosineHead, {"dim": 4, "k": 3, "scale": 16.0}, {
+        "dim": NO_SIZE, "k": (*NO_SIZE, 10**6), "scale": (0.0, -1.0, None, "3", True, float("inf"), float("nan"), 1e39),
+        "learn_scale": NO_FLAG}),
+    (Net, {"backbone": MLP(SHAPE, 4), "head": LinearHead(4, 3)}, {
+        "backbone": (None, "mlp", MLP), "head": (None, 3, MLP(SHAPE), torch.nn.Conv2d(4, 3, 1))}),
+    (initialise, {"module": MLP(SHAPE, 4), "generator": RANDOM}, {
+        "module": (None, "mlp", MLP), "generator": (None, 3, torch.random)}),
+    (make_backbone, {"name": "mlp:4", "shape": SHAPE}, {"shape": NO_SHAPE}),
+    (make_net, {"name": "mlp:4", "shape": SHAPE, "objective": CE, "generator": RANDOM}, {
+        "shape": NO_SHAPE, "objective": (None, "ce", METHODS["ce"], torch.nn.Linear(2, 2)),
+        "generator": (None, 0, torch.random)}),
+    (TorchvisionBackbone, {"name": "squeezenet1_0", "shape": (3, 32, 32)}, {"shape": NO_SHAPE}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, right, wrong", WRONG, ids=[call.__name__ for call, *_ in WRONG])
+def test_a_wrong_argument_is_refused_by_name(call, right, wrong):
+    call(**right)
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=f"^{name}=.*expected "):
+                call(**{**right, name: value})
+
+
+@pytest.mark.parametrize("name", [None, 3, "", "mpl", "mlp:0", "cnn:2.5", "resnet9", "torchvision:", "torchvision:x"])
+def test_a_model_that_is_none_is_refused_by_name(name):
+    for call in (lambda: make_backbone(name, SHAPE), lambda: make_net(name, SHAPE, CE, RANDOM)):
+        with pytest.raises(ValueError, match="^model="):
+            call()
+    with pytest.raises(ValueError, match="^(name|model)="):
+        TorchvisionBackbone(name, SHAPE)
+
+
+def test_numpys_numbers_are_sizes():
+    net = ResNet(np.array([3, 8, 8]), np.int64(8), np.int32(4))
+    assert net.dim == 16 and type(net.dim) is int and net(torch.zeros(2, 3, 8, 8)).shape == (2, 16)
+    assert CNN([1, 4, 4], 2).eval()(torch.zeros(1, 1, 4, 4)).shape == (1, 8)

@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 import torch
 from battery import (
+    check_declared,
+    check_defaults,
     check_extreme_logits,
     check_gradient,
     check_limits,
@@ -68,7 +70,7 @@ def margin_on_all_classes(cosine, targets, margin, scale):
     return cross_entropy(scale * (cosine - margin), targets)
 
 
-def margins_of_the_square_root(counts, max_margin=0.5):
+def margins_of_the_square_root(counts, max_margin):
     rarity = counts.to(torch.float64).clamp_min(1.0).pow(-0.5)
     return (max_margin * rarity / rarity.max()).to(torch.float32)
 
@@ -104,7 +106,7 @@ def own_positive(closeness, distance, targets, anchors, kappa):
     )
 
 
-def ring_of_detached_features(rows, radius, form="squared"):
+def ring_of_detached_features(rows, radius, form):
     return 0.5 * (safe_norm(rows.detach()) - radius).square().mean()
 
 
@@ -116,23 +118,23 @@ def all_triplets(features, targets, margin):
     return (loss * (same[:, :, None] & other[:, None, :])).sum() / (same[:, :, None] & other[:, None, :]).sum()
 
 
-def mitigation_upside_down(logits, targets, counts, p=0.8, q=2.0, eps=0.01):
+def mitigation_upside_down(logits, targets, counts, p, q):
     log_n = counts.clamp_min(1).to(logits.dtype).log()
     mitigation = p * (log_n[targets][:, None] - log_n[None]).clamp_max(0.0)
     return cross_entropy(logits + (1.0 - one_hot(targets, logits)) * mitigation, targets)
 
 
-def seesaw_through_sigma(logits, targets, counts, p=0.8, q=2.0, eps=0.01):
+def seesaw_through_sigma(logits, targets, counts, p, q):
     """The compensation is no constant for the gradient."""
     log_n = counts.clamp_min(1).to(logits.dtype).log()
     mitigation = p * (log_n[None] - log_n[targets][:, None]).clamp_max(0.0)
     log_sigma = torch.log_softmax(logits, 1)
-    of_target = target_entries(log_sigma, targets).clamp_min(math.log(eps))
+    of_target = target_entries(log_sigma, targets).clamp_min(math.log(0.01))
     compensation = q * (log_sigma - of_target[:, None]).clamp_min(0.0)
     return cross_entropy(logits + (1.0 - one_hot(targets, logits)) * (mitigation + compensation), targets)
 
 
-def ring_over_a_moving_mean(rows, radius, form="squared"):
+def ring_over_a_moving_mean(rows, radius, form):
     length = safe_norm(rows)
     return ((length - radius) / length.mean().clamp_min(0.5)).square().mean()
 
@@ -143,7 +145,7 @@ def means_over_equal_counts(features, targets, k):
     return sums / (len(targets) / k)
 
 
-def centres_over_equal_counts(features, targets, k, margin, distance="euclidean"):
+def centres_over_equal_counts(features, targets, k, margin, distance):
     centres = one_hot(targets, features.new_empty(0, k)).T @ features / (len(targets) / k)
     apart = squared_distances(centres, centres).clamp_min(1e-12).sqrt()
     return (margin - apart[torch.ones(k, k).triu(1).bool()].min()).clamp_min(0.0)
@@ -210,7 +212,7 @@ class SigmoidFocalThatOverflows(Focal):
         return (torch.exp(-self.gamma * (z + torch.log1p(torch.exp(-z)))) * torch.log1p(torch.exp(-z))).sum(1)
 
     def make_head(self, dim):
-        return prior_head(dim, self.k)
+        return prior_head(dim, self.k, self.decay_bias)
 
 
 class MinusDARL(DARL):
@@ -347,16 +349,16 @@ class UnsafeNorm(Ring):
         return 0.5 * self.strength * (out.features.square().sum(1).sqrt() - self.radius).square().mean()
 
 
-def tau_norm_keeping_the_bias(out, counts, gallery, *, tau, bias):
+def tau_norm_keeping_the_bias(out, counts, gallery, tau, bias):
     normalised = out.head_weight / safe_norm(out.head_weight)[:, None] ** tau
     return out.features @ normalised.T + (out.logits - out.features @ out.head_weight.T)
 
 
-def adjustment_added(out, counts, gallery, *, tau):
+def adjustment_added(out, counts, gallery, tau):
     return out.logits + tau * torch.log(counts / counts.sum())
 
 
-def centred_on_the_test_set(out, counts, gallery, *, form):
+def centred_on_the_test_set(out, counts, gallery, form):
     centre = out.features.mean(0)
     moved = Output(out.logits, out.features - centre, out.head_weight)
     train, targets = gallery()
@@ -438,6 +440,49 @@ def test_an_incomplete_record_is_caught(changes):
     check_record(METHODS["focal"])
     with pytest.raises((AssertionError, ValueError)):
         check_record(swap("focal", **changes))
+
+
+class FocalWithADefault(Focal):
+    def __init__(self, counts, gamma, form, decay_bias=False):
+        super().__init__(counts, gamma, form, decay_bias)
+
+
+class FocalThatTakesAnything(Focal):
+    def __init__(self, counts, **settings):
+        super().__init__(counts, **settings)
+
+
+class FocalThatForgetsGamma(Focal):
+    def __init__(self, counts, gamma, form, decay_bias):
+        super().__init__(counts, 2.0, form, decay_bias)
+
+
+class FocalOfItsOwn(Focal):
+    def __init__(self, counts, gamma, form, decay_bias, alpha):
+        super().__init__(counts, gamma * alpha, form, decay_bias)
+
+
+class FocalWithoutForm(Focal):
+    def __init__(self, counts, gamma, decay_bias):
+        super().__init__(counts, gamma, "softmax", decay_bias)
+
+
+@pytest.mark.parametrize(
+    "changes, check, says",
+    [
+        ({"objective": FocalWithADefault}, check_defaults, "a default of its own for decay_bias"),
+        ({"probability": lambda form="softmax": form}, check_defaults, "a default of its own for form"),
+        ({"objective": FocalThatTakesAnything}, check_declared, "takes whatever comes"),
+        ({"objective": FocalThatForgetsGamma}, check_declared, r"does not read \['gamma'\]"),
+        ({"probability": lambda form: "softmax"}, check_declared, r"does not read \['form'\]"),
+        ({"objective": FocalOfItsOwn}, check_declared, r"\['alpha'\]: a setting that no part declares"),
+        ({"objective": FocalWithoutForm, "probability": "softmax"}, check_declared, r"\['form'\]: a setting that no"),
+    ],
+)
+def test_a_setting_that_goes_astray_is_caught(changes, check, says):
+    check(METHODS["focal"])
+    with pytest.raises(AssertionError, match=says):
+        check(swap("focal", **changes))
 
 
 def test_a_balanced_batch_would_hide_the_reduction():

@@ -50,8 +50,8 @@ def test_sigmoid_focal_is_torchvisions(gamma, seed):
 def test_weighted_cross_entropy_is_torchs(reduction):
     z, y = draw(0)
     counts = torch.tensor([320, 160, 80, 40, 20, 10])
-    weight = inverse_frequency_weights(counts).double()
-    objective = METHODS["inverse_frequency"].build(counts, reduction=reduction)
+    weight = inverse_frequency_weights(counts, 1.0).double()
+    objective = METHODS["inverse_frequency"](reduction=reduction).build(counts)
     scale = 1.0 if reduction == "weight" else (weight[y].sum() / len(y)).item()
     agree(
         lambda x: objective(Output(x, x, x), y),
@@ -64,8 +64,8 @@ def test_weighted_cross_entropy_is_torchs(reduction):
 def test_deferred_focal_is_that_of_the_code_of_ldam(gamma):
     """torch's cross-entropy with class weights first, then the factor, then the mean over n."""
     z, y = draw(1)
-    objective = METHODS["focal_drw"].build(torch.tensor([320, 160, 80, 40, 20, 10]), gamma=gamma).double()
-    first, second = METHODS["focal_drw"].make_stages()
+    objective = METHODS["focal_drw"](gamma=gamma).build(torch.tensor([320, 160, 80, 40, 20, 10])).double()
+    first, second = METHODS["focal_drw"]().stages
     assert (first.share, first.class_weight) == (0.8, None)
     weight = second.class_weight(objective.counts)
     assert weight.max() > 20 * weight.min()
@@ -76,8 +76,8 @@ def test_deferred_focal_is_that_of_the_code_of_ldam(gamma):
         return ((1.0 - torch.exp(-loss)) ** gamma * loss).mean()
 
     agree(lambda x: objective(Output(x, x, x), y), theirs, z)
-    plain = METHODS["focal_drw"].build(torch.tensor([320, 160, 80, 40, 20, 10]), gamma=gamma).double()
-    agree(lambda x: plain(Output(x, x, x), y), lambda x: focal_loss(x, y, gamma).mean(), z)
+    plain = METHODS["focal_drw"](gamma=gamma).build(torch.tensor([320, 160, 80, 40, 20, 10])).double()
+    agree(lambda x: plain(Output(x, x, x), y), lambda x: focal_loss(x, y, gamma, "softmax").mean(), z)
 
 
 @pytest.mark.parametrize("margin", [0.05, 0.5, 3.0])

@@ -205,7 +205,7 @@ def test_wrong_arguments_are_named(data, run, tmp_path):
             for value in ("nothing like it", float("nan"), [1], object(), 1e30):
                 count += 1
                 try:
-                    method.resolve({name: value})
+                    method(**{name: value})
                     problems.append(f"{key}({name}={value!r}): accepted")
                 except (ValueError, lt.objective.UnknownMethod) as error:
                     if name not in str(error) and not isinstance(error, lt.objective.UnknownMethod):

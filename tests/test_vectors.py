@@ -27,7 +27,7 @@ def pairs(positive, negative):
 def test_a_class_weight_of_two_on_the_softmax_focal_loss(form, expected):
     """Logits 2, -1, .5 of class 0, gamma 1: the weight outside only, or in p as well."""
     logits = torch.tensor([[2.0, -1.0, 0.5]], dtype=torch.float64)
-    objective = METHODS["focal"].build(torch.tensor([3, 2, 1]), gamma=1.0, form=form)
+    objective = METHODS["focal"](gamma=1.0, form=form).build(torch.tensor([3, 2, 1]))
     objective.set_class_weight(torch.tensor([2.0, 0.5, 0.5]), "stage")
     close(objective(Output(logits, logits, logits), torch.tensor([0])), expected)
 
@@ -109,7 +109,7 @@ def test_a_batch_without_minority_is_left_to_the_base():
     logits, targets = torch.randn(4, 4), torch.arange(4)
     out = Output(logits, torch.randn(4, 3), torch.randn(4, 3))
     for combination in ("sum", "weighted"):
-        objective = METHODS["crl"].build(torch.tensor([9, 5, 2, 1]), combination=combination)
+        objective = METHODS["crl"](combination=combination).build(torch.tensor([9, 5, 2, 1]))
         close(objective(out, targets), torch.nn.functional.cross_entropy(logits, targets), 1e-5)
 
 
@@ -137,16 +137,16 @@ def test_ranges_are_those_of_all_pairs():
         if len(own) > 1:
             pairwise = torch.pdist(own).sort(descending=True).values[:5]
             expected += len(pairwise) / (1.0 / pairwise).sum()
-    close(intra_loss(features, targets, 3, 5), expected, 1e-5)
+    close(intra_loss(features, targets, 3, 5, "euclidean"), expected, 1e-5)
 
 
 def test_single_images_few_pairs_and_duplicates():
     alone = torch.randn(3, 2)
-    assert intra_loss(alone, torch.arange(3), 3, 2) == 0.0
+    assert intra_loss(alone, torch.arange(3), 3, 2, "euclidean") == 0.0
     two = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    close(intra_loss(two, torch.tensor([0, 0]), 1, 2), 5.0)  # one pair, although two ranges are asked for
+    close(intra_loss(two, torch.tensor([0, 0]), 1, 2, "euclidean"), 5.0)  # one pair, although two ranges are asked for
     same = torch.ones(4, 2, requires_grad=True)
-    value = intra_loss(same, torch.zeros(4, dtype=torch.int64), 1, 2)
+    value = intra_loss(same, torch.zeros(4, dtype=torch.int64), 1, 2, "euclidean")
     (gradient,) = torch.autograd.grad(value, same)
     assert value < 1e-5 and gradient.isfinite().all()
 
@@ -154,9 +154,9 @@ def test_single_images_few_pairs_and_duplicates():
 def test_the_nearest_centres_are_pushed_apart():
     features = torch.tensor([[0.0, 0.0], [0.0, 2.0], [3.0, 1.0], [9.0, 9.0]])
     targets = torch.tensor([0, 0, 1, 2])
-    close(inter_loss(features, targets, 3, 5.0), 2.0)  # centres (0, 1) and (3, 1) are 3 apart
-    assert inter_loss(features, targets, 3, 2.0) == 0.0
-    assert inter_loss(features[:2], targets[:2], 3, 5.0) == 0.0  # one class: nothing to push
+    close(inter_loss(features, targets, 3, 5.0, "euclidean"), 2.0)  # centres (0, 1) and (3, 1) are 3 apart
+    assert inter_loss(features, targets, 3, 2.0, "euclidean") == 0.0
+    assert inter_loss(features[:2], targets[:2], 3, 5.0, "euclidean") == 0.0  # one class: nothing to push
 
 
 def test_squared_distances_of_a_line():

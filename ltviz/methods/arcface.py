@@ -15,65 +15,46 @@ from .normface import cosines
 EDGE = 1e-7  # in float32, the last step before cos = 1, where the slope of the angle is infinite
 
 
-def arcface_cosine(cosine: Tensor, margin: float, guard: str = "linear", gradient: str = "exact") -> Tensor:
+def arcface_cosine(cosine: Tensor, margin: float, guard: str, gradient: str) -> Tensor:
     """The target's cosine after a margin on its angle.
 
         cos(theta + m) = cos(theta) cos(m) - sin(theta) sin(m)
 
-    cosine cos(theta), any shape, clamped to [-1 + 1e-7, 1 - 1e-7]; margin m in radians.
-    guard "linear": beyond theta = pi - m, where cos(theta + m) would rise again, cos(theta) - m sin(m) instead; "none":
-    no such care. gradient "exact"; "straight_through": the margin is a constant, so that d/d cos(theta) = 1.
-    Source: Deng et al. 2019, eq. (3). Guard and gradient are readings of public code, not of the paper.
+    cosine cos(theta), any shape, clamped to [-1 + 1e-7, 1 - 1e-7]; margin m in radians. Beyond theta = pi - m, where
+    cos(theta + m) would rise again, guard "linear" takes cos(theta) - m sin(m) instead, "none" takes no such care.
+    gradient "exact", or "straight_through": the margin is a constant, so that d/d cos(theta) = 1.
     """
     c = cosine.clamp(-1.0 + EDGE, 1.0 - EDGE)
     moved = c * math.cos(margin) - ((1.0 - c) * (1.0 + c)).sqrt() * math.sin(margin)
     if guard == "linear":
         moved = torch.where(cosine >= -math.cos(margin), moved, cosine - margin * math.sin(margin))
-    if gradient == "straight_through":
-        return cosine + (moved - cosine).detach()
-    return moved
+    return cosine + (moved - cosine).detach() if gradient == "straight_through" else moved
 
 
 def arcface_loss(
-    cosine: Tensor,
-    targets: Tensor,
-    margin: float = 0.5,
-    scale: Tensor | float = 30.0,
-    guard: str = "linear",
-    gradient: str = "exact",
+    cosine: Tensor, targets: Tensor, margin: float, scale: Tensor | float, guard: str, gradient: str
 ) -> Tensor:
     """Softmax cross-entropy with a margin on the target's angle; cosine (n, k), targets (n,) -> losses (n,).
 
         l_i = -log( e^{s cos(theta_{i,y_i} + m)} / (e^{s cos(theta_{i,y_i} + m)} + sum_{j != y_i} e^{s cos theta_ij}) )
 
-    The rest as in `arcface_cosine`. Source: Deng et al. 2019, eq. (3).
+    margin m, guard and gradient as in `arcface_cosine`; scale s > 0. Source: Deng et al. 2019, eq. (3).
     """
     moved = arcface_cosine(target_entries(cosine, targets), margin, guard, gradient)
     return cross_entropy(scale * torch.where(one_hot(targets, cosine) > 0, moved[:, None], cosine), targets)
 
 
 class ArcFace(Objective):
-    """Softmax over cosines, with a margin on the target's angle.
+    """Softmax over cosines with a margin on the target's angle (`arcface_loss`), none at test time.
 
-        z_{i,y_i} = s cos(theta_{i,y_i} + m),    z_ij = s cos theta_ij  for j != y_i
-
-    theta (n, k) angles and m >= 0 in radians; s > 0 the scale, in the head. No margin at test time.
-    Source: Deng et al. 2019, eq. (3), with m = 0.5; s = 64 there, 30 here, as the networks here have few classes and
-    short features. Public codes, and versions of one code, differ in the guard and in whether the gradient knows of
-    the margin (see `arcface_cosine`): here the gradient is exact and the angle guarded, by default.
-    Known to fail: the margin does not know the counts, so a long tail stays one. Where training is short and images are
-    hard (16 x 16) the margin is never met and costs many points; on digits it gains some. At a learning rate of 0.1
-    it diverges now and then unless the gradient's norm is clipped, as do all cosine heads here.
+    m >= 0 in radians; s > 0 the scale, in the head. m = 0.5 is the paper's; s = 64 there, 30 here, as the networks here
+    have few classes and short features. The paper has no guard; public codes differ in theirs, and in whether the
+    gradient knows of the margin (`arcface_cosine`): here the gradient is exact and the angle guarded, by default.
+    Known to fail: the margin does not know the counts. Where training is short and images are hard (16 x 16) it is
+    never met and costs many points; on digits it gains some. It diverges now and then without a clipped gradient.
     """
 
-    def __init__(
-        self,
-        counts: Tensor,
-        margin: float = 0.5,
-        scale: float = 30.0,
-        guard: str = "linear",
-        gradient: str = "exact",
-    ):
+    def __init__(self, counts: Tensor, margin: float, scale: float, guard: str, gradient: str):
         super().__init__(counts)
         self.margin, self.scale, self.guard, self.gradient = margin, scale, guard, gradient
 
@@ -88,10 +69,8 @@ METHOD = Method(
     key="arcface",
     title="ArcFace",
     paper="Deng et al. 2019",
-    equation=(
-        r"\ell_i = -\log \frac{e^{s\cos(\theta_{i,y_i} + m)}}"
-        r"{e^{s\cos(\theta_{i,y_i} + m)} + \sum_{j \ne y_i} e^{s\cos\theta_{ij}}}"
-    ),
+    equation=r"\ell_i = -\log \frac{e^{s\cos(\theta_{i,y_i} + m)}}"
+    r"{e^{s\cos(\theta_{i,y_i} + m)} + \sum_{j \ne y_i} e^{s\cos\theta_{ij}}}",
     objective=ArcFace,
     settings={
         "margin": Setting(0.5, 0.0, 1.5, symbol="m", meaning="margin on the target's angle, in radians"),
@@ -107,7 +86,6 @@ METHOD = Method(
     citation=r"""@inproceedings{deng2019arcface,
   title = {{ArcFace}: Additive Angular Margin Loss for Deep Face Recognition},
   author = {Deng, Jiankang and Guo, Jia and Xue, Niannan and Zafeiriou, Stefanos},
-  booktitle = {CVPR},
-  year = {2019}
+  booktitle = {CVPR}, year = {2019}
 }""",
 )

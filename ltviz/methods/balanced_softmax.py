@@ -22,10 +22,7 @@ def balanced_softmax_loss(logits: Tensor, targets: Tensor, counts: Tensor) -> Te
 class BalancedSoftmax(Objective):
     """Balanced softmax: the network's exponentials compete multiplied by the counts, and are tested without them.
 
-        l_i = -log( n_{y_i} e^{z_{i,y_i}} / sum_j n_j e^{z_ij} )
-
-    z (n, k) logits; n_j counts (k,).
-    Source: Ren et al. 2020, eq. (4); the logit-adjusted loss at tau = 1. Their variant with n_j^{1/4} is that loss at
+    `balanced_softmax_loss` is the logit-adjusted loss at tau = 1. The paper's variant with n_j^{1/4} is that loss at
     tau = 0.25; they find it worse.
     Known to fail: together with class-balanced sampling it balances twice, as if by 1 / n^2, and the head collapses.
     """
@@ -44,7 +41,6 @@ METHOD = Method(
     citation=r"""@inproceedings{ren2020balanced,
   title = {Balanced Meta-Softmax for Long-Tailed Visual Recognition},
   author = {Ren, Jiawei and Yu, Cunjun and Sheng, Shunan and Ma, Xiao and Zhao, Haiyu and Yi, Shuai and Li, Hongsheng},
-  booktitle = {NeurIPS},
-  year = {2020}
+  booktitle = {NeurIPS}, year = {2020}
 }""",
 )

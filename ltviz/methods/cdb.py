@@ -8,18 +8,15 @@ from torch import Tensor
 from ..functional import cross_entropy
 from ..objective import Limit, Method, Objective, Output, Report, Setting
 
-TAU_RULES = ("paper", "sigmoid", "public", "fixed")
-
 
 def dynamic_tau(accuracy: Tensor, rule: str) -> Tensor:
     """The exponent from how unequal the classes' accuracies are; three readings, with b as the imbalance.
 
-        "paper":   tau = 2 / (1 + e^-b),  b = max A / (min A + 0.01) - 1       in [1, 2)
-        "sigmoid": tau = 1 / (1 + e^-b),  b = max A / (min A + 0.0001) - 1     in [1/2, 1)
-        "public":  tau = 1 / (1 + e^-b),  b = max A / (min A + 0.01)
+        "paper":   tau = 2 / (1 + e^-b) in [1, 2),    b = max A / (min A + 0.01) - 1    (Sinha et al. 2020, (3), (4))
+        "sigmoid": tau = 1 / (1 + e^-b) in [1/2, 1),  b = max A / (min A + 0.0001) - 1  (Darkwah & Kang 2023, (2), (3))
+        "public":  tau = 1 / (1 + e^-b),              b = max A / (min A + 0.01)        (the CIFAR code of the first)
 
     accuracy A (k,) in [0, 1], NaN for a class without validation images, which is left out. A scalar.
-    Source: Sinha et al. 2020, eq. (3) and (4); Darkwah & Kang 2023, eq. (2) and (3); the first one's public CIFAR code.
     """
     small = 1e-4 if rule == "sigmoid" else 1e-2
     known = ~accuracy.isnan()
@@ -28,7 +25,7 @@ def dynamic_tau(accuracy: Tensor, rule: str) -> Tensor:
     return torch.sigmoid(b) * (2.0 if rule == "paper" else 1.0)
 
 
-def difficulty_weights(accuracy: Tensor, tau: Tensor | float, normalise: bool = True) -> Tensor:
+def difficulty_weights(accuracy: Tensor, tau: Tensor | float, normalise: bool) -> Tensor:
     """Class weights from accuracies: w_j = (1 - A_j)^tau, scaled to mean 1 if `normalise`.
 
     accuracy A (k,) in [0, 1]; weights (k,). Where every class is perfect, or every weight is 0, all weights are 1. A
@@ -44,14 +41,11 @@ def difficulty_weights(accuracy: Tensor, tau: Tensor | float, normalise: bool = 
 
 
 class ClassDifficulty(Objective):
-    """Cross-entropy weighted by how hard each class was on the validation set after the last epoch.
+    """Cross-entropy weighted by how hard each class was on the *validation* set after the last epoch.
 
-        l_i = w_{y_i} (-log p_{y_i}),   w_j = (1 - A_j)^tau
-
-    A (k,) accuracy on *validation* images; tau >= 0 `tau` where `tau_rule="fixed"`, else computed from A after each
-    epoch ("paper" is Sinha et al. 2020, the default; "sigmoid" Darkwah & Kang 2023; "public" the first paper's CIFAR
-    code). Weights are scaled to mean 1 as in all public code; `normalise=False` is the second paper's formula as
-    printed. Before the first epoch all weights are 1. A class without validation images has the others' mean weight.
+    The weights are `difficulty_weights`, 1 before the first epoch; the exponent is `tau` where `tau_rule="fixed"`, else
+    `dynamic_tau` ("paper", the default, "sigmoid" or "public"). They are scaled to mean 1 as in all public code;
+    `normalise=False` is the formula as Darkwah & Kang 2023 print it.
     Known to fail: on images where all tail classes have accuracy 0 their difficulty saturates, the weights jump from
     epoch to epoch, and the result is below plain cross-entropy (small CIFAR). A perfect class gets no gradient.
     """
@@ -72,7 +66,9 @@ class ClassDifficulty(Objective):
 
 
 SETTINGS = {
-    "tau_rule": Setting("paper", choices=TAU_RULES, meaning="how the exponent follows from the accuracies"),
+    "tau_rule": Setting(
+        "paper", choices=("paper", "sigmoid", "public", "fixed"), meaning="how the exponent follows from the accuracies"
+    ),
     "tau": Setting(1.0, 0.0, 5.0, symbol="τ", meaning='the exponent where tau_rule is "fixed"'),
     "normalise": Setting(True, choices=(True, False), meaning="scale the weights to mean 1"),
 }
@@ -89,7 +85,6 @@ METHOD = Method(
     citation=r"""@inproceedings{sinha2020class,
   title = {Class-Wise Difficulty-Balanced Loss for Solving Class-Imbalance},
   author = {Sinha, Saptarshi and Ohashi, Hiroki and Nakamura, Katsuyuki},
-  booktitle = {ACCV},
-  year = {2020}
+  booktitle = {ACCV}, year = {2020}
 }""",
 )

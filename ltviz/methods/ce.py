@@ -27,7 +27,6 @@ METHOD = Method(
     citation=r"""@book{goodfellow2016deep,
   title = {Deep Learning},
   author = {Goodfellow, Ian and Bengio, Yoshua and Courville, Aaron},
-  publisher = {MIT Press},
-  year = {2016}
+  publisher = {MIT Press}, year = {2016}
 }""",
 )

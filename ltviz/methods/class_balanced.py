@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..check import choice
 from ..functional import cross_entropy, effective_number, inverse_weights
 from ..objective import Limit, Method, Objective, Output, Setting
 from .focal import focal_loss, focal_of_weighted
@@ -16,7 +15,7 @@ LOSSES = ("softmax", "sigmoid", "focal", "softmax_focal", "weighted_softmax_foca
 SIGMOIDS = ("sigmoid", "focal")
 
 
-def class_balanced_weights(counts: Tensor, beta: float = 0.999) -> Tensor:
+def class_balanced_weights(counts: Tensor, beta: float) -> Tensor:
     """Class weights inverse to the effective number of images.
 
         w_j = c / E_{n_j},    E_n = (1 - beta^n) / (1 - beta),    c such that the mean over the classes present is 1
@@ -43,18 +42,9 @@ class ClassBalanced(Objective):
     classes, the paper itself finds a large beta worse than plain cross-entropy. Tail accuracy is paid for by the head.
     """
 
-    def __init__(
-        self,
-        counts: Tensor,
-        beta: float = 0.999,
-        loss: str = "softmax",
-        gamma: float = 1.0,
-        reduction: str = "n",
-        decay_bias: bool | str = False,
-    ):
+    def __init__(self, counts: Tensor, beta: float, loss: str, gamma: float, reduction: str, decay_bias: bool | str):
         super().__init__(counts)
-        self.loss, self.gamma = choice("loss", loss, LOSSES), gamma
-        self.reduction, self.decay_bias = reduction, decay_bias
+        self.loss, self.gamma, self.reduction, self.decay_bias = loss, gamma, reduction, decay_bias
         self.set_class_weight(class_balanced_weights(self.counts, beta))
 
     def make_head(self, dim: int) -> nn.Module:
@@ -93,7 +83,7 @@ METHOD = Method(
         Limit({"beta": 0.0, "loss": "weighted_softmax_focal", "gamma": 2.0}, "focal", {"gamma": 2.0}),
         Limit({"beta": 1.0, "reduction": "weight"}, "inverse_frequency", {"reduction": "weight"}),
     ),
-    probability=lambda loss, **settings: "sigmoid" if loss in SIGMOIDS else "softmax",
+    probability=lambda loss: "sigmoid" if loss in SIGMOIDS else "softmax",
     citation=SIGMOID.citation,
     aliases=("cb",),
 )

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from ..functional import EPS, pair_masks, squared_distances, unit
 from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Setting
+from .triplet import EMBEDDING
 
 
-def contrastive_loss(features: Tensor, targets: Tensor, margin: float, power: int = 2) -> Tensor:
+def contrastive_loss(features: Tensor, targets: Tensor, margin: float, power: int) -> Tensor:
     """Mean over all pairs of a batch, with d the Euclidean distance.
 
         d^2 / 2  for two images of one class,   max(0, m - d)^2 / 2  for two of different classes
@@ -59,13 +60,12 @@ METHOD = Method(
         "strength": Setting(0.1, 0.0, 10.0, "log", symbol="λ", meaning="strength of the contrastive term"),
         "margin": Setting(1.0, 0.0, 4.0, symbol="m", meaning="distance at which two classes leave each other alone"),
         "power": Setting(2, choices=(2, 1), meaning="squared gaps with a half, or plain ones"),
-        "embedding": Setting("unit", choices=("unit", "raw"), meaning="features at length 1, or as they are"),
+        "embedding": EMBEDDING,
     },
     limits=(Limit({"strength": 0.0}, "ce"),),
     citation=r"""@inproceedings{sun2014deep,
   title = {Deep Learning Face Representation by Joint Identification-Verification},
   author = {Sun, Yi and Chen, Yuheng and Wang, Xiaogang and Tang, Xiaoou},
-  booktitle = {NeurIPS},
-  year = {2014}
+  booktitle = {NeurIPS}, year = {2014}
 }""",
 )

@@ -24,20 +24,17 @@ def margin_loss(cosine: Tensor, targets: Tensor, margin: Tensor | float, scale: 
 
 
 class CosFace(Objective):
-    """Softmax over cosines, with a margin: the target must win by m.
+    """Softmax over cosines with a margin m >= 0 (`margin_loss`): the target must win by m. No margin at test time.
 
-        z_{i,y_i} = s (cos_{i,y_i} - m),    z_ij = s cos_ij  for j != y_i
-
-    cos (n, k); m >= 0 in units of cosine; s > 0 the scale, in the head. No margin at test time.
-    Source: Wang et al. 2018 (CosFace), eq. (4); the same loss as AM-Softmax, eq. (6) there. The scale is where they
-    differ: 64 in CosFace, 30 in AM-Softmax, and each record has its own as the default. Public codes of CosFace take a
-    margin of 0.35 or of 0.40; the default is the paper's 0.35.
+    The same loss as AM-Softmax. The scale, in the head, is where they differ: 64 in CosFace, 30 in AM-Softmax, and each
+    record has its own as the default. Public codes of CosFace take a margin of 0.35 or of 0.40; the default is the
+    paper's 0.35.
     Known to fail: the margin is the same for every class, so a long tail stays one. Where training is short and images
     are hard (16 x 16) the margin is never met and costs a few points; on digits it gains some. 64 is large for few
     classes (try 16 to 30). Without clipped gradients small runs diverge now and then.
     """
 
-    def __init__(self, counts: Tensor, margin: float = 0.35, scale: float = 64.0):
+    def __init__(self, counts: Tensor, margin: float, scale: float):
         super().__init__(counts)
         self.margin, self.scale = margin, scale
 
@@ -49,17 +46,10 @@ class CosFace(Objective):
 
 
 class AMSoftmax(CosFace):
-    """Additive-margin softmax: the loss of CosFace, found at the same time, at a fixed scale of 30.
+    """Additive-margin softmax: the loss of CosFace, found at the same time; margin 0.35 and scale 30 as in their code.
 
-        z_{i,y_i} = s (cos_{i,y_i} - m),    z_ij = s cos_ij  for j != y_i
-
-    cos (n, k); m >= 0 in units of cosine; s > 0 the scale, in the head, fixed as in the authors' code.
-    Source: Wang et al. 2018 (AM-Softmax), eq. (6); m = 0.35, s = 30 in their code.
     Known to fail: as CosFace: the margin does not know the counts.
     """
-
-    def __init__(self, counts: Tensor, margin: float = 0.35, scale: float = 30.0):
-        super().__init__(counts, margin, scale)
 
 
 EQUATION = (
@@ -84,8 +74,7 @@ METHODS = (
   title = {{CosFace}: Large Margin Cosine Loss for Deep Face Recognition},
   author = {Wang, Hao and Wang, Yitong and Zhou, Zheng and Ji, Xing and Gong, Dihong and Zhou, Jingchao and Li, Zhifeng
             and Liu, Wei},
-  booktitle = {CVPR},
-  year = {2018}
+  booktitle = {CVPR}, year = {2018}
 }""",
     ),
     Method(
@@ -102,10 +91,7 @@ METHODS = (
         citation=r"""@article{wang2018additive,
   title = {Additive Margin Softmax for Face Verification},
   author = {Wang, Feng and Cheng, Jian and Liu, Weiyang and Liu, Haijun},
-  journal = {IEEE Signal Processing Letters},
-  volume = {25},
-  number = {7},
-  year = {2018}
+  journal = {IEEE Signal Processing Letters}, volume = {25}, number = {7}, year = {2018}
 }""",
     ),
 )

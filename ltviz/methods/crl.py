@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..functional import EPS, one_hot, pair_masks, squared_distances, unit
 from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Setting
+from .triplet import EMBEDDING
 
 
 class Pairs(NamedTuple):
@@ -210,13 +211,12 @@ METHOD = Method(
         "margin_rule": Setting("fixed", choices=("fixed", "classes"), meaning="margin as given, or 2 pi / k"),
         "margin": Setting(0.5, 0.0, 2.0, symbol="m", meaning="how much farther a negative must be"),
         "bins": Setting(100, 5, 200, meaning="nodes of the histograms"),
-        "embedding": Setting("unit", choices=("unit", "raw"), meaning="features at length 1, or as they are"),
+        "embedding": EMBEDDING,
     },
     limits=(Limit({"strength": 0.0}, "ce"), Limit({"combination": "weighted", "eta": 0.0}, "ce")),
     citation=r"""@inproceedings{dong2017class,
   title = {Class Rectification Hard Mining for Imbalanced Deep Learning},
   author = {Dong, Qi and Gong, Shaogang and Zhu, Xiatian},
-  booktitle = {ICCV},
-  year = {2017}
+  booktitle = {ICCV}, year = {2017}
 }""",
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..models import LinearHead
 from ..objective import Method, Setting, Stage
@@ -26,9 +26,6 @@ class ClassifierRetraining(CrossEntropy):
     (digits); it shines on images that are not.
     """
 
-    def __init__(self, counts: Tensor, share: float = 0.2):
-        super().__init__(counts)
-
 
 def fresh_head(previous: nn.Module) -> nn.Module:
     """A new linear head of the same size."""
@@ -36,12 +33,15 @@ def fresh_head(previous: nn.Module) -> nn.Module:
     return LinearHead(dim, k)
 
 
-def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
-    """The network as usual, then a fresh head on class-balanced batches for the last `share` of the epochs."""
-    return (
-        Stage(1.0 - share, schedule="restart"),
-        Stage(share, sampler="class_balanced", head=fresh_head, train="head", schedule="restart"),
-    )
+def two_stages(share: float, head: Callable[[nn.Module], nn.Module], train: str = "head") -> tuple[Stage, Stage]:
+    """The network as usual, then a new head on class-balanced batches for the last `share` of the epochs."""
+    second = Stage(share, sampler="class_balanced", head=head, train=train, schedule="restart")
+    return Stage(1.0 - share, schedule="restart"), second
+
+
+def stages(share: float) -> tuple[Stage, ...]:
+    """The second stage trains a fresh linear head, and it alone."""
+    return two_stages(share, fresh_head)
 
 
 SHARE = Setting(0.2, 0.05, 0.5, meaning="share of the epochs given to the second stage")

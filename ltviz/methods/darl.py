@@ -26,7 +26,7 @@ def relative_length(rows: Tensor) -> Tensor:
 
 
 def darl_weights(
-    features: Tensor, head_weight: Tensor, targets: Tensor, class_strength: float = 0.5, sample_strength: float = 0.5
+    features: Tensor, head_weight: Tensor, targets: Tensor, class_strength: float, sample_strength: float
 ) -> Tensor:
     """Weight of each sample.
 
@@ -45,10 +45,9 @@ class DARL(Regularizer):
 
         L = 1/n sum_i w_i l_i,    w_i = (1 - lambda_3 r(W)_{y_i}) (1 - lambda_4 r(x)_i)
 
-    l (n,) losses of the base; r in [0, 1] where a length lies between the shortest and the longest, of the batch for
-    features x (n, d), of all classes for rows W (k, d); lambda_3, lambda_4 in [0, 1], `class_strength` and
-    `sample_strength`. It replaces the base's classification term; further terms of the base stay (a factor before its
-    classification term, as `crl` puts there when "weighted", is lost). The mean is over n: the loss as a whole shrinks.
+    l (n,) losses of the base; w (n,) `darl_weights`; lambda_3, lambda_4 are `class_strength` and `sample_strength`. It
+    replaces the base's classification term; further terms of the base stay (a factor before its classification term, as
+    `crl` puts there when "weighted", is lost). The mean is over n: the loss as a whole shrinks.
     Source: Li et al. 2020, eq. (5) to (7); eq. (7) has a minus before a loss that is positive already: a plus here.
     They do not say whether the weights are constants for the gradient: they are by default (`detach=True`); otherwise
     the gradient also lengthens the features of samples with a high loss.
@@ -56,14 +55,7 @@ class DARL(Regularizer):
     lengths that mean nothing, and the shortest feature need not be the worst image: noise makes features longer.
     """
 
-    def __init__(
-        self,
-        counts: Tensor,
-        base: Objective,
-        class_strength: float = 0.5,
-        sample_strength: float = 0.5,
-        detach: bool = True,
-    ):
+    def __init__(self, counts: Tensor, base: Objective, class_strength: float, sample_strength: float, detach: bool):
         super().__init__(counts, base)
         self.class_strength, self.sample_strength, self.detach = class_strength, sample_strength, detach
 
@@ -97,11 +89,9 @@ METHOD = Method(
     key="darl",
     title="DARL",
     paper="Li et al. 2020, eq. (7)",
-    equation=(
-        r"L = \frac{1}{n} \sum_i w_i \ell_i, \quad w_i = \left(1 - \lambda_3 r(W)_{y_i}\right) "
-        r"\left(1 - \lambda_4 r(x)_i\right), \quad r(x)_i = "
-        r"\frac{\lVert x_i \rVert - \min_j \lVert x_j \rVert}{\max_j \lVert x_j \rVert - \min_j \lVert x_j \rVert}"
-    ),
+    equation=r"L = \frac{1}{n} \sum_i w_i \ell_i, \quad w_i = \left(1 - \lambda_3 r(W)_{y_i}\right) "
+    r"\left(1 - \lambda_4 r(x)_i\right), \quad r(x)_i = "
+    r"\frac{\lVert x_i \rVert - \min_j \lVert x_j \rVert}{\max_j \lVert x_j \rVert - \min_j \lVert x_j \rVert}",
     objective=DARL,
     settings={"base": BASE, **WEIGHTS},
     limits=(

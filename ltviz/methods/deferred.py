@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -14,12 +13,12 @@ from .class_balanced import class_balanced_weights
 from .focal import Focal
 
 
-def reweighting_stages(beta: float, deferral: float, **settings: Any) -> tuple[Stage, ...]:
+def reweighting_stages(beta: float, deferral: float) -> tuple[Stage, ...]:
     """DRW: a share `deferral` of the epochs without weights, then the rest with `class_balanced_weights`."""
     return Stage(deferral), Stage(1.0 - deferral, class_weight=partial(class_balanced_weights, beta=beta))
 
 
-def resampling_stages(deferral: float, **settings: Any) -> tuple[Stage, ...]:
+def resampling_stages(deferral: float) -> tuple[Stage, ...]:
     """DRS: a share `deferral` of the epochs on every image once, then the rest with every class equally often."""
     return Stage(deferral), Stage(1.0 - deferral, sampler="class_balanced")
 
@@ -37,9 +36,9 @@ class DeferredReweighting(CrossEntropy):
     no gradient is left to weigh: weights from the start do better there. It needs a learning rate that is not yet 0.
     """
 
-    def __init__(self, counts: Tensor, beta: float = 0.9999, deferral: float = 0.8, reduction: str = "weight"):
+    def __init__(self, counts: Tensor, reduction: str):
         super().__init__(counts)
-        self.beta, self.deferral, self.reduction = beta, deferral, reduction
+        self.reduction = reduction
 
 
 class DeferredFocal(Focal):
@@ -55,12 +54,9 @@ class DeferredFocal(Focal):
     then takes what gradient is left.
     """
 
-    def __init__(
-        self, counts: Tensor, gamma: float = 1.0, form: str = "weighted_softmax", beta: float = 0.9999,
-        deferral: float = 0.8, reduction: str = "n",
-    ):  # fmt: skip
-        super().__init__(counts, gamma, form)
-        self.beta, self.deferral, self.reduction = beta, deferral, reduction
+    def __init__(self, counts: Tensor, gamma: float, form: str, reduction: str):
+        super().__init__(counts, gamma, form, decay_bias=False)
+        self.reduction = reduction
 
 
 class DeferredResampling(CrossEntropy):
@@ -75,10 +71,6 @@ class DeferredResampling(CrossEntropy):
     Known to fail: repeats the few images of the tail many times in an epoch, and learns them by heart.
     """
 
-    def __init__(self, counts: Tensor, deferral: float = 0.8):
-        super().__init__(counts)
-        self.deferral = deferral
-
 
 DEFERRAL = Setting(0.8, 0.05, 0.95, meaning="share of the epochs before the classes are re-balanced")
 REWEIGHTING = {
@@ -91,8 +83,7 @@ REWEIGHTING = {
 CITATION = r"""@inproceedings{cao2019learning,
   title = {Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss},
   author = {Cao, Kaidi and Wei, Colin and Gaidon, Adrien and Arechiga, Nikos and Ma, Tengyu},
-  booktitle = {NeurIPS},
-  year = {2019}
+  booktitle = {NeurIPS}, year = {2019}
 }"""
 
 METHODS = (
@@ -118,7 +109,9 @@ METHODS = (
         settings={
             "gamma": Setting(1.0, 0.0, 5.0, symbol="γ", meaning="focusing: how much less easy images count"),
             "form": Setting(
-                "weighted_softmax", choices=("weighted_softmax", "softmax"), symbol="p",
+                "weighted_softmax",
+                choices=("weighted_softmax", "softmax"),
+                symbol="p",
                 meaning="p from the weighted loss, or from the loss as it is",
             ),
             **REWEIGHTING,

@@ -22,18 +22,9 @@ class Dual(DualRing):
     """
 
     def __init__(
-        self,
-        counts: Tensor,
-        base: Objective,
-        feature_strength: float = 0.01,
-        weight_strength: float = 0.01,
-        target: str = "learned",
-        feature_target: float = 10.0,
-        weight_target: float = 1.5,
-        class_strength: float = 0.5,
-        sample_strength: float = 0.5,
-        detach: bool = True,
-    ):
+        self, counts: Tensor, base: Objective, feature_strength: float, weight_strength: float, target: str,
+        feature_target: float, weight_target: float, class_strength: float, sample_strength: float, detach: bool,
+    ):  # fmt: skip
         weighted = DARL(counts, base, class_strength, sample_strength, detach)
         super().__init__(counts, weighted, feature_strength, weight_strength, target, feature_target, weight_target)
 
@@ -42,10 +33,9 @@ METHOD = Method(
     key="dual",
     title="Dual loss",
     paper="Li et al. 2020, eq. (8)",
-    equation=(
-        r"L = \frac{1}{n} \sum_i w_i \ell_i + \frac{\lambda_1}{2n} \sum_i \left(\lVert x_i \rVert - \alpha\right)^2 "
-        r"+ \frac{\lambda_2}{2k} \sum_j \left(\lVert W_j \rVert - \beta\right)^2"
-    ),
+    equation=r"L = \frac{1}{n} \sum_i w_i \ell_i "
+    r"+ \frac{\lambda_1}{2n} \sum_i \left(\lVert x_i \rVert - \alpha\right)^2 "
+    r"+ \frac{\lambda_2}{2k} \sum_j \left(\lVert W_j \rVert - \beta\right)^2",
     objective=Dual,
     settings={"base": BASE, **RINGS, **WEIGHTS},
     limits=(

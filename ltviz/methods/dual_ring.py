@@ -10,13 +10,9 @@ from .ring import ring_penalty, start_once
 
 
 def dual_ring_penalty(
-    features: Tensor,
-    head_weight: Tensor,
-    feature_target: Tensor | float,
-    weight_target: Tensor | float,
-    feature_strength: float = 0.01,
-    weight_strength: float = 0.01,
-) -> Tensor:
+    features: Tensor, head_weight: Tensor, feature_target: Tensor | float, weight_target: Tensor | float,
+    feature_strength: float, weight_strength: float,
+) -> Tensor:  # fmt: skip
     """Both rings.
 
         lambda_1 / (2n) sum_i ( ||x_i|| - alpha )^2 + lambda_2 / (2k) sum_j ( ||W_j|| - beta )^2
@@ -24,8 +20,8 @@ def dual_ring_penalty(
     features x (n, d); head_weight W (k, d); targets alpha, beta >= 0; strengths lambda_1, lambda_2 >= 0. A scalar.
     Source: Li et al. 2020, eq. (3).
     """
-    ring = feature_strength * ring_penalty(features, feature_target)
-    return ring + weight_strength * ring_penalty(head_weight, weight_target)
+    ring = feature_strength * ring_penalty(features, feature_target, "squared")
+    return ring + weight_strength * ring_penalty(head_weight, weight_target, "squared")
 
 
 class DualRing(Regularizer):
@@ -43,15 +39,9 @@ class DualRing(Regularizer):
     """
 
     def __init__(
-        self,
-        counts: Tensor,
-        base: Objective,
-        feature_strength: float = 0.01,
-        weight_strength: float = 0.01,
-        target: str = "learned",
-        feature_target: float = 10.0,
-        weight_target: float = 1.5,
-    ):
+        self, counts: Tensor, base: Objective, feature_strength: float, weight_strength: float, target: str,
+        feature_target: float, weight_target: float,
+    ):  # fmt: skip
         super().__init__(counts, base)
         self.feature_strength, self.weight_strength, self.target = feature_strength, weight_strength, target
         for name, value in (("feature_target", feature_target), ("weight_target", weight_target)):
@@ -71,8 +61,8 @@ class DualRing(Regularizer):
         alpha, beta = self.radii(out)
         return {
             **self.base.terms(out, targets),
-            "feature_ring": self.feature_strength * ring_penalty(out.features, alpha),
-            "weight_ring": self.weight_strength * ring_penalty(out.head_weight, beta),
+            "feature_ring": self.feature_strength * ring_penalty(out.features, alpha, "squared"),
+            "weight_ring": self.weight_strength * ring_penalty(out.head_weight, beta, "squared"),
         }
 
     @torch.no_grad()
@@ -87,9 +77,7 @@ class DualRing(Regularizer):
 
 RINGS = {
     "feature_strength": Setting(0.01, 0.0, 1.0, "log", symbol="λ₁", meaning="strength of the ring of the features"),
-    "weight_strength": Setting(
-        0.01, 0.0, 10.0, "log", symbol="λ₂", meaning="strength of the ring of the classifier rows"
-    ),
+    "weight_strength": Setting(0.01, 0.0, 10.0, "log", symbol="λ₂", meaning="strength of the ring of classifier rows"),
     "target": Setting("learned", choices=("learned", "fixed", "mean"), meaning="where the two radii come from"),
     "feature_target": Setting(10.0, 0.1, 100.0, "log", symbol="α", meaning="radius of the features where it is fixed"),
     "weight_target": Setting(1.5, 0.1, 10.0, "log", symbol="β", meaning="radius of the rows where it is fixed"),
@@ -97,18 +85,15 @@ RINGS = {
 CITATION = r"""@inproceedings{li2020dual,
   title = {Dual Loss for Manga Character Recognition with Imbalanced Training Data},
   author = {Li, Yonggang and others},
-  booktitle = {ICPR},
-  year = {2020}
+  booktitle = {ICPR}, year = {2020}
 }"""
 
 METHOD = Method(
     key="dual_ring",
     title="Dual ring loss",
     paper="Li et al. 2020, eq. (3)",
-    equation=(
-        r"L = L_{\mathrm{base}} + \frac{\lambda_1}{2n} \sum_i \left(\lVert x_i \rVert - \alpha\right)^2 "
-        r"+ \frac{\lambda_2}{2k} \sum_j \left(\lVert W_j \rVert - \beta\right)^2"
-    ),
+    equation=r"L = L_{\mathrm{base}} + \frac{\lambda_1}{2n} \sum_i \left(\lVert x_i \rVert - \alpha\right)^2 "
+    r"+ \frac{\lambda_2}{2k} \sum_j \left(\lVert W_j \rVert - \beta\right)^2",
     objective=DualRing,
     settings={"base": BASE, **RINGS},
     limits=(

@@ -14,7 +14,7 @@ from .sigmoid import DECAY_BIAS, prior_head, signed_logits
 SMALLEST = 1e-30  # a loss: below it the slope of log(1 - exp(-loss)) leaves float32
 
 
-def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, form: str = "softmax") -> Tensor:
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float, form: str) -> Tensor:
     """Cross-entropy times (1 - p)^gamma, p the probability of the right answer.
 
         softmax:  l_i = -(1 - p_i)^gamma log p_i,                    p_i = softmax(z_i)[y_i]
@@ -34,7 +34,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0, form: str = 
     raise refuse("form", form, "'softmax' or 'sigmoid'")
 
 
-def focal_of_weighted(logits: Tensor, targets: Tensor, class_weight: Tensor, gamma: float = 1.0) -> Tensor:
+def focal_of_weighted(logits: Tensor, targets: Tensor, class_weight: Tensor, gamma: float) -> Tensor:
     """Softmax focal loss whose p is that of the weighted loss, before its outer class weight.
 
         l_i = -(1 - p_i^{w_{y_i}})^gamma log p_i,    p_i = softmax(z_i)[y_i]
@@ -49,22 +49,16 @@ def focal_of_weighted(logits: Tensor, targets: Tensor, class_weight: Tensor, gam
 
 
 class Focal(Objective):
-    """Focal loss: the modulating factor (1 - p)^gamma turns easy images down.
+    """Focal loss (`focal_loss`): the modulating factor (1 - p)^gamma turns easy images down; gamma 0 is cross-entropy.
 
-        softmax:  l_i = -(1 - p_i)^gamma log p_i
-        sigmoid:  l_i = -sum_j (1 - p^t_ij)^gamma log p^t_ij
-
-    p_i is the softmax probability of y_i, p^t_ij the sigmoid probability of the right answer to question j; gamma >= 0,
-    0 is cross-entropy. The loss was published for sigmoids (detection), and the class-balanced paper uses that form;
-    most long-tail code uses softmax, the default here. The sigmoid form has the head of `sigmoid`. Class weights
-    multiply the result and do not enter p, but for `form="weighted_softmax"`, where p is that of the weighted loss, as
-    in the code of Cao et al. 2019: (1 - p^w)^gamma w (-log p). Without class weights it is the softmax form.
-    Source: Lin et al. 2017, eq. (4); Cui et al. 2019, section 4.3.
+    The loss was published for sigmoids (detection), and the class-balanced paper uses that form; most long-tail code
+    uses softmax, the default here. The sigmoid form has the head of `sigmoid`. Class weights multiply the result and do
+    not enter p, but for `form="weighted_softmax"`, where p is that of the weighted loss (`focal_of_weighted`).
     Known to fail: hard is not rare. Without class weights it gains a point or two at most on the recorded sets, less
     than re-weighting does; a large gamma shrinks the gradient of everything.
     """
 
-    def __init__(self, counts: Tensor, gamma: float = 2.0, form: str = "softmax", decay_bias: bool | str = False):
+    def __init__(self, counts: Tensor, gamma: float, form: str, decay_bias: bool | str):
         super().__init__(counts)
         self.gamma, self.form, self.decay_bias = gamma, form, decay_bias
 
@@ -86,7 +80,9 @@ METHOD = Method(
     settings={
         "gamma": Setting(2.0, 0.0, 5.0, symbol="γ", meaning="focusing: how much less easy images count"),
         "form": Setting(
-            "softmax", choices=("softmax", "sigmoid", "weighted_softmax"), symbol="p",
+            "softmax",
+            choices=("softmax", "sigmoid", "weighted_softmax"),
+            symbol="p",
             meaning="where the probability p comes from",
         ),
         "decay_bias": DECAY_BIAS,
@@ -96,11 +92,10 @@ METHOD = Method(
         Limit({"gamma": 0.0, "form": "sigmoid"}, "sigmoid"),
         Limit({"gamma": 0.0, "form": "weighted_softmax"}, "ce"),
     ),
-    probability=lambda form, **settings: form.removeprefix("weighted_"),
+    probability=lambda form: form.removeprefix("weighted_"),
     citation=r"""@inproceedings{lin2017focal,
   title = {Focal Loss for Dense Object Detection},
   author = {Lin, Tsung-Yi and Goyal, Priya and Girshick, Ross and He, Kaiming and Doll{\'a}r, Piotr},
-  booktitle = {ICCV},
-  year = {2017}
+  booktitle = {ICCV}, year = {2017}
 }""",
 )

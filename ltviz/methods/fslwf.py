@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from ..functional import cross_entropy, unit
 from ..models import CosineHead
 from ..objective import Method, Objective, Output, Report, Setting, Stage
-from .crt import SHARE
+from .crt import SHARE, two_stages
 
 SLOTS = 32  # support images that a head keeps of each class
 
@@ -35,16 +33,9 @@ def attention(queries: Tensor, keys: Tensor, temperature: Tensor | float, base: 
 
 
 def generated_rows(
-    support: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    base: Tensor,
-    query: Tensor,
-    keys: Tensor,
-    temperature: Tensor | float,
-    by_average: Tensor,
-    by_attention: Tensor,
-) -> Tensor:
+    support: Tensor, mask: Tensor, weight: Tensor, base: Tensor, query: Tensor, keys: Tensor,
+    temperature: Tensor | float, by_average: Tensor, by_attention: Tensor,
+) -> Tensor:  # fmt: skip
     """A classifier row for every class from its support images, (k, d).
 
         w' = phi_avg * mean_i z_i + phi_att * mean_i sum_b Att(Q z_i, key_b) w_b,    z_i, w_b of length 1
@@ -124,9 +115,7 @@ class FewShotWithoutForgetting(Objective):
     noise. It embeds the training set anew in every epoch of stage two.
     """
 
-    def __init__(
-        self, counts: Tensor, split: str = "median", shots: int = 5, pretended: float = 0.4, share: float = 0.2
-    ):
+    def __init__(self, counts: Tensor, split: str, shots: int, pretended: float):
         super().__init__(counts)
         few = few_classes(self.counts, split)
         self.register_buffer("few", few)
@@ -178,12 +167,9 @@ class FewShotWithoutForgetting(Objective):
         head.episode_mask.copy_(torch.where(pretended[:, None], drawn * head.mask, head.mask))
 
 
-def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
-    """The network as usual, then the generating head on class-balanced batches for the last `share` of the epochs."""
-    return (
-        Stage(1.0 - share, schedule="restart"),
-        Stage(share, sampler="class_balanced", head=GeneratingHead, train="head", schedule="restart"),
-    )
+def stages(share: float) -> tuple[Stage, ...]:
+    """The second stage trains the generating head, and it alone."""
+    return two_stages(share, GeneratingHead)
 
 
 METHOD = Method(
@@ -203,8 +189,6 @@ METHOD = Method(
     citation=r"""@inproceedings{gidaris2018dynamic,
   title = {Dynamic Few-Shot Visual Learning without Forgetting},
   author = {Gidaris, Spyros and Komodakis, Nikos},
-  booktitle = {CVPR},
-  pages = {4367--4375},
-  year = {2018}
+  booktitle = {CVPR}, pages = {4367--4375}, year = {2018}
 }""",
 )

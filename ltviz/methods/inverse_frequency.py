@@ -10,7 +10,7 @@ from ..objective import Limit, Method, Objective, Output, Setting
 from .sigmoid import METHOD as SIGMOID
 
 
-def inverse_frequency_weights(counts: Tensor, exponent: float = 1.0) -> Tensor:
+def inverse_frequency_weights(counts: Tensor, exponent: float) -> Tensor:
     """Class weights that fall with a power of the count.
 
         w_j = c n_j^(-q),    c such that the mean over the classes present is 1
@@ -37,7 +37,7 @@ class InverseFrequency(Objective):
     plain cross-entropy (CIFAR-100 in Cui et al. 2019).
     """
 
-    def __init__(self, counts: Tensor, exponent: float = 1.0, reduction: str = "n"):
+    def __init__(self, counts: Tensor, exponent: float, reduction: str):
         super().__init__(counts)
         self.reduction = reduction
         self.set_class_weight(inverse_frequency_weights(self.counts, exponent))

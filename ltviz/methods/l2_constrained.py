@@ -39,7 +39,7 @@ def smallest_alpha(k: int, probability: float = 0.9) -> float:
 class L2ConstrainedHead(nn.Module):
     """A linear classifier, `weight` (k, d) and `bias` (k,), over features of length `alpha`, fixed or learned."""
 
-    def __init__(self, dim: int, k: int, alpha: float, learn_alpha: bool = False):
+    def __init__(self, dim: int, k: int, alpha: float, learn_alpha: bool):
         super().__init__()
         self.linear = LinearHead(dim, k)
         radius = torch.tensor(float(alpha))
@@ -65,17 +65,14 @@ class L2ConstrainedHead(nn.Module):
 
 
 class L2Constrained(CrossEntropy):
-    """Softmax cross-entropy over features of one length; classifier rows and bias stay free.
+    """Softmax cross-entropy over features of one length (`l2_constrained_logits`); classifier rows and bias stay free.
 
-        z_ij = W_j . (alpha x_i / ||x_i||) + b_j
-
-    x (n, d) features; W (k, d); b (k,); alpha > 0 the radius, in the head.
-    Source: Ranjan et al. 2017, section 3. They find a fixed alpha a little better than a learned one: fixed by
+    alpha > 0 is the radius, in the head. The paper finds a fixed one a little better than a learned one: fixed by
     default, `learn_alpha=True` trains it. alpha must lie above `smallest_alpha(k)`: 4.3 for 10 classes, 6.8 for 100.
     Known to fail: the rows of the head remain free to grow with the counts, so it levels the images, not the classes.
     """
 
-    def __init__(self, counts: Tensor, alpha: float = 16.0, learn_alpha: bool = False):
+    def __init__(self, counts: Tensor, alpha: float, learn_alpha: bool):
         super().__init__(counts)
         self.alpha, self.learn_alpha = alpha, learn_alpha
 
@@ -97,7 +94,6 @@ METHOD = Method(
     citation=r"""@article{ranjan2017l2,
   title = {{L2}-constrained Softmax Loss for Discriminative Face Verification},
   author = {Ranjan, Rajeev and Castillo, Carlos D. and Chellappa, Rama},
-  journal = {arXiv preprint arXiv:1703.09507},
-  year = {2017}
+  journal = {arXiv preprint arXiv:1703.09507}, year = {2017}
 }""",
 )

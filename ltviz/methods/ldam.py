@@ -12,7 +12,7 @@ from .deferred import CITATION, REWEIGHTING, reweighting_stages
 from .normface import cosines
 
 
-def ldam_margins(counts: Tensor, max_margin: float = 0.5) -> Tensor:
+def ldam_margins(counts: Tensor, max_margin: float) -> Tensor:
     """Margin of each class.
 
         Delta_j = K / n_j^{1/4},  K such that max_j Delta_j = max_margin
@@ -25,7 +25,7 @@ def ldam_margins(counts: Tensor, max_margin: float = 0.5) -> Tensor:
     return (max_margin * rarity / rarity.max()).to(torch.float32)
 
 
-def ldam_loss(cosine: Tensor, targets: Tensor, margins: Tensor, scale: Tensor | float = 30.0) -> Tensor:
+def ldam_loss(cosine: Tensor, targets: Tensor, margins: Tensor, scale: Tensor | float) -> Tensor:
     """Softmax cross-entropy with the class's margin subtracted from the target's cosine, before the scale.
 
         l_i = -log( e^{z_{i,y_i}} / sum_j e^{z_ij} ),    z_ij = s (cos_ij - Delta_j 1[j = y_i])
@@ -37,20 +37,16 @@ def ldam_loss(cosine: Tensor, targets: Tensor, margins: Tensor, scale: Tensor | 
 
 
 class LDAM(Objective):
-    """LDAM: softmax over cosines with a margin Delta_j for each class, larger for rarer classes.
+    """LDAM (`ldam_loss`): softmax over cosines with a margin for each class (`ldam_margins`), larger for rarer classes.
 
-        z_{i,y_i} = s (cos_{i,y_i} - Delta_{y_i}),  z_ij = s cos_ij  for j != y_i,    Delta_j = K / n_j^{1/4}
-
-    cos (n, k); n_j counts; Delta in units of cosine, the largest `max_margin`; s > 0 the scale, in the head. No margin
-    at test time.
-    Source: Cao et al. 2019, eq. (12) and (13); the paper does not give s, their code has 30. The head's rows start as
-    in their code: uniform in (-1, 1), then of unit length.
+    No margin at test time. The scale s is in the head; the paper does not give it, its code has 30. The head's rows
+    start as in that code: uniform in (-1, 1), then of unit length.
     Known to fail: where training is short and images are hard (16 x 16) the margins alone do nothing for the tail: its
     second stage (`ldam_drw`) does. Digits, learned by heart, show the opposite. It diverges now and then unless the
     gradient's norm is clipped.
     """
 
-    def __init__(self, counts: Tensor, max_margin: float = 0.5, scale: float = 30.0):
+    def __init__(self, counts: Tensor, max_margin: float, scale: float):
         super().__init__(counts)
         self.scale = scale
         self.register_buffer("margins", ldam_margins(self.counts, max_margin))
@@ -75,17 +71,9 @@ class LDAMDeferred(LDAM):
     a small set that is learned by heart before the weights begin, they add nothing.
     """
 
-    def __init__(
-        self,
-        counts: Tensor,
-        max_margin: float = 0.5,
-        scale: float = 30.0,
-        beta: float = 0.9999,
-        deferral: float = 0.8,
-        reduction: str = "weight",
-    ):
+    def __init__(self, counts: Tensor, max_margin: float, scale: float, reduction: str):
         super().__init__(counts, max_margin, scale)
-        self.beta, self.deferral, self.reduction = beta, deferral, reduction
+        self.reduction = reduction
 
 
 MARGINS = {

@@ -98,17 +98,9 @@ class LMLE(Regularizer):
     name = "quintuplet"
 
     def __init__(
-        self,
-        counts: Tensor,
-        base: Objective,
-        strength: float,
-        g1: float,
-        g2: float,
-        g3: float,
-        cluster_size: int,
-        refresh: int,
-        anchors: str,
-    ):
+        self, counts: Tensor, base: Objective, strength: float, g1: float, g2: float, g3: float,
+        cluster_size: int, refresh: int, anchors: str,
+    ):  # fmt: skip
         super().__init__(counts, base)
         self.strength, self.margins = strength, (g1, g2, g3)
         self.cluster_size, self.refresh, self.anchors = cluster_size, refresh, anchors
@@ -154,8 +146,6 @@ METHOD = Method(
     citation=r"""@inproceedings{huang2016learning,
   title = {Learning Deep Representation for Imbalanced Classification},
   author = {Huang, Chen and Li, Yining and Loy, Chen Change and Tang, Xiaoou},
-  booktitle = {CVPR},
-  pages = {5375--5384},
-  year = {2016}
+  booktitle = {CVPR}, pages = {5375--5384}, year = {2016}
 }""",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from ..objective import Limit, Method, Objective, Output, Setting
 from .ce import CrossEntropy
 
 
-def logit_adjusted_loss(logits: Tensor, targets: Tensor, counts: Tensor, tau: float = 1.0) -> Tensor:
+def logit_adjusted_loss(logits: Tensor, targets: Tensor, counts: Tensor, tau: float) -> Tensor:
     """Softmax cross-entropy of the logits plus the log prior.
 
         l_i = -log( e^{z_{i,y_i} + tau log pi_{y_i}} / sum_j e^{z_ij + tau log pi_j} )
@@ -22,7 +22,7 @@ def logit_adjusted_loss(logits: Tensor, targets: Tensor, counts: Tensor, tau: fl
     return cross_entropy(logits + tau * log_prior(counts).to(logits), targets)
 
 
-def subtract_prior(logits: Tensor, counts: Tensor, tau: float = 1.0) -> Tensor:
+def subtract_prior(logits: Tensor, counts: Tensor, tau: float) -> Tensor:
     """Logits (n, k) of a trained network without the prior of its training set.
 
         z_ij - tau log pi_j,    pi_j = n_j / sum n
@@ -37,17 +37,14 @@ def subtract_prior(logits: Tensor, counts: Tensor, tau: float = 1.0) -> Tensor:
 class LogitAdjustment(Objective):
     """Logit-adjusted loss: the network competes with the log prior added to its logits, and is tested without it.
 
-        l_i = -log( e^{z_{i,y_i} + tau log pi_{y_i}} / sum_j e^{z_ij + tau log pi_j} )
-
-    z (n, k) logits; pi (k,) = counts over their sum; tau >= 0: 0 is cross-entropy, 1 is the balanced softmax and makes
-    argmax z the Bayes decision for a balanced test set.
-    Source: Menon et al. 2021, eq. (10). Their code adds 1e-12 in the logarithm; here a class without images counts as
-    one image. Not to be combined with the post-hoc rule `logit_adjusted`.
+    In `logit_adjusted_loss`, tau 0 is cross-entropy, 1 is the balanced softmax and makes argmax z the Bayes decision
+    for a balanced test set. The authors' code adds 1e-12 in the logarithm; here a class without images counts as one
+    image. Not to be combined with the post-hoc rule `logit_adjusted`.
     Known to fail: tau above 1.5 gives the head away for the tail. It levels the decisions, not the representation: the
     rows of its classifier are as unequal as those of cross-entropy.
     """
 
-    def __init__(self, counts: Tensor, tau: float = 1.0):
+    def __init__(self, counts: Tensor, tau: float):
         super().__init__(counts)
         self.register_buffer("shift", tau * log_prior(self.counts))
 
@@ -56,22 +53,14 @@ class LogitAdjustment(Objective):
 
 
 class LogitAdjusted(CrossEntropy):
-    """Post-hoc logit adjustment: plain cross-entropy, and the log prior subtracted from the logits after training.
+    """Post-hoc logit adjustment: plain cross-entropy, and the log prior subtracted after training (`subtract_prior`).
 
-        z_ij - tau log pi_j
-
-    z (n, k) logits of the trained network; pi (k,) = training counts over their sum; tau >= 0, 1 by default.
-    Source: Menon et al. 2021, eq. (9). With tau = 1 also threshold moving (Elkan 2001): probabilities over the prior.
     Known to fail: the best tau depends on how far training went and is found on validation images; 2 gives the head
     away. Not to be used on a network that was trained with the logit-adjusted loss or the balanced softmax.
     """
 
-    def __init__(self, counts: Tensor, tau: float = 1.0):
-        super().__init__(counts)
-        self.tau = tau
 
-
-def posthoc(out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], tau: float = 1.0) -> Tensor:
+def posthoc(out: Output, counts: Tensor, gallery: Any, tau: float) -> Tensor:
     """`subtract_prior` in the form of a record: (out, counts, gallery, tau) -> logits (n, k)."""
     return subtract_prior(out.logits, counts, tau)
 
@@ -81,8 +70,7 @@ CITATION = r"""@inproceedings{menon2021longtail,
   title = {Long-tail Learning via Logit Adjustment},
   author = {Menon, Aditya Krishna and Jayasumana, Sadeep and Rawat, Ankit Singh and Jain, Himanshu and Veit, Andreas
             and Kumar, Sanjiv},
-  booktitle = {ICLR},
-  year = {2021}
+  booktitle = {ICLR}, year = {2021}
 }"""
 
 METHODS = (
@@ -104,6 +92,7 @@ METHODS = (
         objective=LogitAdjusted,
         settings={"tau": TAU},
         posthoc=posthoc,
+        limits=(Limit({"tau": 0.0}, "ce"),),
         citation=CITATION,
     ),
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from ..objective import Method, Stage
 from .ce import CrossEntropy
-from .crt import SHARE
+from .crt import SHARE, two_stages
 from .sampling import KANG
 
 
@@ -48,16 +46,10 @@ class LearnableWeightScaling(CrossEntropy):
     Known to fail: a factor cannot help a class whose logit has the wrong sign.
     """
 
-    def __init__(self, counts: Tensor, share: float = 0.2):
-        super().__init__(counts)
 
-
-def stages(*, share: float, **settings: Any) -> tuple[Stage, ...]:
-    """The network as usual, then one scale a class on class-balanced batches for the last `share` of the epochs."""
-    return (
-        Stage(1.0 - share, schedule="restart"),
-        Stage(share, sampler="class_balanced", head=ScaledHead, train="head", schedule="restart"),
-    )
+def stages(share: float) -> tuple[Stage, ...]:
+    """The second stage trains one factor a class, and nothing else."""
+    return two_stages(share, ScaledHead)
 
 
 METHOD = Method(

@@ -32,11 +32,8 @@ class NearestClassMean(CrossEntropy):
     Known to fail: a class with one or two images has a mean that is no better than they are.
     """
 
-    def __init__(self, counts: Tensor, form: str = "centred"):
-        super().__init__(counts)
 
-
-def posthoc(out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], *, form: str) -> Tensor:
+def posthoc(out: Output, counts: Tensor, gallery: Callable[[], tuple[Tensor, Tensor]], form: str) -> Tensor:
     """Minus the squared distance to each class mean, (n, k); a class without training images is infinitely far."""
     if not callable(gallery):
         raise refuse("gallery", gallery, "a function without arguments -> (features (m, d), targets (m,)) of training")

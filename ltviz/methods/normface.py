@@ -63,7 +63,7 @@ class NormFace(Objective):
     give the tail its accuracy. Small nets diverge at a learning rate of 0.1 unless the gradient's norm is clipped.
     """
 
-    def __init__(self, counts: Tensor, scale: float = 30.0, learn_scale: bool = False):
+    def __init__(self, counts: Tensor, scale: float, learn_scale: bool):
         super().__init__(counts)
         self.scale, self.learn_scale = scale, learn_scale
 
@@ -85,7 +85,6 @@ METHOD = Method(
     citation=r"""@inproceedings{wang2017normface,
   title = {{NormFace}: {L2} Hypersphere Embedding for Face Verification},
   author = {Wang, Feng and Xiang, Xiang and Cheng, Jian and Yuille, Alan L.},
-  booktitle = {ACM Multimedia},
-  year = {2017}
+  booktitle = {ACM Multimedia}, year = {2017}
 }""",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ..functional import cross_entropy, one_hot, safe_norm, squared_distances, unit
 from ..models import initialise
 from ..objective import Method, Objective, Output, Report, Setting, Stage
+from .crt import two_stages
 from .ncm import class_means
 
 NEAREST = 0.1  # a centroid counts as at least this far, in units of feature length: no division by 0
@@ -42,12 +42,7 @@ def meta_embedding(features: Tensor, memory: Tensor, attention: Tensor, selector
 
 
 def centroid_loss(
-    features: Tensor,
-    targets: Tensor,
-    memory: Tensor,
-    repulsion: float,
-    margin: float,
-    memory_gradient: str = "averaged",
+    features: Tensor, targets: Tensor, memory: Tensor, repulsion: float, margin: float, memory_gradient: str
 ) -> Tensor:
     """Attraction to the own centroid, and a margin to the others.
 
@@ -75,7 +70,7 @@ class MetaEmbeddingHead(nn.Module):
     The attention over the memory starts as the previous head; `weight` (k, d) and the selector start anew.
     """
 
-    def __init__(self, previous: nn.Module, detach: bool = True):
+    def __init__(self, previous: nn.Module, detach: bool):
         super().__init__()
         self.detach = detach
         k, d = previous.weight.shape
@@ -129,16 +124,7 @@ class OLTR(Objective):
     backbone that is trained on at the full rate leaves it behind.
     """
 
-    def __init__(
-        self,
-        counts: Tensor,
-        centroid: float = 0.01,
-        repulsion: float = 0.01,
-        margin: float = 10.0,
-        detach: bool = True,
-        memory_gradient: str = "averaged",
-        share: float = 0.5,
-    ):
+    def __init__(self, counts: Tensor, centroid: float, repulsion: float, margin: float, memory_gradient: str):
         super().__init__(counts)
         self.centroid, self.repulsion, self.margin = centroid, repulsion, margin
         self.memory_gradient = memory_gradient
@@ -149,9 +135,7 @@ class OLTR(Objective):
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
         terms = {"classification": super().forward(out, targets)}
         if out.memory is not None:
-            loss = centroid_loss(
-                out.features, targets, out.memory, self.repulsion, self.margin, self.memory_gradient
-            )
+            loss = centroid_loss(out.features, targets, out.memory, self.repulsion, self.margin, self.memory_gradient)
             terms["centroid"] = self.centroid * loss
         return terms
 
@@ -164,13 +148,9 @@ class OLTR(Objective):
             report.head.fill(*report.embed())
 
 
-def stages(*, share: float, detach: bool, **settings: Any) -> tuple[Stage, ...]:
-    """The network as usual, then all of it with the memory and its head for the last `share` of the epochs."""
-    head = partial(MetaEmbeddingHead, detach=detach)
-    return (
-        Stage(1.0 - share, schedule="restart"),
-        Stage(share, sampler="class_balanced", head=head, schedule="restart"),
-    )
+def stages(share: float, detach: bool) -> tuple[Stage, ...]:
+    """The second stage trains the head with the memory, and goes on training the network."""
+    return two_stages(share, partial(MetaEmbeddingHead, detach=detach), train="all")
 
 
 METHOD = Method(
@@ -195,8 +175,6 @@ METHOD = Method(
     citation=r"""@inproceedings{liu2019large,
   title = {Large-Scale Long-Tailed Recognition in an Open World},
   author = {Liu, Ziwei and Miao, Zhongqi and Zhan, Xiaohang and Wang, Jiayun and Gong, Boqing and Yu, Stella X.},
-  booktitle = {CVPR},
-  pages = {2537--2546},
-  year = {2019}
+  booktitle = {CVPR}, pages = {2537--2546}, year = {2019}
 }""",
 )

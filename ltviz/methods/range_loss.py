@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..functional import EPS, one_hot, squared_distances, unit
 from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Setting
+from .triplet import EMBEDDING
 
 
 def harmonic_mean(values: Tensor, valid: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def largest_ranges(distance: Tensor, targets: Tensor, k: int, ranges: int) -> tu
     return torch.where(valid, found, 0.0), valid
 
 
-def intra_loss(features: Tensor, targets: Tensor, k: int, ranges: int, distance: str = "euclidean") -> Tensor:
+def intra_loss(features: Tensor, targets: Tensor, k: int, ranges: int, distance: str) -> Tensor:
     """Sum over the classes of the batch of the harmonic mean of their largest distances.
 
         sum_c m / sum_{j <= m} 1 / D_cj,   D_c1 >= D_c2 >= ... the distances between two images of class c
@@ -46,7 +47,7 @@ def intra_loss(features: Tensor, targets: Tensor, k: int, ranges: int, distance:
     return harmonic_mean(*ranges_of).sum()
 
 
-def inter_loss(features: Tensor, targets: Tensor, k: int, margin: float, distance: str = "euclidean") -> Tensor:
+def inter_loss(features: Tensor, targets: Tensor, k: int, margin: float, distance: str) -> Tensor:
     """Hinge on the nearest two class centres of the batch: max(0, m - min_{a != b} D(c_a, c_b)).
 
     features (n, d), targets (n,); a centre is the mean feature of a class in this batch; margin in units of the
@@ -80,16 +81,9 @@ class RangeLoss(Regularizer):
     name = "range"
 
     def __init__(
-        self,
-        counts: Tensor,
-        base: Objective,
-        intra: float,
-        inter: float,
-        ranges: int,
-        margin: float,
-        distance: str,
-        embedding: str,
-    ):
+        self, counts: Tensor, base: Objective, intra: float, inter: float, ranges: int, margin: float,
+        distance: str, embedding: str,
+    ):  # fmt: skip
         super().__init__(counts, base)
         self.intra, self.inter, self.ranges, self.margin = intra, inter, ranges, margin
         self.distance, self.embedding = distance, embedding
@@ -114,13 +108,12 @@ METHOD = Method(
         "ranges": Setting(2, 1, 10, symbol="m", meaning="largest distances of a class that count"),
         "margin": Setting(1.0, 0.0, 4.0, symbol="M", meaning="how far apart the nearest two centres should be"),
         "distance": Setting("euclidean", choices=("euclidean", "squared"), meaning="distance, or its square"),
-        "embedding": Setting("unit", choices=("unit", "raw"), meaning="features at length 1, or as they are"),
+        "embedding": EMBEDDING,
     },
     limits=(Limit({"intra": 0.0, "inter": 0.0}, "ce"),),
     citation=r"""@inproceedings{zhang2017range,
   title = {Range Loss for Deep Face Recognition with Long-Tailed Training Data},
   author = {Zhang, Xiao and Fang, Zhiyuan and Wen, Yandong and Li, Zhifeng and Qiao, Yu},
-  booktitle = {ICCV},
-  year = {2017}
+  booktitle = {ICCV}, year = {2017}
 }""",
 )

@@ -9,7 +9,7 @@ from ..functional import safe_norm
 from ..objective import BASE, Limit, Method, Objective, Output, Regularizer, Setting
 
 
-def ring_penalty(rows: Tensor, radius: Tensor | float, form: str = "squared") -> Tensor:
+def ring_penalty(rows: Tensor, radius: Tensor | float, form: str) -> Tensor:
     """Mean squared gap between the lengths of rows and a radius, before its strength.
 
         "squared": 1/(2n) sum_i (||x_i|| - R)^2        "auto": 1/n sum_i ((||x_i|| - R) / max(mean ||x||, 0.5))^2
@@ -46,7 +46,7 @@ class Ring(Regularizer):
 
     name = "ring"
 
-    def __init__(self, counts: Tensor, base: Objective, strength: float = 0.01, form: str = "squared"):
+    def __init__(self, counts: Tensor, base: Objective, strength: float, form: str):
         super().__init__(counts, base)
         self.strength, self.form = strength, form
         self.radius = nn.Parameter(torch.ones(()))
@@ -73,17 +73,13 @@ METHOD = Method(
     settings={
         "base": BASE,
         "strength": Setting(0.01, 0.0, 1.0, "log", symbol="λ", meaning="strength of the pull to the ring"),
-        "form": Setting(
-            "squared", choices=("squared", "auto"), meaning="the gap as it is, or relative to the mean length"
-        ),
+        "form": Setting("squared", choices=("squared", "auto"), meaning="gap as it is, or relative to the mean length"),
     },
     limits=(Limit({"strength": 0.0}, "ce"), Limit({"strength": 0.0, "form": "auto"}, "ce")),
     smooth={"form": "squared"},
     citation=r"""@inproceedings{zheng2018ring,
   title = {Ring Loss: Convex Feature Normalization for Face Recognition},
   author = {Zheng, Yutong and Pal, Dipan K. and Savvides, Marios},
-  booktitle = {CVPR},
-  pages = {5089--5097},
-  year = {2018}
+  booktitle = {CVPR}, pages = {5089--5097}, year = {2018}
 }""",
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..objective import Method, Stage
 from .ce import CrossEntropy
 
@@ -58,28 +56,16 @@ class Oversampling(CrossEntropy):
     """
 
 
-def _sampler(name: str):
-    def stages(**settings: Any) -> tuple[Stage, ...]:
-        return (Stage(sampler=name),)
-
-    return stages
-
-
 KANG = r"""@inproceedings{kang2020decoupling,
   title = {Decoupling Representation and Classifier for Long-Tailed Recognition},
   author = {Kang, Bingyi and Xie, Saining and Rohrbach, Marcus and Yan, Zhicheng and Gordo, Albert and Feng, Jiashi and
             Kalantidis, Yannis},
-  booktitle = {ICLR},
-  year = {2020}
+  booktitle = {ICLR}, year = {2020}
 }"""
 JAPKOWICZ = r"""@article{japkowicz2002class,
   title = {The Class Imbalance Problem: A Systematic Study},
   author = {Japkowicz, Nathalie and Stephen, Shaju},
-  journal = {Intelligent Data Analysis},
-  volume = {6},
-  number = {5},
-  pages = {429--449},
-  year = {2002}
+  journal = {Intelligent Data Analysis}, volume = {6}, number = {5}, pages = {429--449}, year = {2002}
 }"""
 
 METHODS = (
@@ -89,7 +75,7 @@ METHODS = (
         paper="Kang et al. 2020",
         equation=r"p_j = \frac{1}{k}",
         objective=ClassBalancedSampling,
-        stages=_sampler("class_balanced"),
+        stages=lambda: (Stage(sampler="class_balanced"),),
         citation=KANG,
     ),
     Method(
@@ -98,7 +84,7 @@ METHODS = (
         paper="Kang et al. 2020",
         equation=r"p_j = \frac{\sqrt{n_j}}{\sum_i \sqrt{n_i}}",
         objective=SquareRootSampling,
-        stages=_sampler("square_root"),
+        stages=lambda: (Stage(sampler="square_root"),),
         citation=KANG,
         aliases=("class_frequency_sampling",),
     ),
@@ -108,7 +94,7 @@ METHODS = (
         paper="Kang et al. 2020",
         equation=r"p_j(t) = (1 - t)\,\frac{n_j}{n} + t\,\frac{1}{k}",
         objective=ProgressiveSampling,
-        stages=_sampler("progressive"),
+        stages=lambda: (Stage(sampler="progressive"),),
         citation=KANG,
     ),
     Method(
@@ -117,7 +103,7 @@ METHODS = (
         paper="Japkowicz & Stephen 2002",
         equation=r"n_j' = \min_i n_i",
         objective=Undersampling,
-        stages=_sampler("undersample"),
+        stages=lambda: (Stage(sampler="undersample"),),
         citation=JAPKOWICZ,
     ),
     Method(
@@ -126,7 +112,7 @@ METHODS = (
         paper="Japkowicz & Stephen 2002",
         equation=r"n_j' = \max_i n_i",
         objective=Oversampling,
-        stages=_sampler("oversample"),
+        stages=lambda: (Stage(sampler="oversample"),),
         citation=JAPKOWICZ,
     ),
 )

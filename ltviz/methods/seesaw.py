@@ -11,9 +11,7 @@ from ..functional import cross_entropy, one_hot, target_entries
 from ..objective import Limit, Method, Objective, Output, Setting
 
 
-def seesaw_loss(
-    logits: Tensor, targets: Tensor, counts: Tensor, p: float = 0.8, q: float = 2.0, eps: float = 0.01
-) -> Tensor:
+def seesaw_loss(logits: Tensor, targets: Tensor, counts: Tensor, p: float, q: float, eps: float = 0.01) -> Tensor:
     """Softmax cross-entropy with every other class's exponential scaled by two factors.
 
         l_i = -log( e^{z_{i,y_i}} / sum_j S_ij e^{z_ij} ),    S_ij = M_ij C_ij,  S_{i,y_i} = 1
@@ -35,18 +33,14 @@ def seesaw_loss(
 class Seesaw(Objective):
     """Seesaw loss: rarer classes are pushed down less (mitigation), unless they are wrongly preferred (compensation).
 
-        l_i = -log( e^{z_{i,y_i}} / sum_j S_ij e^{z_ij} )
-        S_ij = min(1, N_j / N_{y_i})^p max(1, sigma_ij / sigma_{i,y_i})^q,    S_{i,y_i} = 1
-
-    z (n, k) logits; sigma = softmax(z), a constant for the gradient, its target entry at least 0.01; N (k,) how many
-    images of each class training has seen so far, those of this batch among them, and at least 1; p, q >= 0. In
-    evaluation mode a batch is looked at without being counted.
-    Source: Wang et al. 2021, section 3, without the objectness branch of detection; p = 0.8, q = 2 there.
+    As `seesaw_loss`, with N (k,) the images of each class that training has seen so far, those of this batch among
+    them. In evaluation mode a batch is looked at without being counted. p = 0.8, q = 2 are the paper's; its objectness
+    branch, for detection, is left out.
     Known to fail: in its first steps the counts are those of a few batches, in which a rare class may not occur at all.
     It trusts the network's own mistakes: with noisy labels compensation amplifies them.
     """
 
-    def __init__(self, counts: Tensor, p: float = 0.8, q: float = 2.0):
+    def __init__(self, counts: Tensor, p: float, q: float):
         super().__init__(counts)
         self.p, self.q = p, q
         self.register_buffer("seen", torch.zeros(self.k, dtype=torch.int64))
@@ -68,10 +62,8 @@ METHOD = Method(
     key="seesaw",
     title="Seesaw loss",
     paper="Wang et al. 2021",
-    equation=(
-        r"\ell_i = -\log \frac{e^{z_{i,y_i}}}{\sum_j S_{ij} e^{z_{ij}}}, \quad S_{ij} = "
-        r"\min\!\left(1, \tfrac{N_j}{N_{y_i}}\right)^{p} \max\!\left(1, \tfrac{\sigma_{ij}}{\sigma_{i,y_i}}\right)^{q}"
-    ),
+    equation=r"\ell_i = -\log \frac{e^{z_{i,y_i}}}{\sum_j S_{ij} e^{z_{ij}}}, \quad S_{ij} = "
+    r"\min\!\left(1, \tfrac{N_j}{N_{y_i}}\right)^{p} \max\!\left(1, \tfrac{\sigma_{ij}}{\sigma_{i,y_i}}\right)^{q}",
     objective=Seesaw,
     settings={
         "p": Setting(0.8, 0.0, 2.0, symbol="p", meaning="mitigation: how little rare classes are pushed down"),
@@ -83,7 +75,6 @@ METHOD = Method(
   title = {Seesaw Loss for Long-Tailed Instance Segmentation},
   author = {Wang, Jiaqi and Zhang, Wenwei and Zang, Yuhang and Cao, Yuhang and Pang, Jiangmiao and Gong, Tao
             and Chen, Kai and Liu, Ziwei and Loy, Chen Change and Lin, Dahua},
-  booktitle = {CVPR},
-  year = {2021}
+  booktitle = {CVPR}, year = {2021}
 }""",
 )

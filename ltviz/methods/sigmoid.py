@@ -40,35 +40,29 @@ def prior_bias(k: int) -> float:
     return -math.log(whole("k", k, 2) - 1)
 
 
-def prior_head(dim: int, k: int, decay_bias: bool | str = False) -> LinearHead:
-    """A linear head whose bias starts at `prior_bias`; decay_bias as in `DECAY_BIAS`."""
+def prior_head(dim: int, k: int, decay_bias: bool | str) -> LinearHead:
+    """A linear head whose bias starts at `prior_bias`; decay_bias is the setting of that name."""
     head = LinearHead(dim, k, bias_start=prior_bias(k))
     with torch.no_grad():
         head.bias.fill_(head.bias_start)
-    head.bias.no_decay = decay_bias is False
-    head.bias.only_decay = decay_bias == "only"
+    head.bias.no_decay, head.bias.only_decay = decay_bias is False, decay_bias == "only"
     return head
 
 
 DECAY_BIAS = Setting(
-    False, choices=(False, True, "only"), symbol="b",
-    meaning="weight decay on the bias of a sigmoid head: none, as on all else, or on this bias only",
-)  # fmt: skip
+    False, choices=(False, True, "only"), symbol="b", meaning="weight decay on a sigmoid head's bias, or on it alone"
+)
 
 
 class SigmoidCrossEntropy(Objective):
-    """One-vs-all binary cross-entropy, with a head whose bias starts at the prior 1 / k.
+    """One-vs-all binary cross-entropy, `sigmoid_loss`, with a head whose bias starts at the prior 1 / k, `prior_bias`.
 
-        l_i = sum_j log(1 + exp(-z^t_ij)),    z^t_ij = z_ij if j = y_i, else -z_ij
-
-    logits z (n, k); y (n,). The paper and its code leave the bias out of weight decay (`decay_bias=False`); a blog that
-    summarises them says that only the bias is decayed ("only"). True decays it like everything else.
-    Source: Cui et al. 2019, sections 4.2 and 5.2.
-    Known to fail: it does not know the counts, and no class has to win against another: on small data it is a little
-    worse than softmax cross-entropy.
+    The paper and its code leave the bias out of weight decay (`decay_bias=False`); a blog that summarises them says
+    that only the bias is decayed ("only"). True decays it like everything else.
+    Known to fail: it knows no counts, and no class must win against another: a little worse than softmax on small data.
     """
 
-    def __init__(self, counts: Tensor, decay_bias: bool | str = False):
+    def __init__(self, counts: Tensor, decay_bias: bool | str):
         super().__init__(counts)
         self.decay_bias = decay_bias
 
@@ -90,8 +84,7 @@ METHOD = Method(
     citation=r"""@inproceedings{cui2019class,
   title = {Class-Balanced Loss Based on Effective Number of Samples},
   author = {Cui, Yin and Jia, Menglin and Lin, Tsung-Yi and Song, Yang and Belongie, Serge},
-  booktitle = {CVPR},
-  year = {2019}
+  booktitle = {CVPR}, year = {2019}
 }""",
     aliases=("bce",),
 )

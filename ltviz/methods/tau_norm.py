@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..functional import safe_norm
-from ..objective import Method, Output, Setting
+from ..objective import Limit, Method, Output, Setting
 from .ce import CrossEntropy
 from .sampling import KANG
 
@@ -31,11 +31,8 @@ class TauNormalisation(CrossEntropy):
     undo; a rare class with a negative w . x can never win.
     """
 
-    def __init__(self, counts: Tensor, tau: float = 1.0, bias: str = "drop"):
-        super().__init__(counts)
 
-
-def posthoc(out: Output, counts: Tensor, gallery: Any, *, tau: float, bias: str) -> Tensor:
+def posthoc(out: Output, counts: Tensor, gallery: Any, tau: float, bias: str) -> Tensor:
     """Logits (n, k) with normalised rows; the bias is what the logits have beyond W x."""
     logits = out.features @ normalised_weight(out.head_weight, tau).T
     if bias == "keep":
@@ -54,5 +51,6 @@ METHOD = Method(
         "bias": Setting("drop", choices=("drop", "keep"), meaning="what becomes of the classifier's bias"),
     },
     posthoc=posthoc,
+    limits=(Limit({"tau": 0.0, "bias": "keep"}, "ce"),),
     citation=KANG,
 )

@@ -26,14 +26,7 @@ class TriCDB(Triplet):
     """
 
     def __init__(
-        self,
-        counts: Tensor,
-        strength: float,
-        margin: float,
-        embedding: str,
-        tau_rule: str,
-        tau: float,
-        normalise: bool,
+        self, counts: Tensor, strength: float, margin: float, embedding: str, tau_rule: str, tau: float, normalise: bool
     ):
         super().__init__(counts, ClassDifficulty(counts, tau_rule, tau, normalise), strength, margin, embedding)
 
@@ -59,7 +52,6 @@ METHOD = Method(
     citation=r"""@article{darkwah2023triplet,
   title = {Triplet Class-Wise Difficulty-Based Loss for Long Tail Classification},
   author = {Darkwah Jnr., Yaw and Kang, Dae-Ki},
-  month = aug,
-  year = {2023}
+  month = aug, year = {2023}
 }""",
 )

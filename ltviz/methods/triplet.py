@@ -77,8 +77,6 @@ METHOD = Method(
     citation=r"""@inproceedings{schroff2015facenet,
   title = {{FaceNet}: A Unified Embedding for Face Recognition and Clustering},
   author = {Schroff, Florian and Kalenichenko, Dmitry and Philbin, James},
-  booktitle = {CVPR},
-  pages = {815--823},
-  year = {2015}
+  booktitle = {CVPR}, pages = {815--823}, year = {2015}
 }""",
 )
