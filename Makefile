@@ -2,7 +2,9 @@
 # make test       make the environment if needed and run the tests (no GPU, no download)
 # make torture    damaged files, wrong arguments, kills and buttons in any order: minutes
 # make mutants    change the package in one place at a time, in copies, and see whether the tests notice: hours
-# make notebooks  run every chapter again and keep its figures
+# make notebooks  run every chapter again and keep its figures; some of them: ARGS="03"
+# make record     train every method on the small recipes for the chapters; what is in data/runs stays: hours
+# make bench      measure what we claim to be fast; also ARGS="--quick", ARGS="losses" and, on a GPU, ARGS="gpu"
 # make clean      remove the environment and the caches
 
 # Any Python from 3.11 on, and where its environment goes.
@@ -13,7 +15,7 @@ VENV ?= .venv
 PORT ?= 8888
 BROWSER ?= yes
 ROOT ?= $(CURDIR)
-# More for pytest, as in make test ARGS="-k focal".
+# More for the command behind a target, as in make test ARGS="-k focal".
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -23,7 +25,7 @@ READY := $(VENV)/.ltviz-installed
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 3000
 
-.PHONY: help lab test torture mutants notebooks clean
+.PHONY: help lab test torture mutants notebooks record bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -48,11 +50,19 @@ mutants: $(READY)
 	@echo "ltviz: installing mutmut into $(VENV), if it is not there"
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
 	    --constraint constraints.txt --editable ".[mutants]"
-	@"$(BIN)/python" tools/mutants.py $(ARGS)
+	@"$(BIN)/python" -m tools.mutants $(ARGS)
 
 notebooks: $(READY)
 	@echo "ltviz: running every chapter from top to bottom and keeping its figures"
-	@"$(BIN)/python" -m ltviz notebooks
+	@"$(BIN)/python" -m tools.notebooks $(ARGS)
+
+record: $(READY)
+	@echo "ltviz: training what is not in data/runs yet"
+	@"$(BIN)/python" -m tools.record $(ARGS)
+
+bench: $(READY)
+	@echo "ltviz: measuring what we claim to be fast; other work on this machine disturbs that"
+	@"$(BIN)/python" -m tools.benchmark $(ARGS)
 
 # Runs again when the lists change. The stamp is written last, so an interrupted installation is taken up again.
 $(READY): pyproject.toml constraints.txt
@@ -70,4 +80,4 @@ $(READY): pyproject.toml constraints.txt
 
 clean:
 	rm -rf "$(VENV)" build *.egg-info .pytest_cache .ruff_cache
-	find ltviz tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find ltviz tests tools notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

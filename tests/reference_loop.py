@@ -1,4 +1,4 @@
-"""The training loop as it is usually written: the yardstick of `python -m ltviz.benchmark` and of its tests.
+"""The training loop as it is usually written: the yardstick of `python -m tools.benchmark` and of its tests.
 
 PIL transforms in a Dataset, torch's DataLoader, float32, one `.item()` or two in every step, an evaluation every epoch.
 Same network, initial weights, optimiser settings and learning rates as ltviz's own loop, and on the same batches the
@@ -69,7 +69,7 @@ class ReferenceLoop:
         self.data, self.recipe, self.epoch, self.device = data, recipe, 0, torch.device(device)
         pin = self.device.type == "cuda"
         self.train_loader, self.val_loader = loaders(data, recipe.batch_size, workers, batches, pin)
-        objective = METHODS["ce"].build(data.counts)
+        objective = METHODS["ce"]().build(data.counts)
         self.net = make_net(recipe.model, data.shape, objective, torch.Generator().manual_seed(seed))
         self.net.to(self.device)
         self.optimizer = torch.optim.SGD(

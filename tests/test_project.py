@@ -2,32 +2,36 @@
 
 import ast
 import functools
-import importlib
+import importlib.metadata
+import importlib.util
 import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from ltviz import readme
 from ltviz.methods import METHODS
 from ltviz.objective import Output
+from tools import readme
 
 REPO = Path(__file__).resolve().parent.parent
 PACKAGE = REPO / "ltviz"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TOOLS = sorted((REPO / "tools").rglob("*.py"))  # measure and make the project; not installed
 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
-    "check files functional samplers registry objective models datasets methods probe metrics schema run "
-    "collector device graph optimizer training workers many embedding plots explore study published record benchmark "
-    "notebooks readme __main__"
+    "check files functional samplers registry objective models datasets methods metrics schema run own probe "
+    "collector device graph optimizer training workers many embedding plots explore study published tables commands "
+    "__main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 
@@ -99,6 +103,11 @@ def test_constraints_satisfy_the_lower_bounds():
 # --- imports ---------------------------------------------------------------------------------------------------------
 
 
+def package(path: Path) -> list[str]:
+    """["ltviz", "methods"] of ltviz/methods/ce.py."""
+    return list(path.relative_to(REPO).parts[:-1])
+
+
 def unit(path: Path) -> str:
     """The unit of ORDER that a file belongs to: "methods" of ltviz/methods/ce.py."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -107,13 +116,12 @@ def unit(path: Path) -> str:
 @functools.cache
 def imports(path: Path) -> list[str]:
     """Full names of what a file imports, anywhere in it; relative ones resolved, one entry a name."""
-    package = ["ltviz", *path.relative_to(PACKAGE).parts[:-1]]
-    found = []
+    own, found = package(path), []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
+            base = own[: len(own) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             found += [f"{module}.{alias.name}" for alias in node.names]
     return found
@@ -134,15 +142,91 @@ def test_imports_point_one_way(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_package_imports_nothing_from_tools_or_tests(path):
+    test_modules = {path.stem for path in (REPO / "tests").glob("*.py")}
+    assert {name.split(".")[0] for name in imports(path)} & {"tools", "tests", *test_modules} == set()
+
+
+@pytest.mark.parametrize("path", TOOLS, ids=lambda path: str(path.relative_to(REPO)))
+def test_the_tools_import_no_test(path):
+    """They run where pytest has not put tests/ on the path; the benchmark loads its yardstick by its place."""
+    test_modules = {path.stem for path in (REPO / "tests").glob("*.py")}
+    assert {name.split(".")[0] for name in imports(path)} & {"tests", *test_modules} == set()
+
+
+def needed(names: set[str]) -> set[str]:
+    """These packages and all that they need in turn, as far as they are installed; names in one spelling."""
+    found, queue = set(), {normal(name) for name in names}
+    while queue:
+        found |= queue
+        lines = [line for name in queue for line in requires(name) if "extra ==" not in line]
+        queue = {normal(re.match(r"[\w.-]+", line)[0]) for line in lines} - found
+    return found
+
+
+def requires(name: str) -> list[str]:
+    try:
+        return importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_package_needs_what_it_declares_and_nothing_that_only_tests_and_tools_need():
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    declared = needed({requirement(line)[0] for line in project["dependencies"]})
+    extra = {normal(requirement(line)[0]) for lines in project["optional-dependencies"].values() for line in lines}
+    tops = {name.split(".")[0] for path in MODULES for name in imports(path)} - sys.stdlib_module_names - {"ltviz"}
+    where = importlib.metadata.packages_distributions()
+    for top in sorted(tops):
+        assert {normal(name) for name in where[top]} & (declared - extra), f"ltviz imports {top}, which is not declared"
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    """Every file of ltviz/ that git tracks, and of the rest only what describes the project."""
+    wanted = tracked("ltviz")
+    for path in [
+        *wanted,
+        REPO / "tools" / "__init__.py",
+        REPO / "pyproject.toml",
+        REPO / "README.md",
+        REPO / "LICENSE",
+    ]:
+        copy = tmp_path / "tree" / path.relative_to(REPO)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    code = f"from setuptools.build_meta import build_wheel; print(build_wheel({str(tmp_path)!r}))"
+    python(code, tmp_path / "tree")
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert sorted(names) == sorted(path.relative_to(REPO).as_posix() for path in wanted)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_heavy_imports_stay_where_they_belong(path):
     tops = {name.split(".")[0] for name in imports(path)}
     assert not [name for name in imports(path) if name.startswith(("matplotlib.pyplot", "pylab"))]
-    assert "ipywidgets" not in tops or unit(path) in WIDGETS_ALLOWED
+    assert not tops & {"ipywidgets", "anywidget"} or unit(path) in WIDGETS_ALLOWED
     assert not tops & {"umap", "openTSNE"} or path.name == "embedding.py"
 
 
 def test_importing_ltviz_loads_nothing_heavy():
-    heavy = ["torchvision", "matplotlib", "seaborn", "pandas", "ipywidgets", "sklearn", "scipy", "umap", "openTSNE"]
+    heavy = [
+        "torchvision",
+        "matplotlib",
+        "seaborn",
+        "pandas",
+        "ipywidgets",
+        "anywidget",
+        "sklearn",
+        "scipy",
+        "umap",
+        "openTSNE",
+    ]
     # What torch itself loads is not ours to answer for.
     code = "import sys, torch; before = set(sys.modules); import ltviz; print(*(set(sys.modules) - before))"
     assert {name.split(".")[0] for name in python(code).split()} & set(heavy) == set()
@@ -153,7 +237,7 @@ def test_training_works_without_widgets_umap_and_opentsne():
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"ipywidgets", "umap", "openTSNE"}:
+        if name.split(".")[0] in {"ipywidgets", "anywidget", "umap", "openTSNE"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 import ltviz as lt
@@ -174,7 +258,7 @@ def test_ruff_finds_nothing():
 
 def test_the_method_table_of_the_readme_is_fresh():
     text = readme.README.read_text(encoding="utf-8")
-    assert readme.fill(text) == text, "python -m ltviz readme"
+    assert readme.fill(text) == text, "python -m tools.readme"
 
 
 def test_the_readme_example_runs(tmp_path):
@@ -193,11 +277,11 @@ def test_the_example_of_contributing_is_a_method():
     out = Output(logits, torch.ones(4, 2), torch.ones(3, 2))
     method = scope["METHOD"]
     (limit,) = method.limits
-    at_limit = method.build(counts, **limit.settings)(out, targets)
-    torch.testing.assert_close(at_limit, METHODS[limit.other].build(counts)(out, targets))
+    at_limit = method(**limit.settings).build(counts)(out, targets)
+    torch.testing.assert_close(at_limit, METHODS[limit.other]().build(counts)(out, targets))
     probability = logits.softmax(1)[range(4), targets]
-    expected = METHODS["ce"].build(counts)(out, targets) + (1 - probability).mean()
-    torch.testing.assert_close(method.build(counts)(out, targets), expected)
+    expected = METHODS["ce"]().build(counts)(out, targets) + (1 - probability).mean()
+    torch.testing.assert_close(method().build(counts)(out, targets), expected)
 
 
 def test_contributing_names_every_module():
@@ -206,6 +290,15 @@ def test_contributing_names_every_module():
     assert named == {
         path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()
     }
+
+
+def test_make_help_names_every_target_and_every_tool_behind_one_exists():
+    text = (REPO / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
+    assert re.findall(r"^# make (\w+) ", text, re.MULTILINE) == [name for name in targets if name != "help"]
+    tools = re.findall(r"-m tools\.(\w+)", text)
+    assert {"benchmark", "record", "notebooks", "mutants"} == set(tools)
+    assert all(importlib.util.find_spec(f"tools.{name}") for name in tools)
 
 
 def test_the_readme_shows_pictures_that_exist():
@@ -235,6 +328,15 @@ def test_no_machine_paths_or_registry_hosts():
     assert said == []
 
 
+@pytest.mark.parametrize("path", MODULES + TOOLS, ids=lambda path: str(path.relative_to(REPO)))
+def test_modules_classes_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 450
+    most = {ast.ClassDef: 250, ast.FunctionDef: 60, ast.AsyncFunctionDef: 60}
+    found = [(node, node.end_lineno - node.lineno + 1) for node in ast.walk(ast.parse(text)) if type(node) in most]
+    assert [f"{node.name}: {lines} lines" for node, lines in found if lines > most[type(node)]] == []
+
+
 def test_tracked_files_are_small():
     runs = REPO / "data" / "runs"
     assert [path.name for path in tracked() if path.stat().st_size > 1_000_000 and runs not in path.parents] == []
@@ -250,10 +352,8 @@ def test_no_notebook_holds_an_error():
 def public() -> list[tuple[str, object]]:
     """Functions and classes without a leading underscore, with their methods, of every module."""
     found = []
-    for path in MODULES:
-        name = ".".join(["ltviz", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
-        if name.endswith("__main__"):
-            continue
+    for path in MODULES + TOOLS:
+        name = ".".join([*package(path), path.stem]).removesuffix(".__init__")
         module = importlib.import_module(name)
         for key, value in vars(module).items():
             if not key.startswith("_") and getattr(value, "__module__", None) == name and callable(value):
@@ -262,7 +362,9 @@ def public() -> list[tuple[str, object]]:
 
 
 def test_modules_and_public_names_have_docstrings():
-    bare = [str(path.relative_to(REPO)) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))]
+    bare = [
+        str(path.relative_to(REPO)) for path in MODULES + TOOLS if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     described = [(name, value) for name, value in public() if inspect.isroutine(value) or inspect.isclass(value)]
     bare += [name for name, value in described if not value.__doc__]
     assert bare == []

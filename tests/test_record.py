@@ -2,13 +2,18 @@
 
 import dataclasses
 import hashlib
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import REPO
 
-from ltviz import record
+from ltviz.methods import METHODS
 from ltviz.run import load_run, load_runs
 from ltviz.training import RECIPES, Trainer, make_data
+from tools import record
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +34,13 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def full(tmp_path):
     """A folder with runs of several methods, settings and seeds, a file of somebody else's, and an older `ce`."""
-    for one in (task(tmp_path, "focal"), task(tmp_path, "focal", gamma=1.0), task(tmp_path, "ce", 1),
-                task(tmp_path, "balanced_softmax"), task(tmp_path, "ce", 10)):
+    for one in (
+        task(tmp_path, "focal"),
+        task(tmp_path, "focal", gamma=1.0),
+        task(tmp_path, "ce", 1),
+        task(tmp_path, "balanced_softmax"),
+        task(tmp_path, "ce", 10),
+    ):
         record.record_one(one)
     run = Trainer("ce", _data(), recipe="digits").run()
     old = dataclasses.replace(run, id="0123456789ab").save(tmp_path, small=True)
@@ -103,11 +113,35 @@ def test_each_seed_draws_its_own_data(tmp_path):
     assert [(run.seed, run.data["seed"]) for run in runs] == [(0, 0), (1, 1)]
 
 
-def test_the_table_says_percent_and_differences_to_ce(tmp_path):
-    for one in (task(tmp_path), task(tmp_path, seed=1), task(tmp_path, "focal"), task(tmp_path, "focal", 1)):
-        record.record_one(one)
-    frame = record.grid_table(tmp_path)
-    runs = {(run.method, run.seed): 100 * run.accuracy for run in load_runs(tmp_path)}
-    mean = {key: (runs[key, 0] + runs[key, 1]) / 2 for key in ("ce", "focal")}
-    assert frame.loc["ce", "all"] == pytest.approx(mean["ce"])
-    assert frame.loc["focal", "difference"] == pytest.approx(mean["focal"] - mean["ce"])
+def test_the_variants_and_the_opened_name_methods_and_settings_that_exist():
+    for key, several in record.VARIANTS.items():
+        for settings in several:
+            assert METHODS[key](**settings).differing
+    assert {key for _, key in record.OPENED} <= set(METHODS)
+    assert {recipe for recipe, _ in record.OPENED} <= set(record.SEEDS) <= set(RECIPES)
+
+
+def test_the_command_trains_what_is_missing_in_processes_of_its_own(tmp_path):
+    """As it is typed: `python -m tools.record`, whose worker processes find the same task again."""
+    command = [sys.executable, "-m", "tools.record", "digits", "--methods", "ncm", "--seeds", "1"]
+    done = subprocess.run(
+        [*command, "--jobs", "1", "--folder", tmp_path], cwd=REPO, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0 and re.match(r"digits 1/1 \(\d+ s\): ncm, seed 0: finished", done.stdout), done.stderr
+    (run,) = load_runs(tmp_path / "digits")
+    assert (run.method, run.seed, run.status) == ("ncm", 0, "finished")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["digit"], "unknown recipe 'digit'"),
+        (["--seeds", "0"], "--seeds=0"),
+        (["--jobs", "0"], "--jobs=0"),
+        (["--methods", "focl"], "focal"),
+    ],
+)
+def test_the_command_names_what_is_wrong_before_training(arguments, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        record.main([*arguments, "--folder", str(tmp_path)])
+    assert stopped.value.code == 2 and said in capsys.readouterr().err and list(tmp_path.iterdir()) == []

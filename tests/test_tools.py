@@ -1,8 +1,6 @@
 """Tools beside the package: old run files come up to date."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import ltviz as lt
 from ltviz.files import RunFileError
-
-PATH = Path(lt.__file__).parents[1] / "tools" / "upgrade_runs.py"
-spec = importlib.util.spec_from_file_location("upgrade_runs", PATH)
-upgrade_runs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(upgrade_runs)
+from tools import upgrade_runs
 
 
 def test_a_run_without_checksums_is_refused_and_brought_up_to_date(tmp_path):

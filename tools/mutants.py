@@ -31,10 +31,10 @@ GROUPS = {
     "files": ("files", "files"),
     "checkpoint": ("training/checkpoint", "checkpoint"),
     "request": ("training/recipe training/request training/control", "recipe control"),
-    "loop": ("training/loop training/evaluation", "loop checkpoint"),
-    "sweep": ("training/sweep record", "sweep record"),
+    "loop": ("training/loop training/evaluation", "loop loop_mutants checkpoint"),
+    "sweep": ("training/sweep commands", "sweep commands"),
     "datasets": ("datasets/profiles datasets/classes datasets/augment datasets/digits datasets/longtailed "
-                 "datasets/folder datasets/sources datasets/cifar", "datasets"),
+                 "datasets/folder datasets/sources datasets/cifar", "datasets datasets_mutants"),
 }  # fmt: skip
 
 
@@ -115,6 +115,7 @@ def wording(change: list[str]) -> bool:
 
 
 def main() -> int:
+    """The command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__.split("\n\n")[0])
     parser.add_argument("groups", nargs="*", help=f"of {' '.join(GROUPS)}; default: all, which takes hours")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
@@ -128,8 +129,11 @@ def main() -> int:
         number, seen, texts = run_group(name, given.jobs)
         rest = number - seen - texts
         share = seen / max(number - texts, 1)
-        print(f"{name}: {number} mutants, {seen} seen, {texts} change a text only, {rest} are left; {share:.0%} seen "
-              f"of those that change more ({time.monotonic() - began:.0f} s)\n", flush=True)
+        print(
+            f"{name}: {number} mutants, {seen} seen, {texts} change a text only, {rest} are left; {share:.0%} seen "
+            f"of those that change more ({time.monotonic() - began:.0f} s)\n",
+            flush=True,
+        )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Bring run files of format 1 (without checksums) up to date: python tools/upgrade_runs.py data/runs/digits
+"""Bring run files of format 1 (without checksums) up to date: python -m tools.upgrade_runs data/runs/digits
 
 Each run is read, its data are made again and compared by fingerprint, its settings are resolved anew, and it is written
 under its new id. The old file goes once the new one is there.
@@ -44,11 +44,11 @@ def upgrade(path: Path, root: str | None) -> Path | None:
     if data.fingerprint != meta["data"]["fingerprint"]:
         raise SystemExit(f"{path}: its data come out differently here ({data.fingerprint})")
     method = METHODS[meta["method"]]
-    settings = method.resolve({name: value for name, value in meta["settings"].items() if name in method.settings})
+    bound = method(**{name: value for name, value in meta["settings"].items() if name in method.settings})
     device = pick_device(meta["provenance"]["device"])
     speed = default_speed(device, meta["recipe"]["model"])
     recipe = RECIPES[meta["recipe"]["name"]]
-    request = Request(method, settings, data, recipe, meta["seed"], None, device, speed)
+    request = Request(bound, data, recipe, meta["seed"], None, device, speed)
     if json.loads(json.dumps(request.recipe_record)) != meta["recipe"]:
         raise SystemExit(f"{path}: its recipe {recipe.name} has changed since")
     groups: dict[str, Any] = {"history": {}}
@@ -59,7 +59,7 @@ def upgrade(path: Path, root: str | None) -> Path | None:
         else:
             groups[name] = value
     meta |= {
-        "settings": settings, "data": request.data_record, "id": request.id, "label": request.label,
+        "settings": request.settings, "data": request.data_record, "id": request.id, "label": request.label,
         "provenance": {**meta["provenance"], "command": request.command, "speed": str(speed)},
     }  # fmt: skip
     new = Run(**meta, **groups).save(path.parent)
@@ -69,6 +69,7 @@ def upgrade(path: Path, root: str | None) -> Path | None:
 
 
 def main() -> None:
+    """The command line: every run of these folders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--root", help="where CIFAR is, if not in LTVIZ_DATA or data/")

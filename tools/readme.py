@@ -1,4 +1,4 @@
-"""The README's method table, generated: `python -m ltviz readme` writes it, a test fails when it is stale."""
+"""The README's method table, generated: `python -m tools.readme` writes it, a test fails when it is stale."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .methods import METHODS
+from ltviz.files import write_atomically
+from ltviz.methods import METHODS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-START, END = "<!-- methods: made by `python -m ltviz readme` -->", "<!-- end of methods -->"
+START, END = "<!-- methods: made by `python -m tools.readme` -->", "<!-- end of methods -->"
 
 
 def method_table() -> str:
@@ -34,14 +35,18 @@ def fill(text: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: write the table into README.md, or with --check say whether it is stale. Returns the status."""
-    parser = argparse.ArgumentParser(prog="python -m ltviz readme", description="Write the README's method table.")
+    parser = argparse.ArgumentParser(prog="python -m tools.readme", description="Write the README's method table.")
     parser.add_argument("--check", action="store_true", help="write nothing; the status says whether it is stale")
     given = parser.parse_args(argv)
     text = README.read_text(encoding="utf-8")
     filled = fill(text)
     if given.check and filled != text:
-        print("the method table in README.md is stale: python -m ltviz readme", file=sys.stderr)
+        print("the method table in README.md is stale: python -m tools.readme", file=sys.stderr)
         return 1
     if filled != text:
-        README.write_text(filled, encoding="utf-8")
+        write_atomically(README, filled.encode())
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

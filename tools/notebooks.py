@@ -1,4 +1,4 @@
-"""Run the chapters and check them: `make notebooks`, `python -m ltviz notebooks [--check] [names]`.
+"""Run the chapters and check them: `make notebooks`, `python -m tools.notebooks [--check] [names]`.
 
 A chapter is kept executed, so that a reader on the web sees every figure. Its outputs come from `run` and `clean` below
 and from nowhere else, and `check` says whether a file is such a product. The usual runners miss errors inside
@@ -27,6 +27,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+
+from ltviz.files import write_atomically
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS = {"fast": 45, "full": 180}  # budget of a chapter on two CPU cores
@@ -64,7 +66,7 @@ print(json.dumps({"explorers": len(explorers), "problems": said}))
 
 
 @dataclass
-class Result:
+class ChapterRun:
     """A chapter after a run: the notebook with its widget state, seconds, explorers driven, and what went wrong."""
 
     notebook: NotebookNode
@@ -82,7 +84,7 @@ def chapters(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Path]:
     return [path for path in paths if not names or path.name.startswith(tuple(names))]
 
 
-def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None) -> Result:
+def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None) -> ChapterRun:
     """Execute a notebook in a fresh kernel and an empty folder, without network, and drive its explorers.
 
     profile "fast" uses recorded runs and short inline training, "full" is what a reader gets. `files` is a folder
@@ -131,7 +133,7 @@ def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None
             client.set_widgets_metadata()
     if seconds > SECONDS[profile]:
         problems.append(f"took {seconds:.0f} s; the budget of the {profile} profile is {SECONDS[profile]} s")
-    return Result(nb, seconds, explorers, problems + errors(nb))
+    return ChapterRun(nb, seconds, explorers, problems + errors(nb))
 
 
 def _read_driver(cell: NotebookNode) -> tuple[int, list[str]]:
@@ -265,16 +267,14 @@ def read(path: Path) -> NotebookNode:
 
 def write(nb: NotebookNode, path: Path) -> int:
     """Write a notebook in one step (a crash leaves the old file); returns its bytes."""
-    text = nbformat.writes(nb) + "\n"
-    partial = path.with_suffix(".ipynb.tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return len(text.encode())
+    content = (nbformat.writes(nb) + "\n").encode()
+    write_atomically(path, content)
+    return len(content)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: run chapters and keep their outputs, or only check. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ltviz notebooks", description="Run the chapters and check them.")
+    parser = argparse.ArgumentParser(prog="python -m tools.notebooks", description="Run the chapters and check them.")
     parser.add_argument("names", nargs="*", help="chapters by the start of their file name, such as 03; default: all")
     parser.add_argument("--check", action="store_true", help="check the kept files and a fast run; write nothing")
     given = parser.parse_args(argv)
@@ -300,3 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         driven = f"{result.explorers} explorers driven"
         print(f"  {result.seconds:.0f} s, {size // 1000} kB, {driven}: {outcome}", flush=True)
     return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
