@@ -54,7 +54,8 @@ LARGEST = 2**63 - 1  # of the whole numbers that arrays hold
 def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:
     """A whole number from low to high, both included."""
     try:
-        number = None if _is_bool(value) else operator.index(value)
+        # A tensor of one number in an axis is an index to Python, whatever its type.
+        number = None if _is_bool(value) or getattr(value, "shape", ()) != () else operator.index(value)
     except TypeError:
         number = None
     below, above = low is not None and number is not None and number < low, number is not None and number > LARGEST
@@ -142,25 +143,56 @@ def seeds(value: Any) -> list[int]:
     return found
 
 
+def to_array(value: Any, copy: bool = True) -> np.ndarray:
+    """A numpy array of a tensor on any device, an array, a list or a column of a table.
+
+    copy=False: it may share its memory with the value. bfloat16, which numpy does not have, becomes float32.
+    """
+    if hasattr(value, "detach"):  # a tensor
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    elif hasattr(value, "to_numpy"):  # pandas knows which type its own numbers have in numpy
+        value = value.to_numpy()
+    return np.array(value, order="C") if copy else np.asarray(value)
+
+
 def array(name: str, value: Any, dims: int | None, expected: str) -> np.ndarray:
-    """Numbers with `dims` axes (None: any), in their own type (list, numpy array, tensor on any device).
+    """Numbers with `dims` axes (None: any), in their own type; value: as `to_array` takes it.
 
     `expected` says in words what they are. True is no number. NaN and infinity pass: the caller knows what they mean.
     """
-    given = value
     try:
-        if hasattr(value, "detach"):  # a tensor; numpy has no bfloat16
-            value = value.detach().cpu()
-            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        found = np.asarray(value)
+        found = to_array(value, copy=False)
     except Exception:  # rows of several lengths, tensors without data, and whatever else is no array
-        raise refuse(name, given, expected) from None
-    empty = found.size == 0 and isinstance(given, (list, tuple))
+        raise refuse(name, value, expected) from None
+    empty = found.size == 0 and isinstance(value, (list, tuple))
     if dims not in (None, found.ndim) or not (empty or found.dtype.kind in "iuf"):
-        raise refuse(name, given, expected)
-    if isinstance(given, np.ma.MaskedArray) and np.ma.getmaskarray(given).any():
-        raise refuse(name, given, f"{expected}, none of them masked")
+        raise refuse(name, value, expected)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.getmaskarray(value).any():
+        raise refuse(name, value, f"{expected}, none of them masked")
     return found
+
+
+_FLOATS = ("torch.float32", "torch.float64", "torch.float16", "torch.bfloat16")
+_INTEGERS = ("torch.int64", "torch.int32", "torch.int16", "torch.int8", "torch.uint8")
+_DTYPES = {"float": _FLOATS, "int64": ("torch.int64",), "bool": ("torch.bool",), "number": (*_FLOATS, *_INTEGERS)}
+
+
+def tensor(name: str, value: Any, dims: int | None, kind: str, expected: str, like: Any = None) -> Any:
+    """A dense tensor with `dims` axes (None: any) of a kind: "float", "int64", "bool" or "number" (float or whole).
+
+    Only its type and shape are looked at, never a value: that would wait for a GPU, and cannot be part of a CUDA graph.
+    `expected` says in words what it is; like: another tensor, on whose device it has to be.
+    """
+    from torch import Tensor, strided
+
+    if not isinstance(value, Tensor) or value.layout is not strided or dims not in (None, value.dim()):
+        raise refuse(name, value, expected)
+    if str(value.dtype) not in _DTYPES[kind]:
+        raise refuse(name, value, f"{expected}; its numbers are {str(value.dtype).removeprefix('torch.')}")
+    if like is not None and value.device != like.device:
+        raise ValueError(f"{name}: it is on {value.device}, what it belongs to on {like.device}; move one of them")
+    return value
 
 
 def labels(name: str, value: Any, k: int | None = None) -> np.ndarray:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import check, files
+from .files import cache_folder, data_folder
 
 Points = NDArray[np.float32]
 
@@ -47,7 +48,8 @@ _RANGE = {
     "min_dist": (0, 1, False),
 }
 PACKAGE = {"tsne": "openTSNE", "umap": "umap-learn"}
-RECORDED = Path(__file__).resolve().parent.parent / "data" / "runs" / "embeddings"
+RECORDED = data_folder() / "runs" / "embeddings"
+EXACT = 10_000  # t-SNE of more points looks for its neighbours approximately
 QUICK = 2000  # t-SNE of so many points takes about two seconds; anything slower must be recorded for the fast profile
 
 
@@ -72,7 +74,7 @@ def embed(
     features: (n, d) array or tensor, or a run that kept its test features. method: "pca" (exact, fast, linear),
     "tsne" (openTSNE with exact neighbours up to 10,000 points, 100 exaggerated + 250 plain iterations), "umap"
     (umap-learn with exact neighbours), or any object with fit_transform (computed each time, never cached). seed fixes
-    what is random. settings: see SETTINGS. cache: a folder, None for the user's own (`cache_folder()`), False for none.
+    what is random. settings: see SETTINGS. cache: a folder, None for `cache_folder()`, False for none.
     recorded: a folder to look in first, None for the course's, False for none.
     A cache that cannot be written is told of once; the points are returned. Threads take turns.
     Errors: features that are not finite or too few, an unknown method or setting, a package that is not installed,
@@ -149,62 +151,60 @@ def neighbour_overlap(features: Any, points: Any, neighbours: int = 10) -> float
     if len(x) != len(y):
         raise ValueError(f"points must have one row per row of features ({len(x)}), not {len(y)}")
     y, neighbours = _features(points, "points"), check.whole("neighbours", neighbours, 1, len(x) - 1)
-    a, b = nearest(x, neighbours)[0], nearest(y, neighbours)[0]
+    a, b = nearest_neighbours(x, neighbours)[0], nearest_neighbours(y, neighbours)[0]
     return float((a[:, :, None] == b[:, None, :]).any(2).mean())
 
 
-def nearest(x: NDArray[np.float32], k: int) -> tuple[NDArray[np.int32], Points]:
+def nearest_neighbours(x: NDArray[np.floating], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The k nearest other rows of each row of x (n, d): indices and Euclidean distances, both (n, k), nearest first.
 
-    Exact. Works on 1,000 rows at a time, and a row that occurs twice is a neighbour of its copy, not of itself.
+    Exact. A row that occurs twice is a neighbour of its copy, not of itself.
     """
-    x = x.astype(np.float64) - x.mean(0, dtype=np.float64)  # centred: less cancellation below
-    n, square = len(x), np.square(x).sum(1)
-    index, distance = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
-    for start in range(0, n, 1000):
-        rows = slice(start, min(start + 1000, n))
-        d2 = square[rows, None] - 2.0 * x[rows] @ x.T + square
-        d2[np.arange(rows.stop - start), np.arange(start, rows.stop)] = np.inf
-        near = np.argpartition(d2, k - 1, axis=1)[:, :k]
-        d2 = np.take_along_axis(d2, near, 1)
-        order = np.argsort(d2, axis=1, kind="stable")
-        index[rows] = np.take_along_axis(near, order, 1)
-        distance[rows] = np.sqrt(np.maximum(np.take_along_axis(d2, order, 1), 0.0))
+    from sklearn.neighbors import NearestNeighbors
+
+    centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)  # far from 0, squares of distances would lose digits
+    distance, index = NearestNeighbors(n_neighbors=k).fit(centred).kneighbors()
     return index, distance
 
 
 # ------------------------------------------------------------------------------------------------------- the methods
 def _pca(x: Points) -> Points:
-    """The two directions of largest variance, by eigenvectors of the covariance; signs fixed, so that plots agree."""
-    centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2]
-    axes = axes * np.where(axes[np.abs(axes).argmax(0), np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+    """The two directions of largest variance; the largest part of each is positive, so that plots agree."""
+    from sklearn.decomposition import PCA
+
     points = np.zeros((len(x), 2), np.float32)
-    points[:, : axes.shape[1]] = centred @ axes
+    centred = x.astype(np.float64) - x.mean(0, dtype=np.float64)
+    if centred.any():
+        found = PCA(min(2, x.shape[1]), svd_solver="covariance_eigh").fit_transform(centred)
+        points[:, : found.shape[1]] = found
     return points
 
 
 def _tsne(x: Points, seed: int, settings: dict[str, float]) -> Points:
-    tsne = _package("tsne", "openTSNE").TSNE(
-        perplexity=settings["perplexity"],
+    open_tsne, perplexity = _package("tsne", "openTSNE"), settings["perplexity"]
+    # Asked to choose the search for neighbours, openTSNE imports numba, which takes as long as the picture.
+    searches = open_tsne.nearest_neighbors
+    search = searches.Sklearn if len(x) <= EXACT else searches.Annoy
+    index = search(x, min(len(x) - 1, int(3 * perplexity)), random_state=seed)
+    tsne = open_tsne.TSNE(
         early_exaggeration_iter=int(settings["exaggerated"]),
         n_iter=int(settings["iterations"]),
-        neighbors="exact" if len(x) <= 10_000 else "auto",
         initialization="pca",
         random_state=seed,
         n_jobs=1,
     )
-    return np.asarray(tsne.fit(x))
+    affinities = open_tsne.affinity.MultiscaleMixture(knn_index=index, perplexities=perplexity, n_jobs=1)
+    return np.asarray(tsne.fit(x, affinities=affinities))
 
 
 def _umap(x: Points, seed: int, settings: dict[str, float]) -> Points:
     _place_compiled_code()
     umap = _package("umap", "umap")
     k = int(settings["neighbours"])
-    index, distance = nearest(x, k - 1)
-    own = np.arange(len(x), dtype=np.int32)[:, None]
+    index, distance = nearest_neighbours(x, k - 1)
+    own = np.arange(len(x))[:, None]
     # umap-learn counts a point as its own first neighbour. Given exact neighbours, it compiles no neighbour search.
-    knn = (np.hstack([own, index]), np.hstack([np.zeros_like(own, np.float32), distance]))
+    knn = (np.hstack([own, index]).astype(np.int32), np.hstack([np.zeros_like(own), distance]).astype(np.float32))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*knn_search_index.*")  # only `transform` would need it
         return umap.UMAP(
@@ -310,23 +310,6 @@ def _checked(points: Any, n: int, name: str) -> Points:
     if not np.isfinite(points).all():
         raise ValueError(f"{name} gave points that are not finite; try method=\"pca\"")
     return points
-
-
-def cache_folder() -> Path:
-    """Folder for what can be computed again: LTVIZ_CACHE, else `ltviz` in the user's cache folder."""
-    if os.environ.get("LTVIZ_CACHE"):
-        return Path(os.environ["LTVIZ_CACHE"])
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home, as in some containers: nothing can be written there, and that is said
-        home = Path(os.devnull) / "home"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
-    return Path(base) / "ltviz"
 
 
 def _file(folder: Path, key: str) -> Path:

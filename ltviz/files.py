@@ -1,4 +1,4 @@
-"""Files of arrays and JSON (safetensors) that are believed only if they are whole: atomic writing, checksums, reading.
+"""Where files are, and files of arrays and JSON (safetensors) that are believed only if they are whole.
 
 A run and a checkpoint are two kinds of one record. Its JSON holds the sha256 of every array, and the file the sha256 of
 the JSON, so a changed bit anywhere is noticed, and a folder can be searched by the JSON alone.
@@ -30,6 +30,30 @@ class RunFileError(ValueError):
 
 class ForeignFile(RunFileError):
     """A file that was never a record of the kind asked for: a checkpoint beside runs, or somebody else's file."""
+
+
+# ------------------------------------------------------------------------------------------------------------ folders
+def data_folder() -> Path:
+    """data/ of a checkout, with the course's recorded runs and the papers' numbers; else `cache_folder()`.
+
+    Downloads land there too.
+    """
+    repository = Path(__file__).resolve().parents[1]
+    return repository / "data" if (repository / "pyproject.toml").is_file() else cache_folder()
+
+
+def cache_folder() -> Path:
+    """Where what can be computed again is kept: LTVIZ_CACHE, else `ltviz` in the user's cache folder."""
+    if given := os.environ.get("LTVIZ_CACHE"):
+        return Path(os.path.expanduser(given))
+    from platformdirs import user_cache_dir
+
+    try:
+        found = Path(user_cache_dir("ltviz", appauthor=False, opinion=False))
+    except RuntimeError:
+        found = Path()
+    # A user without a home, as in some containers: nothing can be written there, and that is said.
+    return found if found.is_absolute() else Path(os.devnull) / "ltviz"
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

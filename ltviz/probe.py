@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from . import check
-from .methods import METHODS
-from .objective import Method, Objective, Output, Report
+from .objective import Bound, Objective, Output, Report
+from .own import bind
 
 LENGTH = 8.0  # of the feature under a head that is not linear
 COMPANIONS = 2  # images of each class beside the moving one, for losses that look at a whole batch
@@ -34,7 +34,7 @@ class Probe:
 
 
 def probe(
-    method: str, counts: Any, target: int, *, points: int = 121, settings: Mapping[str, Any] | None = None
+    method: Any, counts: Any, target: int, *, points: int = 121, settings: Mapping[str, Any] | None = None
 ) -> Probe:
     """Move one image of class `target` from p = 0.003 to 0.997 under the loss of a method, and follow value and pull.
 
@@ -46,12 +46,11 @@ def probe(
     hears one that falls evenly from 95 % (first class) to 35 % (last). Raises UnknownMethod, and ValueError for any
     other argument that makes no sense.
     """
-    record, counts = METHODS[method], torch.as_tensor(check.counts(counts))
+    bound, counts = bind(method, settings), torch.as_tensor(check.counts(counts))
     k = len(counts)
     target, points = check.whole("target", target, 0, k - 1), check.whole("points", points, 2)
-    settings = record.resolve(settings)
-    objective, head = _prepare(record, counts, settings)
-    sigmoid = record.probability_of(**settings) == "sigmoid"
+    objective, head = _prepare(bound, counts)
+    sigmoid = bound.probability == "sigmoid"
     features, p = _path(head, k, target, points, sigmoid)
     targets = torch.full((len(p),), target)
     leaf = features.requires_grad_()
@@ -69,11 +68,11 @@ def probe(
     return Probe(target, p, loss.detach(), gradient[:, target].abs().detach(), whole_batch)
 
 
-def _prepare(record: Method, counts: Tensor, settings: Mapping[str, Any]) -> tuple[Objective, nn.Module]:
+def _prepare(bound: Bound, counts: Tensor) -> tuple[Objective, nn.Module]:
     """The objective as it is in the last stage, and its head with W = I and no bias."""
     k = len(counts)
-    objective = record.build(counts, **settings).double().eval()  # what is looked at does not count as seen
-    stage = record.make_stages(**settings)[-1]
+    objective = bound.build(counts).double().eval()  # what is looked at does not count as seen
+    stage = bound.stages[-1]
     if stage.class_weight is not None:
         objective.set_class_weight(stage.class_weight(counts), "stage")
     objective.generator = torch.Generator().manual_seed(0)

@@ -8,16 +8,16 @@ setting in its own way, so a point of difference between two papers means little
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import check
+from .files import data_folder
 from .methods import METHODS
 
 if TYPE_CHECKING:
     import pandas
 
-FILE = Path(__file__).resolve().parent.parent / "data" / "published.csv"
+FILE = data_folder() / "published.csv"
 
 #: The protocols behind the numbers. Compare within a group.
 GROUPS = {

@@ -284,7 +284,9 @@ def sendable(trainer: Trainer, strange: set[str]) -> bool:
 
     What a worker cannot rebuild for another reason (it cannot be pickled, or lives in a notebook) is noticed there.
     """
-    known = trainer.method.key not in strange and not any(repr(key) in repr(trainer.settings) for key in strange)
+    bound, known = trainer.request.bound, True
+    while bound is not None:
+        known, bound = known and bound.method is METHODS.get(bound.key) and bound.key not in strange, bound.base
     own = {name for name in vars(trainer.data) if callable(getattr(LongTailed, name, None))} - {"with_seed"}
     plain = type(trainer) is Trainer and type(trainer.data) is LongTailed and not own
     return known and plain and trainer.epoch == 0 and trainer.checkpoint is None

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from openTSNE import TSNE
 from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
 
 from ltviz import files
-from ltviz.embedding import NotRecorded, embed, nearest, neighbour_overlap, record_embedding
+from ltviz.embedding import NotRecorded, embed, nearest_neighbours, neighbour_overlap, record_embedding
 
 module = importlib.import_module("ltviz.embedding")
 COMPILED = os.environ.get("NUMBA_CACHE_DIR") or str(module.cache_folder() / "numba")  # compiling takes far longer
@@ -60,6 +60,16 @@ def test_pca_is_the_projection_of_largest_variance(digits):
     assert np.abs(points) == pytest.approx(np.abs(want), abs=1e-3)
     assert embed(digits + 100, "pca") == pytest.approx(points, abs=1e-2)
     assert (embed(np.arange(10.0)[:, None], "pca")[:, 1] == 0).all()
+    assert (embed(np.full((6, 3), 2.0), "pca") == 0).all()
+
+
+def test_the_axes_of_pca_have_one_direction():
+    """The largest part of each axis is positive: along (2, -1, 0, 0), and beside it along (1, 2, 0, 0)."""
+    along, beside = np.linspace(-9, 9, 19), np.cos(np.linspace(0, 4 * np.pi, 19)) - 1 / 19
+    axes = np.array([[2, -1, 0, 0], [1, 2, 0, 0]]) / np.sqrt(5)
+    for signs in ([1, 1], [-1, 1], [1, -1]):
+        points = embed(np.stack([along, beside], 1) * signs @ axes + 3, "pca")
+        assert points == pytest.approx(np.stack([along, beside], 1) * signs, abs=1e-4)
 
 
 def test_tsne_keeps_neighbours_and_repeats(digits):
@@ -67,6 +77,42 @@ def test_tsne_keeps_neighbours_and_repeats(digits):
     assert (points == embed(digits, "tsne", seed=1, cache=False)).all()
     assert trustworthiness(digits, points, n_neighbors=10) > 0.95 > trustworthiness(digits, embed(digits, "pca"))
     assert neighbour_overlap(digits, points) > 2 * neighbour_overlap(digits, np.random.default_rng(0).random((120, 2)))
+
+
+def test_a_first_tsne_imports_neither_torch_nor_numba(tmp_path):
+    """They would take longer than the picture itself."""
+    code = """
+import sys
+import numpy as np
+import ltviz as lt
+
+x = np.random.default_rng(0).normal(size=(500, 64))
+points = lt.embed(x, "tsne", recorded=False, exaggerated=2, iterations=2)
+assert (lt.embed(x, "tsne", recorded=False, exaggerated=2, iterations=2) == points).all(), "from the cache"
+lt.embed(x, "pca")
+lt.embedding.neighbour_overlap(x, points)
+print({"torch", "numba", "pynndescent", "umap"} & set(sys.modules))
+"""
+    away = {**os.environ, "LTVIZ_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=away, capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == "set()", done.stdout + done.stderr[-2000:]
+    assert len(list(tmp_path.rglob("tsne-*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("n, perplexity", [(120, 30), (40, 10.5), (7, 30)])
+def test_tsne_is_what_opentsne_makes_of_it(digits, n, perplexity):
+    """Its own search of exact neighbours by name, which imports numba, gives the same points bit for bit."""
+    x, few = digits[:n], max(1.0, min(perplexity, (n - 1) / 3))
+    known = TSNE(perplexity=few, early_exaggeration_iter=20, n_iter=20, neighbors="exact", random_state=3).fit(x)
+    found = embed(x, "tsne", seed=3, cache=False, perplexity=perplexity, **QUICKLY)
+    assert (found == np.asarray(known, np.float32)).all()
+
+
+def test_tsne_of_many_points_looks_for_its_neighbours_approximately(digits, monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 50)
+    known = TSNE(perplexity=9, early_exaggeration_iter=20, n_iter=20, neighbors="annoy", random_state=3).fit(digits)
+    found = embed(digits, "tsne", seed=3, cache=False, perplexity=9, **QUICKLY)
+    assert (found == np.asarray(known, np.float32)).all()
 
 
 def test_few_points_lower_the_perplexity(digits):
@@ -82,14 +128,17 @@ def test_umap_keeps_neighbours_without_searching(digits):
     assert (points == embed(digits, "umap", cache=False)).all()
 
 
-def test_nearest_is_exact(digits):
-    x = np.vstack([digits, digits[:3]])  # with copies
-    index, distance = nearest(x, 7)
-    want = NearestNeighbors(n_neighbors=7).fit(x).kneighbors()[0]
-    assert distance == pytest.approx(want, abs=1e-3)
-    assert (np.diff(distance, axis=1) >= 0).all() and (index != np.arange(len(x))[:, None]).all()
-    assert index[0, 0] == 120 and index[120, 0] == 0
-    assert np.linalg.norm(x[index[5, 3]] - x[5]) == pytest.approx(distance[5, 3], rel=1e-4)
+@pytest.mark.parametrize("columns", [64, 3])  # by brute force, and by a tree
+@pytest.mark.parametrize("offset", [0, 10_000])
+def test_nearest_neighbours_are_exact(digits, columns, offset):
+    x = np.vstack([digits, digits[:3]])[:, 20 : 20 + columns] + np.float32(offset)  # with copies
+    index, distance = nearest_neighbours(x, 7)
+    every = np.linalg.norm(x[:, None].astype(np.float64) - x, axis=2)
+    np.fill_diagonal(every, np.inf)
+    assert distance == pytest.approx(np.sort(every)[:, :7], abs=1e-5)
+    assert np.take_along_axis(every, index, 1) == pytest.approx(distance, abs=1e-5), "none is its own neighbour"
+    if columns == 64:
+        assert index[0, 0] == 120 and index[120, 0] == 0
 
 
 def test_neighbour_overlap_by_hand():
@@ -177,12 +226,9 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing(digits, counted, tmp_path,
 
 
 def test_without_a_home_the_points_are_still_returned(digits, counted, monkeypatch):
-    def none():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("LTVIZ_CACHE")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr("pathlib.Path.home", none)
+    for name in ("LTVIZ_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as it does for a user that the system does not know
     with pytest.warns(UserWarning, match="LTVIZ_CACHE"):
         assert (embed(digits, "tsne") == 1).all()
 

@@ -38,6 +38,42 @@ def record(tmp_path):
     return path
 
 
+# ------------------------------------------------------------------------------------------------------------- folders
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep caches elsewhere")
+def test_the_cache_is_ltviz_cache_else_in_the_cache_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LTVIZ_CACHE", "~/mine")
+    assert files.cache_folder() == tmp_path / "mine"
+    for unset in ("LTVIZ_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(unset, "")
+    assert files.cache_folder() == tmp_path / ".cache" / "ltviz"
+    monkeypatch.delenv("LTVIZ_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert files.cache_folder() == tmp_path / "xdg" / "ltviz"
+    assert not list(tmp_path.iterdir()), "asking makes no folder"
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("no home"), "~/.cache/ltviz"])  # of newer and of older platformdirs
+def test_without_a_home_the_cache_cannot_be_written(answer, monkeypatch):
+    def user_cache_dir(*_, **__):
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    monkeypatch.delenv("LTVIZ_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", user_cache_dir)
+    assert files.cache_folder().is_absolute()
+    with pytest.raises(OSError):
+        files.check_writable(files.cache_folder())
+
+
+def test_data_are_in_the_checkout_else_in_the_cache(tmp_path, monkeypatch):
+    assert files.data_folder() == REPO / "data" and (files.data_folder() / "published.csv").is_file()
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages" / "ltviz" / "files.py"))
+    monkeypatch.setenv("LTVIZ_CACHE", str(tmp_path / "cache"))
+    assert files.data_folder() == tmp_path / "cache"
+
+
 # ------------------------------------------------------------------------------------------------------------ identity
 @pytest.mark.parametrize(
     ("one", "other"),
@@ -391,3 +427,47 @@ def test_a_choice_suggests_the_nearest():
         check.choice("c", "stp", ("exp", "step"))
     with pytest.raises(ValueError, match="^c=True"):
         check.choice("c", True, (0, 1))
+
+
+def test_to_array_takes_what_holds_numbers():
+    import pandas
+    import torch
+
+    half = torch.tensor([1.0, -2.0, 3.0], dtype=torch.bfloat16, requires_grad=True)
+    column = pandas.Series([1, -2, 3], index=[7, 8, 9])
+    for given, kind in (
+        ([1, -2, 3], "int64"), ((1.0, -2.0, 3.0), "float64"), (np.array([1, -2, 3], np.int8), "int8"),
+        (torch.tensor([1, -2, 3], dtype=torch.int32), "int32"), (torch.nn.Parameter(half.data.float()), "float32"),
+        (half, "float32"), (half.detach().double(), "float64"), (column, "int64"), (column.astype("Int64"), "int64"),
+        (column.astype("Float32"), "float32"), (pandas.Index([1, -2, 3]), "int64"),
+    ):  # fmt: skip
+        found = check.to_array(given)
+        assert type(found) is np.ndarray and found.dtype == kind and found.tolist() == [1, -2, 3]
+        assert check.array("x", given, 1, "numbers").tolist() == [1, -2, 3]
+    table = pandas.DataFrame({"a": column, "b": column})
+    assert check.array("x", table, 2, "numbers").tolist() == [[1, 1], [-2, -2], [3, 3]]
+    missing = check.array("x", pandas.Series([1, None], dtype="Int64"), 1, "numbers")
+    assert missing[0] == 1 and np.isnan(missing[1])
+    assert check.to_array(torch.tensor(3)).shape == ()
+
+
+def test_a_copy_is_nobody_elses_and_in_order():
+    import torch
+
+    for given in (torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last), np.zeros((3, 4)).T):
+        shared, copy = check.to_array(given, copy=False), check.to_array(given)
+        given[:] = 1
+        assert shared.all() and not copy.any()
+        assert copy.flags.c_contiguous and not shared.flags.c_contiguous and copy.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "value", ["abc", None, [True], [[1], [1, 2]], {0: 1}, object(), [1j], np.array([None]), [1, "2"]]
+)
+def test_what_is_no_array_of_numbers_is_refused(value):
+    import pandas
+
+    with pytest.raises(ValueError, match="^x=.*: expected numbers"):
+        check.array("x", value, None, "numbers")
+    with pytest.raises(ValueError, match="^x=.*: expected numbers"):
+        check.array("x", pandas.Series(["a", "b"]), 1, "numbers")

@@ -46,6 +46,19 @@ def test_rounding_above_one_is_in_the_last_bin():
         metrics.reliability([[0.5, 0.5]], [0], bins=10_001)
 
 
+def test_fifteen_bins_by_default_and_rounding_up_to_a_millionth():
+    """0.06 and 0.065 share the first bin of 15, up to 1 / 15; of 16 bins the first ends at 0.0625."""
+    p, targets = [[0.06, 0.0], [0.065, 0.0]], [1, 0]
+    assert metrics.ece(p, targets) == pytest.approx(0.5 - 0.0625) == metrics.ece(p, targets, 15)
+    assert metrics.ece(p, targets, 16) == pytest.approx(0.5 * 0.06 + 0.5 * 0.935)
+    assert metrics.ece([[1.0 + 1e-6, 0.0]], [0]) == pytest.approx(1e-6)
+    for values in ([[[0.5, 0.5]]], [0.5, 0.5], "half"):
+        with pytest.raises(ValueError, match="^probabilities=.*a run that kept its test logits, or probabilities"):
+            metrics.ece(values, [0])
+    with pytest.raises(ValueError, match="^logits=.*a run that kept its test logits, or logits"):
+        metrics.probabilities([0.5, 0.5])
+
+
 def test_bins_are_found_in_float64():
     p = np.array([[0.3, 0.1], [0.7, 0.2]], np.float32)  # float32's 0.3 is above 0.3, its 0.7 below 0.7
     found = metrics.reliability(p, [0, 0], bins=10)
@@ -74,7 +87,7 @@ def test_differences_that_are_equal_up_to_rounding(differences, t, verdict):
     found = metrics.paired(differences, [0.0] * len(differences))
     assert found.verdict == verdict
     if t is not None:
-        assert (found.t, found.se) == (t, 0.0)
+        assert (found.t, found.se, found.p) == (t, 0.0, 0.0 if t else 1.0)
     else:
         d = np.array(differences)
         assert found.se > 0 and found.t == pytest.approx(d.mean() / (d.std(ddof=1) / np.sqrt(3)))
@@ -108,6 +121,16 @@ def test_two_runs_of_a_seed_are_named_by_their_side():
     for a, b, name in ((twice, good, "a"), (good, twice, "b")):
         with pytest.raises(ValueError, match=f"^{name} holds two runs of seed 0"):
             metrics.paired(a, b)
+
+
+def test_the_reference_alone_has_no_difference():
+    table = metrics.comparison_table({"ce": [run(0), run(1)]})
+    for name in ("difference", "se", "t"):
+        assert table[name].dtype == np.float64 and np.isnan(table.loc["ce", name])
+    assert table.loc["ce", ["seeds", "pairs"]].tolist() == [2, 2]
+    for side in ("ten", [[1, 2]], [None]):
+        with pytest.raises(ValueError, match="^a=.*expected runs, one per seed, or one number per seed"):
+            metrics.paired(side, side)
 
 
 def test_a_table_by_hand():
@@ -152,6 +175,46 @@ def test_counts_of_ones_own_beside_a_run():
         metrics.weight_norm_fit(np.ones((3, 2)), np.ones(3))
     for flat in (metrics.weight_norm_fit([1.0, 1.0], [3, 4]), metrics.weight_norm_fit([1.0, 2.0], [3, 0])):
         assert all(np.isnan(value) for value in flat)
+
+
+def test_the_law_of_norms_for_any_unit_of_length():
+    """The slope is the inverse of a length; norms that are all equal, up to rounding, have none."""
+    norms, counts = np.array([1.0, 2.0, 4.0]), np.exp([1.0, 2.0, 4.0])
+    for unit in (1e-9, 1.0, 1e9):
+        found = metrics.weight_norm_fit(norms * unit, counts)
+        assert (found.s * unit, found.c, found.rho) == pytest.approx((1.0, 0.0, 1.0), abs=1e-9)
+        assert np.isnan(metrics.weight_norm_fit(unit * np.array([1.0, 1.0 + 5e-13, 1.0]), counts)).all()
+    assert np.isnan(metrics.weight_norm_fit([0.0, 0.0, 0.0], counts)).all(), "as of a classifier that starts at zero"
+    # A norm of zero is a norm, and a class of one image is a class; without images there is none.
+    found = metrics.weight_norm_fit([0.0, 1.0, 2.0, 7.0], [1.0, np.e, np.e**2, 0.0])
+    assert (found.s, found.c, found.rho) == pytest.approx((1.0, 0.0, 1.0), abs=1e-9)
+    for wrong in ([[1.0]], "long", [-1.0, 1.0, 2.0]):
+        with pytest.raises(ValueError, match="^norms=.*expected a run, or the length of each class's weight vector"):
+            metrics.weight_norm_fit(wrong, counts)
+
+
+def test_ten_neighbours_by_default():
+    """Of six and six, eleven neighbours are all the others, of which six are of the wrong class."""
+    angles = np.array([0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 1.0, 1.01, 1.02, 1.03, 1.04, 1.05])
+    features, targets = np.stack([np.cos(angles), np.sin(angles)], 1), np.repeat([0, 1], 6)
+    assert metrics.feature_quality(features, targets) == 1.0 == metrics.feature_quality(features, targets, 10)
+    assert metrics.feature_quality(features, targets, 11) == 0.0
+
+
+def test_an_image_without_features_is_near_to_none():
+    """Its cosine to every image is 0: an angle of 80 degrees is nearer, though its end is farther than the origin."""
+    angle = np.deg2rad(80)
+    features = np.array([[1.0, 0.0], [np.cos(angle), np.sin(angle)], [0.0, 0.0]])
+    assert metrics.feature_quality(features, [0, 0, 1], neighbours=1) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="^features=.*expected a run that kept its test features, or features"):
+        metrics.feature_quality([0.5, 0.5], [0, 0])
+
+
+def test_five_far_neighbours_outvote_four_near_ones():
+    angles = np.array([0.0, 0.01, 0.02, 0.03, 0.04, 1.0, 1.01, 1.02, 1.03, 1.04])
+    features, targets = np.stack([np.cos(angles), np.sin(angles)], 1), np.array([0] * 5 + [1] * 5)
+    # Nine neighbours are all the others: four of an image's own class and five of the other.
+    assert metrics.feature_quality(features, targets, 9) == 0.0
 
 
 def test_the_features_of_a_run():
@@ -216,6 +279,8 @@ def test_how_many_classes_there_are():
             metrics.confusion([0], [0], k)
     with pytest.raises(ValueError, match="^predictions="):
         metrics.confusion([0], [1], 1)
+    with pytest.raises(ValueError, match="^confusion=.*expected a square confusion matrix"):
+        metrics.confusion([[0.5, "x"]])
 
 
 def test_a_class_that_is_never_predicted_has_no_precision_but_a_score():
@@ -258,8 +323,8 @@ def test_the_shot_groups_by_default():
     moved = metrics.shot_accuracy(accuracies / 10, counts, many=20, few=19)
     assert (moved["many"], moved["medium"], moved["few"]) == pytest.approx((0.2, 0.55, 0.75))
     assert metrics.shot_groups([5, 0], many=0, few=0)["many"].tolist() == [True, False]
-    for wrong in ({"many": -1, "few": -2}, {"many": 5, "few": -1}):
-        with pytest.raises(ValueError, match="^(many|few)=-"):
+    for wrong, name in (({"many": -1, "few": 0}, "many"), ({"many": 5, "few": -1}, "few")):
+        with pytest.raises(ValueError, match=f"^{name}=-1"):
             metrics.shot_groups(counts, **wrong)
 
 
@@ -267,6 +332,10 @@ def test_equal_counts_are_split_in_class_order():
     groups = metrics.third_groups([7] * 301)  # more than a sort without order keeps in order
     assert np.flatnonzero(groups["head"]).tolist() == list(range(100))
     assert np.flatnonzero(groups["tail"]).tolist() == list(range(201, 301))
+    counts = [(i * 7919) % 5 + 1 for i in range(301)]
+    groups, ranked = metrics.third_groups(counts), sorted(range(301), key=lambda i: -counts[i])
+    assert np.flatnonzero(groups["head"]).tolist() == sorted(ranked[:100])
+    assert np.flatnonzero(groups["tail"]).tolist() == sorted(ranked[201:])
 
 
 def test_counts_of_ones_own_beside_a_runs_accuracies():

@@ -29,7 +29,7 @@ def test_an_image_that_is_looked_at_is_not_counted_as_seen():
     "changes, words",
     [
         ({"method": "focl"}, "unknown method 'focl'.*did you mean 'focal'"),
-        ({"method": None}, "unknown method None"),
+        ({"method": None}, "method=None: expected a key of METHODS"),
         ({"counts": None}, "^counts=None"),
         ({"counts": [5]}, "^counts="),
         ({"counts": {"a": 5, "b": 3}}, "^counts="),

@@ -88,7 +88,8 @@ def _answers(values: Any, targets: ArrayLike | None) -> tuple[Floats, NDArray[np
         if targets is not None:
             raise check.refuse("targets", targets, "none beside a run, which has its own")
         # A run decides by its logits: sigmoids of large ones are all 1, and their order is lost.
-        p, guess, targets = probabilities(values), np.asarray(_decided(values)).argmax(1), values.targets
+        p, targets = probabilities(values), values.targets
+        guess = check.to_array(_decided(values), copy=False).argmax(1)
     else:
         expected = "a run that kept its test logits, or probabilities (n, k)"
         p = check.array("probabilities", values, 2, expected).astype(np.float64)

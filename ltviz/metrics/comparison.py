@@ -39,7 +39,7 @@ class Paired(NamedTuple):
 def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: str = "all") -> Paired:
     """Is a better than b? The difference of each seed, its mean and the standard error of that mean.
 
-        d_i = a_i - b_i    mean = sum d_i / n    se = sd(d) / sqrt(n)    t = mean / se    p: Student's t, n - 1 degrees
+        d_i = a_i - b_i    mean = sum d_i / n    se = sd(d) / sqrt(n)    t = mean / se    p: of scipy's paired t-test
 
     a, b: one value per seed in the same order (n,), or lists of runs, which are paired by seed (accuracy of `group`;
     seeds that only one side has are left out, so that n may be less than either length). Positive means that a is
@@ -49,7 +49,7 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
     was stopped or diverged: "a stopped run: no verdict". A NaN on either side: "not defined". ValueError: two runs of
     one seed on a side, no seed in common, different data.
     """
-    from scipy.stats import t as student
+    from scipy import stats
 
     check.choice("group", group, GROUPS)
     unfinished = None
@@ -72,12 +72,11 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
         return Paired(nan, nan, nan, nan, n, unfinished or NO_DATA)
     if n == 1:
         return Paired(mean, nan, nan, nan, 1, unfinished or ONE_SEED)
-    se = float(d.std(ddof=1) / np.sqrt(n))
+    se = float(stats.sem(d))
     if se <= 1e-12 * max(1.0, abs(mean)):  # equal differences up to rounding
-        se, t = 0.0, 0.0 if abs(mean) < 1e-12 else float(np.copysign(np.inf, mean))
+        se, t, p = (0.0, 0.0, 1.0) if abs(mean) < 1e-12 else (0.0, float(np.copysign(np.inf, mean)), 0.0)
     else:
-        t = mean / se
-    p = float(2 * student.sf(abs(t), n - 1))
+        t, p = map(float, stats.ttest_1samp(d, 0.0))
     certain = abs(t) >= 3.0 and p < 0.05 and not (n == 2 and se == 0.0)
     verdict = ("better" if mean > 0 else "worse") if certain else "within noise"
     return Paired(mean, se, t, p, n, unfinished or verdict)
