@@ -13,10 +13,13 @@ import os
 # imported; the second is for GNU's OpenMP, the first for every other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+# Runs side by side on a GPU have a stream each; by default only eight of them get a hardware queue of their own.
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
 
 _WHERE = {
     "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt"),
     "methods": ("METHODS", "cite"),
+    "own": ("as_method",),
     "run": ("Run", "load_run", "load_runs"),
     "collector": ("collect",),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
@@ -32,7 +35,7 @@ _WHERE = {
 _NAMES = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = (
     "datasets", "device", "embedding", "explore", "functional", "many", "methods", "metrics", "models", "objective",
-    "plots", "published", "run", "samplers", "study", "training",
+    "own", "plots", "published", "run", "samplers", "study", "training",
 )  # fmt: skip
 
 __all__ = [*_NAMES, *_MODULES]

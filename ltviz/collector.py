@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from . import check, metrics
+from .check import to_array
 from .files import checksum, request_id
-from .run import Run, compact, to_array
+from .run import Run, compact
 
 
 def collect(

@@ -1,4 +1,8 @@
-"""Maths that several methods share. Every function is pure, has static shapes and reads nothing back to the host."""
+"""Maths that several methods share. Every function is pure, has static shapes and reads nothing back to the host.
+
+So what they refuse (ValueError) is a wrong type or shape. A target that is no class of the k is noticed where torch
+itself notices it: on a CPU, and not by `one_hot`, which gives it a row of zeros.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .check import choice, number, refuse
+from .check import tensor as check_tensor
 
 EPS = 1e-12  # floor under squared lengths in float32; for half precision use `unit` and `safe_norm`, which need none
 
 
 def precise(values: Tensor) -> Tensor:
     """values in float64, or in float32 on a device that has no float64 (Apple's MPS)."""
+    check_tensor("values", values, None, "number", "a tensor of numbers")
     return values.to(torch.float32 if values.device.type == "mps" else torch.float64)
 
 
@@ -43,6 +49,9 @@ def normalise_weights(weight: Tensor, present: Tensor) -> Tensor:
 
     Where no present class has a weight above 0, all are 0.
     """
+    _check_counts(weight, "weight")
+    check_tensor("present", present, 1, "bool", "a bool tensor (k,), whether each class has images", weight)
+    _check_length("present", present, len(weight), "one entry for each weight")
     weight = torch.where(present, weight.to(torch.float64), 0.0)
     total = weight.sum()
     return (weight * present.sum() / torch.where(total == 0, 1.0, total)).to(torch.float32)
@@ -64,12 +73,17 @@ def weighted_mean(losses: Tensor, targets: Tensor, class_weight: Tensor | None =
     overflow.
     """
     choice("reduction", reduction, ("n", "weight"))
-    if not isinstance(losses, Tensor) or not losses.is_floating_point():
-        raise refuse("losses", losses, "a float tensor (n,), one loss for each sample")
+    if not len(check_tensor("losses", losses, 1, "float", "a float tensor (n,), one loss for each sample")):
+        raise refuse("losses", losses, "at least one loss")
+    _check_targets(targets, losses)
     if class_weight is None:
         return losses.mean()
+    check_tensor("class_weight", class_weight, 1, "number", "a tensor (k,), one weight for each class", losses)
     values = _at_least_float32(losses)
-    w = class_weight.to(values.dtype)[targets]
+    try:
+        w = class_weight.to(values.dtype).index_select(0, targets)
+    except (IndexError, RuntimeError) as error:
+        raise _explained(error, targets, len(class_weight)) from None
     if reduction == "n":
         return (w * values).mean().to(losses.dtype)
     total = w.sum()
@@ -77,14 +91,21 @@ def weighted_mean(losses: Tensor, targets: Tensor, class_weight: Tensor | None =
 
 
 def one_hot(targets: Tensor, like: Tensor) -> Tensor:
-    """Indicator of the target class, shape and dtype of `like` (n, k)."""
+    """Indicator of the target class (n, k), of the type of `like` (anything, k)."""
+    check_tensor("like", like, 2, "number", "a tensor with one column for each of k classes")
+    check_tensor("targets", targets, 1, "int64", TARGETS, like)
     classes = torch.arange(like.shape[1], device=like.device)
     return (targets[:, None] == classes).to(like.dtype)
 
 
 def target_entries(values: Tensor, targets: Tensor) -> Tensor:
     """values[i, targets[i]] for each sample: (n, k) and (n,) give (n,)."""
-    return values.gather(1, targets[:, None]).squeeze(1)
+    check_tensor("values", values, 2, "number", "a tensor (n, k), a number of each sample for each class")
+    _check_targets(targets, values)
+    try:
+        return values.gather(1, targets[:, None]).squeeze(1)
+    except RuntimeError as error:
+        raise _explained(error, targets, values.shape[1]) from None
 
 
 def unit(x: Tensor) -> Tensor:
@@ -113,8 +134,8 @@ def _scaled_rows(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = rows * scale. The scale is 1 unless the largest entry of a row is beyond 2^48 or below 2^-48 (2^384 in float64),
     and a power of two then, so nothing is rounded: usual rows give the same bits as without it.
     """
-    if not isinstance(x, Tensor) or x.dim() != 2 or not x.is_floating_point():
-        raise refuse("x", x, "a float tensor (n, d), one row for each sample")
+    if not check_tensor("x", x, 2, "float", "a float tensor (n, d), one row for each sample").shape[1]:
+        raise refuse("x", x, "rows of at least one number")
     x = _at_least_float32(x)
     bound = 2.0**384 if x.dtype == torch.float64 else 2.0**48
     largest = x.detach().abs().amax(1)
@@ -130,8 +151,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     Half precision is computed and returned in float32: the square of a float16 distance above 256 is beyond float16.
     """
     for name, value in (("a", a), ("b", b)):
-        if not isinstance(value, Tensor) or value.dim() != 2 or not value.is_floating_point():
-            raise refuse(name, value, "a float tensor, one row for each sample")
+        check_tensor(name, value, 2, "float", "a float tensor, one row for each sample", a)
     if a.shape[1] != b.shape[1]:
         raise refuse("b", b, f"rows of {a.shape[1]} numbers, as a has")
     a, b = _at_least_float32(a), _at_least_float32(b)
@@ -141,6 +161,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 def pair_masks(targets: Tensor) -> tuple[Tensor, Tensor]:
     """(same, other): bool (n, n) masks of pairs of one class (without the diagonal) and of two classes."""
+    check_tensor("targets", targets, 1, "int64", TARGETS)
     equal = targets[:, None] == targets[None]
     diagonal = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
     return equal & ~diagonal, ~equal
@@ -154,19 +175,47 @@ def log_prior(counts: Tensor) -> Tensor:
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Softmax cross-entropy of each sample, (n, k) and (n,) -> (n,): l = logsumexp(z) - z_y."""
-    return F.cross_entropy(logits, targets, reduction="none")
+    check_tensor("logits", logits, 2, "float", "a float tensor (n, k), a logit of each sample for each class")
+    _check_targets(targets, logits)
+    try:  # no number stands for "leave this sample out": torch's own, -100, would make a wrong target a loss of 0
+        return F.cross_entropy(logits, targets, reduction="none", ignore_index=-(2**63))
+    except (IndexError, RuntimeError) as error:
+        raise _explained(error, targets, logits.shape[1]) from None
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
+TARGETS = "an int64 tensor (n,), the class of each sample"
+
+
+def _check_length(name: str, value: Tensor, n: int, what: str) -> None:
+    if len(value) != n:
+        raise refuse(name, value, f"{what}: {n}")
+
+
+def _check_targets(targets: Tensor, rows: Tensor) -> None:
+    check_tensor("targets", targets, 1, "int64", TARGETS, rows)
+    _check_length("targets", targets, len(rows), "as many as there are samples")
+
+
+def _explained(error: Exception, targets: Tensor, k: int) -> Exception:
+    """torch's error as one that names the target that is no class; as it is where that is not the reason."""
+    if targets.device.type == "cpu":
+        wrong = targets[(targets < 0) | (targets >= k)]
+        if len(wrong):
+            return ValueError(f"targets: expected class numbers from 0 to {k - 1}, found {int(wrong[0])}")
+    return error
+
+
 def _check_counts(counts: Tensor, name: str = "counts") -> Tensor:
-    """The counts, if they are real numbers in a tensor and, where they can be read at no cost, none is negative."""
-    if not isinstance(counts, Tensor) or counts.dtype == torch.bool or counts.is_complex():
-        raise refuse(name, counts, "a tensor (k,) of one number for each class; make one with torch.tensor([...])")
+    """The counts: numbers in a tensor (k,), and, where they can be read at no cost, finite and not negative."""
+    expected = "a tensor (k,) of one number for each class, as torch.tensor([...]) makes"
+    if not len(check_tensor(name, counts, 1, "number", expected)):
+        raise refuse(name, counts, expected)
     if counts.device.type == "cpu":
         with contextlib.suppress(RuntimeError):  # inside vmap, and for tensors without values, there is nothing to read
-            if not bool((counts >= 0).all()):
-                raise ValueError(f"{name}: expected numbers of at least 0, got {counts.flatten()[:10].tolist()}")
+            if not bool((counts >= 0).all() and counts.isfinite().all()):
+                raise ValueError(f"{name}: expected finite numbers of at least 0, got {counts[:10].tolist()}")
     return counts

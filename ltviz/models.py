@@ -17,9 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .check import flag, instance, number, refuse, suggest, text, whole
+from .check import MOST_CLASSES, flag, instance, number, refuse, suggest, text, whole
 from .functional import unit
 from .objective import Objective, Output
+
+WIDEST, DEEPEST = 4096, 2000
+LARGEST = 1e6  # a scale or a bias; far beyond, float32 has no logits for it
 
 
 class Net(nn.Module):
@@ -47,6 +50,7 @@ class MLP(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], width: int = 64):
         super().__init__()
+        shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
         self.dim = width
         self.layers = nn.Sequential(
             nn.Flatten(), nn.Linear(math.prod(shape), 2 * width), nn.ReLU(), nn.Linear(2 * width, width), nn.ReLU()
@@ -61,6 +65,10 @@ class CNN(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], width: int = 16):
         super().__init__()
+        shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
+        if min(shape[1:]) < 4:
+            raise refuse("shape", shape, "at least 4 x 4 pixels for model='cnn', which halves its images twice; use "
+                         "'mlp', or larger images")
         self.dim = 4 * width
         channels, layers = [shape[0], width, 2 * width, 4 * width], []
         for i in range(3):
@@ -79,6 +87,8 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
+        inputs, stride = whole("inputs", inputs, 1), whole("stride", stride, 1)
+        outputs = whole("outputs", outputs, inputs)  # the shortcut can add channels, and leave none out
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
@@ -104,7 +114,8 @@ class ResNet(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], depth: int = 32, width: int = 16):
         super().__init__()
-        if whole("depth", depth, 8) % 6 != 2:
+        shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
+        if whole("depth", depth, 8, DEEPEST) % 6 != 2:
             raise refuse("depth", depth, "6 b + 2 for b blocks a stage: 8, 14, 20, 26, 32, ...")
         self.dim = 4 * width
         self.conv = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
@@ -133,10 +144,10 @@ class LinearHead(nn.Linear):
     """A linear classifier that a stage may start anew, its bias at `bias_start` if that is given (a prior)."""
 
     def __init__(self, dim: int, k: int, bias: bool = True, bias_start: float | None = None):
-        self.bias_start = None if bias_start is None else number("bias_start", bias_start)
+        self.bias_start = None if bias_start is None else number("bias_start", bias_start, -LARGEST, LARGEST)
         if self.bias_start is not None and not flag("bias", bias):
             raise refuse("bias_start", bias_start, "None where bias=False: there is no bias to start")
-        super().__init__(whole("dim", dim, 1), whole("k", k, 1), flag("bias", bias))
+        super().__init__(whole("dim", dim, 1), whole("k", k, 1, MOST_CLASSES), flag("bias", bias))
 
     def reset_parameters(self) -> None:
         """Fixed initial values, so that making a head draws from nobody's generator."""
@@ -153,8 +164,8 @@ class CosineHead(nn.Module):
 
     def __init__(self, dim: int, k: int, scale: float, learn_scale: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(whole("k", k, 1), whole("dim", dim, 1)))
-        scale = torch.tensor(number("scale", scale, above=0.0))
+        self.weight = nn.Parameter(torch.empty(whole("k", k, 1, MOST_CLASSES), whole("dim", dim, 1)))
+        scale = torch.tensor(number("scale", scale, high=LARGEST, above=0.0))
         if flag("learn_scale", learn_scale):
             self.scale = nn.Parameter(scale)
             self.scale.no_decay = True
@@ -210,7 +221,7 @@ class OwnDraws(TorchDispatchMode):
 
 
 @contextmanager
-def own_draws(own: torch.Generator | None = None) -> Iterator[OwnDraws | None]:
+def own_draws(own: torch.Generator | None = None) -> Iterator[OwnDraws | _Told]:
     """Inside, what draws from torch's global generator draws from `own` (None: from one that nobody else uses).
 
     On a CPU this holds for the calling thread alone, and the global generator is not touched. On a GPU, where kernels
@@ -226,11 +237,20 @@ def own_draws(own: torch.Generator | None = None) -> Iterator[OwnDraws | None]:
     with _GLOBAL:
         before = shared.get_state()
         shared.set_state(own.get_state())
+        told = _Told()
         try:
-            yield None
+            yield told
         finally:
-            own.set_state(shared.get_state())
+            after = shared.get_state()
+            told.drew = not torch.equal(after, own.get_state())
+            own.set_state(after)
             shared.set_state(before)
+
+
+class _Told:
+    """Whether anything was drawn, once it is over."""
+
+    drew = False
 
 
 _GLOBAL = threading.RLock()
@@ -244,6 +264,8 @@ def _drawn_from(generator: torch.Generator) -> torch.Generator:
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every parameter below `module` from the generator; a module with `initialise(generator)` does its own."""
+    instance("module", module, nn.Module, "a torch module, such as make_backbone gives")
+    instance("generator", generator, torch.Generator, "a torch.Generator, on the device of the module")
     if hasattr(module, "initialise"):
         module.initialise(generator)
         return
@@ -267,7 +289,6 @@ MODELS = {
     "resnet32": lambda shape, width=16: ResNet(shape, 32, width),
 }
 WIDTHS = {"mlp": 64, "cnn": 16, "resnet8": 16, "resnet20": 16, "resnet32": 16}  # unless another is asked for
-WIDEST = 4096
 
 
 def model_name(name: str) -> str:
@@ -297,18 +318,16 @@ def make_backbone(name: str, shape: Sequence[int]) -> nn.Module:
     Its first parameters mean nothing: `initialise` draws them from a generator, as `make_net` does.
     Raises ValueError for an unknown name, with the nearest known one, and for images that the network cannot take.
     """
-    name, shape = model_name(name), _check_shape(shape)
+    name, shape = model_name(name), check_shape(shape)
     source, _, option = name.partition(":")
-    if source == "cnn" and min(shape[1:]) < 4:
-        raise ValueError(f"model={name!r}: halves its images twice, so they need at least 4 x 4 pixels, not "
-                         f"{shape[1]} x {shape[2]}; use 'mlp', or larger images")  # fmt: skip
     with own_draws():
         if source == "torchvision":
             return TorchvisionBackbone(option, shape)
         return MODELS[source](shape, int(option)) if option else MODELS[source](shape)
 
 
-def _check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """(C, H, W) of an image as whole numbers; ValueError for anything else."""
     try:
         found = tuple(whole("shape", one, 1) for one in shape)
     except (TypeError, ValueError):
@@ -331,6 +350,7 @@ class TorchvisionBackbone(nn.Module):
 
     def __init__(self, name: str, shape: tuple[int, int, int]):
         super().__init__()
+        name, shape = _torchvision_name(f"torchvision:{name}", text("name", name)), check_shape(shape)
         self.name, self.shape = name, shape
         channels, height, width = shape
         if channels not in (1, 3):
@@ -407,7 +427,7 @@ def make_net(name: str, shape: Sequence[int], objective: Objective, generator: t
     standard deviation sqrt(2 / d), .177 for d = 64, as in the public code of Cao et al. 2019. Cosine heads have a law
     of their own. torch's global generator is left as it was.
     """
-    instance("objective", objective, Objective, "an objective; METHODS[key].build(counts) makes one")
+    instance("objective", objective, Objective, "an objective; METHODS[key]().build(counts) makes one")
     instance("generator", generator, torch.Generator, "a torch.Generator on the CPU")
     if generator.device.type != "cpu":
         raise refuse("generator", generator, "a torch.Generator on the CPU, where networks are made")

@@ -22,13 +22,6 @@ _TEST_ARRAYS = ("targets", "logits", "scores", "features")  # one row a test ima
 _BULKY = ("train_features", "train_targets", "network")
 
 
-def to_array(tensor: torch.Tensor) -> np.ndarray:
-    """A copy of a tensor, on the host, that nobody else writes to."""
-    tensor = tensor.detach().cpu()
-    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not have
-    return tensor.contiguous().numpy().copy()
-
-
 def compact(features: np.ndarray) -> np.ndarray:
     """Features (n, d) in float16 where that loses nothing but digits, else as they are.
 
@@ -170,7 +163,7 @@ class Run:
             self.scale,
         )
         with torch.no_grad():
-            logits = method.posthoc(out, torch.from_numpy(self.counts), self.gallery, **method.resolve(settings))
+            logits = method(**settings).decide(out, torch.from_numpy(self.counts), self.gallery)
         return logits.numpy()
 
     def gallery(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -195,8 +188,9 @@ class Run:
         """Write the run to a file, or into a folder under its own file name; returns the path.
 
         small=True leaves out the network, training features, and all but the first `images` test images' logits and
-        features. The write is atomic: a reader, or a full disk, never sees half a file. Raises ValueError for a run
-        that is not sound (schema), OSError where nothing can be written.
+        features. Where the same run (its id) is kept there already with more of it, that file stays as it is: delete it
+        first to save space. The write is atomic: a reader, or a full disk, never sees half a file. Raises ValueError
+        for a run that is not sound (schema), OSError where nothing can be written.
         """
         path = check.path("path", path)
         check.flag("small", small)
@@ -205,7 +199,8 @@ class Run:
             path = path / self.filename
         plain, arrays = self._parts(small, images)
         schema.check_run(plain, arrays)
-        save_record(path, "run", plain, arrays)
+        if not _kept_with_more(path, self.id, arrays):
+            save_record(path, "run", plain, arrays)
         return path
 
     def _parts(self, small: bool, images: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -224,6 +219,20 @@ class Run:
             else:
                 plain[item.name] = value.item() if isinstance(value, np.generic) else value
         return plain, arrays
+
+
+def _kept_with_more(path: Path, run_id: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether a whole record of this run is there, with all that these arrays hold and more."""
+    try:
+        record = read_record(path, "run", lambda meta: meta.get("id") == run_id)
+        if record is None:
+            return False
+        _run(path, *record)
+    except RunFileError:  # nothing is there, or nothing to be believed
+        return False
+    there = {name: value.size for name, value in record[1].items()}
+    new = {name: value.size for name, value in arrays.items()}
+    return there != new and all(there.get(name, -1) >= size for name, size in new.items())
 
 
 def run_stem(data: str, recipe: str, label: str, seed: int) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .check import MOST_CLASSES, number, refuse, whole
 from .check import instance as check_instance
-from .check import number, refuse, whole
+from .check import tensor as check_tensor
 from .functional import precise
 
 Sampler = Callable[[Tensor, int, float, torch.Generator], list[Tensor]]
@@ -31,25 +32,41 @@ def sampler(function: Sampler) -> Sampler:
     def checked(targets: Tensor, batch_size: int, progress: float, generator: torch.Generator) -> list[Tensor]:
         _check_targets(targets)
         batch_size, progress = whole("batch_size", batch_size, 1), number("progress", progress)
-        check_instance("generator", generator, torch.Generator, "a torch.Generator, on the device of the targets")
-        if generator.device.type != targets.device.type:
-            raise ValueError(f"generator: it is on {generator.device}, the targets are on {targets.device}; make it "
-                             "with torch.Generator(targets.device)")
+        _check_generator(generator, targets)
         return function(targets, batch_size, progress, generator)
 
     SAMPLERS[function.__name__] = checked
     return checked
 
 
+def _check_generator(generator: torch.Generator, targets: Tensor) -> None:
+    check_instance("generator", generator, torch.Generator, "a torch.Generator, on the device of the targets")
+    if generator.device.type != targets.device.type:
+        raise ValueError(f"generator: it is on {generator.device}, the targets are on {targets.device}; make it "
+                         "with torch.Generator(targets.device)")
+
+
 def _check_targets(targets: Tensor) -> None:
-    if not isinstance(targets, Tensor) or targets.dtype != torch.int64 or targets.dim() != 1 or not len(targets):
-        raise refuse("targets", targets, "an int64 tensor (n,) that holds the class of each image, at least one")
-    if int(targets.min()) < 0:
-        raise ValueError(f"targets: expected classes numbered from 0, got {int(targets.min())}; leave such images out")
+    expected = "an int64 tensor (n,) that holds the class of each image, at least one"
+    check_tensor("targets", targets, 1, "int64", expected)
+    if not len(targets):
+        raise refuse("targets", targets, expected)
+    _check_classes(targets)
+
+
+def _check_classes(targets: Tensor) -> None:
+    lowest, highest = (int(one) for one in targets.aminmax())
+    if lowest < 0:
+        raise ValueError(f"targets: expected classes numbered from 0, got {lowest}; leave such images out")
+    if highest >= MOST_CLASSES:
+        raise ValueError(f"targets: expected classes numbered from 0 to {MOST_CLASSES - 1:,}, got {highest}")
 
 
 def split(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut a list of indices (n,) into batches; a last batch of one joins the one before."""
+    """Cut indices (n,), at least one, into batches; a last batch of one joins the one before."""
+    expected = "an int64 tensor (n,) of positions, at least one"
+    if not len(check_tensor("order", order, 1, "int64", expected)):
+        raise refuse("order", order, expected)
     batches = list(order.split(whole("batch_size", batch_size, 1)))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
@@ -57,22 +74,44 @@ def split(order: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def class_counts(targets: Tensor, k: int | None = None) -> Tensor:
-    """Images per class, (n,) -> (k,) int64."""
-    return torch.bincount(targets, minlength=k or 0)
+    """Images per class, (n,) -> (k,) int64; n may be 0 where k is given, else k is the highest class + 1."""
+    k = None if k is None else whole("k", k, 1, MOST_CLASSES)
+    check_tensor("targets", targets, 1, "int64", "an int64 tensor (n,), the class of each image")
+    if k is None or len(targets):
+        _check_targets(targets)
+    counts = torch.bincount(targets, minlength=k or 0)
+    if k is not None and len(counts) > k:
+        raise refuse("k", k, f"at least {len(counts)}, as the targets hold class {len(counts) - 1}")
+    return counts
 
 
 def draw(targets: Tensor, class_probability: Tensor, generator: torch.Generator) -> Tensor:
-    """n indices with replacement: a class by its probability (k,), then an image of that class, uniformly."""
-    counts = class_counts(targets, len(class_probability))
-    if len(counts) > len(class_probability):
-        raise refuse("class_probability", class_probability, f"one probability for each of {len(counts)} classes")
-    per_image = (class_probability / counts.clamp_min(1))[targets]
+    """n indices with replacement: a class by its probability (k,), then an image of that class, uniformly.
+
+    The probabilities need not sum to 1. A class without images is never drawn.
+    """
+    counts = class_counts(targets)
+    expected = f"one probability for each of {len(counts)} classes, finite and not negative, in a float tensor (k,)"
+    check_tensor("class_probability", class_probability, 1, "float", expected, targets)
+    k = len(class_probability)
+    if k < len(counts) or not bool((class_probability.isfinite() & (class_probability >= 0)).all()):
+        raise refuse("class_probability", class_probability.tolist(), expected)
+    per_image = (class_probability / class_counts(targets, k).clamp_min(1))[targets]
+    if not bool(per_image.sum() > 0):
+        raise refuse("class_probability", class_probability.tolist(), "a class with images whose probability is not 0")
+    _check_generator(generator, targets)
     return torch.multinomial(per_image, len(targets), replacement=True, generator=generator)
 
 
 def power_probability(counts: Tensor, q: float) -> Tensor:
-    """p_j = n_j^q / sum_i n_i^q over the classes present (Kang et al. 2020, eq. 1); q = 0 is class balanced."""
-    q = number("q", q)
+    """p_j = n_j^q / sum_i n_i^q over the classes present (Kang et al. 2020, eq. 1); q = 0 is class balanced.
+
+    counts (k,), at least one of them above 0; q from -16 to 16.
+    """
+    q, expected = number("q", q, -16, 16), "images of each class (k,): a tensor of finite numbers, not all of them 0"
+    check_tensor("counts", counts, 1, "number", expected)
+    if not bool((counts.isfinite() & (counts >= 0)).all() and (counts > 0).any()):
+        raise refuse("counts", counts.tolist(), expected)
     p = torch.where(counts > 0, precise(counts).clamp_min(1).pow(q), 0.0)
     return p / p.sum()
 

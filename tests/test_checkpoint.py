@@ -9,6 +9,7 @@ from torch import nn
 
 from ltviz import files
 from ltviz.datasets import digits_lt
+from ltviz.device import Speed
 from ltviz.run import RunFileError
 from ltviz.training import RECIPES, Trainer
 from ltviz.training import checkpoint as checkpoints
@@ -127,6 +128,26 @@ def test_a_description_that_makes_no_sense_is_refused(data, file, meta):
     change(file, meta)
     with pytest.raises(RunFileError, match=r"a.safetensors: not a whole checkpoint .*Delete it to start the run anew"):
         Trainer("ce", data, epochs=4, checkpoint=file)
+
+
+def test_a_checkpoint_of_no_epoch_is_none(file):
+    """Without validation images too, where no last accuracy is looked for."""
+    none = digits_lt(validation=0)
+    stopped(none, file)
+    empty = {name: v[:0] for name, v in files.read_record(file, "checkpoint")[1].items() if name.startswith("history/")}
+    change(file, {"epoch": 0}, **empty)
+    with pytest.raises(RunFileError, match=r"not a whole checkpoint \(epoch 0, stage 0\)"):
+        Trainer("ce", none, epochs=4, checkpoint=file)
+
+
+def test_momenta_lie_in_memory_as_their_parameters_do(data, file):
+    more = {"model": "cnn:4", "device": "cpu", "speed": Speed(channels_last=True, fused=True)}
+    stopped(data, file, **more)
+    again = Trainer("ce", data, epochs=4, checkpoint=file, **more)
+    weights = [parameter for parameter in again.trained if parameter.dim() == 4]
+    assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
+    for weight in weights:
+        assert again.optimizer.state[weight]["momentum_buffer"].stride() == weight.stride()
 
 
 @pytest.mark.parametrize("id", ["0" * 12, None, "drop"])

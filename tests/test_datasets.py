@@ -1,5 +1,6 @@
 """Data: counts to the unit, subsets by seed, splits that never move, crops equal to PIL's, files that are damaged."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -8,10 +9,12 @@ import os
 import pickle
 import random
 import re
+import struct
 import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -323,6 +326,37 @@ def test_edits_in_place_are_seen():
     data.targets[0] = 3
     with pytest.raises(ValueError, match="^counts: expected the number of targets of each class"):
         data.prepare()
+
+
+def test_data_of_another_seed_lose_no_edit():
+    """The loader, which makes them, knows of none."""
+    data = digits_lt()
+    assert data.with_seed(3).fingerprint == digits_lt(seed=3).fingerprint
+    edited, named = digits_lt(), digits_lt()
+    edited.test_images[0, 0, 0] = 255
+    named.class_names = tuple(name.upper() + "!" for name in named.class_names)
+    for changed, what in [
+        (edited, "images or targets"), (named, "class_names"), (dataclasses.replace(data, pad=1), "pad"),
+        (dataclasses.replace(data, std=data.std * 2), "std")]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^data: {what} differ from what digits_lt makes"):
+            changed.with_seed(3)
+    data.with_seed(4)
+    data.targets[0] += 0  # counted as an edit, and none
+    assert data.with_seed(4).spec["seed"] == 4
+    data.images[0] += 1
+    with pytest.raises(ValueError, match="^data: images or targets differ"):
+        data.with_seed(4)
+
+
+def test_the_callers_defaults_of_torch_change_no_data():
+    plain = digits_lt().identity
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            assert digits_lt().identity == plain
+            assert digits_lt().prepare().batch([0, 1]).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_fingerprint_sees_every_part():
@@ -660,6 +694,69 @@ def test_16_bit_grey_images_keep_their_shades(kind):
 def test_values_without_a_range_are_refused(kind, image):
     with pytest.raises(ValueError, match=r"image x.tif cannot be read \(its (float|32-bit) values have no range"):
         sources.decode(encoded(image, kind), "x.tif")
+
+
+def tiff(values, white_is_zero, order="<", packed=False, bits=None, big=False, **more):
+    """A grey TIFF by hand, as the standard describes it, with these values in it; more: tags by name."""
+    numbers = {"sample_format": 339, "extra": 338}
+    bits = bits or values.dtype.itemsize * 8
+    body = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    if bits < 8:
+        digits = np.unpackbits(values[..., None], axis=2)[..., 8 - bits :]
+        body = np.packbits(digits.reshape(len(values), -1), axis=1).tobytes()
+    body = zlib.compress(body) if packed else body
+    body += b"\0" * (len(body) % 2)
+    samples = values.shape[2] if values.ndim == 3 else 1
+    tags = {256: values.shape[1], 257: len(values), 258: [bits] * samples, 259: 8 if packed else 1,
+            262: 0 if white_is_zero else 1, 273: 16, 277: samples, 278: len(values), 279: len(body),
+            **{numbers[name]: value for name, value in more.items()}}  # fmt: skip
+    pointer, count, room = ("Q", "Q", 8) if big else ("I", "H", 4)
+    end = 16 + len(body)
+    start = struct.pack(order + "HHHQ", 43, 8, 0, end) if big else struct.pack(order + "HIQ", 42, end, 0)
+    start = (b"II" if order == "<" else b"MM") + start
+    entries = b""
+    for tag, value in sorted(tags.items()):
+        value = value if isinstance(value, list) else [value]
+        packed_value = struct.pack(f"{order}{len(value)}H", *value).ljust(room, b"\0")
+        entries += struct.pack(f"{order}HH{pointer}", tag, 3, len(value)) + packed_value
+    return start + body + struct.pack(order + count, len(tags)) + entries + struct.pack(order + pointer, 0)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order, big", [("<", False), (">", False), ("<", True)])
+def test_grey_tiff_that_counts_from_white(order, packed, big):
+    """A zero is black or white as the file says, whatever its depth, byte order and compression."""
+    shades = np.array([[0, 51, 255, 10], [200, 100, 1, 128]], np.uint8)
+    for depth, values, shown in [
+        (8, shades, shades), (16, shades.astype(np.uint16) * 257, shades), (4, shades // 17, shades // 17 * 17),
+        (2, shades // 85, shades // 85 * 85), (1, shades // 128, shades // 128 * 255)]:  # fmt: skip
+        found = [sources.decode(tiff(values, white, order, packed, depth, big), "x.tif") for white in (False, True)]
+        assert np.array_equal(found[0], shown[..., None].repeat(3, 2)), (depth, order)
+        assert np.array_equal(found[1], 255 - shown[..., None].repeat(3, 2)), (depth, order)
+
+
+def test_transparent_grey_tiff_that_counts_from_white():
+    both = np.array([[[0, 255], [200, 255], [200, 0]]], np.uint8)
+    for white, shown in ((False, [0, 200, 255]), (True, [255, 55, 255])):
+        assert sources.decode(tiff(both, white, extra=2), "x")[0, :, 0].tolist() == shown
+
+
+def test_a_fax_and_what_our_image_library_writes():
+    bits = Image.fromarray(np.array([[0, 255, 255, 0]] * 3, np.uint8)).convert("1")
+    for settings in ({"compression": "group4"}, {"compression": "tiff_lzw"}, {}):
+        for photometric in (0, 1):
+            data = encoded(bits, "TIFF", tiffinfo={262: photometric}, **settings)
+            assert sources.decode(data, "x")[0, :, 0].tolist() == [0, 255, 255, 0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow has to say about the damage
+def test_damaged_and_signed_tiff_are_refused():
+    data = tiff(np.zeros((2, 4), np.uint16), True)
+    for n in range(2, 80, 3):
+        with pytest.raises(ValueError, match="^image x.tif cannot be read"):
+            sources.decode(data[:n], "x.tif")
+    with pytest.raises(ValueError, match=r"^image x.tif cannot be read \(its signed values have no range"):
+        sources.decode(tiff(np.zeros((2, 4), np.uint8), False, sample_format=2), "x.tif")
 
 
 def test_other_kinds_of_pixels_become_the_colours_they_show():

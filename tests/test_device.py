@@ -57,8 +57,15 @@ def test_the_device_of_the_environment(machine, monkeypatch):
 @pytest.mark.parametrize("call, name", [
     (lambda: thread_count(3, (1, 8, 8), 64), "model=3"), (lambda: thread_count("", (1, 8, 8), 64), "model=''"),
     (lambda: thread_count("mlp", (8, 8), 64), "shape="), (lambda: thread_count("mlp", 64, 64), "shape="),
-    (lambda: thread_count("mlp", (1, 8, 0), 64), "shape=0"),
-    (lambda: thread_count("mlp", (1, 8.5, 8), 64), "shape=8.5"),
+    (lambda: thread_count("mlp", (1, 8, 0), 64), r"shape=\(1, 8, 0\)"),
+    (lambda: thread_count("mlp", (1, 8.5, 8), 64), r"shape=\(1, 8.5, 8\)"),
+    (lambda: thread_count("3", (1, 8, 8), 64), "model='3': unknown model"),
+    (lambda: thread_count("mlp:0", (1, 8, 8), 64), "model='mlp:0'"),
+    (lambda: thread_count("mlp", "188", 64), "shape='188'"),
+    (lambda: thread_count("mlp", (1, True, 8), 64), r"shape=\(1, True, 8\)"),
+    (lambda: thread_count("mlp", (1, 8, 8), "64"), "batch_size='64'"),
+    (lambda: thread_count("mlp", (1, 8, 8), float("nan")), "batch_size=nan"),
+    (lambda: Speed("True"), "bf16='True'"),
     (lambda: thread_count("mlp", (1, 8, 8), 0), "batch_size=0"),
     (lambda: thread_count("mlp", (1, 8, 8), True), "batch_size=True"),
     (lambda: threads(0).__enter__(), "n=0"), (lambda: threads("2").__enter__(), "n='2'"),
@@ -69,6 +76,14 @@ def test_the_device_of_the_environment(machine, monkeypatch):
 def test_a_wrong_argument_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_a_graph_has_a_fused_optimiser_and_one_spelling():
+    assert Speed(graph=True) == Speed(fused=True, graph=True) != Speed(fused=True)
+    assert str(Speed(graph=True)) == str(Speed(fused=True, graph=True)) == "fused, graph"
+    numpys = Speed(graph=np.bool_(True), bf16=np.bool_(False))
+    assert numpys == Speed(graph=True) and all(type(on) is bool for on in vars(numpys).values())
+    assert str(Speed()) == "plain" and str(Speed(channels_last=True, fused=True)) == "channels_last, fused"
 
 
 def test_threads_are_as_before_after_an_error_and_after_a_refusal():

@@ -219,8 +219,8 @@ def test_a_stage_that_changes_nothing_keeps_the_momentum(data, toy):
 
 
 def test_what_is_decayed():
-    net = make_net("mlp:4", (1, 2, 2), METHODS["ce"].build(torch.ones(3)), torch.Generator())
-    objective = METHODS["ring"].build(torch.ones(3))
+    net = make_net("mlp:4", (1, 2, 2), METHODS["ce"]().build(torch.ones(3)), torch.Generator())
+    objective = METHODS["ring"]().build(torch.ones(3))
 
     def groups():
         return [(len(group["params"]), group["weight_decay"]) for group in parameter_groups(net, objective, DIGITS)]
@@ -233,7 +233,7 @@ def test_what_is_decayed():
     net.requires_grad_(False)
     assert groups() == [(1, 0.0)]
     with pytest.raises(ValueError, match="nothing to train"):
-        parameter_groups(net, METHODS["ce"].build(torch.ones(3)), DIGITS)
+        parameter_groups(net, METHODS["ce"]().build(torch.ones(3)), DIGITS)
 
 
 # -------------------------------------------------------------------------------------------------------------- streams

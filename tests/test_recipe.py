@@ -71,6 +71,29 @@ def test_drops():
     np.testing.assert_allclose(rates(thirds, 10, 1), [0.4] * 3 + [0.04] * 4 + [0.004] * 3, rtol=1e-12)
 
 
+def test_one_spelling_of_what_has_no_effect():
+    plain, step = Recipe("x", "mlp", 10), {"schedule": "step", "milestones": (0.5,)}
+    for kept in (plain, *RECIPES.values(), dataclasses.replace(plain, optimizer="adam", weight_decay=0.0)):
+        assert kept.effective() == kept
+    for change, same in [
+        ({"drop": 0.5}, {}),
+        ({"optimizer": "adam", "momentum": 0.0}, {"optimizer": "adam"}),
+        ({"optimizer": "adamw", "weight_decay": 0.0}, {"optimizer": "adam", "weight_decay": 0.0}),
+        ({"warmup": 0.0, "warmup_by": "epoch"}, {"warmup": 0.0}),
+        ({**step, "drop": 1.0, "milestones": (0.2, 0.8)}, {**step, "drop": 1.0}),
+        ({**step, "warmup": 0.09, "warmup_by": "epoch"}, {**step, "warmup": 0.0}),
+    ]:  # fmt: skip
+        one, two = (dataclasses.replace(plain, **changed) for changed in (change, same))
+        assert one != two and one.effective() == two.effective() == two, change
+        assert rates(one, 10, 3, 20) == rates(two, 10, 3, 20), change
+    for change in [{"warmup": 0.0, "warmup_by": "images"}, {"warmup": 0.09, "warmup_by": "epoch"}, {"momentum": 0.5}]:
+        one = dataclasses.replace(plain, **change)
+        assert one.effective() == one != plain, change
+    # Without a warm-up, the clock of the images still moves the cosine and the drops.
+    images = dataclasses.replace(plain, warmup=0.0, warmup_by="images")
+    assert rates(images, 10, 3, 150) != rates(dataclasses.replace(images, warmup_by="step"), 10, 3, 150)
+
+
 # ------------------------------------------------------------------------------------------------------------- recipes
 def test_a_recipe_in_one_spelling():
     plain = Recipe("x", "mlp", 3)
@@ -106,8 +129,32 @@ def test_the_range_of_each_field(field, lowest, highest, below, beyond):
 @pytest.mark.parametrize("value", [(0.8, 0.8), (0.5, 1.1), (-0.1, 0.5), "0.5", {0.5}, (True,), (0.5, None)])
 def test_milestones_are_rising_shares(value):
     with pytest.raises(ValueError, match="^milestones=.*rising shares of the epochs"):
-        dataclasses.replace(RECIPES["digits"], milestones=value)
-    assert dataclasses.replace(RECIPES["digits"], milestones=(0.1, 0.5, 0.9)).milestones == (0.1, 0.5, 0.9)
+        dataclasses.replace(RECIPES["digits"], schedule="step", milestones=value)
+    steps = dataclasses.replace(RECIPES["digits"], schedule="step", milestones=(0.1, 0.5, 0.9))
+    assert steps.milestones == (0.1, 0.5, 0.9)
+
+
+def test_a_cosine_has_no_milestones():
+    for name, change in (("digits", {"milestones": (0.8, 0.9)}), ("cao2019", {"schedule": "cosine"})):
+        with pytest.raises(ValueError, match=r'^milestones=\(0.8, 0.9\): expected \(\) with schedule="cosine"'):
+            dataclasses.replace(RECIPES[name], **change)
+
+
+@pytest.mark.parametrize("epochs, drops", [
+    (200, [160, 180]), (100, [80, 90]), (10, [8, 9]), (6, [4, 5]), (5, [3, 4]), (4, [2, 3]), (3, [1, 2]),
+    (2, [1, 2]), (1, [1, 2])])  # fmt: skip
+def test_each_drop_has_an_epoch_of_its_own(epochs, drops):
+    assert RECIPES["cao2019"].drops(epochs) == RECIPES["cui2019"].drops(epochs) == drops
+    recipe = dataclasses.replace(RECIPES["cao2019"], warmup=0.0)
+    found = [recipe.learning_rate(epoch, 0, 7, epochs) for epoch in range(epochs)]
+    expected = [0.1 * 0.01 ** sum(epoch >= drop for drop in drops) for epoch in range(epochs)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found[0] == 0.1 and (epochs < 3 or found[-1] == pytest.approx(1e-5))
+
+
+def test_drops_close_together_come_one_after_another():
+    recipe = Recipe("x", "mlp", 40, schedule="step", milestones=(0.1, 0.12, 0.99))
+    assert recipe.drops(40) == [4, 5, 39] and recipe.drops(400) == [40, 48, 396] and recipe.drops(10) == [1, 2, 9]
 
 
 def test_the_published_protocols():
@@ -160,7 +207,7 @@ def test_what_is_recorded_of_a_request(data):
         name: value for name, value in dataclasses.asdict(RECIPES["digits"]).items() if name != "data"
     } | {"epochs": 2}
     assert (request.seed, request.start, request.method.key) == (3, None, "focal")
-    assert request.settings["gamma"] == 1.0 and request.label == request.method.label(request.settings)
+    assert request.settings["gamma"] == 1.0 and request.label == request.method(**request.settings).label
     assert request.id == make_request("focal", data, epochs=2, gamma=1.0, seed=3).id
     assert make_request("ce", data).seed == 0 and make_request("ce", data).recipe == RECIPES["digits"]
 

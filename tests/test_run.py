@@ -286,6 +286,32 @@ def test_a_small_record_keeps_the_first_images(run, tmp_path):
             run.save(**{"path": tmp_path, **wrong})
 
 
+def test_a_smaller_record_of_a_run_replaces_no_larger_one(run, tmp_path):
+    whole = run.save(tmp_path)
+    kept = whole.read_bytes()
+    assert run.save(tmp_path, small=True) == run.save(tmp_path, small=True, images=50) == whole
+    assert load_run(run.save(tmp_path / "small", small=True)).save(tmp_path) == whole, "small as it is"
+    assert whole.read_bytes() == kept and load_run(whole).network.keys() == run.network.keys()
+    small = run.save(tmp_path / "small", small=True)
+    for images in (50, 7, 0):
+        assert load_run(run.save(small, small=True, images=images)).logits.shape == (50, 10)
+    assert load_run(run.save(small, small=True, images=60)).logits.shape == (60, 10)
+    assert load_run(run.save(small)).network is not None, "a whole one takes the place of a small one"
+
+
+def test_another_run_and_a_damaged_file_are_replaced(run, tmp_path):
+    path = run.save(tmp_path / "run.safetensors")
+    other = dataclasses.replace(run, id="0123456789ab")
+    assert load_run(other.save(path, small=True)).id == other.id
+    content = bytearray(run.save(path).read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert load_run(run.save(path, small=True)).network is None
+    named = dataclasses.replace(run, label="renamed")
+    whole = named.save(path)
+    assert load_run(run.save(whole)).label == "ce", "one of the same size is written anew"
+
+
 def test_runs_come_by_label_and_seed_and_by_what_was_asked(run, tmp_path):
     def kept(label, seed, number, **more):
         one = dataclasses.replace(run, label=label, seed=seed, id=f"{number:012x}", **more)

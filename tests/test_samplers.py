@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,6 +200,45 @@ def test_wrong_arguments_of_the_parts():
         draw(TARGETS, torch.ones(2), torch.Generator())
     with pytest.raises(ValueError, match="^batch_size=0: expected a whole number of at least 1"):
         split(torch.arange(4), 0)
+
+
+NO_CLASSES = (None, [0, 1], TARGETS.numpy(), TARGETS.float(), TARGETS.int(), TARGETS > 0, TARGETS[:, None],
+              torch.tensor(3), TARGETS[:0], TARGETS - 1, TARGETS + 2**15)  # fmt: skip
+THREE, RANDOM = torch.tensor([0, 1, 1]), torch.Generator()
+PARTS = [
+    (split, {"order": TARGETS, "batch_size": 16}, {
+        "order": (*NO_CLASSES[:9], list(range(4))), "batch_size": (0, True, 2.5, "3", None)}),
+    (class_counts, {"targets": TARGETS, "k": None}, {
+        "targets": NO_CLASSES, "k": (0, -1, True, 2.5, "3", float("nan"), 2, 3, 10**9)}),
+    (draw, {"targets": THREE, "class_probability": torch.ones(2), "generator": RANDOM}, {
+        "targets": NO_CLASSES,
+        "class_probability": (None, [0.5, 0.5], 1.0, torch.ones(1), torch.ones(2, 1), torch.ones(2).long(),
+                              torch.ones(2) > 0, torch.tensor([1.0, -0.1]), torch.tensor([1.0, float("nan")]),
+                              torch.tensor([1.0, float("inf")]), torch.zeros(2), torch.tensor([0.0, 0.0, 1.0])),
+        "generator": (None, 3, torch.random)}),
+    (power_probability, {"counts": COUNTS, "q": 0.5}, {
+        "counts": (None, [3, 1], 3, COUNTS > 0, COUNTS[:, None], COUNTS[:0], -COUNTS, 0 * COUNTS,
+                   COUNTS * float("nan"), COUNTS * float("inf")),
+        "q": (None, "1", True, float("nan"), float("inf"), 17, -17, torch.ones(2))}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, right, wrong", PARTS, ids=[call.__name__ for call, *_ in PARTS])
+def test_a_wrong_argument_of_a_part_is_refused_by_name(call, right, wrong):
+    call(**right)
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=f"^{name}[=:]"):
+                call(**{**right, name: value})
+
+
+def test_counts_of_no_images_and_of_numpys_numbers():
+    assert class_counts(TARGETS[:0], 3).tolist() == [0, 0, 0]
+    assert class_counts(THREE, np.int64(3)).tolist() == [1, 2, 0]
+    with pytest.raises(ValueError, match="^k=1: expected at least 2, as the targets hold class 1$"):
+        class_counts(THREE, 1)
+    assert power_probability(torch.tensor([10**12, 1]), 16).tolist() == pytest.approx([1.0, 0.0])
+    assert power_probability(torch.tensor([4, 1, 0]), -1.0).tolist() == pytest.approx([0.2, 0.8, 0.0])
 
 
 def test_a_class_of_one_image_is_drawn_as_often_as_any():

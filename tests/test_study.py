@@ -353,7 +353,7 @@ def test_redecide_changes_the_decisions_only(two):
 
 def test_recorded_finds_runs_or_says_what_to_do(two, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "FOLDER", tmp_path)
-    with pytest.raises(RunFileError, match="python -m ltviz record toy"):
+    with pytest.raises(RunFileError, match="make record ARGS=toy"):
         study.recorded("toy")
     for run in itertools.chain(*two.values()):
         run.save(tmp_path / "toy", small=True)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from ltviz.datasets import digits_lt
+from ltviz.device import Speed
+from ltviz.many import train_many
+from ltviz.methods import METHODS
 from ltviz.run import RunFileError, load_run
 from ltviz.training import RECIPES, Trainer, sweep, train
 from ltviz.training.sweep import prepare_folder, requests, save, saved
@@ -33,9 +36,58 @@ def test_every_combination_under_every_seed(data):
         for seed in (3, 1) for key in ("ce", "focal") for epochs in (1, 2)
     ]  # fmt: skip
     assert asked("ce", data, 2, {}) == [("ce", 0, {}), ("ce", 1, {})] == asked(("ce",), data, np.int64(2), {})
-    pairs = [(one["epochs"], one["batch"]) for *_, one in asked("ce", data, 1, {"epochs": [1, 2], "batch": [3, 4]})]
-    assert pairs == [(1, 3), (1, 4), (2, 3), (2, 4)]
-    assert asked("ce", data, 1, {"milestones": (0.5, 0.8), "checkpoint": None})[0][2]["milestones"] == (0.5, 0.8)
+    settings = {"epochs": [1, 2], "model": ["cnn", "mlp"]}
+    pairs = [(one["epochs"], one["model"]) for *_, one in asked("ce", data, 1, settings)]
+    assert pairs == [(1, "cnn"), (1, "mlp"), (2, "cnn"), (2, "mlp")]
+    settings = {"model": "cnn", "checkpoint": None}
+    assert asked("ce", data, 1, settings) == [("ce", 0, settings)]
+
+
+def test_the_same_run_in_several_spellings_is_asked_for_once(data):
+    assert asked(["ce", "ce"], data, 2, {}) == [("ce", 0, {}), ("ce", 1, {})]
+    key, alias = next((key, METHODS[key].aliases[0]) for key in METHODS if METHODS[key].aliases)
+    assert asked([alias, key, "ce"], data, 1, {}) == [(alias, 0, {}), ("ce", 0, {})]
+    for settings in [{"gamma": [2.0, 2, np.float64(2)]}, {"gamma": [2.0, 2.0]}, {"model": ["mlp", "mlp:64"]},
+                     {"epochs": [60, None]}, {"recipe": ["digits", RECIPES["digits"], None]},
+                     {"speed": [Speed(graph=True), Speed(fused=True, graph=True)]}]:  # fmt: skip
+        first = {name: values[0] for name, values in settings.items()}
+        assert asked("focal", data, 1, settings) == [("focal", 0, first)], settings
+    assert len(asked("focal", data, 1, {"gamma": [2.0, 1.0, 2.0], "epochs": [1, 2, 1]})) == 4
+    with pytest.raises(ValueError, match=r"^seeds=\[0, 0\]: expected .* different ones"):
+        asked("ce", data, [0, 0], {})
+
+
+@pytest.mark.parametrize("several", [sweep, train_many])
+def test_what_is_asked_for_twice_is_trained_and_returned_once(data, tmp_path, several):
+    runs = several(["ce", "ce"], data, seeds=[3], epochs=[1, 1], folder=tmp_path, progress=False)
+    assert [(one.method, one.seed) for one in runs] == [("ce", 3)] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_wrong_request_is_refused_before_anything_is_trained(data, tmp_path):
+    with pytest.raises(ValueError, match="gamma"):
+        sweep("focal", data, gamma=[1.0, -1.0], epochs=1, folder=tmp_path / "runs", progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_never_drops_what_was_changed(data):
+    """Other seeds are drawn by the loader, which knows nothing of edits."""
+    edited = digits_lt(class_order="seed")
+    edited.images[0] = 0
+    padded = dataclasses.replace(digits_lt(), pad=1)
+    for changed, what in ((edited, "images or targets"), (padded, "pad")):
+        with pytest.raises(ValueError, match=f"^data: {what} differ from what digits_lt makes.*lt.train"):
+            sweep("ce", changed, seeds=1, epochs=1, progress=False)
+
+
+def test_a_small_sweep_leaves_a_whole_record(data, tmp_path):
+    arguments = {"seeds": 1, "epochs": 1, "folder": tmp_path, "progress": False}
+    whole = sweep("ce", data, small=False, **arguments)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    again = sweep("ce", data, small=True, **arguments)
+    assert path.read_bytes() == content and again[0].network.keys() == whole[0].network.keys()
+    save(whole[0], tmp_path, True)
+    assert path.read_bytes() == content
 
 
 def test_what_a_sweep_does_not_take(data):

@@ -362,14 +362,14 @@ def test_weight_decay_spares_the_parameters_of_a_loss(data, toy_method):
 )
 def test_parameter_counts(name, classes, parameters):
     shape = (1, 8, 8) if name == "mlp" else (3, 32, 32)
-    net = make_net(name, shape, METHODS["ce"].build(torch.ones(classes)), torch.Generator())
+    net = make_net(name, shape, METHODS["ce"]().build(torch.ones(classes)), torch.Generator())
     assert sum(p.numel() for p in net.parameters()) == parameters
     out = net(torch.zeros(2, *shape))
     assert out.logits.shape == (2, classes) and out.features.shape == (2, 64) and out.head_weight.shape == (classes, 64)
 
 
 def test_initialisation_depends_on_the_generator_alone():
-    objective = METHODS["ce"].build(torch.ones(4))
+    objective = METHODS["ce"]().build(torch.ones(4))
     for name in ("mlp", "cnn:4", "resnet8:4"):
         a, b = (make_net(name, (3, 8, 8), objective, torch.Generator().manual_seed(1)) for _ in range(2))
         c = make_net(name, (3, 8, 8), objective, torch.Generator().manual_seed(2))

@@ -11,8 +11,11 @@ from torch import nn
 
 import ltviz
 from ltviz.datasets import digits_lt
+from ltviz.device import Speed
+from ltviz.many import train_many
 from ltviz.objective import METHODS, Method, Objective
 from ltviz.training import RECIPES, Control, LiveRun, Trainer, sweep, train
+from ltviz.training.request import make_request
 
 EXPLODES = dataclasses.replace(RECIPES["digits"], lr=1e38, epochs=1, batch_size=400, clip=None, warmup=0.0)
 
@@ -82,6 +85,31 @@ def test_the_callers_contexts_change_nothing(data, context):
     np.testing.assert_array_equal(plain.logits, inside.logits)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_another_default_type_is_refused_and_left_alone(data, dtype):
+    plain = quick(data, epochs=1)
+    torch.set_default_dtype(dtype)
+    try:
+        for call in (lambda: quick(data), lambda: sweep("ce", data, epochs=1), lambda: LiveRun("ce", data)):
+            with pytest.raises(ValueError, match=rf"^torch.get_default_dtype\(\) is {dtype}: .*set_default_dtype\("):
+                call()
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(plain.logits, quick(data, epochs=1).logits)
+
+
+def test_another_default_device_is_refused_and_left_alone(data):
+    with torch.device("cpu"):
+        plain = quick(data, epochs=1)
+    with torch.device("meta"):
+        for call in (lambda: quick(data), lambda: train_many("ce", data, epochs=1), lambda: Trainer("ce", data)):
+            with pytest.raises(ValueError, match=r"^torch.get_default_device\(\) is meta: device= says where"):
+                call()
+        assert torch.get_default_device().type == "meta"
+    np.testing.assert_array_equal(plain.logits, quick(data, epochs=1).logits)
+
+
 class Drops(Objective):
     """Cross-entropy with dropout on the logits: a loss that draws, and says so to nobody."""
 
@@ -148,10 +176,76 @@ def test_the_code_of_a_method_of_ones_own_is_part_of_the_id(data):
     assert ids[0] == ids[1] != ids[2]
 
 
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        (lambda data: data.images[3].zero_(), "images or targets"),
+        (lambda data: data.test_targets.add_(0) is None or data.test_targets[:2].copy_(data.test_targets[:2].flip(0)),
+         "images or targets"),
+        (lambda data: data.std.mul_(2.0), "std"),
+        (lambda data: setattr(data, "pad", 1), "pad"),
+        (lambda data: setattr(data, "class_names", data.class_names[::-1]), "class_names"),
+    ],
+)  # fmt: skip
+def test_a_request_is_named_by_the_data_of_its_moment(edit, what):
+    """And says whether they are still the same when training begins."""
+    own = digits_lt()
+    asked, before = make_request("ce", own), digits_lt()
+    asked.check_data(own)
+    edit(own)
+    assert asked.id == make_request("ce", before).id != make_request("ce", own).id
+    assert asked.data_record["fingerprint"] == before.fingerprint
+    with pytest.raises(ValueError, match=f"^data: {what} changed after this run was asked for"):
+        asked.check_data(own)
+    asked.check_data(before)
+    own.images.add_(0)  # counted as an edit, and none
+    with pytest.raises(ValueError, match=f"^data: {what} changed"):
+        asked.check_data(own)
+
+
 def test_the_network_of_the_parent_is_part_of_the_id(data):
     base = quick(data)
     edited = dataclasses.replace(base, network={name: 0 * value for name, value in base.network.items()})
     assert Trainer("ce", data, start=base).id != Trainer("ce", data, start=edited).id
+
+
+SAME = {
+    "drop of a cosine": [{"drop": 0.5}, {}],
+    "momentum of Adam": [{"optimizer": "adam", "momentum": 0.0}, {"optimizer": "adam"}],
+    "decay of Adam": [{"optimizer": "adamw", "weight_decay": 0.0}, {"optimizer": "adam", "weight_decay": 0.0}],
+    "no warm-up": [{"warmup": 0.0, "warmup_by": "epoch"}, {"warmup": 0.0}],
+    "a drop by 1": [{"schedule": "step", "milestones": (m,), "drop": 1.0} for m in (0.3, 0.6)],
+    "no frozen backbone": [{"model": "cnn:4", "move_statistics": on} for on in (True, False)],
+    "no statistics": [{"move_statistics": on, "method": "crt"} for on in (True, False)],
+    "flat images": [{"speed": Speed(channels_last=on, fused=True)} for on in (True, False)],
+    "a graph is fused": [{"speed": Speed(graph=True, fused=on)} for on in (True, False)],
+    "no cuDNN": [{"model": "cnn:4", "speed": Speed(probe=on)} for on in (True, False)],
+}
+
+
+def changed(data, method="ce", speed=None, **fields):
+    recipe = dataclasses.replace(RECIPES["digits"], epochs=2, **fields)
+    return train(method, data, recipe=recipe, speed=speed, device="cpu", progress=False)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_one_result_has_one_id_however_it_is_asked_for(data, name):
+    one, two = (changed(data, **change) for change in SAME[name])
+    assert one.id == two.id
+    np.testing.assert_array_equal(one.logits, two.logits)
+    asked = {field: value for field, value in SAME[name][0].items() if field in one.recipe}
+    assert {field: one.recipe[field] for field in asked} == asked, "the record keeps what was asked for"
+
+
+@pytest.mark.parametrize("fields", [
+    {"warmup": 0.0, "warmup_by": "images"}, {"warmup": 0.5, "warmup_by": "epoch"}, {"momentum": 0.5},
+    {"model": "cnn:4", "method": "crt", "move_statistics": True}, {"optimizer": "adamw"},
+    {"model": "cnn:4", "speed": Speed(bf16=True)}, {"schedule": "step", "milestones": (0.6,)}], ids=str)  # fmt: skip
+def test_another_result_has_another_id(data, fields):
+    """The rules above leave out nothing that has an effect."""
+    plain = {name: fields[name] for name in ("method", "model", "warmup") if name in fields}
+    one, two = changed(data, **fields), changed(data, **plain)
+    assert one.id != two.id and not np.array_equal(one.logits, two.logits)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +324,22 @@ def test_a_module_with_a_train_of_its_own_is_left_as_it_was():
     ids=str,
 )
 def test_the_shell_names_what_is_wrong_before_training(arguments, capsys, monkeypatch):
-    from ltviz.record import main_train
+    from ltviz.commands import main_train
 
     monkeypatch.setattr(Trainer, "run", lambda *a, **k: pytest.fail("it trained"))
     assert main_train(arguments) == 2 and arguments[-1].partition("=")[0] in capsys.readouterr().err
+
+
+def test_data_edited_after_a_run_was_asked_for_are_noticed():
+    """The id names the data of the moment; what is trained must be those."""
+    data = digits_lt(ratio=10, n_max=40, test=10)
+    trainer = Trainer("ce", data, epochs=2, device="cpu")
+    data.images[0, 0, 0, 0] += 1
+    with pytest.raises(ValueError, match="data: images or targets changed after this run was asked for"):
+        trainer.run()
+    data.images[0, 0, 0, 0] -= 1  # as it was
+    assert trainer.run().status == "finished"
+    live = LiveRun("ce", data, epochs=2, device="cpu")
+    data.targets[0] = 1
+    live.start(inline=True)
+    assert "images or targets changed" in str(live.error)

@@ -55,6 +55,7 @@ class LongTailed:
         self._padded: Tensor | None = None
         self._normalised: dict[str, Tensor] = {}
         self._fingerprint: str | None = None
+        self._loads_as: dict | None = None  # the identity that is known to be what the loader makes
         self._factors: tuple[Tensor, Tensor] | None = None
         self._check()
         self._current("check", "counts", *TENSORS)
@@ -181,10 +182,22 @@ class LongTailed:
         return other
 
     def with_seed(self, seed: int) -> "LongTailed":
-        """The same recipe for data under another seed: a new subset and, if drawn by seed, a new class order."""
+        """The same recipe for data under another seed: a new subset and, if drawn by seed, a new class order.
+
+        Raises ValueError for data that are no longer what their loader makes: what was changed would be lost.
+        """
         from . import load
 
-        return load({**self.spec, "seed": check.seed(seed)}).to(self.device)
+        seed, identity = check.seed(seed), self.identity
+        if self._loads_as != identity:
+            now = load(self.spec).identity
+            changed = [name for name, value in identity.items() if now[name] != value]
+            if changed:
+                what = "images or targets" if changed[0] == "fingerprint" else changed[0]
+                raise ValueError(f"data: {what} differ from what {self.spec['loader']} makes, so other seeds would not "
+                                 "have what was changed; train each seed with lt.train, or load the data again")
+            self._loads_as = identity
+        return load({**self.spec, "seed": seed}).to(self.device)
 
     def prepare(self) -> "LongTailed":
         """Make now what is made once and kept, before runs on several streams or threads share it; returns itself.
@@ -354,8 +367,9 @@ def cut(
         turns = _in_turns(y)
         tensors |= {part + "images": x[turns], part + "targets": rank[y[turns]]}
     return LongTailed(
-        name=name, counts=torch.tensor(counts), class_names=tuple(class_names[c] for c in order),
-        mean=torch.tensor(mean, dtype=torch.float32), std=torch.tensor(std, dtype=torch.float32),
+        name=name, counts=torch.tensor(counts, device="cpu"), class_names=tuple(class_names[c] for c in order),
+        mean=torch.tensor(mean, dtype=torch.float32, device="cpu"),
+        std=torch.tensor(std, dtype=torch.float32, device="cpu"),
         pad=pad, flip=flip, spec=spec, recipe=recipe,
         **{key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tensors.items()})
 

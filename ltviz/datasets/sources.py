@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import struct
 import tarfile
 import warnings
 import zlib
@@ -11,21 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import checksum, write_atomically
+from ..files import checksum, data_folder, write_atomically
 
 SPLITS = ("train", "val", "test")
 SUFFIXES = {"bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"}
 CACHE = ".ltviz-cache"
-DECODING = 2  # counts changes of how pixels are read: what an older rule has decoded is decoded again
+DECODING = 3  # counts changes of how pixels are read: what an older rule has decoded is decoded again
 Arrays = dict[str, np.ndarray]
 
 
 def own_folder() -> Path:
     """Where downloads and caches land: data/ of a source checkout, else a folder in the user's cache."""
-    repository = Path(__file__).resolve().parents[2]
-    if (repository / "pyproject.toml").is_file():
-        return repository / "data"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltviz"
+    return data_folder()
 
 
 def data_folders() -> list[Path]:
@@ -96,19 +94,57 @@ def decode(data: bytes, name: str, size: int | None = None) -> np.ndarray:
     """One image as (H, W, 3) uint8; with `size` its largest centred square, resized (antialiased) to size x size.
 
     Grey images of 16 bits (12 in some TIFF) are brought to 8 by their full range: v * 255 / 65,535, that is v / 257,
-    rounded; of 16-bit colour the high byte is read. Transparent parts lie on white. Palettes and CMYK become RGB.
-    Raises ValueError for what cannot be read, and for float and 32-bit images, which have no range of their own.
+    rounded; of 16-bit colour the high byte is read. Grey TIFF may count from white. Transparent parts lie on white.
+    Palettes and CMYK become RGB. Raises ValueError for what cannot be read, and for float, signed and 32-bit images,
+    which have no range of their own.
     """
     from PIL import Image, ImageOps
 
     try:
+        data, inverted = _black_is_zero(data)
         with Image.open(io.BytesIO(data)) as image:
-            image = _rgb(_eight_bits(ImageOps.exif_transpose(image), image))
+            image = _eight_bits(ImageOps.exif_transpose(image), image)
+            image = _rgb(_inverted(image) if inverted else image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {name} cannot be read ({error}); replace or remove it") from error
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)
+
+
+def _black_is_zero(data: bytes) -> tuple[bytes, bool]:
+    """A TIFF in which zero is white, told to be one in which zero is black, and True; any other file as it is.
+
+    Image libraries know the first kind for some depths, byte orders and compressions, and ignore it for others.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    try:
+        version = struct.unpack_from(f"{order}H", data, 2)[0] if order else 0
+        if version not in (42, 43):
+            return data, False
+        # 43 is BigTIFF: the same with wider fields.
+        pointer, at, count, entry, value = ("I", 4, "H", 12, 8) if version == 42 else ("Q", 8, "Q", 20, 12)
+        (first,) = struct.unpack_from(order + pointer, data, at)
+        (number,) = struct.unpack_from(order + count, data, first)
+        first += struct.calcsize(f"<{count}")
+        for place in range(first, min(first + number * entry, len(data)), entry):
+            if struct.unpack_from(f"{order}HH", data, place) == (262, 3):  # the photometric interpretation
+                place += value
+                if struct.unpack_from(f"{order}H", data, place) == (0,):
+                    return data[:place] + struct.pack(f"{order}H", 1) + data[place + 2 :], True
+    except struct.error:  # cut short; whoever opens it says so
+        pass
+    return data, False
+
+
+def _inverted(image):
+    """A grey image of PIL with black and white exchanged; transparency stays."""
+    from PIL import Image, ImageOps
+
+    if image.mode == "LA":
+        grey, alpha = image.split()
+        return Image.merge("LA", (ImageOps.invert(grey), alpha))
+    return ImageOps.invert(image.convert("L"))
 
 
 def _eight_bits(image, file):
@@ -118,6 +154,8 @@ def _eight_bits(image, file):
     if image.mode == "F" or (image.mode == "I" and file.format not in ("PNG", "PPM")):
         kind = "float" if image.mode == "F" else "32-bit"
         raise ValueError(f"its {kind} values have no range that says what is white; save it with 8 or 16 bits")
+    if file.format == "TIFF" and 2 in np.ravel(file.tag_v2.get(339, 1)):
+        raise ValueError("its signed values have no range that says what is white; save it with unsigned ones")
     if not image.mode.startswith("I"):
         return image
     bits = file.tag_v2.get(258, (16,)) if file.format == "TIFF" else (16,)

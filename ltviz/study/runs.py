@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from .. import check, metrics
-from ..files import checksum, request_id
+from ..files import checksum, data_folder, request_id
 from ..methods import METHODS
 from ..run import Run, RunFileError, load_runs
 from .cards import Card, literal, safe, say, texts
 
-FOLDER = Path(__file__).parents[2] / "data" / "runs"
+FOLDER = data_folder() / "runs"
 
 
 def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: Any) -> list[Run]:
@@ -27,7 +26,7 @@ def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: 
         there = ", ".join(sorted(p.name for p in FOLDER.iterdir() if p.is_dir())) if FOLDER.is_dir() else ""
         raise RunFileError(
             f"nothing is recorded for the recipe {recipe!r} (recorded: {there or 'none'}); "
-            f"`python -m ltviz record {recipe}` trains it"
+            f"`make record ARGS={recipe}` trains it"
         )
     wanted = {**({"method": method} if method is not None else {}), **filters}
     runs = load_runs(folder, **wanted)
@@ -36,7 +35,7 @@ def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: 
         kept = sorted({run.method for run in load_runs(folder)})
         raise RunFileError(
             f"no recorded run of {recipe!r} with {chosen}; its methods are {', '.join(kept) or 'none yet'}. "
-            f"`python -m ltviz record {recipe}` trains the whole grid"
+            f"`make record ARGS={recipe}` trains the whole grid"
         )
     return runs
 
@@ -52,7 +51,7 @@ def redecide(run: Run, key: str, **settings: Any) -> Run:
     method = METHODS[key]
     before = run.provenance.get("decided_anew", {"id": run.id, "label": run.label})  # rules do not add up
     scores = run.posthoc(key, **settings)
-    resolved = method.resolve(settings)
+    resolved = method(**settings).settings
     shown = ", ".join(f"{method.settings[name].symbol or name} = {_value(resolved[name])}" for name in settings)
     return replace(
         run,

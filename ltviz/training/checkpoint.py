@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..check import to_array
 from ..files import RunFileError, check_writable, read_record, save_record, sweep_temporaries
-from ..run import to_array
 
 if TYPE_CHECKING:
     from .loop import Trainer

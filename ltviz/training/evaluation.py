@@ -1,9 +1,10 @@
-"""What a network answers, on whole parts of the data, and the Run that is made of it at the end."""
+"""What a network answers, on whole parts of the data, and what is kept of it: a row of the history, and the Run."""
 
 from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,14 @@ import torch
 from torch import Tensor
 
 from .. import metrics
+from ..check import to_array
 from ..objective import Output
-from ..run import Run, compact, stopped_id, to_array
+from ..own import source
+from ..run import Run, compact, stopped_id
 from ..samplers import class_counts
 
 if TYPE_CHECKING:
-    from .loop import Trainer
+    from .loop import Epoch, Trainer
 
 
 @torch.no_grad()
@@ -26,7 +29,7 @@ def answers(trainer: Trainer, batch: Callable[[slice], Tensor], n: int) -> tuple
     net, mode = trainer.net, trainer.net.training
     net.eval()
     logits, features = [], []
-    size = 2500 if trainer.device.type == "cuda" else 500
+    size = 1000 if trainer.device.type == "cuda" else 500  # what a layer writes stays in the cache
     for first in range(0, n, size):
         images = batch(slice(first, min(first + size, n))).contiguous(memory_format=trainer.layout)
         with trainer.autocast:
@@ -45,17 +48,17 @@ def make_run(trainer: Trainer, status: str) -> Run:
     train_features, train_targets = trainer.embed_training()
     logits, features = answers(trainer, data.test_batch, len(data.test_targets))
     if status != "diverged" and not torch.isfinite(logits).all():  # the last step did it, and no loss has shown it
-        trainer.say_diverged("not finite any more")
+        warn_diverged(trainer, "not finite any more")
         status = "diverged"
     diverged = status == "diverged"
     scores = None
     if not diverged:
         out = Output(logits, features, head.weight, getattr(head, "scale", None))
         gallery = lambda: (train_features, train_targets)  # noqa: E731
-        scores = request.method.decide(out, data.counts.to(trainer.device), gallery, **request.settings)
+        scores = request.bound.decide(out, data.counts, gallery)
     decided = to_array(logits if scores is None else scores)
     targets = to_array(data.test_targets)
-    probability = request.method.probability_of(**request.settings)
+    probability = request.bound.probability
     scale, bias = getattr(head, "scale", None), getattr(head, "bias", None)
     network = {name: to_array(value) for name, value in trainer.net.state_dict().items()}
     return Run(
@@ -90,6 +93,36 @@ def make_run(trainer: Trainer, status: str) -> Run:
     )
 
 
+def history_row(trainer: Trainer, epoch: Epoch) -> dict[str, Any]:
+    """What an epoch leaves in the history: rate, loss terms, and per class (k,) norms and validation accuracy."""
+    terms, feature_norm = trainer.tally.read(torch.cat(epoch.batches), trainer.data.targets)
+    with torch.no_grad():
+        weight_norm = trainer.net.head.weight.norm(dim=1)
+    none = np.full(trainer.data.k, np.nan, np.float32)
+    return {
+        "epoch": trainer.epoch,
+        "stage": epoch.stage,
+        "lr": epoch.rates[-1],
+        "loss": sum(terms.values()),
+        **({f"term/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}),
+        "weight_norm": to_array(weight_norm),
+        "feature_norm": feature_norm,
+        "val_accuracy": none if trainer.accuracy is None else to_array(trainer.accuracy),
+    }
+
+
+def warn_diverged(trainer: Trainer, loss: float | str) -> None:
+    """Warn that the run ends here because its loss, or what the network answers, is not finite."""
+    recipe = trainer.recipe
+    warnings.warn(
+        f"{trainer.method.key}: the loss is {loss} after epoch {trainer.epoch} of {recipe.epochs}; the run stops here "
+        f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
+        f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
 def class_mean(values: Tensor, targets: Tensor, k: int) -> Tensor:
     """Mean of the rows of values (n, d) of each class (k, d); NaN for a class without rows."""
     total = torch.zeros(k, values.shape[1], device=values.device).index_add_(0, targets, values)
@@ -98,9 +131,10 @@ def class_mean(values: Tensor, targets: Tensor, k: int) -> Tensor:
 
 def provenance(trainer: Trainer) -> dict[str, Any]:
     """Where, when and how a run was computed, and the call that gives it again."""
-    device = trainer.device
+    device, text = trainer.device, source(trainer.request.bound)
     return {
         "command": trainer.request.command,
+        **({} if text is None else {"source": text}),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": trainer.threads,
         "speed": str(trainer.speed),

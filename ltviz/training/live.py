@@ -27,7 +27,7 @@ class LiveRun:
     _current: LiveRun | None = None
     _lock = threading.Lock()  # of _current
 
-    def __init__(self, method: str, data: LongTailed, **arguments: Any):
+    def __init__(self, method: Any, data: LongTailed, **arguments: Any):
         self.trainer = Trainer(method, data, **arguments)
         self.run: Run | None = None
         self.error: Exception | None = None

@@ -21,19 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..check import to_array
 from ..datasets import LongTailed
-from ..device import thread_count, threads
+from ..device import plain_torch, thread_count, threads
 from ..graph import Captured
 from ..models import Net, initialise, make_net, own_draws
 from ..objective import Output, Report, Stage
-from ..optimizer import clip, make_optimizer
-from ..run import Run, to_array
+from ..optimizer import clip, make_optimizer, set_rate
+from ..run import Run
 from ..samplers import SAMPLERS, class_counts
 from . import checkpoint as checkpoints
 from .control import Control, Stopped, interrupts
-from .evaluation import answers, make_run
+from .evaluation import answers, history_row, make_run, warn_diverged
 from .recipe import Recipe
-from .request import checkpoint_path, make_request
+from .request import check_torch, checkpoint_path, make_request
 
 AT_MOST = 10.0  # seconds between two checkpoints, or one epoch if that is longer
 
@@ -78,7 +79,7 @@ class Trainer:
     Arguments are those of `train`; `request` holds them, checked.
     """
 
-    def __init__(self, method: str, data: LongTailed, *, checkpoint: str | Path | None = None, **arguments: Any):
+    def __init__(self, method: Any, data: LongTailed, *, checkpoint: str | Path | None = None, **arguments: Any):
         self.request = ask = make_request(method, data, **arguments)
         self.method, self.settings, self.recipe, self.seed = ask.method, ask.settings, ask.recipe, ask.seed
         self.device, self.speed, self.id = ask.device, ask.speed, ask.id
@@ -99,13 +100,13 @@ class Trainer:
         ask = self.request
         self.layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
         with own_draws(self.generators["construction"]):
-            self.objective = ask.method.build(data.counts.cpu(), **ask.settings)
+            self.objective = ask.bound.build(data.counts.cpu())
             self.net = make_net(ask.recipe.model, data.shape, self.objective, self.generators["init"])
         if ask.start is not None:
             take_over(self.net, ask.start, self.data, self.recipe.model, ask.method.key)
         self.net.to(self.device, memory_format=self.layout)
         self.objective.to(self.device).generator = self.generators["masks"]
-        self.backbone = torch.compile(self.net.backbone) if self.speed.compile else self.net.backbone
+        self.backbone = torch.compile(self.net.backbone, dynamic=False) if self.speed.compile else self.net.backbone
         # Without the cache of cast weights: it lives as long as the outermost autocast, and weights change in place.
         bf16 = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
         self.autocast = bf16 if self.speed.bf16 else nullcontext()
@@ -118,7 +119,7 @@ class Trainer:
         self.tally = Tally(data.k, self.device)
         self.hits = torch.zeros(data.k, device=self.device)
         self.val_counts = class_counts(self.data.val_targets, data.k)
-        self.stages = ask.method.make_stages(**ask.settings)
+        self.stages = ask.bound.stages
         self.starts = stage_starts(self.stages, self.recipe.epochs)
         self.stage, self.epoch, self.seconds, self.halfway = -1, 0, 0.0, False
         self.rows: list[dict[str, Any]] = []
@@ -148,7 +149,7 @@ class Trainer:
                         on_epoch(self)
                     if not math.isfinite(row["loss"]):
                         status = "diverged"
-                        self.say_diverged(row["loss"])
+                        warn_diverged(self, row["loss"])
                         break
             except (Stopped, KeyboardInterrupt):
                 status, self.halfway = "stopped", True
@@ -174,7 +175,7 @@ class Trainer:
             return
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
-            with torch.cuda.stream(self.stream), plain_torch(self.device):
+            with torch.cuda.stream(self.stream), plain_torch(self.device, self.speed.probe):
                 yield
         finally:  # after an error too: what is freed then must not be given away while this run still writes to it
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
@@ -182,16 +183,17 @@ class Trainer:
     def begin_epoch(self) -> Epoch:
         """Enter the stage that is due, let the objective listen, and draw the batches."""
         began = time.perf_counter()
+        check_torch()
+        self.request.check_data(self.data)
         stage = max(i for i, start in enumerate(self.starts) if start <= self.epoch)
         for entered in range(self.stage + 1, stage + 1):
             self.enter(entered)
         plan, first = self.stages[stage], self.starts[stage]
         length = (*self.starts[1:], self.recipe.epochs)[stage] - first
         progress = (self.epoch - first) / max(length - 1, 1)
+        report = Report(stage, self.epoch, progress, self.net.head, self.accuracy, self.embed_training)
         with torch.no_grad():
-            self.objective.begin_epoch(
-                Report(stage, self.epoch, progress, self.net.head, self.accuracy, self.embed_training)
-            )
+            self.objective.begin_epoch(report)
         order = self.generators["order"]
         batches = SAMPLERS[plan.sampler](self.data.targets, self.recipe.batch_size, progress, order)
         clock = (self.epoch - first, length) if plan.schedule == "restart" else (self.epoch, self.recipe.epochs)
@@ -211,20 +213,13 @@ class Trainer:
         for step, (index, rate) in enumerate(zip(epoch.batches, epoch.rates, strict=True)):
             if control:
                 control.check()
-            self._set_rate(rate)
+            set_rate(self.optimizer, self.rate, rate)
             with own_draws(self.generators["network"]) if self.draws else nullcontext() as drawn:
                 self.step(index)
-            self.draws = self.draws and (drawn is None or drawn.drew)
+            self.draws = self.draws and drawn.drew
             yield step
         if self.data.has_validation:
             self.validate()
-
-    def _set_rate(self, rate: float) -> None:
-        if isinstance(self.rate, Tensor):
-            self.rate.fill_(rate)
-        else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
 
     def _step(self, index: Tensor) -> None:
         """One step of training, complete: crops, forward, backward, update, what the objective and the tally note.
@@ -258,20 +253,7 @@ class Trainer:
         """Read what the epoch noted, and return the new row of the history."""
         if self.data.has_validation:
             self.accuracy = self.hits / self.val_counts
-        row, feature_norm = self.tally.read(torch.cat(epoch.batches), self.data.targets)
-        with torch.no_grad():
-            weight_norm = self.net.head.weight.norm(dim=1)
-        none = np.full(self.data.k, np.nan, np.float32)
-        row = {
-            "epoch": self.epoch,
-            "stage": epoch.stage,
-            "lr": epoch.rates[-1],
-            "loss": sum(row.values()),
-            **({f"term/{name}": value for name, value in row.items()} if len(row) > 1 else {}),
-            "weight_norm": to_array(weight_norm),
-            "feature_norm": feature_norm,
-            "val_accuracy": none if self.accuracy is None else to_array(self.accuracy),
-        }
+        row = history_row(self, epoch)
         self.rows.append(row)
         self.epoch += 1
         took = time.perf_counter() - epoch.began
@@ -334,17 +316,6 @@ class Trainer:
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
-    def say_diverged(self, loss: float | str) -> None:
-        """Warn that the run ends here because its loss, or what the network answers, is not finite."""
-        recipe = self.recipe
-        warnings.warn(
-            f"{self.method.key}: the loss is {loss} after epoch {self.epoch} of {recipe.epochs}; the run stops here "
-            f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
-            f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-
     def finish(self, status: str = "finished") -> Run:
         """Look at the test set, once, and return the run. Graphs are given back."""
         if self.stage < 0:
@@ -352,15 +323,6 @@ class Trainer:
         self.step.reset()
         self.validate.reset()
         return make_run(self, status)
-
-
-@contextmanager
-def plain_torch(device: torch.device) -> Iterator[None]:
-    """Gradients and float32, whatever context the caller is in."""
-    inside = torch.is_autocast_enabled(device.type)
-    with torch.inference_mode(False), torch.enable_grad():
-        with torch.autocast(device.type, enabled=False) if inside else nullcontext():
-            yield
 
 
 def make_generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:

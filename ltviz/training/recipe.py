@@ -20,7 +20,8 @@ class Recipe:
     model            a name of models.MODELS
     epochs, batch_size, lr, momentum, weight_decay, optimizer ("sgd", "adam", "adamw")
     schedule         "cosine" to 0, or "step": times `drop` at each milestone
-    milestones       shares of the epochs at which the rate drops: 0.8 is epoch 160 of 200
+    milestones       shares of the epochs at which the rate drops: 0.8 is epoch 160 of 200. In a short run each drop
+                     has at least an epoch of its own, and the last ones are left out where no epoch is left for them
     warmup           share of the epochs over which the rate rises from 0
     warmup_by        "step": after each step, up to the full rate; "epoch": once an epoch; "images": the time is that of
                      the images seen, step x batch size / n epochs, here and at the drops, and the rate starts at 0
@@ -70,6 +71,32 @@ class Recipe:
             object.__setattr__(self, name, value)
         if self.schedule == "step" and not self.milestones:
             raise check.refuse("milestones", self.milestones, 'at least one share of the epochs with schedule="step"')
+        if self.schedule == "cosine" and self.milestones:
+            raise check.refuse("milestones", self.milestones, '() with schedule="cosine"; schedule="step" has them')
+
+    def drops(self, epochs: int) -> list[int]:
+        """The epoch at which each drop comes, from 1 on; `epochs` or more for one that is left out."""
+        found = [0]
+        for i, share in enumerate(self.milestones):
+            latest = epochs - len(self.milestones) + i
+            found.append(max(min(round(share * epochs), latest), found[-1] + 1))
+        return found[1:]
+
+    def effective(self) -> Recipe:
+        """The same training in one spelling: a field that has no effect beside the others has its default."""
+        without: dict[str, Any] = {}
+        if self.optimizer != "sgd":
+            without["momentum"] = 0.9
+            without["optimizer"] = "adam" if self.weight_decay == 0.0 else self.optimizer
+        if self.schedule == "cosine":
+            without["drop"] = 0.1
+        elif self.drop == 1.0:
+            without["milestones"] = (0.5,)
+        if self.warmup_by == "epoch" and int(self.warmup * self.epochs) == 0 and self.schedule == "step":
+            without |= {"warmup": 0.0, "warmup_by": "step"}  # no whole epoch, and nothing else depends on it
+        if self.warmup == 0.0 and self.warmup_by == "epoch":
+            without["warmup_by"] = "step"
+        return dataclasses.replace(self, **without)
 
     def learning_rate(self, epoch: int, step: int, steps: int, epochs: int, images: int | None = None) -> float:
         """The rate at a step of an epoch (both from 0).
@@ -92,7 +119,7 @@ class Recipe:
         if self.schedule == "cosine":
             t = (now - warm) / max(epochs - warm, 1e-9)
             return self.lr * 0.5 * (1.0 + math.cos(math.pi * min(max(t, 0.0), 1.0)))
-        return self.lr * self.drop ** sum(now >= round(m * epochs) for m in self.milestones)
+        return self.lr * self.drop ** sum(now >= epoch for epoch in self.drops(epochs))
 
 
 def _data(value: Any) -> tuple[str, Mapping[str, Any]] | None:

@@ -20,10 +20,11 @@ from .control import Interrupts, interrupts
 from .loop import Trainer
 from .progress import Progress
 from .recipe import Recipe
+from .request import make_request
 
 
 def train(
-    method: str,
+    method: Any,
     data: LongTailed,
     *,
     epochs: int | None = None,
@@ -39,7 +40,9 @@ def train(
 ) -> Run:
     """Train a network on long-tailed data with a method, and return the Run.
 
-    method      a key of METHODS; **settings are its own
+    method      a key of METHODS, with **settings of its own; METHODS[key](...), with its settings; or a loss of your
+                own: a function (logits, targets) or (out, targets) that gives one loss a sample or a scalar, a module,
+                or a class of Objective (own.as_method)
     data        from digits_lt, cifar_lt, folder_lt
     recipe      a name of RECIPES or a Recipe (default: the one meant for the data); epochs and model change it
     seed        fixes initialisation, order, crops and masks; the data have a seed of their own
@@ -68,7 +71,7 @@ def _run(trainer: Trainer, guard: Interrupts, progress: bool) -> Run:
 
 
 def sweep(
-    method: str | list[str],
+    method: Any,
     data: LongTailed,
     *,
     seeds: int | list[int] = 3,
@@ -77,12 +80,13 @@ def sweep(
     progress: bool = True,
     **settings: Any,
 ) -> list[Run]:
-    """Train a method under every combination of the settings given as lists, and under several seeds.
+    """Train a method, or several, under every combination of the settings given as lists, and under several seeds.
 
     A seed draws the data anew (`data.with_seed`) and seeds the run, so that methods compare paired by seed.
     seeds: how many (0, 1, ...) or which. With a folder, each run is saved there when it is done (small=True: without
-    features and network) and found again the next time. Other keywords are those of `train`. Ctrl-C ends the sweep and
-    returns the runs that are done; after an error they are in the error's `runs`.
+    features and network) and found again the next time. Other keywords are those of `train`. What is asked for twice,
+    under whatever names, is trained and returned once. Ctrl-C ends the sweep and returns the runs that are done; after
+    an error they are in the error's `runs`.
     """
     check.flag("progress", progress)
     check.flag("small", small)
@@ -116,9 +120,13 @@ def sweep(
 
 
 def requests(
-    method: str | list[str], data: LongTailed, seeds: int | list[int], settings: Mapping[str, Any]
+    method: Any, data: LongTailed, seeds: int | list[int], settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Every run of a sweep as (method, seed, settings): under each seed, each combination of the lists."""
+    """Every run of a sweep as (method, seed, settings): under each seed, each combination of the lists, once.
+
+    What is the same run in several spellings (an alias, 1 and 1.0, a default written out) is asked for once, by the
+    first. Raises ValueError for what `train` would refuse.
+    """
     check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt or lt.folder_lt")
     if "loader" not in data.spec:
         raise ValueError("data: a sweep draws the data anew for each seed, and these were made by hand; use lt.train")
@@ -131,10 +139,15 @@ def requests(
     empty = [name for name, values in {"method": methods, **lists}.items() if not values]
     if empty:
         raise ValueError(f"{empty[0]}=[]: expected at least one value")
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for key in methods:
+        for values in itertools.product(*lists.values()):
+            chosen = dict(zip(lists, values, strict=True))
+            asked = make_request(key, data, **{name: value for name, value in chosen.items() if name != "checkpoint"})
+            found.setdefault(asked.id, (key, chosen))
     for seed in check.seeds(seeds):
-        for key in methods:
-            for values in itertools.product(*lists.values()):
-                yield key, seed, dict(zip(lists, values, strict=True))
+        for key, chosen in found.values():
+            yield key, seed, dict(chosen)
 
 
 def prepare_folder(folder: str | Path | None) -> Path | None:
