@@ -28,7 +28,7 @@ from ltviz.explore.base import Explorer
 from ltviz.explore.controls import Choice, Number, control
 from ltviz.explore.loss_anatomy import METHOD
 from ltviz.methods import METHODS
-from ltviz.objective import Setting
+from ltviz.objective import Limit, Method, Setting
 from ltviz.probe import probe
 
 COUNTS = [500, 347, 240, 167, 116, 80, 56, 38, 26, 18]
@@ -401,6 +401,24 @@ def test_effective_number_takes_any_counts(counts):
     assert explorer.error is None and explorer.drive() == []
 
 
+def test_an_explorer_draws_what_the_plot_draws(run):
+    explorer = lt.explore.effective_number(COUNTS, beta=0.9)
+    explorer.set(beta=0.99)
+    plotted = lt.plot_effective_number(COUNTS, 0.99)
+    np.testing.assert_array_equal(explorer.line.get_ydata(), plotted.data["effective"][0])
+    np.testing.assert_array_equal(explorer.result.effective, plotted.data["class_effective"][0])
+    np.testing.assert_allclose(explorer.result.weight, lt.plot_class_weights(COUNTS, 0.99).data["weights"][0])
+    drawn = np.sort(np.concatenate([points.get_ydata() for points in explorer.classes[0].artists]))[::-1]
+    np.testing.assert_array_equal(drawn, explorer.result.effective)
+    anatomy = lt.explore.loss_anatomy("focal", (100, 10), gamma=1.0)
+    anatomy.set(gamma=3.0)
+    plotted = lt.plot_loss_curve("focal", gamma=3.0)
+    (loss, gradient) = anatomy.panels.curves[0]
+    at = [np.interp(loss.get_xdata(), plotted.data["p"][0], plotted.data[key][0]) for key in ("loss", "gradient")]
+    np.testing.assert_allclose(at[0][10:], loss.get_ydata()[10:], atol=2e-3)
+    np.testing.assert_allclose(at[1][10:], gradient.get_ydata()[10:], atol=2e-3)
+
+
 def test_effective_number_refuses_counts_without_an_image():
     with pytest.raises(ValueError, match="counts=.*at least one training image"):
         lt.explore.effective_number([0, 0])
@@ -413,8 +431,8 @@ def test_the_probe_of_every_method_agrees_with_finite_differences(key):
     seen = probe(key, counts, 2, points=2001, settings=smooth)
     loss, gradient, p = seen.loss.numpy(), seen.gradient.numpy(), seen.p.numpy()
     assert np.isfinite(loss).all() and np.isfinite(gradient).all() and (np.diff(p) > 0).all()
-    plain = type(record.build(counts, **smooth).make_head(3)) is torch.nn.Linear
-    if plain and record.probability_of(**record.resolve(smooth)) == "softmax":
+    bound = record(**smooth)
+    if type(bound.build(counts).make_head(3)) is torch.nn.Linear and bound.probability == "softmax":
         slope = np.abs(np.gradient(loss, np.log(p / (1 - p))))[400:1600]
         close = np.isclose(gradient[400:1600], slope, atol=0.02 * gradient.max())
         assert close.mean() > 0.98, "but for the kinks of a hinge"
@@ -451,6 +469,33 @@ def test_posthoc_agrees_with_the_rules_of_the_methods(run):
     assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, decided, run.k))
     explorer.set(tau=0.0, bias="keep")
     assert explorer.result.per_class == pytest.approx(run.per_class)
+
+
+def test_every_rule_that_starts_from_the_trained_network_is_a_control(run):
+    def only_the_rarest(out, counts, gallery, *, share, tau):
+        return out.logits + share * tau * (counts == counts.min())
+
+    own = Method(
+        key="own_rule", title="Own rule", paper="", equation="", objective=METHODS["ce"].objective,
+        settings={"share": Setting(0.5, 0.0, 100.0), "tau": Setting(1.0, 0.0, 2.0)}, posthoc=only_the_rarest,
+        limits=(Limit({"share": 0.0}, "ce"),),
+    )  # fmt: skip
+    METHODS.add(own)
+    try:
+        explorer = lt.explore.posthoc(run)
+        assert sorted(explorer.controls) == ["bias", "own_rule_tau", "prior", "share", "tau"]
+        assert explorer.values["share"] == 0.0 and explorer.result.words == "as trained"
+        explorer.set(share=100.0, prior=1.0, tau=0.5)
+        logits = run.posthoc("tau_norm", tau=0.5, bias="keep")
+        logits = logits - np.log(run.counts / run.counts.sum()) + 100.0 * (run.counts == run.counts.min())
+        assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, logits.argmax(1), run.k))
+        assert "own rule (share = 100, tau = 1)" in explorer.sentence
+        assert eval(explorer.as_code(), {"lt": lt, "run": run}).state == explorer.state
+    finally:
+        METHODS.remove("own_rule")
+    assert sorted(lt.explore.posthoc(run).controls) == ["bias", "prior", "tau"]
+    with pytest.raises(ValueError, match="no control 'shore'"):
+        lt.explore.posthoc(run, shore=1.0)
 
 
 def test_posthoc_refuses_a_record_without_features(run, tmp_path):

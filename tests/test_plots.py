@@ -23,6 +23,8 @@ from ltviz.datasets import digits_lt
 from ltviz.metrics import paired, shot_accuracy, third_groups, weight_norm_fit
 from ltviz.plots import picture as shared
 from ltviz.plots import text as words
+from ltviz.plots.comparison import SeedRows, compare
+from ltviz.plots.loss_curve import LossPanels
 from ltviz.plots.series import series_of
 from ltviz.run import Run
 
@@ -284,6 +286,22 @@ def test_style_scales_everything_alike():
         assert wide.height / box.height == pytest.approx(1.6, rel=0.15)
 
 
+def test_the_look_has_one_home_that_is_installed_with_the_package():
+    import tomllib
+
+    style = matplotlib.rc_params_from_file(Path(lp.__file__).with_name("ltviz.mplstyle"), use_default_template=False)
+    with shared.drawing():
+        assert {key: matplotlib.rcParams[key] for key in style} == dict(style)
+    colours = [style[key] for key in ("text.color", "axes.edgecolor", "grid.color")]
+    assert [shared.INK, shared.QUIET, shared.FAINT] == colours
+    assert list(lp.PALETTE) == [kind["color"] for kind in style["axes.prop_cycle"]]
+    for path in Path(lp.__file__).parent.glob("*.py"):
+        keys = [key for key in style if f'"{key}":' in path.read_text()]
+        assert keys == [], f"{path.name} sets {keys}"
+    project = tomllib.loads((Path(lp.__file__).parents[2] / "pyproject.toml").read_text())
+    assert "*.mplstyle" in project["tool"]["setuptools"]["package-data"]["ltviz.plots"]
+
+
 def test_palette_is_told_apart_without_some_colours():
     """The first six colours differ by 25 in CIELAB for each kind of dichromat (Machado et al. 2009, severity 1)."""
     kinds = {
@@ -540,6 +558,40 @@ def test_comparison_refuses_what_it_cannot_compare():
     assert list(apart.data["verdict"]) == ["reference", "no seed in common"]
 
 
+def test_rows_of_a_comparison_move_in_place():
+    found = series_of(SEEDS)
+    rows = compare(found, found[0], "all")
+    ax = Figure().subplots()
+    drawn = SeedRows(ax, [None, None, None])
+    assert [len(dots.get_xdata()) for dots in drawn.dots] == [0, 0, 0]
+    drawn.update(rows)
+    np.testing.assert_array_equal(drawn.dots[1].get_xdata(), rows[1].values)
+    assert drawn.means[1].get_xdata()[0] == pytest.approx(rows[1].values.mean())
+    assert [words.get_text() for words in drawn.words][::2] == ["compared with this", ""]
+    assert drawn.words[1].get_text() == rows[1].words == (
+        f"{100 * rows[1].pair.mean:+.1f} ± {100 * rows[1].pair.se:.1f} pp: better")
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names[0].replace("\N{NO-BREAK SPACE}", " ") == "ce (10 seeds)" and names[2] == ""
+    drawn.update(rows[:1])
+    assert len(drawn.dots[1].get_xdata()) == 0 and drawn.words[1].get_text() == ""
+    assert [label.get_text() for label in ax.get_yticklabels()][1:] == ["", ""]
+
+
+def test_comparison_says_what_cannot_be_paired():
+    found = series_of({"a": BASE[:2], "b": METHOD[5:], "c": METHOD[1:4]})
+    assert [row.words for row in compare(found, found[0], "all")][:2] == ["compared with this", "no seed in common"]
+    shared_seed = compare(found, found[0], "all")[2]
+    assert shared_seed.words == f"one shared seed: {100 * shared_seed.pair.mean:+.1f} pp"
+    other = make_run(seed=0, name="other")
+    other.data = {"name": "fake", "fingerprint": "2"}
+    base = make_run(seed=0)
+    base.data = {"name": "fake", "fingerprint": "1"}
+    found = series_of({"a": base, "b": other})
+    assert compare(found, found[0], "all", other_data="other data")[1].words == "other data"
+    with pytest.raises(ValueError, match="different data"):
+        lp.plot_comparison({"a": base, "b": other})
+
+
 def test_confusion_rows_are_shares_and_bars_are_predictions():
     picture = lp.plot_confusion(ONE)
     np.testing.assert_array_equal(picture.data["confusion"], ONE.confusion)
@@ -597,6 +649,27 @@ def test_loss_curve_of_a_function_is_its_equation():
         lp.plot_loss_curve(focal, target=2)
 
 
+def test_loss_curve_of_a_reader_s_own_loss():
+    from ltviz.methods import METHODS
+    from ltviz.objective import Objective
+
+    def squared(out, targets, power=2.0):
+        return (1 - out.logits.softmax(1).gather(1, targets[:, None])[:, 0]) ** power
+
+    class Squared(Objective):
+        def losses(self, out, targets):
+            return squared(out, targets)
+
+    for own in (squared, Squared):
+        picture = lp.plot_loss_curve(own)
+        np.testing.assert_allclose(picture.data["loss"][0], (1 - picture.data["p"][0]) ** 2, rtol=1e-6, atol=1e-9)
+    several = lp.plot_loss_curve(squared, power=[1.0, 3.0])
+    np.testing.assert_allclose(several.data["loss"][1], (1 - several.data["p"][1]) ** 3, rtol=1e-6, atol=1e-9)
+    bound = lp.plot_loss_curve(METHODS["focal"](gamma=3.0))
+    np.testing.assert_array_equal(bound.data["loss"], lp.plot_loss_curve("focal", gamma=3.0).data["loss"])
+    assert bound.axes[0].get_title(loc="left") == "Loss: focal gamma=3" and "focal gamma=3" in bound.text
+
+
 def test_loss_curve_of_methods():
     plain = lp.plot_loss_curve("ce", counts=DIGITS)
     np.testing.assert_allclose(plain.data["loss"][0], -np.log(plain.data["p"][0]), rtol=1e-6)
@@ -604,6 +677,20 @@ def test_loss_curve_of_methods():
     adjusted = lp.plot_loss_curve("logit_adjustment", tau=[0.0, 1.0], target=1)
     np.testing.assert_allclose(adjusted.data["loss"][0], -np.log(adjusted.data["p"][0]), rtol=1e-5)
     assert (adjusted.data["gradient"][1] > adjusted.data["gradient"][0]).all(), "the rare class pulls harder"
+
+
+def test_loss_panels_move_in_place():
+    figure = Figure()
+    panels = LossPanels(figure.subplots(1, 2), "Loss")
+    panels.add(color="k")
+    p = np.array([0.1, 0.9])
+    panels.update([(p, 1 - p, p**2)])
+    assert [line.get_ydata().tolist() for line in panels.curves[0]] == [(1 - p).tolist(), (p**2).tolist()]
+    panels.limit((0.0, 2.0), (0.0, 1.0))
+    assert [ax.get_ylim() for ax in panels.axes] == [(0.0, 2.0), (0.0, 1.0)]
+    figure.stale = False
+    panels.limit((0.0, 2.0), (0.0, 1.0))
+    assert not figure.stale, "what stays as it is costs no new background"
 
 
 def test_every_method_has_a_loss_curve():

@@ -23,7 +23,7 @@ from .. import check
 from ..plots.picture import DRAW_LOCK, drawing
 from ..plots.surface import Surface
 from . import notebook
-from .controls import Control, close
+from .controls import Control, button, close
 from .drive import drive
 
 COLUMN = 330  # CSS pixels of the controls' column
@@ -33,6 +33,7 @@ ALERT = (
     "line-height:1.35;overflow-wrap:anywhere"
 )
 SENTENCE = "font-size:13px;line-height:1.45;padding:2px 6px"
+STATE_OF = "what `state` of an explorer gives, a dict"
 _live: weakref.WeakValueDictionary[int, Explorer] = weakref.WeakValueDictionary()
 _number = itertools.count()
 
@@ -109,14 +110,9 @@ class Explorer:
     def _assemble(self, extra: tuple[widgets.Widget, ...], below: tuple[widgets.Widget, ...]) -> widgets.Widget:
         width, height = self.size[0] * 100, self.size[1] * 100
         self._column = widgets.VBox(layout={"width": "100%", "overflow": "visible"})
-        self.reset_button = widgets.Button(
-            description="Reset", icon="undo", tooltip="All controls back to where they were at first",
-            layout={"width": "auto"},
-        )  # fmt: skip
-        self.code_button = widgets.Button(
-            description="Copy as code", icon="code", tooltip="Show the call that gives this picture, ready to copy",
-            layout={"width": "auto"},
-        )  # fmt: skip
+        back, shows = "All controls back to where they were at first", "Show the call that gives this picture"
+        self.reset_button = button("Reset", "undo", back, lambda: self.guard(self.reset))
+        self.code_button = button("Copy as code", "code", shows, lambda: self.guard(self._show_code))
         hidden = {"width": "100%", "display": "none"}
         self.code_field = widgets.Textarea(rows=3, tooltip="Copy this into a cell", layout=hidden)
         self.error_label = widgets.HTML(layout=hidden)
@@ -126,8 +122,6 @@ class Explorer:
             layout={"width": f"{width:.0f}px", "height": f"{height:.0f}px", "max_width": "100%",
                     "object_fit": "contain", "flex": "0 0 auto"},
         )  # fmt: skip
-        self.reset_button.on_click(lambda button: self.guard(self.reset))
-        self.code_button.on_click(lambda button: self.guard(self._show_code))
         heading = widgets.HTML(f"<div style='{HEADING}'>{html.escape(self.title)}</div>")
         buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
         left = widgets.VBox(
@@ -170,8 +164,9 @@ class Explorer:
     def from_state(cls, state: Mapping[str, Any], *data: Any) -> Explorer:
         """The explorer of this state, on the data given. ValueError for a name that it does not have."""
         known = inspect.signature(cls).parameters
-        for name in check.instance("state", state, Mapping, "what `state` of an explorer gives, a dict"):
-            if name not in known:
+        closed = all(one.kind is not one.VAR_KEYWORD for one in known.values())
+        for name in check.instance("state", state, Mapping, STATE_OF):
+            if closed and name not in known:
                 raise ValueError(f"no control {name!r}{check.suggest(name, known)}; there are: {', '.join(known)}")
         return cls(*data, **state)
 
@@ -240,9 +235,7 @@ class Explorer:
 
     def _write(self, sentence: str) -> None:
         self.sentence = sentence
-        self.readout.value = (
-            f"<div role='status' aria-live='polite' style='{SENTENCE}'>{html.escape(sentence)}</div>"
-        )
+        self.readout.value = f"<div role='status' aria-live='polite' style='{SENTENCE}'>{html.escape(sentence)}</div>"
 
     def guard(self, act: Callable[[], None]) -> None:
         """Do it; what goes wrong is kept in `error` and shown, until the next picture that succeeds."""

@@ -76,6 +76,14 @@ def close(widget: widgets.Widget) -> None:
             close(part)
 
 
+def button(text: str, icon: str, tip: str, act: Callable[[], None], flex: str = "0 0 auto") -> widgets.Button:
+    """A button that calls `act`."""
+    layout = {"width": "auto", "flex": flex, "margin": "2px"}
+    made = widgets.Button(description=text, icon=icon, tooltip=tip, layout=layout)
+    made.on_click(lambda _: act())
+    return made
+
+
 def label(name: str, setting: Setting) -> str:
     """What stands beside the box: the setting's name, with the paper's letter where it has one."""
     words = name.replace("_", " ")

@@ -7,22 +7,20 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
 
-from .. import functional
-from ..metrics import third_groups
 from ..objective import Setting
-from ..plots.picture import CLASS_COLOURS, FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, PALETTE, QUIET, number
+from ..plots.classes import GroupPoints
+from ..plots.picture import CLASS_COLOURS, FAINT, INK, MANY, PALETTE, QUIET, number, offset, plain_log
 from ..plots.series import class_counts
 from ..plots.surface import Surface
+from ..plots.weights import BETAS, EffectiveNumbers, balanced_weights, effective
 from .base import Explorer
 from .controls import control
 
 BETA = Setting(0.999, 0.0, 0.99999, "one-minus-log", symbol="β", meaning="(N - 1) / N for N prototypes of a class")
-REFERENCES = (0.9, 0.99, 0.999, 0.9999)
 PLACES = np.linspace(0.0, 5.0, 201)  # of beta: -log10(1 - beta)
 
 
@@ -45,150 +43,82 @@ class EffectiveNumber(Explorer):
 
     def __init__(self, counts: Any, beta: float = BETA.default):
         self.counts = np.sort(class_counts(counts))[::-1].copy()
-        self.n = np.unique(np.concatenate([np.geomspace(1, max(self.counts.max(), 2), 200), self.counts.clip(1)]))
         super().__init__({"beta": control("beta", BETA, beta)})
 
     def build(self, surface: Surface) -> None:
         left, right = surface.figure.subplots(1, 2)
-        surface.figure.subplots_adjust(left=0.075, right=0.97, bottom=0.145, top=0.9, wspace=0.2)
+        surface.figure.subplots_adjust(left=0.1, right=0.965, bottom=0.145, top=0.9, wspace=0.22)
         self._build_numbers(left)
         self._build_weights(right)
-        for axis in (left.xaxis, left.yaxis, right.yaxis):
-            axis.set_major_formatter(lambda value, _: number(value))
-            axis.set_minor_formatter(NullFormatter())
-        groups = third_groups(self.counts)
-        groups = groups if groups["head"].any() else {"mid": np.ones(len(self.counts), bool)}
-        self.marks = {
-            name: (mask, *(self._points(ax, name) for ax in (left, right)))
-            for name, mask in groups.items()
-            if mask.any()
-        }
-        if len(self.marks) > 1:
-            shapes = [on_left for _, on_left, _ in self.marks.values()]
-            handles = [Line2D([], [], ls="", marker=p.get_marker(), color=p.get_color(), ms=6) for p in shapes]
-            left.legend(handles, [f"{name} classes" for name in self.marks], loc="lower right", handletextpad=0.2)
-        surface.animate(
-            self.limit, self.ceiling, self.line, self.cursor, *(p for _, *pair in self.marks.values() for p in pair)
-        )
+        self.classes = [GroupPoints(ax, self.counts) for ax in (left, right)]
+        points = self.classes[0]
+        handles = [Line2D([], [], ls="", marker=p.get_marker(), color=p.get_color()) for p in points.artists]
+        names = [f"{name} classes" if len(handles) > 1 else "the classes" for name in points.masks]
+        same = left.lines[0]
+        close = {"loc": "lower right", "handletextpad": 0.4, "handlelength": 1.4}
+        left.legend([*handles, same], [*names, same.get_label()], **close)
+        moving = [artist for points in self.classes for artist in points.artists]
+        surface.animate(self.limit, self.ceiling, self.line, self.cursor, *moving)
 
-    def _build_numbers(self, left: Any) -> None:
+    def _build_numbers(self, ax: Axes) -> None:
         """Effective number against the number of images, with curves of reference."""
-        largest = self.n[-1]
-        left.set(xscale="log", yscale="log", xlim=(0.85, largest * 1.3), ylim=(0.8, largest * 1.5))
-        left.set(xlabel="images of the class, n", ylabel="effective number", title="What n images count for")
-        left.plot(self.n, self.n, color=QUIET, lw=1.1, ls=(0, (1, 2)))
-        left.text(
-            largest,
-            largest * 1.06,
-            "β → 1: every image counts",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color=QUIET,
-            rotation=45,
-            rotation_mode="anchor",
-            transform_rotates_text=True,
-        )
-        for beta in REFERENCES:
-            curve = _effective(self.n, beta)
-            left.plot(self.n, curve, color=FAINT, lw=1.3, zorder=1)
-            if curve[-1] < 0.75 * largest:
-                left.annotate(
-                    f"{beta:g}",
-                    (largest, curve[-1]),
-                    (2, 3),
-                    textcoords="offset points",
-                    ha="right",
-                    va="bottom",
-                    fontsize=8,
-                    color=QUIET,
-                )
-        self.limit = left.axhline(1, color=PALETTE[3], lw=1, ls=(0, (5, 2)), zorder=2)
-        self.ceiling = left.text(1, 1, "limit 1 / (1 - β)", fontsize=8, color=PALETTE[3], va="bottom", clip_on=True)
-        (self.line,) = left.plot(self.n, self.n, color=INK, lw=2.2, zorder=3)
+        self.panel = EffectiveNumbers(ax, self.counts)
+        largest = self.panel.n[-1]
+        ax.set(xlim=(0.85, largest * 1.3), ylim=(0.8, largest * 1.5), title="What n images count for")
+        free = 0.85 * (largest * 1.3 / 0.85) ** 0.79  # where on the axis a name at the right end begins
+        for beta in BETAS:
+            end = self.panel.add(beta, color=FAINT, linewidth=1.3, zorder=1).get_ydata()[-1]
+            if 1.5 * end < free:  # it has room below the line of equality
+                ax.annotate(f"β = {beta:g}", (largest, end), (4, 3), color=QUIET, **offset("right", "bottom"))
+        self.limit = ax.axhline(1, color=PALETTE[3], linewidth=1, linestyle=(0, (5, 2)), zorder=2)
+        self.ceiling = ax.text(1, 1, "limit 1 / (1 - β)", fontsize=8, color=PALETTE[3], va="bottom", clip_on=True)
+        self.line = self.panel.add(0.0, color=INK, linewidth=2.2, zorder=3)
 
-    def _build_weights(self, right: Any) -> None:
+    def _build_weights(self, ax: Axes) -> None:
         """Weight of each class against beta."""
         counts = self.counts
-        weights = np.stack([_weights(counts, 1 - 10.0**-u) for u in PLACES], 1)  # (k, places)
+        weights = np.stack([balanced_weights(counts, 1 - 10.0**-place) for place in PLACES], 1)  # (k, places)
         low, high = weights[weights > 0].min(), weights.max()
-        right.set(yscale="log", xlim=(-0.1, 5.1), ylim=(low / 1.35, high * 1.35))
-        right.set(xlabel="β", ylabel="class weight, mean 1", title="Weight of each class")
-        right.set_xticks(range(6), ["0", "0.9", "0.99", "0.999", "0.9999", "0.99999"])
+        room = max(1.35, (high / low) ** 0.12)
+        ax.set(yscale="log", xlim=(-0.1, 5.1), ylim=(low / room, high * room))
+        ax.set(xlabel="β", ylabel="class weight (log scale, mean 1)", title="Weight of each class")
+        ax.set_xticks(range(6), ["0", "0.9", "0.99", "0.999", "0.9999", "0.99999"])
+        plain_log(ax.yaxis)
         ramp = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.85, len(counts)))
-        lines = [np.column_stack([PLACES, row]) for row in weights if (row > 0).all()]
-        right.add_collection(LineCollection(lines, colors=ramp, linewidths=1.5 if len(counts) < 30 else 0.8, zorder=1))
-        right.annotate(
-            f"rarest, {counts[-1]:,.0f}",
-            (5, weights[-1, -1]),
-            (0, 4),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=8,
-            color=INK,
-        )
-        right.annotate(
-            f"commonest, {counts[0]:,.0f}",
-            (5, weights[0, -1]),
-            (0, -4),
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-            color=INK,
-        )
-        self.cursor = right.axvline(0, color=INK, lw=1.1, zorder=2)
-
-    @staticmethod
-    def _points(ax: Any, group: str) -> Any:
-        return ax.plot(
-            [],
-            [],
-            ls="",
-            marker=GROUP_MARKERS[group],
-            color=GROUP_COLOURS[group],
-            ms=6,
-            markeredgecolor="white",
-            markeredgewidth=0.7,
-            zorder=4,
-            label=group,
-        )[0]
+        present = weights[:, 0] > 0
+        lines = [np.column_stack([PLACES, row]) for row in weights[present]]
+        wide = 1.5 if len(counts) <= MANY else 0.8
+        ax.add_collection(LineCollection(lines, colors=ramp[present], linewidths=wide, zorder=1))
+        for rank, name, va in ((np.flatnonzero(present)[-1], "rarest", "bottom"), (0, "commonest", "top")):
+            end, up = (5, weights[rank, -1]), 4 if va == "bottom" else -4
+            ax.annotate(f"{name}, {counts[rank]:,.0f}", end, (0, up), color=INK, **offset("right", va))
+        self.cursor = ax.axvline(0, color=INK, linewidth=1.1, zorder=2)
 
     def compute(self, beta: float) -> Effect:
-        return Effect(beta, _effective(self.n, beta), _effective(self.counts, beta), _weights(self.counts, beta))
+        weight = balanced_weights(self.counts, beta)
+        return Effect(beta, effective(self.panel.n, beta), effective(self.counts, beta), weight)
 
     def draw(self, result: Effect) -> None:
-        place = -np.log10(max(1.0 - result.beta, 1e-5))
+        place, ceiling = -np.log10(max(1.0 - result.beta, 1e-5)), 1.0 / (1.0 - result.beta)
         self.line.set_ydata(result.curve)
-        ceiling = 1.0 / (1.0 - result.beta)
         self.limit.set_ydata([ceiling, ceiling])
-        self.ceiling.set_y(1.04 * ceiling)
+        below = 1.5 * ceiling > self.panel.ax.get_ylim()[1]
+        self.ceiling.set(y=ceiling / 1.06 if below else 1.04 * ceiling, va="top" if below else "bottom")
         self.cursor.set_xdata([place, place])
-        for mask, on_left, on_right in self.marks.values():
-            on_left.set_data(self.counts[mask], result.effective[mask])
-            on_right.set_data(np.full(mask.sum(), place), result.weight[mask])
+        self.classes[0].update(self.counts, result.effective)
+        self.classes[1].update(np.full(len(self.counts), place), result.weight)
 
     def say(self, result: Effect) -> str:
         rarest = int(np.flatnonzero(self.counts).max())  # of the classes that have images
         most, least = self.counts[0], self.counts[rarest]
         times = result.weight[rarest] / result.weight[0]
         return (
-            f"beta = {result.beta:g}: {most:,.0f} images count for {result.effective[0]:,.3g}, {least:,.0f} for "
-            f"{result.effective[rarest]:,.3g}, so the rarest class weighs {times:,.3g} times the commonest."
+            f"beta = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
+            f"{number(result.effective[rarest])}, so the rarest class weighs {number(times)} times the commonest."
         )
 
     def data_code(self) -> list[str]:
         return [repr([int(n) if n == int(n) else float(n) for n in self.counts])]
-
-
-def _effective(n: np.ndarray, beta: float) -> np.ndarray:
-    return functional.effective_number(torch.from_numpy(n), beta).numpy()
-
-
-def _weights(counts: np.ndarray, beta: float) -> np.ndarray:
-    amount = functional.effective_number(torch.from_numpy(counts), beta)
-    return functional.inverse_weights(amount).numpy()
 
 
 def effective_number(counts: Any, beta: float = BETA.default) -> EffectiveNumber:

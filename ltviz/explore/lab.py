@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,13 @@ from ..run import Run
 from ..training import LiveRun, make_recipe
 from .board import Board, View, compare, mean_of_classes
 from .controls import Control, control
-from .loss_anatomy import METHOD, MethodExplorer
+from .method import METHOD, MethodExplorer
 from .notebook import kernel
 from .panel import Panel
 from .session import STATE, Plan, Session
 
 GROUP = Setting("all", choices=("all", "head", "mid", "tail"), meaning="which classes the comparison is about")
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
-TICK = 0.2  # seconds between two pictures of a live run
 DATA = "data to train on, as lt.digits_lt or lt.cifar_lt gives"
 SHORT = {"seeds": 2, "epochs": 6}  # at most, under LTVIZ_PROFILE=fast
 
@@ -206,7 +205,7 @@ class Lab(MethodExplorer):
             note = "these data keep no validation images:\naccuracy comes at the end, on the test set"
         elif len(loss):
             masks = metrics.third_groups(live.trainer.data.counts.numpy())
-            masks = {"all": np.ones(len(masks["mid"]), bool)} | {n: mask for n, mask in masks.items() if mask.any()}
+            masks = {"all": np.ones(self.data.k, bool), **masks}
             groups = {name: mean_of_classes(history["val_accuracy"], mask) for name, mask in masks.items()}
         earlier = [] if session is None else list(session.earlier)
         at = np.arange(1, len(loss) + 1)
@@ -236,19 +235,13 @@ class Lab(MethodExplorer):
         return text[0].upper() + text[1:]
 
     # -------------------------------------------------------------------------------------------------- state
-    @property
-    def state(self) -> dict[str, Any]:
-        values = self.values
-        return {"key": values.pop(METHOD), **values}
-
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], *data: Any) -> Lab:
-        settings = dict(check.instance("state", state, Mapping, "what `state` of an explorer gives, a dict"))
+    def _of(cls, key: str, given: dict[str, Any], *data: Any) -> Lab:
         made = data[0] if data else digits_lt()
-        changes = {name: settings.pop(name) for name in ("ratio", "profile") if name in settings}
+        changes = {name: given.pop(name) for name in ("ratio", "profile") if name in given}
         if any(made.spec.get(name) != value for name, value in changes.items()):
             made = load({**made.spec, **changes})
-        return cls(made, check.text("key", settings.pop("key", None)), **settings)
+        return cls(made, key, **given)
 
     def as_code(self) -> str:
         state = self.state

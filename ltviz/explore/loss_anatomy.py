@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,88 +12,14 @@ import torch
 
 from .. import check
 from ..methods import METHODS
-from ..objective import Setting
-from ..plots.picture import DRAW_LOCK, GROUP_COLOURS, QUIET, number
+from ..plots.loss_curve import LossPanels
+from ..plots.picture import DASHES, GROUP_COLOURS, QUIET, number, rung
 from ..plots.series import class_counts
 from ..plots.surface import Surface
 from ..probe import Probe, probe
-from .base import Explorer
-from .controls import Choice, Control, control
+from .method import METHOD, MethodExplorer
 
 COUNTS = (500, 347, 240, 167, 116, 80, 56, 38, 26, 18)
-LADDER = np.outer(10.0 ** np.arange(-3, 7), (1.2, 2.2, 3.2, 6.4)).ravel()  # upper limits of an axis: few, so it rests
-METHOD = "method"
-
-
-def setting_controls(key: str, values: Mapping[str, Any] | None = None) -> dict[str, Control]:
-    """A control for each setting of a method; `values` are checked, and unknown ones refused with the nearest name."""
-    record = METHODS[key]
-    resolved = record.resolve(values)
-    return {name: control(name, setting, resolved[name]) for name, setting in record.settings.items()}
-
-
-def method_control(key: str) -> Control:
-    """A dropdown of all methods, by title."""
-    titles = {k: METHODS[k].title for k in sorted(METHODS, key=lambda k: METHODS[k].title.lower())}
-    setting = Setting("ce", choices=tuple(titles), meaning="which loss, sampler or rule")
-    return Choice(METHOD, setting, METHODS[key].key, titles)
-
-
-class MethodExplorer(Explorer):
-    """An explorer whose dropdown `method` decides which other controls there are; `fixed` ones stay."""
-
-    leader = METHOD
-
-    def _lead(self) -> None:
-        """Another method: its own settings, each where it was when the method was last shown, else at its default."""
-        with DRAW_LOCK:
-            chosen = self.controls[METHOD].value
-            if chosen == self._shown:
-                return
-            made = setting_controls(chosen, self._given if chosen == self._fixed[METHOD].start else None)
-            gone = [self.controls[name] for name in self.followers]
-            self._kept[self._shown], self._shown = self.settings, chosen
-            for name, value in self._kept.get(chosen, {}).items():
-                made[name].value = value
-            self._use({**self._fixed, **made})
-            for one in gone:
-                one.close()
-
-    def _start(self, key: str, fixed: Mapping[str, Control], settings: Mapping[str, Any], **more: Any) -> None:
-        """Make the controls, and the explorer with them."""
-        made = setting_controls(key, settings)
-        self._given, self._kept = dict(settings), {}
-        self._fixed = {METHOD: method_control(key), **fixed}
-        self._shown = self._fixed[METHOD].value
-        self._fixed[METHOD].listeners.append(lambda: self.guard(self._lead))
-        super().__init__({**self._fixed, **made}, **more)
-
-    @property
-    def followers(self) -> list[str]:
-        return [name for name in self.controls if name not in self._fixed]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The present settings of the present method."""
-        return {name: self.controls[name].value for name in self.followers}
-
-    def set(self, **values: Any) -> None:
-        with self._hold():
-            if METHOD in values:
-                self.controls[METHOD].value = METHODS[values.pop(METHOD)].key
-            super().set(**values)
-
-    def reset(self) -> None:
-        """The method, and every setting of every method, back to where it was at first."""
-        with self._hold():
-            self.controls[METHOD].reset()
-            self._kept.clear()
-            super().reset()
-
-    def equation(self) -> str:
-        """The method's equation, as the notebook typesets it."""
-        record = METHODS[self.controls[METHOD].value]
-        return f"$$\\small {html.escape(record.equation, quote=False)}$$"
 
 
 @dataclass(frozen=True)
@@ -125,28 +50,17 @@ class LossAnatomy(MethodExplorer):
         self._start(key, {}, settings, below=(self.formula,))
 
     def build(self, surface: Surface) -> None:
-        left, right = surface.figure.subplots(1, 2)
-        surface.figure.subplots_adjust(left=0.075, right=0.98, bottom=0.215, top=0.905, wspace=0.22)
-        self.panels = left, right
-        left.set(title="Loss of the image", ylabel="loss")
-        right.set(title="Pull on the true logit", ylabel="size of the gradient, |∂loss/∂z|")
-        lines = []
-        for ax in self.panels:
-            ax.set(xlim=(0, 1), ylim=(0, 1.2), xlabel="probability of the true class, p")
-            ax.set_xticks(np.linspace(0, 1, 6))
-            kinds = (
-                {"color": GROUP_COLOURS["head"], "lw": 2.4, "label": f"head class, {self.counts[0]:,.0f} images"},
-                {"color": GROUP_COLOURS["tail"], "lw": 2.4, "label": f"tail class, {self.counts[-1]:,.0f} images"},
-                {"color": QUIET, "lw": 1.3, "label": "cross-entropy"},
-            )
-            dashes = ("-", (0, (4, 1.4)), (0, (1, 1.6)))
-            head, tail, plain = (ax.plot([], [], ls=d, **kind)[0] for d, kind in zip(dashes, kinds, strict=True))
-            lines.append((head, tail, plain))
-        self.lines = lines
-        surface.figure.legend(
-            handles=lines[0], loc="lower center", ncols=3, handlelength=3, bbox_to_anchor=(0.53, 0.005)
-        )
-        surface.animate(*(line for three in lines for line in three))
+        axes = surface.figure.subplots(1, 2)
+        surface.figure.subplots_adjust(left=0.09, right=0.98, bottom=0.215, top=0.905, wspace=0.24)
+        self.panels = LossPanels(axes, "Loss of one image")
+        for i, (name, count) in enumerate((("head", self.counts[0]), ("tail", self.counts[-1]))):
+            kind = {"color": GROUP_COLOURS[name], "linestyle": DASHES[i], "linewidth": 2.4}
+            self.panels.add(label=f"{name} class, {count:,.0f} images", **kind)
+        self.panels.add(label="cross-entropy", color=QUIET, linewidth=1.3, linestyle=(0, (1, 1.6)))
+        lines = self.panels.axes[0].lines
+        place = {"loc": "lower center", "bbox_to_anchor": (0.53, 0.005)}
+        surface.figure.legend(handles=list(lines), ncols=3, handlelength=3, **place)
+        surface.animate(*(line for pair in self.panels.curves for line in pair))
 
     def compute(self, method: str, **settings: Any) -> Anatomy:
         counts = torch.from_numpy(self.counts)
@@ -154,16 +68,17 @@ class LossAnatomy(MethodExplorer):
         return Anatomy(method, settings, head, tail, self._plain)
 
     def draw(self, result: Anatomy) -> None:
-        curves = (result.head, result.tail, result.plain)
-        for ax, lines, what in zip(self.panels, self.lines, ("loss", "gradient"), strict=True):
-            for line, curve in zip(lines, curves, strict=True):
-                line.set_data(curve.p.numpy(), getattr(curve, what).numpy())
-            values = np.concatenate([getattr(curve, what).numpy() for curve in curves[:2]])
-            low = min(0.0, float(np.floor(values.min())))
-            high = LADDER[np.searchsorted(LADDER, np.quantile(values, 0.97))]
-            if ax.get_ylim() != (low, high):
-                ax.set_ylim(low, high)
-        formula = self.equation()
+        found = [
+            (curve.p.numpy(), curve.loss.numpy(), curve.gradient.numpy())
+            for curve in (result.head, result.tail, result.plain)
+        ]
+        self.panels.update(found)
+        limits = []
+        for head, tail in zip(found[0][1:], found[1][1:], strict=True):
+            values = np.concatenate([head, tail])
+            limits.append((min(0.0, float(np.floor(values.min()))), rung(np.quantile(values, 0.97))))
+        self.panels.limit(*limits)
+        formula = f"$$\\small {html.escape(METHODS[result.method].equation, quote=False)}$$"
         if self.formula.value != formula:
             self.formula.value = formula
 
@@ -171,28 +86,22 @@ class LossAnatomy(MethodExplorer):
         def at(curve: Probe, p: float) -> str:
             return number(float(np.interp(p, curve.p.numpy(), curve.gradient.numpy())))
 
-        label = METHODS[result.method].label(result.settings)
         return (
-            f"{label}: an image at p = 0.9 pulls with {at(result.head, 0.9)} in the head class and "
-            f"{at(result.tail, 0.9)} in the tail class (cross-entropy: {at(result.plain, 0.9)}); at p = 0.1 with "
-            f"{at(result.head, 0.1)} and {at(result.tail, 0.1)} (cross-entropy: {at(result.plain, 0.1)})."
+            f"{METHODS[result.method](**result.settings).label}: an image at p = 0.9 pulls with {at(result.head, 0.9)} "
+            f"in the head class and {at(result.tail, 0.9)} in the tail class (cross-entropy: {at(result.plain, 0.9)}); "
+            f"at p = 0.1 with {at(result.head, 0.1)} and {at(result.tail, 0.1)} (cross-entropy: "
+            f"{at(result.plain, 0.1)})."
         )
 
-    @property
-    def state(self) -> dict[str, Any]:
-        return {"key": self.controls[METHOD].value, **self.settings}
-
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], *data: Any) -> LossAnatomy:
-        settings = dict(check.instance("state", state, Mapping, "what `state` of an explorer gives, a dict"))
-        return cls(check.text("key", settings.pop("key", None)), *data, **settings)
+    def _of(cls, key: str, given: dict[str, Any], *data: Any) -> LossAnatomy:
+        return cls(key, *data, **given)
 
     def as_code(self) -> str:
         counts = [int(n) if n == int(n) else float(n) for n in self.counts]
-        given = [repr(self.controls[METHOD].value)]
-        given += [] if counts == list(COUNTS) else [f"counts={counts}"]
+        given = [] if counts == list(COUNTS) else [f"counts={counts}"]
         given += [f"{name}={value!r}" for name, value in self.settings.items()]
-        return f"lt.explore.{self.function}({', '.join(given)})"
+        return f"lt.explore.{self.function}({', '.join([repr(self.values[METHOD]), *given])})"
 
 
 def loss_anatomy(key: str = "focal", counts: Any = None, **settings: Any) -> LossAnatomy:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import ipywidgets as widgets
 
+from .controls import button
+
 
 class Panel:
     """Start, Pause or Resume, Stop, Forget; each calls what it was made with."""
@@ -13,10 +15,12 @@ class Panel:
     def __init__(
         self, start: Callable[[], None], pause: Callable[[], None], stop: Callable[[], None], forget: Callable[[], None]
     ):
-        self.start = _button("Start", "play", "Train in the background; other cells keep working", start, "primary")
-        self.pause = _button("Pause", "pause", "Hold; Resume goes on as if nothing had happened", pause)
-        self.stop = _button("Stop", "stop", "End now and show what was learned", stop)
-        self.forget = _button("Forget", "trash", "Empty the comparison", forget)
+        wide = "1 1 auto"
+        self.start = button("Start", "play", "Train in the background; other cells keep working", start, wide)
+        self.start.button_style = "primary"
+        self.pause = button("Pause", "pause", "Hold; Resume goes on as if nothing had happened", pause, wide)
+        self.stop = button("Stop", "stop", "End now and show what was learned", stop, wide)
+        self.forget = button("Forget", "trash", "Empty the comparison", forget, wide)
         self.progress = widgets.FloatProgress(
             min=0.0, max=1.0, description="progress", layout={"width": "100%"}, style={"description_width": "64px"}
         )
@@ -30,12 +34,3 @@ class Panel:
         paused = phase == "paused"
         self.pause.description, self.pause.icon = ("Resume", "play") if paused else ("Pause", "pause")
         self.progress.bar_style = {"idle": "", "running": "info", "paused": "warning"}[phase]
-
-
-def _button(text: str, icon: str, tip: str, act: Callable[[], None], style: str = "") -> widgets.Button:
-    made = widgets.Button(
-        description=text, icon=icon, tooltip=tip, button_style=style,
-        layout={"width": "auto", "flex": "1 1 auto", "margin": "2px"},
-    )  # fmt: skip
-    made.on_click(lambda _: act())
-    return made

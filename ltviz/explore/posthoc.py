@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from .. import check, metrics
 from ..methods import METHODS
-from ..objective import Output
-from ..plots.picture import FAINT, GROUP_COLOURS, GROUP_MARKERS, INK, QUIET, as_percent, class_axis, percent
+from ..objective import Method, Output
+from ..plots.classes import NAMED, GroupPoints, class_axis
+from ..plots.picture import FAINT, INK, MANY, QUIET, as_percent, group_look, percent
+from ..plots.series import by_count
 from ..plots.surface import Surface
 from ..run import Run
 from .base import Explorer
 from .controls import control
 from .notebook import name_of
 
-TAU_NORM, PRIOR = METHODS["tau_norm"], METHODS["logit_adjusted"]
 GROUPS = ("all", "head", "mid", "tail")
+NAMES = {("logit_adjusted", "tau"): "prior"}  # of controls, where two papers use one letter
+ROOM = 0.09  # accuracy that a label takes
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A post-hoc rule, the settings under which it changes nothing, and the control that each setting has."""
+
+    method: Method
+    neutral: dict[str, Any]
+    names: dict[str, str]
+
+    def asked(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Its settings, from the values of the controls."""
+        return {setting: values[name] for setting, name in self.names.items()}
+
+    def words(self, settings: dict[str, Any]) -> str:
+        written = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
+        told = (f"{self.method.settings[name].symbol or name} = {value}" for name, value in written.items())
+        return f"{self.method.title[:1].lower()}{self.method.title[1:]} ({', '.join(told)})"
 
 
 @dataclass(frozen=True)
@@ -32,19 +55,19 @@ class Decision:
     words: str
 
 
-ROOM = 0.09  # accuracy that a label takes
-
-
 class Posthoc(Explorer):
-    """Accuracy of each class as tau-normalisation and logit adjustment change the decision (not the network)."""
+    """Accuracy of each class as the post-hoc rules of METHODS change the decision (not the network).
+
+    A rule can be slid where it says under which settings it is plain cross-entropy: there it starts.
+    """
 
     function = "posthoc"
     title = "Re-deciding, without training"
     size = (7.6, 3.9)
 
-    def __init__(self, run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0):
+    def __init__(self, run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0, **others: Any):
         self.run = _checked(run)
-        self.order = np.argsort(-run.counts, kind="stable")
+        self.order = by_count(run.counts)
         self.counts = torch.from_numpy(run.counts)
         self.out = Output(
             torch.from_numpy(run.logits), torch.from_numpy(run.features.astype(np.float32)),
@@ -52,87 +75,98 @@ class Posthoc(Explorer):
         )  # fmt: skip
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.before = self._score(self.out.logits, "as trained")
-        controls = {"prior": control("prior", replace(PRIOR.settings["tau"], default=0.0), prior)}
-        if run.scale is None:  # the rows of a cosine head have no length that counts
-            tau_setting = replace(TAU_NORM.settings["tau"], default=0.0, symbol="(rows)")
-            bias_setting = replace(TAU_NORM.settings["bias"], default="keep")
-            controls = {
-                "tau": control("tau", tau_setting, tau),
-                "bias": control("bias", bias_setting, bias),
-                **controls,
-            }
-        elif tau != 0.0 or bias != "keep":
-            raise ValueError(
-                f"tau={tau!r}, bias={bias!r}: {run.name!r} has a cosine head, which has neither; leave them out"
-            )
+        self.rules = list(self._find_rules())
+        given, start = {"tau": tau, "bias": bias, "prior": prior, **others}, {"tau": 0.0, "bias": "keep", "prior": 0.0}
+        controls = {}
+        for rule in self.rules:
+            for setting, name in rule.names.items():
+                declared = replace(rule.method.settings[setting], default=rule.neutral[setting], symbol="")
+                controls[name] = control(name, declared, given.pop(name, rule.neutral[setting]))
+        for name, value in given.items():
+            if name not in start:
+                known = ", ".join(controls)
+                raise ValueError(f"no control {name!r}{check.suggest(name, controls)}; there are: {known}")
+            if value != start[name]:
+                raise ValueError(
+                    f"{name}={value!r}: {run.name!r} has a cosine head, which has neither tau nor bias; leave it out"
+                )
         super().__init__(controls)
 
+    def _find_rules(self) -> Iterator[Rule]:
+        """Rules that decide from the features first, then those that go on from the logits."""
+        found = []
+        for method in METHODS.values():
+            neutral = next((dict(limit.settings) for limit in method.limits if limit.other == "ce"), None)
+            if method.posthoc is None or neutral is None:
+                continue
+            if self.run.scale is not None and self._reads("head_weight", method, neutral):
+                continue  # the rows of a cosine head have no length that counts
+            found.append((method, {**method().settings, **neutral}))
+        taken: set[str] = set()
+        for method, neutral in sorted(found, key=lambda pair: not self._reads("features", *pair)):
+            names = {}
+            for setting in method.settings:
+                name = NAMES.get((method.key, setting), setting)
+                names[setting] = f"{method.key}_{name}" if name in taken else name
+                taken.add(names[setting])
+            yield Rule(method, neutral, names)
+
+    def _reads(self, part: str, method: Method, settings: dict[str, Any]) -> bool:
+        """Whether a rule needs this part of what the network gave."""
+        try:
+            method(**settings).decide(replace(self.out, **{part: None}), self.counts, self.run.gallery)
+        except Exception:  # whatever a rule says of None
+            return True
+        return False
+
     def build(self, surface: Surface) -> None:
+        bottom = 0.275 if self.run.k <= NAMED else 0.15  # names of classes may be slanted
         grid = surface.figure.add_gridspec(
-            1, 2, left=0.075, right=0.985, bottom=0.275, top=0.875, wspace=0.16, width_ratios=(2.1, 1)
+            1, 2, left=0.075, right=0.985, bottom=bottom, top=0.875, wspace=0.16, width_ratios=(2.1, 1)
         )
         left, right = (surface.figure.add_subplot(grid[0, i]) for i in range(2))
+        self._build_classes(left)
+        self._build_means(right)
+        surface.animate(self.moves, *self.points.artists, *self.bars, *self.labels)
+
+    def _build_classes(self, ax: Axes) -> None:
+        """Accuracy of each class: a dash before, a point now."""
         counts = self.run.counts[self.order]
         k = len(counts)
-        names = [self.run.class_names[j] for j in self.order]
-        left.set_title("Accuracy of each class", pad=16)
-        left.set_ylim(-0.03, 1.08)
-        percent(left.yaxis)
-        class_axis(left, counts, names)
-        x = np.arange(k)
-        left.plot(
-            x,
-            self.before.per_class[self.order],
-            ls="",
-            marker="_",
-            ms=min(16, 260 / k + 3),
-            mew=2,
-            color=QUIET,
-            label="as trained",
-            zorder=2,
-        )
-        self.moves = LineCollection([], colors=FAINT, linewidths=2.5 if k < 30 else 1.2, zorder=1.5)
-        left.add_collection(self.moves)
-        ranked = {name: mask[self.order] for name, mask in self.masks.items() if name != "all" and mask.any()}
-        self.points = {
-            name: (np.flatnonzero(mask), left.plot([], [], ls="", marker=GROUP_MARKERS[name], color=GROUP_COLOURS[name],
-                   ms=7 if k < 30 else 4, markeredgecolor="white", markeredgewidth=0.5, zorder=3)[0])
-            for name, mask in ranked.items()
-        }  # fmt: skip
+        ax.set_title("Accuracy of each class", pad=16)
+        ax.set_ylim(-0.03, 1.08)
+        percent(ax.yaxis)
+        class_axis(ax, counts, [self.run.class_names[j] for j in self.order])
+        dash = {"linestyle": "", "marker": "_", "markersize": min(16, 260 / k + 3), "markeredgewidth": 2}
+        ax.plot(np.arange(k), self.before.per_class[self.order], color=QUIET, zorder=2, **dash)
+        self.moves = LineCollection([], colors=FAINT, linewidths=2.5 if k <= MANY else 1.2, zorder=1.5)
+        ax.add_collection(self.moves)
+        self.points = GroupPoints(ax, counts, 7 if k <= MANY else 4)
 
-        right.set_title("Mean", pad=16)
-        right.set(ylim=(0, 1.08), xlim=(-0.6, 3.6))
-        right.set_xticks(range(4), GROUPS)
-        percent(right.yaxis)
-        colours = [INK, *(GROUP_COLOURS[name] for name in GROUPS[1:])]
-        self.bars = right.bar(range(4), np.zeros(4), width=0.62, color=colours, alpha=0.9, zorder=2)
-        for i, value in enumerate(self.before.groups):
-            right.plot(
-                [i - 0.38, i + 0.38],
-                [value, value],
-                color=QUIET,
-                lw=2,
-                zorder=3,
-                solid_capstyle="butt",
-                label="as trained" if i == 0 else None,
-            )
-        right.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), handlelength=1.4)
-        self.labels = [
-            right.text(i, 0, "", ha="center", va="bottom", fontsize=8.5, color=INK, zorder=4) for i in range(4)
-        ]
-        surface.animate(self.moves, *(point for _, point in self.points.values()), *self.bars, *self.labels)
+    def _build_means(self, ax: Axes) -> None:
+        """Mean accuracy of each group: a bar now, a dash before."""
+        ax.set_title("Mean", pad=16)
+        ax.set(ylim=(0, 1.08), xlim=(-0.6, 3.6))
+        ax.set_xticks(range(4), GROUPS)
+        percent(ax.yaxis)
+        colours = [group_look(name)["color"] for name in GROUPS]
+        self.bars = ax.bar(range(4), np.zeros(4), width=0.62, color=colours, alpha=0.9, zorder=2)
+        at = np.arange(4)
+        dashes = ax.hlines(self.before.groups, at - 0.38, at + 0.38, color=QUIET, linewidth=2, zorder=3)
+        dashes.set_label("as trained")
+        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), handlelength=1.4)
+        text = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": INK, "zorder": 4}
+        self.labels = [ax.text(i, 0, "", **text) for i in at]
 
-    def compute(self, prior: float, tau: float = 0.0, bias: str = "keep") -> Decision:
+    def compute(self, **values: Any) -> Decision:
         out, words = self.out, []
-        with torch.no_grad():
-            if (tau, bias) != (0.0, "keep"):
-                logits = TAU_NORM.posthoc(out, self.counts, self.run.gallery, tau=tau, bias=bias)
+        for rule in self.rules:
+            settings = rule.asked(values)
+            if settings != rule.neutral:
+                with torch.no_grad():
+                    logits = rule.method(**settings).decide(out, self.counts, self.run.gallery)
                 out = replace(out, logits=logits)
-                kept = "kept" if bias == "keep" else "dropped"
-                words.append(f"rows divided by their length to the power {tau:g}, bias {kept}")
-            if prior:
-                out = replace(out, logits=PRIOR.posthoc(out, self.counts, self.run.gallery, tau=prior))
-                words.append(f"{prior:g} times the log prior subtracted")
+                words.append(rule.words(settings))
         return self._score(out.logits, ", ".join(words) or "as trained")
 
     def _score(self, logits: torch.Tensor, words: str) -> Decision:
@@ -144,8 +178,7 @@ class Posthoc(Explorer):
         before, now = self.before.per_class[self.order], result.per_class[self.order]
         x = np.arange(len(now))
         self.moves.set_segments(np.stack([np.column_stack([x, before]), np.column_stack([x, now])], 1))
-        for at, point in self.points.values():
-            point.set_data(at, now[at])
+        self.points.update(x, now)
         for bar, text, value, old in zip(self.bars, self.labels, result.groups, self.before.groups, strict=True):
             height = 0.0 if np.isnan(value) else float(value)
             bar.set_height(height)
@@ -187,11 +220,12 @@ def _checked(run: Any) -> Run:
     return run
 
 
-def posthoc(run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0) -> Posthoc:
-    """Slide tau-normalisation and logit adjustment over a trained network; nothing is trained.
+def posthoc(run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0, **others: Any) -> Posthoc:
+    """Slide tau-normalisation, logit adjustment, and other post-hoc rules of METHODS over a trained network.
 
-    run: one that keeps features and logits of its test images (from lt.train, or a full record). tau in [0, 2]: rows of
-    the classifier divided by their length to this power; bias "keep" or "drop"; prior in [0, 3]: how much of the log
-    prior is subtracted from the logits. A cosine head has no tau and no bias.
+    run: one that keeps features and logits of its test images (from lt.train, or a full record); nothing is trained.
+    tau in [0, 2]: rows of the classifier divided by their length to this power; bias "keep" or "drop"; prior in [0, 3]:
+    how much of the log prior is subtracted from the logits. A cosine head has no tau and no bias. others: the settings
+    of further rules that METHODS has, where their limits say under which settings they are plain cross-entropy.
     """
-    return Posthoc(run, tau, bias, prior)
+    return Posthoc(run, tau, bias, prior, **others)

@@ -56,7 +56,7 @@ class Session:
 
     @property
     def phase(self) -> str:
-        """"running", "paused", or "idle" when it is over."""
+        """What it does: "running", "paused", or "idle" when it is over."""
         with STATE:
             return "idle" if self.over else "paused" if self.paused else "running"
 
@@ -138,7 +138,7 @@ class Session:
     def _train(self, seed: int, inline: bool) -> bool:
         """One run; False where it was stopped."""
         plan = self.plan
-        name = METHODS[plan.method].label(plan.settings)
+        name = METHODS[plan.method](**plan.settings).label
         live = LiveRun(plan.method, self._data(seed), seed=seed, epochs=plan.epochs, **plan.settings)
         self.doing, self.share = f"{name}, seed {seed + 1} of {plan.seeds}", (seed, plan.seeds)
         with STATE:

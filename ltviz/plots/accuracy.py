@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
+from .classes import class_axis, class_band
 from .picture import (
+    MANY,
     Picture,
     as_percent,
     band,
     bin_ranks,
-    class_axis,
     draws,
     finish,
     get_axes,
@@ -22,9 +23,10 @@ from .picture import (
     percent,
     reference,
     seeds,
+    several,
     tall,
 )
-from .series import Series, array, by_count, class_counts, class_names, first_counts, is_run, series_of
+from .series import Series, alone, array, by_count, class_counts, class_names, is_run, series_of
 from .text import short
 
 
@@ -45,17 +47,19 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
         n = n[by_count(n)]
     else:
         found = series_of(runs)
-        n, names = first_counts(found), class_names(found)
+        n, names = found[0].counts, class_names(found)
         drawn = [(one.name, one.shown, one.stack(metrics.per_class)) for one in found]
     (ax,) = get_axes(ax, height=tall(len(drawn)))
     class_axis(ax, n, names, binned=True)
     data, said = {"counts": n}, []
     for i, (name, shown, rows) in enumerate(drawn):
-        band(ax, rows, i, shown)
+        class_band(ax, rows, i, shown)
         data[f"accuracy/{name}"] = rows
         group = metrics.shot_accuracy(mean_sd(rows)[0], n)
-        said.append(f"{shown} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
-                    f"{as_percent(group['tail'])}; {seeds(len(rows))})")
+        said.append(
+            f"{shown} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
+            f"{as_percent(group['tail'])}; {seeds(len(rows))})"
+        )
     reference(ax, 1 / len(n), f"chance, 1/{len(n)}")
     ax.set(ylim=(-0.02, 1.02), ylabel="test accuracy of the class")
     percent(ax.yaxis)
@@ -67,7 +71,7 @@ def _accuracies(values: Any, counts: Any) -> np.ndarray:
     k = len(class_counts(counts))
     expected = f"accuracies as fractions from 0 to 1, shape ({k},) or (seeds, {k}), as long as counts"
     if is_run(values):
-        raise check.refuse("counts", counts, "no counts beside a run, which has its own")
+        alone(counts=counts)
     rows = np.atleast_2d(array(values, np.float64, "runs", expected))
     inside = np.isnan(rows) | ((rows >= 0) & (rows <= 1))
     if rows.ndim != 2 or rows.shape[1] != k or not inside.all() or np.isnan(rows).all():
@@ -83,13 +87,17 @@ def paired_gain(one: Series, base: Series) -> np.ndarray:
             raise ValueError(f"{of.name!r} holds two runs of one seed; a comparison pairs one run per seed")
     common = sorted(left.keys() & right.keys())
     if not common:
-        raise ValueError(f"{one.name!r} (seeds {sorted(left)}) and {base.name!r} (seeds {sorted(right)}) have no seed "
-                         "in common, so there is nothing to pair; train both on the same seeds")
+        raise ValueError(
+            f"{one.name!r} (seeds {sorted(left)}) and {base.name!r} (seeds {sorted(right)}) have no seed "
+            "in common, so there is nothing to pair; train both on the same seeds"
+        )
     pairs = [(left[seed], right[seed]) for seed in common]
     for a, b in pairs:
         if not np.array_equal(class_counts(a), class_counts(b)):
-            raise ValueError(f"seed {a.seed} of {one.name!r} and {base.name!r} had different training images per "
-                             "class; compare methods on one data set")
+            raise ValueError(
+                f"seed {a.seed} of {one.name!r} and {base.name!r} had different training images per "
+                "class; compare methods on one data set"
+            )
     return np.array([(metrics.per_class(a) - metrics.per_class(b))[by_count(class_counts(a))] for a, b in pairs])
 
 
@@ -108,7 +116,7 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     if len(reference_runs) > 1:
         raise ValueError(f"base must be the runs of one name, given {', '.join(s.shown for s in reference_runs)}")
     against = reference_runs[0]
-    n = first_counts(found)
+    n = found[0].counts
     if len(n) != len(against.counts):
         raise ValueError(f"runs have {len(n)} classes and base has {len(against.counts)}; compare on one data set")
     (ax,) = get_axes(ax, height=tall(len(found)))
@@ -117,24 +125,24 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
     for i, one in enumerate(found):
         rows = paired_gain(one, against)
         mean, sd = mean_sd(rows)
-        kind, label = look(i), f"{one.shown} ({seeds(len(rows))}{', ±1 se' if len(rows) > 1 else ''})"
-        x = np.arange(len(n)) + (i - (len(found) - 1) / 2) * min(0.16, 0.6 / len(found))
-        if len(n) <= 40:
+        error, kind = sd / np.sqrt(len(rows)), look(i)
+        label = f"{one.shown} ({several(rows, 'se')})"
+        if len(n) <= MANY:
+            x = np.arange(len(n)) + (i - (len(found) - 1) / 2) * min(0.16, 0.6 / len(found))
             ax.vlines(x, 0, mean, color=kind["color"], linewidth=2.4, alpha=0.35)
-            ax.errorbar(x, mean, sd / np.sqrt(len(rows)) if len(rows) > 1 else None, fmt=kind["marker"],
-                        color=kind["color"], elinewidth=1.4, capsize=2.5, label=label, zorder=3)
+            kind = {"fmt": kind["marker"], "color": kind["color"], "elinewidth": 1.4, "capsize": 2.5}
+            ax.errorbar(x, mean, error if len(rows) > 1 else None, label=label, zorder=3, **kind)
         else:
-            error = sd / np.sqrt(len(rows))
-            at, binned = bin_ranks(np.array([mean, mean - error, mean + error]))
-            ax.plot(at, binned[0], color=kind["color"], linestyle=kind["linestyle"], linewidth=1.3, label=label)
-            if len(rows) > 1:
-                ax.fill_between(at, binned[1], binned[2], color=kind["color"], alpha=0.16, linewidth=0)
+            x, (mean_of, error_of) = bin_ranks(np.array([mean, error]))
+            band(ax, x, mean_of, error_of, label=label, linewidth=1.3, **kind | {"marker": ""})
         data[f"gain/{one.name}"] = rows
         group = metrics.shot_accuracy(mean, n)
         pair = metrics.paired(np.nanmean(rows, axis=1), np.zeros(len(rows)))
-        said.append(f"{one.shown} against {against.shown}: {as_percent(group['all'], sign=True)} in the mean of the "
-                    f"classes ({pair.verdict}, {seeds(len(rows))}), head {as_percent(group['head'], sign=True)}, tail "
-                    f"{as_percent(group['tail'], sign=True)}")
+        said.append(
+            f"{one.shown} against {against.shown}: {as_percent(group['all'], sign=True)} in the mean of the "
+            f"classes ({pair.verdict}, {seeds(len(rows))}), head {as_percent(group['head'], sign=True)}, tail "
+            f"{as_percent(group['tail'], sign=True)}"
+        )
     reference(ax, 0.0, f"no change from {against.shown}")
     ax.set_ylabel("gain in test accuracy\n(percentage points)")
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:+.0f}" if abs(v) > 1e-9 else "0")

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
-from .picture import DOTTED, INK, QUIET, Picture, as_percent, draws, get_axes, look, percent, seeds
+from .picture import EDGE, INK, REFERENCE, Picture, as_percent, draws, get_axes, look, percent, seeds
 from .series import Series, series_of
 from .text import literal, short, wrap
 
-WIDE = 30  # letters of a label in one line
-WORDS = {"all": "accuracy", "head": "head accuracy", "mid": "mid accuracy", "tail": "tail accuracy",
-         "many": "many-shot accuracy", "medium": "medium-shot accuracy", "few": "few-shot accuracy"}
+WIDE = 32  # letters of a label in one line
+WORDS = {
+    "all": "accuracy",
+    "head": "head accuracy",
+    "mid": "mid accuracy",
+    "tail": "tail accuracy",
+    "many": "many-shot accuracy",
+    "medium": "medium-shot accuracy",
+    "few": "few-shot accuracy",
+}
+
+NOT_COMPARED = metrics.Paired(*[float("nan")] * 4, 0, "reference")
 
 
 @draws
@@ -37,84 +47,129 @@ def plot_comparison(
     names = [one.name for one in found]
     base = names[0] if base is None else check.choice("base", base, names)
     against = found[names.index(base)]
-    height = 1.15 + sum(0.25 + 0.17 * len(_wrapped(one).splitlines()) for one in found)
+    rows = compare(found, against, group)
+    height = 1.15 + sum(0.25 + 0.17 * len(_on_lines(row.name, 4).splitlines()) for row in rows)
     left, right = get_axes(ax, 8.4, height, panels=2, sharey=True, width_ratios=[1.15, 1.0])
-    data: dict[str, Any] = {"labels": names}
-    rows: dict[str, list[Any]] = {"mean": [], "difference": [], "se": [], "t": [], "verdict": []}
-    said = []
-    for i, one in enumerate(found):
+    SeedRows(left, rows, right)
+    for i, row in enumerate(rows):
+        if row.pair is not None and not np.isnan(row.pair.mean):
+            kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 7, "elinewidth": 2, "capsize": 3}
+            right.errorbar(row.pair.mean, i, xerr=None if np.isnan(row.pair.se) else row.pair.se, zorder=3, **kind)
+    _frame(left, right, against, group)
+    means = [float(row.values.mean()) for row in rows]
+    pairs = [row.pair or NOT_COMPARED for row in rows]
+    data = {"labels": names, "mean": means, "difference": [pair.mean for pair in pairs]}
+    data |= {key: [getattr(pair, key) for pair in pairs] for key in ("se", "t", "verdict")}
+    data |= {f"accuracy/{one.name}": row.values for one, row in zip(found, rows, strict=True)}
+    said = [
+        f"{one.shown} {as_percent(mean)} ({seeds(len(one.runs))}, {'the reference' if row.pair is None else row.words})"
+        for one, row, mean in zip(found, rows, means, strict=True)
+    ]
+    return Picture([left, right], data, f"{WORDS[group].capitalize()}: " + "; ".join(said) + ".")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line: accuracy of each seed, the paired difference to the base (None: this is the base), and its words."""
+
+    name: str
+    values: np.ndarray
+    pair: metrics.Paired | None
+    words: str
+
+
+def compare(found: Sequence[Series], base: Series, group: str, other_data: str | None = None) -> list[Row]:
+    """Each series as a row, compared with `base`.
+
+    other_data: what to say of runs that were trained on other data than those of the base; None: ValueError.
+    """
+    rows = []
+    for one in found:
         values = np.array([metrics.shot_accuracy(run)[group] for run in one.runs])
-        kind = look(i)
-        left.plot(values, _spread(values) + i, kind["marker"], color=kind["color"], alpha=0.5, markersize=5.5,
-                  markeredgewidth=0, zorder=3)
-        mean = float(values.mean())
-        left.plot([mean, mean], [i - 0.3, i + 0.3], color=INK, linewidth=2.2, zorder=2)
-        data[f"accuracy/{one.name}"] = values
-        pair = None if one is against else _paired(one, against, group)
-        _difference(right, i, pair, kind)
-        rows["mean"].append(mean)
-        for key in ("difference", "se", "t"):
-            rows[key].append(float("nan") if pair is None else getattr(pair, "mean" if key == "difference" else key))
-        rows["verdict"].append("reference" if pair is None else pair.verdict)
-        said.append(_says(one, mean, pair))
-    _frame(left, right, found, against, group)
-    return Picture([left, right], data | rows, f"{WORDS[group].capitalize()}: " + "; ".join(said) + ".")
+        pair = None if one is base else _paired(one, base, group, other_data)
+        rows.append(Row(one.label, values, pair, "compared with this" if pair is None else _in_words(pair, one, base)))
+    return rows
 
 
-def _wrapped(one: Series) -> str:
-    return wrap(one.label.replace(" seed", "\N{NO-BREAK SPACE}seed"), WIDE)
+def _paired(one: Series, base: Series, group: str, other_data: str | None) -> metrics.Paired:
+    prints = [{run.seed: (run.data or {}).get("fingerprint") for run in of.runs} for of in (one, base)]
+    shared = prints[0].keys() & prints[1].keys()
+    if not shared:
+        return NOT_COMPARED._replace(verdict="no seed in common")
+    if other_data and any(prints[0][seed] != prints[1][seed] for seed in shared):
+        return NOT_COMPARED._replace(verdict=other_data)
+    return metrics.paired(one.runs, base.runs, group)
 
 
-def _paired(one: Series, against: Series, group: str) -> metrics.Paired | None:
-    if not {run.seed for run in one.runs} & {run.seed for run in against.runs}:
-        return metrics.Paired(*[float("nan")] * 4, 0, "no seed in common")
-    return metrics.paired(one.runs, against.runs, group)
+def _in_words(pair: metrics.Paired, one: Series, base: Series) -> str:
+    if np.isnan(pair.mean):
+        return pair.verdict
+    if pair.n == 1 and len({run.seed for run in (*one.runs, *base.runs)}) > 1:
+        return f"one shared seed: {as_percent(pair.mean, sign=True)}"  # the means beside it are over more seeds
+    error = "" if np.isnan(pair.se) else f" ± {100 * pair.se:.1f}"
+    return f"{100 * pair.mean:+.1f}{error} pp: {pair.verdict}"
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """A fixed vertical jitter, so that equal dots do not hide each other."""
-    return np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(1)
+class SeedRows:
+    """Rows of a comparison: name, a dot for each seed, their mean, and beside `last`, the axes furthest to the right,
+    the words. `update` gives each row other content, none where there are fewer.
+
+    lines: of a name, at most. moving: the artists that change, but for the names, which are labels of the axis.
+    """
+
+    def __init__(self, ax: Axes, rows: Sequence[Row | None], last: Axes | None = None, lines: int = 4):
+        self.ax, self.names, self.lines = ax, [""] * len(rows), lines
+        self.dots, self.means, self.words = [], [], []
+        for i in range(len(rows)):
+            kind = look(i)
+            self.dots += ax.plot([], [], kind["marker"], color=kind["color"], alpha=0.6, markersize=6, zorder=3, **EDGE)
+            self.means += ax.plot([], [], color=INK, linewidth=2.2, zorder=2)
+            beside = {"xycoords": ("axes fraction", "data"), "annotation_clip": False, "parse_math": False}
+            self.words.append((last or ax).annotate("", (1.02, i), va="center", fontsize=8.5, **beside))
+        self.moving = [*self.dots, *self.means, *self.words]
+        ax.set_ylim(len(rows) - 0.45, -0.55)
+        ax.set_yticks(range(len(rows)), self.names)
+        ax.grid(True, axis="x")
+        ax.grid(False, axis="y")
+        ax.tick_params(axis="y", length=0)
+        ax.locator_params(axis="x", nbins=5)
+        percent(ax.xaxis)
+        self.update(rows)
+        ax.relim()
+        ax.autoscale_view(scaley=False)
+
+    def update(self, rows: Sequence[Row | None]) -> None:
+        rows = [*rows, *[None] * (len(self.dots) - len(rows))]
+        for i, row in enumerate(rows):
+            values = np.array([]) if row is None else row.values
+            # A fixed jitter, so that equal dots do not hide each other.
+            jitter = np.linspace(-0.16, 0.16, len(values)) if len(values) > 1 else np.zeros(len(values))
+            self.dots[i].set_data(values, i + jitter)
+            mean = values.mean() if len(values) else np.nan
+            self.means[i].set_data([mean, mean], [i - 0.3, i + 0.3])
+            words = "" if row is None else row.words.replace(metrics.ONE_SEED, "one seed")
+            self.words[i].set_text(wrap(words, WIDE, 2))
+        names = ["" if row is None else _on_lines(row.name, self.lines) for row in rows]
+        if names != self.names:  # an axis is drawn anew
+            self.names = names
+            self.ax.set_yticks(range(len(names)), names, **literal())
 
 
-def _difference(ax: Axes, row: int, pair: metrics.Paired | None, kind: dict[str, Any]) -> None:
-    if pair is None:
-        words = "compared with this"
-    else:
-        if not np.isnan(pair.mean):
-            ax.errorbar(pair.mean, row, xerr=None if np.isnan(pair.se) else pair.se, fmt=kind["marker"],
-                        color=kind["color"], markersize=7, elinewidth=2, capsize=3, zorder=3)
-        words = pair.verdict if np.isnan(pair.mean) else f"{as_percent(pair.mean, sign=True)}, {pair.verdict}"
-        words = words.replace(metrics.ONE_SEED, "one seed")
-    ax.annotate(words, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8.5,
-                annotation_clip=False)
+def _on_lines(name: str, lines: int) -> str:
+    return wrap(name.replace(" seed", "\N{NO-BREAK SPACE}seed"), WIDE, lines)
 
 
-def _frame(left: Axes, right: Axes, found: list[Series], against: Series, group: str) -> None:
-    left.set_yticks(range(len(found)), [_wrapped(one) for one in found], **literal())
-    left.set_ylim(len(found) - 0.45, -0.55)
+def _frame(left: Axes, right: Axes, against: Series, group: str) -> None:
     left.set_xlabel(f"test {WORDS[group]}\n(dots: seeds, bars: means)")
-    percent(left.xaxis)
-    right.axvline(0, color=QUIET, linestyle=DOTTED, linewidth=1.2)
+    right.axvline(0, **REFERENCE)
     low, high = right.get_xlim()
     reach = max(abs(low), abs(high), 0.005)
     right.set_xlim(min(low - 0.05 * reach, -0.15 * reach), max(high + 0.05 * reach, 0.15 * reach))
     right.set_xlabel("difference (percentage points)\npaired by seed, ±1 standard error")
     right.xaxis.set_major_formatter(lambda v, _: f"{100 * v:+.3g}" if abs(v) > 1e-9 else "0")
-    for ax in (left, right):
-        ax.grid(True, axis="x")
-        ax.grid(False, axis="y")
-        ax.tick_params(axis="y", length=0)
-        ax.locator_params(axis="x", nbins=5)
-    right.tick_params(axis="y", labelleft=False)
+    right.grid(True, axis="x")
+    right.grid(False, axis="y")
+    right.tick_params(axis="y", length=0, labelleft=False)
+    right.locator_params(axis="x", nbins=5)
     left.set_title(WORDS[group].capitalize())
     right.set_title(f"Difference to {short(against.name, 28)}", **literal())
-
-
-def _says(one: Series, mean: float, pair: metrics.Paired | None) -> str:
-    text = f"{one.shown} {as_percent(mean)} ({seeds(len(one.runs))}"
-    if pair is None:
-        return text + ", the reference)"
-    if np.isnan(pair.mean):
-        return text + f", {pair.verdict})"
-    error = "" if np.isnan(pair.se) else f" ± {100 * pair.se:.1f}"
-    return text + f", {100 * pair.mean:+.1f}{error} pp: {pair.verdict})"

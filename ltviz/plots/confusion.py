@@ -15,6 +15,7 @@ from .picture import (
     BINNED,
     DOTTED,
     GROUP_COLOURS,
+    MANY,
     QUIET,
     Picture,
     as_percent,
@@ -25,7 +26,7 @@ from .picture import (
     percent,
     seeds,
 )
-from .series import array, by_count, class_counts, class_names, finite, is_run, series_of
+from .series import alone, array, by_count, class_counts, class_names, finite, is_run, series_of
 from .text import literal, short, short_names, width, wrap
 
 # White is nothing; small shares stand out, because the confusions that matter here are small.
@@ -54,11 +55,11 @@ def plot_confusion(
     bars, ax = get_axes(ax, panels=2) if ax is not None else new_figure(6.1, 6.3).subplots(2, 1, height_ratios=[1, 5.4])
     for group, mask in metrics.third_groups(n).items():
         at = np.flatnonzero(mask)
-        if k <= 40:
+        if k <= MANY:
             bars.bar(at + 0.5, predicted[at], width=0.8, color=GROUP_COLOURS[group])
         elif at.size:
-            bars.fill_between(np.append(at, at[-1] + 1), np.append(predicted[at], predicted[at[-1]]), step="post",
-                              color=GROUP_COLOURS[group], linewidth=0)
+            x, y = np.append(at, at[-1] + 1), np.append(predicted[at], predicted[at[-1]])
+            bars.fill_between(x, y, step="post", color=GROUP_COLOURS[group], linewidth=0)
     bars.step(np.arange(k + 1), np.append(true, true[-1]), where="post", color=QUIET, linestyle=DOTTED, linewidth=1.4)
     bars.set(xlim=(0, k), ylim=(0, None), xticks=[], ylabel="share of\npredictions")
     bars.locator_params(axis="y", nbins=3)
@@ -74,7 +75,7 @@ def _matrix(runs: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, list[str] |
     """(confusion by rank, counts by rank, names, label, number of seeds)."""
     if counts is not None:
         if is_run(runs):
-            raise check.refuse("counts", counts, "no counts beside a run, which has its own")
+            alone(counts=counts)
         n = class_counts(counts)
         expected = f"a confusion matrix ({len(n)}, {len(n)}) of numbers of images, rows true, as many as counts"
         given = finite(array(runs, name="runs", shape=expected), "runs")
@@ -97,11 +98,13 @@ def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k
         starts = np.arange(0, k, size)
         share = np.add.reduceat(np.add.reduceat(share, starts, axis=1), starts, axis=0)
         share /= np.diff(np.append(starts, k))[:, None]
-    written = np.where(share >= 0.005, np.char.mod("%.0f", 100 * share), "") if small else False
-    seaborn.heatmap(share, ax=ax, vmin=0, vmax=1, cmap=SHARE, annot=written, fmt="", annot_kws={"fontsize": 8},
-                    cbar=not small, linewidths=0.6 if small else 0, linecolor="#EEF0F6", xticklabels=False,
-                    yticklabels=False, cbar_kws=None if small else {"label": "share of the true class"},
-                    rasterized=not small)
+    written = np.where(share >= 0.005, np.char.mod("%.0f", 100 * share), "")
+    kind = {"vmin": 0, "vmax": 1, "cmap": SHARE, "xticklabels": False, "yticklabels": False, "cbar": not small}
+    if small:
+        kind |= {"annot": written, "fmt": "", "annot_kws": {"fontsize": 8}, "linewidths": 0.6, "linecolor": "#EEF0F6"}
+    else:
+        kind |= {"rasterized": True, "cbar_kws": {"label": "share of the true class"}}
+    seaborn.heatmap(share, ax=ax, **kind)
     if not small:
         percent(ax.collections[0].colorbar.ax.yaxis)
     ax.spines[:].set_visible(True)
@@ -110,9 +113,8 @@ def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k
     if small:
         counted = [f"{f} ({c:,.0f})" for f, c in zip(first, n, strict=True)]
         ax.set_yticks(np.arange(k) + 0.5, counted, rotation=0, **literal())
-        long = max(map(width, first)) > 3
-        ax.set_xticks(np.arange(k) + 0.5, first, rotation=40 if long else 0, ha="right" if long else "center",
-                      rotation_mode="anchor" if long else "default", **literal())
+        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if max(map(width, first)) > 3 else {}
+        ax.set_xticks(np.arange(k) + 0.5, first, **turned, **literal())
     else:
         at = np.unique(np.linspace(0, k - 1, 6).round().astype(int))
         ax.set_xticks((at + 0.5) / size, at + 1)
@@ -132,6 +134,8 @@ def _says(share: np.ndarray, predicted: np.ndarray, true: np.ndarray, n: np.ndar
     lost = float(share[np.ix_(tail, head)].sum(1).mean())
     right = float(np.diagonal(share)[tail].mean())
     never = int((predicted == 0).sum())
-    return (f"{who}of the images of tail classes {as_percent(right)} are decided rightly and {as_percent(lost)} are "
-            f"taken for head classes; head classes make {as_percent(float(predicted[head].sum()))} of predictions and "
-            f"{as_percent(float(true[head].sum()))} of the images; {never} of {len(n)} classes are never predicted.")
+    return (
+        f"{who}of the images of tail classes {as_percent(right)} are decided rightly and {as_percent(lost)} are "
+        f"taken for head classes; head classes make {as_percent(float(predicted[head].sum()))} of predictions and "
+        f"{as_percent(float(true[head].sum()))} of the images; {never} of {len(n)} classes are never predicted."
+    )

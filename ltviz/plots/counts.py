@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from ..metrics import shot_groups, third_groups
-from .picture import GROUP_COLOURS, GROUP_MARKERS, Picture, as_percent, class_axis, draws, finish, get_axes, reference
+from .classes import NAMED, class_axis
+from .picture import MANY, Picture, as_percent, draws, finish, get_axes, group_look, offset, plain_log, reference
 from .series import by_count, class_counts, given_names
 from .text import short_names
 
@@ -29,24 +30,20 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
     n, given = counts[order], given_names(data, len(counts))
     names = [given[j] for j in order]
     (ax,) = get_axes(ax)
-    class_axis(ax, n, names, say_counts=len(n) > 14)
+    class_axis(ax, n, names, say_counts=len(n) > NAMED)
     x, shown = np.arange(len(n)), np.where(n > 0, n, np.nan)
     for group, mask in third_groups(n).items():
-        where = {"color": GROUP_COLOURS[group], "zorder": 3}
-        ax.vlines(x[mask], 0.5, shown[mask], linewidth=min(14.0, 260 / len(n)), alpha=0.30, **where)
-        if len(n) <= 40:
-            ax.plot(x[mask], shown[mask], GROUP_MARKERS[group], markersize=7, **where)
-        else:
-            ax.plot(x[mask], shown[mask], linewidth=2.2, **where)
-    if len(n) <= 14:
+        kind = group_look(group) | {"zorder": 3}
+        kind |= {"linestyle": "", "markersize": 7} if len(n) <= MANY else {"linestyle": "-", "marker": ""}
+        bar = {"linewidth": min(14.0, 260 / len(n)), "alpha": 0.30, "zorder": 3}
+        ax.vlines(x[mask], 0.5, shown[mask], color=kind["color"], **bar)
+        ax.plot(x[mask], shown[mask], **kind)
+    if len(n) <= NAMED:
         for j in np.flatnonzero(n > 0):
-            ax.annotate(f"{n[j]:,.0f}", (j, n[j]), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
-                        path_effects=[withStroke(linewidth=2.5, foreground="white")])
-    ax.set_yscale("log")
-    ax.set_ylim(0.7, n.max() * 2.2)
-    ax.yaxis.set_major_formatter(lambda y, _: f"{y:,.0f}" if y >= 1 else "")
-    ax.yaxis.set_minor_formatter("")
-    ax.set_ylabel("training images (log scale)")
+            halo = [withStroke(linewidth=2.5, foreground="white")]
+            ax.annotate(f"{n[j]:,.0f}", (j, n[j]), (0, 6), path_effects=halo, **offset("center", "bottom"))
+    ax.set(yscale="log", ylim=(0.7, n.max() * 2.2), ylabel="training images (log scale)")
+    plain_log(ax.yaxis)
     reference(ax, 100, "100 and 20 images: many-, medium-, few-shot")
     reference(ax, 20, "_")
     finish(ax, "Training images of each class")
@@ -57,8 +54,10 @@ def _says(n: np.ndarray, names: list[str]) -> str:
     present, names = n[n > 0], short_names([names[0], names[-1]], 40)
     groups, shots = third_groups(n), shot_groups(n)
     share = as_percent(n[groups["head"]].sum() / n.sum()) if n.sum() else "no part"
-    text = (f"{len(n)} classes and {n.sum():,.0f} training images: from {n[0]:,.0f} of \"{names[0]}\" down to "
-            f"{n[-1]:,.0f} of \"{names[-1]}\"")
+    text = (
+        f'{len(n)} classes and {n.sum():,.0f} training images: from {n[0]:,.0f} of "{names[0]}" down to '
+        f'{n[-1]:,.0f} of "{names[-1]}"'
+    )
     if len(present) == len(n):
         text += f" (ratio {n[0] / n[-1]:.3g})"
     else:

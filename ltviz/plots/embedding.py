@@ -16,7 +16,7 @@ from .. import check
 from ..embedding import embed, neighbour_overlap
 from ..metrics import third_groups
 from .picture import CLASS_COLOURS, FAINT, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
-from .series import array, by_count, finite, is_run, labelled_features, no_targets
+from .series import alone, array, by_count, finite, is_run, labelled_features
 from .text import short, short_names
 
 NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -48,7 +48,7 @@ def plot_embedding(
     UMAP distort both. Another seed gives another picture; look for what stays.
     """
     if is_run(run):
-        no_targets(targets, counts)
+        alone(targets=targets, counts=counts)
         label = short(getattr(run, "name", ""), 40)
     else:
         label = ""
@@ -75,7 +75,12 @@ def _sample(n: int, most: int) -> np.ndarray:
 
 @draws
 def _draw(
-    points: np.ndarray, targets: np.ndarray, counts: np.ndarray, names: list[str], title: str, overlap: float,
+    points: np.ndarray,
+    targets: np.ndarray,
+    counts: np.ndarray,
+    names: list[str],
+    title: str,
+    overlap: float,
     ax: Axes | None,
 ) -> Picture:
     (ax,) = get_axes(ax, 6.4, 5.4)
@@ -90,10 +95,11 @@ def _draw(
     for group, mask in third_groups(counts).items():
         of = mask[targets] & drawn
         if of.any():
-            ax.scatter(*points[of].T, s=size, c=shade[of], marker=GROUP_MARKERS[group], linewidth=0, alpha=0.8,
-                       rasterized=True)
-            ax.plot([], [], GROUP_MARKERS[group], color=map_of(0.88 * np.median(rank[mask]) / max(k - 1, 1)),
-                    label=group if k > LABELLED else f"{group}: {', '.join(shown[j] for j in order if mask[j])}")
+            kind = {"s": size, "marker": GROUP_MARKERS[group], "linewidth": 0, "alpha": 0.8, "rasterized": True}
+            ax.scatter(*points[of].T, c=shade[of], **kind)
+            label = group if k > LABELLED else f"{group}: {', '.join(shown[j] for j in order if mask[j])}"
+            middle = map_of(0.88 * np.median(rank[mask]) / max(k - 1, 1))
+            ax.plot([], [], GROUP_MARKERS[group], color=middle, label=label)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.set_adjustable("datalim")
     ax.grid(False)
@@ -108,8 +114,10 @@ def _draw(
         _label_classes(ax, points, targets, shown)
     finish(ax, title)
     tail = third_groups(counts)["tail"][targets]
-    text = (f"{title}: {len(points):,} test images of {k} classes, {int(tail.sum()):,} of tail classes; "
-            f"{as_percent(overlap)} of each image's nearest neighbours stay its neighbours in the plane.")
+    text = (
+        f"{title}: {len(points):,} test images of {k} classes, {int(tail.sum()):,} of tail classes; "
+        f"{as_percent(overlap)} of each image's nearest neighbours stay its neighbours in the plane."
+    )
     return Picture(ax, {"points": points, "targets": targets, "overlap": overlap}, text)
 
 
@@ -127,6 +135,6 @@ def _label_classes(ax: Axes, points: np.ndarray, targets: np.ndarray, shown: lis
         # Mostly up and down: names are wider than high. The order breaks ties, so nothing is drawn by chance.
         push = np.where(gap[..., 1] == 0, np.sign(np.subtract.outer(present, present)), np.sign(gap[..., 1]))
         at[:, 1] += 0.012 * span * np.where(near, push, 0).sum(1)
+    box = {"facecolor": "white", "alpha": 0.72, "linewidth": 0, "boxstyle": "round,pad=0.15"}
     for j, place in zip(present, at, strict=True):
-        ax.text(*place, shown[j], ha="center", va="center", fontsize=9, fontweight="bold", color=INK,
-                bbox={"facecolor": "white", "alpha": 0.72, "linewidth": 0, "boxstyle": "round,pad=0.15"})
+        ax.text(*place, shown[j], ha="center", va="center", fontsize=9, fontweight="bold", color=INK, bbox=box)

@@ -62,6 +62,8 @@ def plot_examples(data: Any, *, columns: int = 16, rows: int = 12, ax: Axes | No
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     finish(ax, "Training images (how many)", legend=False)
-    text = (f"Up to {columns} training pictures of {len(ranks)} of {len(order)} classes: {shown[0]} has "
-            f"{counts[order[0]]:,.0f} to learn from, {shown[-1]} has {counts[order[-1]]:,.0f}.")
+    text = (
+        f"Up to {columns} training pictures of {len(ranks)} of {len(order)} classes: {shown[0]} has "
+        f"{counts[order[0]]:,.0f} to learn from, {shown[-1]} has {counts[order[-1]]:,.0f}."
+    )
     return Picture(ax, {"index": chosen, "targets": targets[chosen], "counts": counts[order]}, text)

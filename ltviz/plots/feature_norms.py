@@ -10,19 +10,9 @@ from matplotlib.axes import Axes
 
 from .. import check
 from ..metrics import spearman, third_groups
-from .picture import (
-    GROUP_COLOURS,
-    GROUP_INK,
-    Picture,
-    band,
-    class_axis,
-    draws,
-    finish,
-    get_axes,
-    number,
-    tall,
-)
-from .series import class_names, first_counts, is_run, labelled_features, no_targets, series_of
+from .classes import class_axis, class_band
+from .picture import GROUP_COLOURS, GROUP_INK, Picture, draws, finish, get_axes, number, tall
+from .series import alone, class_names, is_run, labelled_features, series_of
 from .text import short
 
 
@@ -44,7 +34,7 @@ def plot_feature_norms(
     if not is_run(runs) and (hasattr(runs, "shape") or targets is not None or counts is not None):
         features, targets, n, _ = labelled_features(runs, targets, counts, "runs")
         return _distribution(features, targets, n, "", kind, ax)
-    no_targets(targets, counts)
+    alone(targets=targets, counts=counts)
     found = series_of(runs)
     run = found[0].runs[0]
     if len(found) == 1 and len(found[0].runs) == 1 and getattr(run, "features", None) is not None:
@@ -71,24 +61,26 @@ def _distribution(
         if kind == "kde" and np.ptp(values) > 0:
             seaborn.kdeplot(x=values, ax=ax, color=colour, fill=True, alpha=0.22, linewidth=2, label=label, cut=0)
         else:
-            seaborn.histplot(x=values, ax=ax, bins=list(edges), stat="density", element="step", color=colour,
-                             alpha=0.25, linewidth=1.6, label=label)
+            steps = {"bins": list(edges), "stat": "density", "element": "step", "alpha": 0.25, "linewidth": 1.6}
+            seaborn.histplot(x=values, ax=ax, color=colour, label=label, **steps)
         dash = {"head": "-", "mid": (0, (5, 2)), "tail": (0, (1, 1))}[group]
         ax.axvline(means[group], color=GROUP_INK[group], linestyle=dash, linewidth=1.8)
     ax.set_xlabel(r"length of the feature of a test image, $\|f(x)\|$", parse_math=True)
     ax.set_ylabel("density")
     finish(ax, f"Feature norms{': ' + short(name, 40) if name else ''} (lines: means)")
     rho = spearman(norms, counts[targets]) if len(norms) > 1 else float("nan")
-    text = (f"Mean feature norm of test images{' of ' + name if name else ''}: "
-            + ", ".join(f"{group} {number(mean)}" for group, mean in means.items())
-            + f"; Spearman correlation of norm and class count {rho:.2f}.")
+    text = (
+        f"Mean feature norm of test images{' of ' + name if name else ''}: "
+        + ", ".join(f"{group} {number(mean)}" for group, mean in means.items())
+        + f"; Spearman correlation of norm and class count {rho:.2f}."
+    )
     data = {"norms": norms, "group": member, "means": [means[g] for g in groups], "groups": list(groups)}
     return Picture(ax, data, text)
 
 
 def _class_means(found: list[Any], ax: Axes | None) -> Picture:
     (ax,) = get_axes(ax, height=tall(len(found)))
-    counts = first_counts(found)
+    counts = found[0].counts
     class_axis(ax, counts, class_names(found), binned=True)
     groups, data, said = third_groups(counts), {"counts": counts}, []
     for i, one in enumerate(found):
@@ -96,13 +88,13 @@ def _class_means(found: list[Any], ax: Axes | None) -> Picture:
             if getattr(run, "class_feature_norm", None) is None:
                 raise ValueError(f"runs: {one.shown!r} keeps neither features nor class_feature_norm; train it again")
         rows = one.stack(lambda run: run.class_feature_norm)
-        band(ax, rows, i, one.shown)
+        class_band(ax, rows, i, one.shown)
         data[f"norms/{one.name}"] = rows
-        said.append(f"{one.shown} " + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}"
-                                               for g, m in groups.items() if m.any()))
+        said.append(
+            f"{one.shown} "
+            + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}" for g, m in groups.items() if m.any())
+        )
     ax.set_ylabel(r"mean length of a test feature, $\|f(x)\|$", parse_math=True)
     ax.set_ylim(0, None)
     finish(ax, "Feature norm of each class")
     return Picture(ax, data, "Mean feature norm of test images: " + "; ".join(said) + ".")
-
-

@@ -11,25 +11,25 @@ from matplotlib.lines import Line2D
 
 from .. import metrics
 from .picture import (
-    DASHES,
-    GROUP_COLOURS,
-    GROUP_MARKERS,
     INK,
     Picture,
     as_percent,
+    band,
     draws,
     get_axes,
+    group_look,
     legend_over,
     look,
     mean_sd,
     number,
     percent,
+    plain_log,
     seeds,
 )
 from .series import Series, array, class_counts, series_of
 
 GROUPS = ("head", "mid", "tail")
-HEAD_TAIL = {"head": "-", "tail": (0, (2.5, 1.3))}
+HEAD_TAIL = {"head": "-", "tail": (0, (2.5, 1.3))}  # where colours tell series apart
 
 
 @draws
@@ -46,34 +46,47 @@ def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
     """
     found = series_of(runs)
     loss, accuracy, norms = get_axes(ax, 9.6, 3.3, panels=3)
+    alone = len(found) == 1
     data: dict[str, Any] = {}
     said = []
     for i, one in enumerate(found):
         history = [_history(run, one.shown) for run in one.runs]
         length = min(len(h["epoch"]) for h in history)
-        epoch = array(history[0]["epoch"])[:length] + 1
-        data["epoch"] = epoch
-        losses = np.array([array(h["loss"], np.float64)[:length] for h in history])
-        data[f"loss/{one.name}"] = losses
-        kind = look(i)
-        alone = len(found) == 1
-        _line(loss, epoch, losses, kind["color"], kind["linestyle"], "" if alone else kind["marker"])
+        epoch = data["epoch"] = array(history[0]["epoch"])[:length] + 1
+        losses = data[f"loss/{one.name}"] = np.array([array(h["loss"], np.float64)[:length] for h in history])
+        marks = {"markersize": 4.5, "markevery": max(1, length // 6)}
+        band(loss, epoch, *mean_sd(losses), **marks, **look(i) | ({"marker": ""} if alone else {}))
         last = {}
         for panel, key, short in ((accuracy, "val_accuracy", "accuracy"), (norms, "weight_norm", "weight_norm")):
-            for group in GROUPS if alone else ("head", "tail"):
-                rows = _group_rows(one, history, key, group, length)
-                data[f"{short}/{one.name}/{group}"] = rows
-                colour = GROUP_COLOURS[group] if alone else kind["color"]
-                dash = DASHES[GROUPS.index(group)] if alone else HEAD_TAIL[group]
-                _line(panel, epoch, rows, colour, dash, GROUP_MARKERS[group] if alone else kind["marker"])
-                last[short, group] = float(np.mean(rows[:, -1])) if length else float("nan")
-        said.append(f"{one.shown} ({length} epochs): loss {number(float(losses[:, 0].mean()))} to "
-                    f"{number(float(losses[:, -1].mean()))}, validation accuracy head "
-                    f"{as_percent(last['accuracy', 'head'])} and tail {as_percent(last['accuracy', 'tail'])}, weight "
-                    f"norm head {number(last['weight_norm', 'head'])} and tail {number(last['weight_norm', 'tail'])}")
+            for group in GROUPS if alone else HEAD_TAIL:
+                rows = data[f"{short}/{one.name}/{group}"] = _group_rows(one, history, key, group, length)
+                kind = group_look(group) if alone else look(i) | {"linestyle": HEAD_TAIL[group]}
+                band(panel, epoch, *mean_sd(rows), **marks, **kind)
+                last[short, group] = float(np.mean(rows[:, -1]))
+        said.append(
+            f"{one.shown} ({length} epochs): loss {number(float(losses[:, 0].mean()))} to "
+            f"{number(float(losses[:, -1].mean()))}, validation accuracy head {as_percent(last['accuracy', 'head'])} "
+            f"and tail {as_percent(last['accuracy', 'tail'])}, weight norm head "
+            f"{number(last['weight_norm', 'head'])} and tail {number(last['weight_norm', 'tail'])}"
+        )
+    frame_history(loss, accuracy)
     _frame(loss, accuracy, norms)
     legend_over([accuracy, loss, norms], *_entries(found))
     return Picture([loss, accuracy, norms], data, "; ".join(said) + ".")
+
+
+def frame_history(loss: Axes, accuracy: Axes) -> None:
+    """Titles and axes of a training: its loss, and its accuracy on validation images."""
+    for ax, title, what in ((loss, "Loss", "training loss"), (accuracy, "Accuracy", "validation accuracy")):
+        ax.set(title=title, xlabel="epoch", ylabel=what)
+        ax.locator_params(axis="x", nbins=5, integer=True)
+    accuracy.set_ylim(-0.02, 1.02)
+    percent(accuracy.yaxis)
+
+
+def mean_of_classes(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Mean (epochs,) of some classes, from (epochs, k); what is NaN is left out."""
+    return mean_sd(values[:, mask].T)[0]
 
 
 def _history(run: Any, name: str) -> Any:
@@ -87,27 +100,16 @@ def _group_rows(one: Series, history: list[Any], key: str, group: str, length: i
     """Mean of history[key] (epochs, k) over the classes of a group: (seeds, epochs)."""
     rows = []
     for run, kept in zip(one.runs, history, strict=True):
-        mask = metrics.third_groups(class_counts(run))[group]
-        values = array(kept[key], np.float64)[:length, mask] if key in kept else np.full((length, 1), np.nan)
-        rows.append(mean_sd(values.T)[0] if values.shape[1] else np.full(length, np.nan))
+        counts = class_counts(run)
+        values = array(kept[key], np.float64)[:length] if key in kept else np.full((length, len(counts)), np.nan)
+        rows.append(mean_of_classes(values, metrics.third_groups(counts)[group]))
     return np.array(rows)
-
-
-def _line(ax: Axes, x: np.ndarray, rows: np.ndarray, colour: str, dash: Any, marker: str) -> None:
-    mean, sd = mean_sd(rows)
-    if np.isnan(mean).all():
-        return
-    few = max(1, len(x) // 6)
-    ax.plot(x, mean, color=colour, linestyle=dash, marker=marker, markevery=few, markersize=4.5)
-    if len(rows) > 1:
-        ax.fill_between(x, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 
 
 def _entries(found: list[Series]) -> tuple[list[Line2D], list[str]]:
     """Legend: of one series its groups, of several the series by colour and marker, and head and tail by dash."""
     if len(found) == 1:
-        lines = [Line2D([], [], color=GROUP_COLOURS[g], linestyle=d, marker=GROUP_MARKERS[g])
-                 for g, d in zip(GROUPS, DASHES, strict=False)]
+        lines = [Line2D([], [], **group_look(group)) for group in GROUPS]
         return lines, [f"{found[0].shown} ({seeds(len(found[0].runs))}), head classes", "mid classes", "tail classes"]
     lines = [Line2D([], [], color=look(i)["color"], marker=look(i)["marker"]) for i in range(len(found))]
     lines += [Line2D([], [], color=INK, linestyle=dash) for dash in HEAD_TAIL.values()]
@@ -115,20 +117,13 @@ def _entries(found: list[Series]) -> tuple[list[Line2D], list[str]]:
 
 
 def _frame(loss: Axes, accuracy: Axes, norms: Axes) -> None:
-    for ax in (loss, accuracy, norms):
-        ax.set_xlabel("epoch")
-        ax.locator_params(axis="x", nbins=5, integer=True)
-    loss.set_ylabel("training loss")
-    lines = [y for line in loss.lines for y in line.get_ydata() if np.isfinite(y)]
-    if lines and min(lines) > 0 and max(lines) > 20 * min(lines):
+    """What a finished training has beside: a log axis where the loss falls far, and the length of the weights."""
+    known = [y for line in loss.lines for y in line.get_ydata() if np.isfinite(y)]
+    if known and min(known) > 0 and max(known) > 20 * min(known):
         loss.set_yscale("log")
-        loss.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-        loss.yaxis.set_minor_formatter("")
-    accuracy.set(ylabel="validation accuracy", ylim=(-0.02, 1.02))
-    percent(accuracy.yaxis)
-    if not accuracy.lines:
+        plain_log(loss.yaxis)
+    if np.isnan(np.concatenate([line.get_ydata() for line in accuracy.lines])).all():
         accuracy.text(0.5, 0.5, "no validation\nimages", transform=accuracy.transAxes, ha="center", va="center")
+    norms.set(title="Weight norm", xlabel="epoch", ylim=(0, None))
     norms.set_ylabel(r"mean length $\|W_j\|$", parse_math=True)
-    norms.set_ylim(0, None)
-    for ax, title in ((loss, "Loss"), (accuracy, "Accuracy"), (norms, "Weight norm")):
-        ax.set_title(title)
+    norms.locator_params(axis="x", nbins=5, integer=True)

@@ -16,9 +16,7 @@ from .text import short_names
 
 
 @draws
-def plot_mistakes(
-    run: Any, data: Any = None, *, rows: int = 3, columns: int = 7, ax: Axes | None = None
-) -> Picture:
+def plot_mistakes(run: Any, data: Any = None, *, rows: int = 3, columns: int = 7, ax: Axes | None = None) -> Picture:
     """Wrongly decided test images, the most confident first; below each the true class, then what it was taken for.
 
     run: a run that kept its test logits; data: the data set it was tested on (a run keeps no images; None: loaded as
@@ -34,8 +32,10 @@ def plot_mistakes(
         raise check.refuse("data", data, "the data set that the run was tested on, such as ltviz.digits_lt()")
     kept = array(data.test_targets, name="data.test_targets")[: len(targets)]
     if not np.array_equal(kept, targets):
-        raise ValueError("data is not the data set that the run was tested on (its test targets differ); rebuild it "
-                         f"from run.data: {getattr(run, 'data', {}).get('name', '?')}")
+        raise ValueError(
+            "data is not the data set that the run was tested on (its test targets differ); rebuild it "
+            f"from run.data: {getattr(run, 'data', {}).get('name', '?')}"
+        )
     p = metrics.probabilities(logits, getattr(run, "probability", "softmax"))
     said, sure = p.argmax(1), p.max(1)
     wrong = np.flatnonzero(said != targets)
@@ -49,9 +49,11 @@ def plot_mistakes(
         return Picture(ax, data_out, f"No mistake in {len(targets):,} test images.")
     _draw(ax, array(data.test_images[wrong]), data_out, class_counts(run), given_names(run, logits.shape[1]), columns)
     tail = metrics.third_groups(class_counts(run))["tail"][targets[wrong]].mean()
-    text = (f"{total:,} of {len(targets):,} test images are decided wrongly; of the {len(wrong)} most confident "
-            f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())}) "
-            f"{as_percent(float(tail))} are of tail classes.")
+    text = (
+        f"{total:,} of {len(targets):,} test images are decided wrongly; of the {len(wrong)} most confident "
+        f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())}) "
+        f"{as_percent(float(tail))} are of tail classes."
+    )
     return Picture(ax, data_out, text)
 
 
@@ -81,12 +83,10 @@ def _draw(
         picture = mosaic(images[i : i + 1], [(0, 0)], 1, 1)
         ax.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="nearest", zorder=2)
         true, said = what["true"][i], what["predicted"][i]
-        ax.text(left + 0.5, top + 1.06, names[true], ha="center", va="top", fontsize=8, fontweight="bold",
-                color=GROUP_INK[group_of[true]])
+        below, colour = {"ha": "center", "va": "top"}, GROUP_INK[group_of[true]]
+        ax.text(left + 0.5, top + 1.06, names[true], fontsize=8, fontweight="bold", color=colour, **below)
         taken = f"→ {names[said]} {100 * what['confidence'][i]:.0f}%"
-        ax.text(left + 0.5, top + 1.30, taken, ha="center", va="top", fontsize=7.5)
+        ax.text(left + 0.5, top + 1.30, taken, fontsize=7.5, **below)
     ax.set_xlim(-0.06, columns * 1.12)
     ax.set_ylim(-(-n // columns) * 1.62, -0.05)
     ax.set_aspect(side / images.shape[2])
-
-

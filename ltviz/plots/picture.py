@@ -7,10 +7,8 @@ under one lock, because callbacks of several threads draw in today's JupyterLab.
 from __future__ import annotations
 
 import base64
-import csv
 import functools
 import io
-import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,21 +20,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
+from PIL import Image
 
 from .. import check, files
-from ..metrics import third_groups
 from . import text as words
-from .text import DRAW_LOCK, literal, short_names, width, wrap
+from .text import DRAW_LOCK, literal, wrap
 
-INK, QUIET, FAINT = "#1B1B3A", "#5A5F73", "#D9DCE6"
-# The first six differ by at least 30 (CIELAB) for normal vision and for every common colour blindness; each series
-# has its own marker and dash besides.
-PALETTE = ("#1557FF", "#FF7D01", "#00A88F", "#A3148F", "#5C4A00", "#1B1B3A", "#5BB8FF")
+_STYLE = matplotlib.rc_params_from_file(Path(__file__).with_name("ltviz.mplstyle"), use_default_template=False)
+INK, QUIET, FAINT = _STYLE["text.color"], _STYLE["axes.edgecolor"], _STYLE["grid.color"]
+PALETTE = tuple(_STYLE["axes.prop_cycle"].by_key()["color"])
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 DOTTED = (0, (1, 2))  # reference lines
+REFERENCE = {"color": QUIET, "linestyle": DOTTED, "linewidth": 1.2, "zorder": 1.5, "gid": "reference"}
+EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # of markers that may lie on one another
 GROUP_COLOURS = {"head": PALETTE[0], "mid": PALETTE[2], "tail": PALETTE[1]}
 GROUP_MARKERS = {"head": "o", "mid": "s", "tail": "^"}
 GROUP_INK = {"head": "#0F43C9", "mid": "#00705F", "tail": "#B04F00"}  # dark enough to be read as text
@@ -45,53 +45,8 @@ CLASS_COLOURS = "plasma"  # from the most frequent class (dark blue) to the rare
 DPI = 110  # pixels of a page (CSS) per inch of a figure
 SHARP = 1.5  # pixels of the picture per pixel of the page
 BINNED = 200  # classes; with more, points on a class axis stand for several ranks
-_RC = {
-    "font.size": 9.5,
-    "text.color": INK,
-    "text.usetex": False,
-    "figure.facecolor": "white",
-    "figure.edgecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.bbox": None,
-    "savefig.dpi": "figure",
-    "svg.fonttype": "path",
-    "axes.facecolor": "white",
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": True,
-    "axes.spines.bottom": True,
-    "axes.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.formatter.use_mathtext": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "grid.linestyle": "-",
-    "grid.alpha": 1.0,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
-    "lines.linewidth": 1.9,
-    "lines.markersize": 5.5,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.labelcolor": INK,
-    "legend.handlelength": 2.4,
-    "legend.columnspacing": 1.6,
-    "legend.borderaxespad": 0.0,
-    "legend.borderpad": 0.1,
-}
+MANY = 40  # points; with more, lines have no markers
+LADDER = np.outer(10.0 ** np.arange(-3, 7), (1.2, 2.2, 3.2, 6.4)).ravel()  # upper limits of an axis that is to rest
 _scale = 1.0
 
 
@@ -118,7 +73,7 @@ def style(scale: float | None = None, *, font: str | Sequence[str] | None = None
 def drawing() -> Iterator[None]:
     """Our look, the user's fonts and the lock, for as long as something is drawn."""
     with DRAW_LOCK, matplotlib.rc_context(), words.fonts():
-        matplotlib.rcParams.update(_RC)
+        matplotlib.rcParams.update(_STYLE)
         yield
 
 
@@ -175,16 +130,11 @@ class Picture:
         return path
 
     def _repr_png_(self) -> bytes:
-        """The picture for a notebook: sharp on dense screens, and in 255 colours, which take a third of the bytes."""
-        from PIL import Image
-
+        """The picture for a notebook: sharp on dense screens, in few colours."""
         buffer = io.BytesIO()
         with drawing():
             self.figure.savefig(buffer, format="png", dpi=SHARP * self.figure.dpi)
-        image = Image.open(buffer).convert("RGB").quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        buffer = io.BytesIO()
-        image.save(buffer, "png", optimize=True)
-        return buffer.getvalue()
+        return small_png(Image.open(buffer))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         bundle = {"image/png": base64.b64encode(self._repr_png_()).decode("ascii"), "text/plain": self.text}
@@ -195,19 +145,26 @@ class Picture:
 
 
 def _csv(data: Mapping[str, np.ndarray]) -> bytes:
+    import pandas
+
     columns: dict[str, np.ndarray] = {}
     for name, values in data.items():
         if values.ndim <= 1:
             columns[name] = np.atleast_1d(values)
         else:
             rows = values.reshape(-1, values.shape[-1])
-            columns |= {f"{name}[{','.join(map(str, i))}]": row
-                        for i, row in zip(np.ndindex(values.shape[:-1]), rows, strict=True)}
-    file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    writer.writerows(itertools.zip_longest(*columns.values(), fillvalue=""))
-    return file.getvalue().encode("utf-8", "replace")
+            index = np.ndindex(values.shape[:-1])
+            columns |= {f"{name}[{','.join(map(str, i))}]": row for i, row in zip(index, rows, strict=True)}
+    frame = pandas.DataFrame({name: pandas.Series(list(column), dtype=object) for name, column in columns.items()})
+    return frame.to_csv(index=False, lineterminator="\r\n").encode("utf-8", "replace")
+
+
+def small_png(image: Image.Image) -> bytes:
+    """A Pillow image as PNG in 255 colours, which take a third of the bytes; slow, for keeping in a file."""
+    buffer = io.BytesIO()
+    reduced = image.convert("RGB").quantize(255, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced.save(buffer, "png", optimize=True)
+    return buffer.getvalue()
 
 
 # ---------------------------------------------------------------------------------------------------------- axes
@@ -240,9 +197,26 @@ def tall(series: int, height: float = 3.7) -> float:
     return height + 0.15 * max(0, series - 2)
 
 
+def offset(ha: str, va: str) -> dict[str, Any]:
+    """A small label whose place is given in points from what it names."""
+    return {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 8}
+
+
 def percent(axis: Any) -> None:
     """Fractions are drawn, percent is written."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+
+
+def plain_log(*axes: Any) -> None:
+    """Write 0.01, 1, 1,000 on these log axes instead of powers of ten."""
+    for axis in axes:
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:.10g}")
+        axis.set_minor_formatter("")
+
+
+def rung(value: float) -> float:
+    """An upper limit for an axis: one of few, so that the axis rests while what is drawn moves."""
+    return float(LADDER[min(np.searchsorted(LADDER, value), len(LADDER) - 1)])
 
 
 def look(index: int) -> dict[str, Any]:
@@ -254,22 +228,29 @@ def look(index: int) -> dict[str, Any]:
     }
 
 
-def band(ax: Axes, rows: np.ndarray, index: int, name: str) -> None:
-    """Mean line of rows (seeds, classes), with a band of one standard deviation where there are several seeds.
+def group_look(name: str) -> dict[str, Any]:
+    """Colour, marker and dash of "head", "mid" or "tail", and of "all" classes."""
+    if name == "all":
+        return {"color": INK, "marker": "", "linestyle": "-"}
+    dash = DASHES[list(GROUP_COLOURS).index(name)]
+    return {"color": GROUP_COLOURS[name], "marker": GROUP_MARKERS[name], "linestyle": dash}
 
-    With more than BINNED classes each point is the mean of neighbouring ranks, or their scatter would hide the course.
-    """
-    x, rows = bin_ranks(rows)
-    mean, sd = mean_sd(rows)
-    kind = look(index) | ({"marker": ""} if len(x) > 40 else {})
-    label = f"{name} ({seeds(len(rows))}{', ±1 sd' if len(rows) > 1 else ''})"
-    ax.plot(x, mean, label=label, zorder=3, markeredgecolor="white", markeredgewidth=0.6, **kind)
-    if len(rows) > 1:
-        ax.fill_between(x, mean - sd, mean + sd, color=kind["color"], alpha=0.16, linewidth=0, zorder=2)
+
+def band(ax: Axes, x: np.ndarray, mean: np.ndarray, spread: np.ndarray, **kind: Any) -> Line2D:
+    """A line, and a band of this width above and below it where that is known; returns the line, which may be moved."""
+    (line,) = ax.plot(x, mean, **kind)
+    if not np.isnan(spread).all():
+        ax.fill_between(x, mean - spread, mean + spread, color=kind["color"], alpha=0.16, linewidth=0, zorder=2)
+    return line
+
+
+def several(rows: np.ndarray, error: str) -> str:
+    """Seeds and their error, "1 seed" or "3 seeds, ±1 sd": what the label of rows (seeds, classes) says."""
+    return seeds(len(rows)) + (f", ±1 {error}" if len(rows) > 1 else "")
 
 
 def seeds(n: int) -> str:
-    """"1 seed", "3 seeds": what the label of a band says."""
+    """How many there are: "1 seed", "3 seeds"."""
     return "1 seed" if n == 1 else f"{n} seeds"
 
 
@@ -301,55 +282,11 @@ def mean_sd(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def reference(ax: Axes, value: float, text: str, axis: str = "y") -> None:
     """A thin dotted line at a value that means something (chance, no change), named in the legend."""
     line = ax.axhline if axis == "y" else ax.axvline
-    line(value, color=QUIET, linestyle=DOTTED, linewidth=1.2, zorder=1.5, label=text, gid="reference")
+    line(value, label=text, **REFERENCE)
 
 
-# --------------------------------------------------------------------------------------------------- class axis
-def class_axis(
-    ax: Axes, counts: np.ndarray, names: Sequence[str] | None = None, say_counts: bool = True,
-    binned: bool = False,
-) -> None:
-    """Classes in order of count along x: head, mid and tail shaded, names and counts below as far as they fit.
-
-    counts (k,) descending. names: None where the classes of one rank differ from seed to seed. say_counts: False where
-    the counts are what is plotted. binned: True where points of many classes are means (see `bin_ranks`).
-    """
-    k = len(counts)
-    ax.set_xlim(-0.5 - 0.01 * k, k - 0.5 + 0.01 * k)
-    shade_groups(ax, counts)
-    if k > 14:
-        ticks = np.maximum(MaxNLocator(6, integer=True).tick_values(1, k), 1).astype(int)
-        ticks = np.unique(ticks[ticks <= k])
-        ax.set_xticks(ticks - 1, [f"{tick:,}" for tick in ticks])
-        means = f"; means of {bin_size(k)} ranks" if binned and bin_size(k) > 1 else ""
-        ax.set_xlabel(f"rank of the class by training images (first {counts[0]:,.0f}, last {counts[-1]:,.0f}{means})")
-        return
-    first = [str(j + 1) for j in range(k)] if names is None else short_names(names, 18)
-    second = [f"{n:,.0f}" for n in counts] if say_counts else [""] * k
-    longest = max(map(width, first + second))
-    if longest * 0.07 < ax.bbox.width / ax.get_figure(root=True).dpi / k:
-        ax.set_xticks(range(k), [f"{a}\n{b}".strip() for a, b in zip(first, second, strict=True)], linespacing=1.35,
-                      **literal())
-    else:
-        labels = [f"{a} {b}".strip() for a, b in zip(first, second, strict=True)]
-        ax.set_xticks(range(k), labels, rotation=35, ha="right", rotation_mode="anchor", **literal())
-    what = "class" if names is not None else "rank of the class"
-    ax.set_xlabel(f"{what}, and its training images" if say_counts else f"{what}, most frequent first")
-
-
-def shade_groups(ax: Axes, counts: np.ndarray) -> None:
-    """Tint the head, mid and tail thirds of a class axis and name them above it."""
-    groups = third_groups(counts)
-    for name, mask in groups.items():
-        at = np.flatnonzero(mask)
-        if not groups["head"].any() or not at.size:
-            continue
-        ax.axvspan(at[0] - 0.5, at[-1] + 0.5, color=GROUP_COLOURS[name], alpha=0.06, linewidth=0, zorder=0)
-        ax.text((at[0] + at[-1]) / 2, 1.0, name, transform=ax.get_xaxis_transform() + _points(ax, 3), ha="center",
-                va="bottom", fontsize=8, color=GROUP_INK[name], gid="group")
-
-
-def _points(ax: Axes, up: float) -> ScaledTranslation:
+def points_up(ax: Axes, up: float) -> ScaledTranslation:
+    """So many points upwards, whatever the size of the axes."""
     return ScaledTranslation(0, up / 72, ax.get_figure(root=True).dpi_scale_trans)
 
 
@@ -358,17 +295,25 @@ def finish(ax: Axes, title: str = "", legend: bool = True) -> None:
     above = 15.0 if any(text.get_gid() == "group" for text in ax.texts) else 5.0
     handles, labels = _entries(ax) if legend else ([], [])
     if labels:
-        dpi = ax.get_figure(root=True).dpi
-        room = _room(ax)
+        dpi, room = ax.get_figure(root=True).dpi, _room(ax)
         labels = [wrap(label, max(24, int(room / dpi / 0.066) - 6)) for label in labels]
-        box = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "bbox_transform": ax.transAxes + _points(ax, above)}
-        for columns in range(min(len(labels), 6), 0, -1):
-            extent = ax.legend(handles, labels, ncols=columns, **box).get_window_extent()
-            if extent.width <= room:
-                break
-        above += extent.height * 72 / dpi + 4
+        place = {"bbox_to_anchor": (0.0, 1.0), "bbox_transform": ax.transAxes + points_up(ax, above)}
+        made = _in_columns(ax, handles, labels, room, loc="lower left", **place)
+        above += made.get_window_extent().height * 72 / dpi + 4
     if title:
         ax.set_title(title, pad=above + 1, **literal())
+
+
+def _in_columns(on: Axes | Figure, handles: Sequence[Any], labels: Sequence[str], room: float, **place: Any) -> Legend:
+    """A legend in as many columns as fit into this many pixels, at most six."""
+    made = None
+    for columns in range(min(len(labels), 6), 0, -1):
+        if made is not None:
+            made.remove()
+        made = on.legend(handles, labels, ncols=columns, **place)
+        if made.get_window_extent().width <= room:
+            break
+    return made
 
 
 def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
@@ -395,11 +340,7 @@ def legend_over(axes: Sequence[Axes], handles: Sequence[Any], labels: Sequence[s
         axes[0].legend(handles, labels, fontsize=7)
         return
     room = figure.bbox.width - 0.2 * figure.dpi
-    for columns in range(min(len(labels), 6), 0, -1):
-        drawn = figure.legend(handles, labels, loc="outside upper left", ncols=columns, borderaxespad=0.6)
-        if columns == 1 or drawn.get_window_extent().width <= room:
-            break
-        drawn.remove()
+    _in_columns(figure, handles, labels, room, loc="outside upper left", borderaxespad=0.6)
 
 
 # --------------------------------------------------------------------------------------------------------- words

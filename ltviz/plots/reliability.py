@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
-from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, percent
+from .picture import REFERENCE, Picture, draws, finish, get_axes, look, percent
 from .series import series_of, test_scores
 from .text import distinct
 
@@ -28,28 +28,32 @@ def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Pi
         for run in one.runs:
             test_scores(run, one.shown)
     (ax,) = get_axes(ax, 5.2, 4.6)
-    ax.plot([0, 1], [0, 1], color=QUIET, linestyle=DOTTED, linewidth=1.2, label="calibrated", gid="reference")
+    ax.plot([0, 1], [0, 1], label="calibrated", **REFERENCE)
     runs = [(one, run) for one in found for run in one.runs]
     labels = distinct([one.shown + (f" seed {run.seed}" if len(one.runs) > 1 else "") for one, run in runs])
     kept: dict[str, list[Any]] = {"labels": [], "ece": [], "confidence": [], "accuracy": [], "share": []}
     for i, (name, (_, run)) in enumerate(zip(labels, runs, strict=True)):
         binned, error = metrics.reliability(run, bins=bins), metrics.ece(run, bins=bins)
         kind, some = look(i), binned.share > 0
-        ax.plot(binned.confidence[some], binned.accuracy[some], color=kind["color"], linestyle=kind["linestyle"],
-                linewidth=1.5, label=f"{name} (ECE {100 * error:.1f} %)", marker=kind["marker"], markersize=4)
-        ax.scatter(binned.confidence[some], binned.accuracy[some], s=20 + 500 * binned.share[some], color=kind["color"],
-                   marker=kind["marker"], alpha=0.35, linewidth=0)
+        at = binned.confidence[some], binned.accuracy[some]
+        ax.plot(*at, linewidth=1.5, markersize=4, label=f"{name} (ECE {100 * error:.1f} %)", **kind)
+        shape = {"color": kind["color"], "marker": kind["marker"], "alpha": 0.35, "linewidth": 0}
+        ax.scatter(*at, s=20 + 500 * binned.share[some], **shape)
         for key, value in {"labels": name, "ece": error, **binned._asdict()}.items():
             kept[key].append(value)
-    ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.05), xlabel="confidence (probability of the predicted class)",
-           ylabel="accuracy")
+    ax.set(xlim=(0, 1.03), ylim=(-0.03, 1.05))
+    ax.set(xlabel="confidence (probability of the predicted class)", ylabel="accuracy")
     ax.grid(True, axis="both")
     percent(ax.xaxis)
     percent(ax.yaxis)
     finish(ax, "Reliability")
-    gaps = [float(np.nansum(np.array(s) * (np.nan_to_num(c) - np.nan_to_num(a))))
-            for s, c, a in zip(kept["share"], kept["confidence"], kept["accuracy"], strict=True)]
-    text = "; ".join(f"{name}: calibration error {100 * e:.1f} %, confidence is {100 * abs(g):.1f} points "
-                     f"{'above' if g >= 0 else 'below'} accuracy in the mean"
-                     for name, e, g in zip(kept["labels"], kept["ece"], gaps, strict=True)) + "."
-    return Picture(ax, kept, text)
+    gaps = [
+        float(np.nansum(np.array(s) * (np.nan_to_num(c) - np.nan_to_num(a))))
+        for s, c, a in zip(kept["share"], kept["confidence"], kept["accuracy"], strict=True)
+    ]
+    said = [
+        f"{name}: calibration error {100 * error:.1f} %, confidence is {100 * abs(gap):.1f} points "
+        f"{'above' if gap >= 0 else 'below'} accuracy in the mean"
+        for name, error, gap in zip(kept["labels"], kept["ece"], gaps, strict=True)
+    ]
+    return Picture(ax, kept, "; ".join(said) + ".")

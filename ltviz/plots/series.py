@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import check, metrics
+from .. import check
 from .picture import seeds
 from .text import distinct, short, short_names
 
@@ -29,8 +29,10 @@ def finite(values: np.ndarray, name: str, whose: str = "") -> np.ndarray:
     wrong = int((~np.isfinite(values)).sum())
     if wrong:
         of = f" of {whose!r}" if whose else ""
-        raise ValueError(f"{name}{of}: {wrong:,} of {values.size:,} values are NaN or infinite and cannot be drawn. "
-                         "The training diverged, or values beyond 65,504 were kept in float16; train it again")
+        raise ValueError(
+            f"{name}{of}: {wrong:,} of {values.size:,} values are NaN or infinite and cannot be drawn. "
+            "The training diverged, or values beyond 65,504 were kept in float16; train it again"
+        )
     return values
 
 
@@ -58,21 +60,25 @@ def labelled_features(
     if is_run(features):
         run, whose = checked_run(features, name), _name(features)
         if getattr(run, "features", None) is None or getattr(run, "targets", None) is None:
-            raise ValueError(f"run {short(whose, 60)!r} was recorded without its test features, so there is nothing to "
-                             "draw; open the run of seed 0, or train it again")
+            raise ValueError(
+                f"run {short(whose, 60)!r} was recorded without its test features, so there is nothing to "
+                "draw; open the run of seed 0, or train it again"
+            )
         features, targets, counts, name = run.features, run.targets, run, "features"
     elif targets is None or counts is None:
         array(features, name=name, shape="a run, or features of images (n, d)")
         missing = "targets" if targets is None else "counts"
-        raise ValueError(f"{missing}=None: features need targets (n,) and counts (k,) beside them; or pass a run that "
-                         "kept its features")
+        raise ValueError(
+            f"{missing}=None: features need targets (n,) and counts (k,) beside them; or pass a run that "
+            "kept its features"
+        )
     x, n = image_features(features, name, whose), class_counts(counts)
     return x, class_labels(targets, len(x), len(n)), n, given_names(counts, len(n))
 
 
-def no_targets(targets: Any, counts: Any) -> None:
-    """ValueError for targets or counts beside a run."""
-    for name, value in (("targets", targets), ("counts", counts)):
+def alone(**given: Any) -> None:
+    """ValueError for an argument, such as counts, beside runs."""
+    for name, value in given.items():
         if value is not None:
             raise check.refuse(name, value, f"no {name} beside runs, which have their own")
 
@@ -163,11 +169,6 @@ class Series:
         """Training images by rank, mean over the runs."""
         return self.stack(lambda run: class_counts(run)).mean(0)
 
-    def groups(self, values: Callable[[Any], Any] = metrics.per_class) -> dict[str, np.ndarray]:
-        """Mean of values(run) over all, head, mid and tail classes: each (seeds,)."""
-        rows = [metrics.shot_accuracy(array(values(run), np.float64), class_counts(run)) for run in self.runs]
-        return {name: np.array([row[name] for row in rows]) for name in ("all", "head", "mid", "tail")}
-
 
 def series_of(runs: Any, name: str = "runs") -> list[Series]:
     """Group runs into series. A dict gives its own labels; otherwise runs of one name are seeds of one series.
@@ -179,19 +180,23 @@ def series_of(runs: Any, name: str = "runs") -> list[Series]:
     if is_run(runs):
         found = [Series(_name(checked_run(runs, name)), [runs])]
     elif isinstance(runs, Mapping):
-        found = [Series(str(label), _unique([of] if is_run(of) else of, f"{name}[{label!r}]"))
-                 for label, of in runs.items()]
+        found = [
+            Series(str(label), _unique([of] if is_run(of) else of, f"{name}[{label!r}]")) for label, of in runs.items()
+        ]
     else:
         found = _group(_unique(runs, name))
     if not found or not all(one.runs for one in found):
         raise ValueError(f"{name}: no run given; expected a run, a list of runs, or a dict label -> runs")
     sizes = {len(class_counts(run)) for one in found for run in one.runs}
     if len(sizes) > 1:
-        raise ValueError(f"{name}: the runs have {' and '.join(map(str, sorted(sizes)))} classes; plot one data set at "
-                         "a time")
+        raise ValueError(
+            f"{name}: the runs have {' and '.join(map(str, sorted(sizes)))} classes; plot one data set at a time"
+        )
     names = distinct([one.name for one in found])
-    return [Series(name, one.runs, shown)
-            for name, one, shown in zip(names, found, short_names(names, LETTERS), strict=True)]
+    return [
+        Series(name, one.runs, shown)
+        for name, one, shown in zip(names, found, short_names(names, LETTERS), strict=True)
+    ]
 
 
 def _name(run: Any) -> str:
@@ -206,8 +211,10 @@ def _unique(runs: Any, name: str) -> list[Any]:
     found: list[Any] = []
     for i, run in enumerate(runs):
         if not is_run(run):
-            raise ValueError(f"{name}[{i}]={check.shown(run)}: expected a run, given {type(run).__name__}; train one "
-                             "with ltviz.train, or load_run")
+            raise ValueError(
+                f"{name}[{i}]={check.shown(run)}: expected a run, given {type(run).__name__}; train one "
+                "with ltviz.train, or load_run"
+            )
         checked_run(run, f"{name}[{i}]")
         if not any(_same(run, other) for other in found):
             found.append(run)
@@ -228,8 +235,9 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return one is other or (one is not None and other is not None
-                            and np.array_equal(array(one), array(other), equal_nan=True))
+    return one is other or (
+        one is not None and other is not None and np.array_equal(array(one), array(other), equal_nan=True)
+    )
 
 
 def _group(runs: list[Any]) -> list[Series]:
@@ -258,8 +266,9 @@ def _asked(run: Any) -> dict[str, Any]:
     """What defines a run apart from its seed, flat: settings, recipe, parent's presence, and the data's arguments."""
     parts = {"settings": getattr(run, "settings", None), "recipe": getattr(run, "recipe", None)}
     data = dict(getattr(run, "data", None) or {})
-    parts["data"] = {key: value for key, value in data.items()
-                     if key not in ("seed", *_OF_THE_SEED, "spec")} | dict(data.get("spec") or {})
+    parts["data"] = {key: value for key, value in data.items() if key not in ("seed", *_OF_THE_SEED, "spec")} | dict(
+        data.get("spec") or {}
+    )
     flat = {"branch": bool(getattr(run, "parent", None))}
     for part, values in parts.items():
         flat |= {f"{part}.{key}": value for key, value in dict(values or {}).items() if key != "seed"}
@@ -276,8 +285,3 @@ def class_names(found: Iterable[Series]) -> list[str] | None:
                 return None
             names.add(tuple(str(given[j]) for j in by_count(class_counts(run))))
     return list(names.pop()) if len(names) == 1 else None
-
-
-def first_counts(found: list[Series]) -> np.ndarray:
-    """Counts by rank of the first series, which carries the class axis."""
-    return found[0].counts

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 
 import numpy as np
 from matplotlib.artist import Artist
+from PIL import Image
 
-from .picture import DRAW_LOCK, drawing, new_figure
-
-SHARP = 1.5  # pixels of the picture per CSS pixel, so that it stays sharp on a dense screen
+from .picture import DRAW_LOCK, SHARP, drawing, new_figure, small_png
 
 
 class Surface:
@@ -51,16 +49,7 @@ class Surface:
             for artist in self.moving:
                 artist.draw(renderer)
             pixels = np.asarray(canvas.buffer_rgba())
-            return _small_png(pixels) if small else _fast_png(pixels)
-
-
-def _small_png(pixels: np.ndarray) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
-    image.quantize(255, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+            return small_png(Image.fromarray(pixels)) if small else _fast_png(pixels)
 
 
 def _fast_png(pixels: np.ndarray) -> bytes:

@@ -35,8 +35,15 @@ PREFERRED = (
     "MS Gothic", "IPAexGothic", "IPAGothic", "TakaoGothic", "Malgun Gothic", "Apple SD Gothic Neo", "AppleGothic",
     "NanumGothic", "Arial Unicode MS", "Droid Sans Fallback", "Noto Sans", "Noto Emoji", "Symbola",
 )  # fmt: skip
-_GENERIC = {"serif": "serif", "sans-serif": "sans-serif", "sans serif": "sans-serif", "sans": "sans-serif",
-            "cursive": "cursive", "fantasy": "fantasy", "monospace": "monospace"}
+_GENERIC = {
+    "serif": "serif",
+    "sans-serif": "sans-serif",
+    "sans serif": "sans-serif",
+    "sans": "sans-serif",
+    "cursive": "cursive",
+    "fantasy": "fantasy",
+    "monospace": "monospace",
+}
 
 _ACCENT = "[\\u0300-\\u036f\\u0483-\\u0489\\u1ab0-\\u1aff\\u1dc0-\\u1dff\\u20d0-\\u20ff\\ufe20-\\ufe2f]"
 _PILED = re.compile(f"(?<={_ACCENT}{{3}}){_ACCENT}+")  # a fourth accent on one letter, and all after it
@@ -110,9 +117,10 @@ def distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
-def wrap(text: str, columns: int) -> str:
-    """The text in lines of about so many letters' width."""
-    return textwrap.fill(text, max(8, columns * len(text) // max(width(text), 1)))
+def wrap(text: str, columns: int, lines: int | None = None) -> str:
+    """The text in lines of about so many letters' width; what is on further lines than asked for is cut off."""
+    columns = max(8, columns * len(text) // max(width(text), 1))
+    return textwrap.fill(text, columns, max_lines=lines, placeholder="…")
 
 
 # -------------------------------------------------------------------------------------------------------------- fonts
@@ -201,8 +209,10 @@ def _installed() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=2)
 def _fonts(number: int) -> dict[str, str]:
-    faces = sorted(font_manager.fontManager.ttflist, key=lambda face: (face.style != "normal", str(face.weight) not in
-                                                                       ("400", "normal", "regular")))
+    faces = sorted(
+        font_manager.fontManager.ttflist,
+        key=lambda face: (face.style != "normal", str(face.weight) not in ("400", "normal", "regular")),
+    )
     found: dict[str, str] = {}
     for face in faces:
         found.setdefault(face.name, face.fname)

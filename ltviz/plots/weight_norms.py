@@ -10,8 +10,22 @@ from matplotlib.ticker import NullFormatter
 
 from .. import check
 from ..metrics import WeightNormFit, weight_norm_fit
-from .picture import DOTTED, QUIET, Picture, draws, finish, get_axes, look, mean_sd, number, plain, seeds, tall
-from .series import Series, array, by_count, class_counts, is_run, series_of
+from .picture import (
+    EDGE,
+    REFERENCE,
+    Picture,
+    band,
+    draws,
+    finish,
+    get_axes,
+    look,
+    mean_sd,
+    number,
+    plain,
+    seeds,
+    tall,
+)
+from .series import Series, alone, array, by_count, class_counts, is_run, series_of
 
 TREND = 0.5  # Spearman's rho, below which no slope is drawn
 SLIDES = 7.0  # the dual-loss slides: n proportional to exp(7 ||W||)
@@ -45,17 +59,16 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
         mean, sd = mean_sd(norms)
         fit, note = _fit(norms, n)
         kind, present = look(i), n > 0
-        if len(norms) > 1:
-            ax.fill_between(n[present], (mean - sd)[present], (mean + sd)[present], color=kind["color"], alpha=0.14,
-                            linewidth=0, zorder=2)
-        ax.plot(n[present], mean[present], kind["marker"], color=kind["color"], zorder=4, markeredgecolor="white",
-                label=f"{shown} ({seeds(len(norms))}): {note}", markersize=7 if len(n) <= 20 else 4,
-                markeredgewidth=0.6)
+        label = f"{shown} ({seeds(len(norms))}): {note}"
+        mark = kind | EDGE | {"linestyle": "", "markersize": 7 if len(n) <= 20 else 4}
+        band(ax, n[present], mean[present], sd[present], label=label, zorder=4, **mark)
         _fit_line(ax, mean[present], n[present], fit.s, kind)
         if i == 0:
             _references(ax, mean[present], n[present], shown if len(found) > 1 else "")
-        said.append(f"{shown}: ||W|| is {number(mean[0])} for the most frequent class and {number(mean[-1])} for the "
-                    f"rarest, {plain(note)}")
+        said.append(
+            f"{shown}: ||W|| is {number(mean[0])} for the most frequent class and {number(mean[-1])} for the "
+            f"rarest, {plain(note)}"
+        )
         for key, value in {"counts": n, "norms": mean, **fit._asdict()}.items():
             rows[key].append(value)
         data[f"norms/{name}"] = norms
@@ -75,14 +88,16 @@ def _series(runs: Any, counts: Any) -> list[tuple[str, str, np.ndarray, np.ndarr
     if counts is None:
         return [(one.name, one.shown, one.counts, one.stack(head_norms)) for one in _checked(series_of(runs))]
     if is_run(runs):
-        raise check.refuse("counts", counts, "no counts beside a run, which has its own")
+        alone(counts=counts)
     n = class_counts(counts)
     norms = array(runs, np.float64, "runs", f"norms ({len(n)},) or a classifier matrix ({len(n)}, d)")
     if norms.ndim == 2 and norms.shape[0] == len(n):
         norms = np.linalg.norm(norms, axis=1)
     if norms.shape != n.shape or (norms < 0).any():
-        raise ValueError(f"runs must be norms (k,) or a classifier matrix (k, d) with k = {len(n)}, the length of "
-                         f"counts; norms are not negative; given {check.shown(runs)}")
+        raise ValueError(
+            f"runs must be norms (k,) or a classifier matrix (k, d) with k = {len(n)}, the length of "
+            f"counts; norms are not negative; given {check.shown(runs)}"
+        )
     order = by_count(n)
     return [("norms", "norms", n[order], norms[order][None])]
 
@@ -121,8 +136,8 @@ def _fit_line(ax: Axes, norms: np.ndarray, n: np.ndarray, s: float, kind: dict[s
     """log n = s norm + c through the centre of the classes."""
     if np.isfinite(s) and s != 0:
         logs = np.log(n)
-        reach = np.clip(norms.mean() + np.array([logs.min() - logs.mean(), logs.max() - logs.mean()]) / s,
-                        norms.min(), norms.max())
+        ends = np.array([logs.min(), logs.max()])
+        reach = np.clip(norms.mean() + (ends - logs.mean()) / s, norms.min(), norms.max())
         ax.plot(np.exp(logs.mean() + s * (reach - norms.mean())), reach, color=kind["color"], linewidth=2.2, zorder=3)
 
 
@@ -130,7 +145,6 @@ def _references(ax: Axes, norms: np.ndarray, n: np.ndarray, name: str) -> None:
     """The slides' slope and equal norms, through the centre of the first series."""
     logs, centre, span = np.log(n), float(norms.mean()), np.array([n.min(), n.max()])
     of = f", through {name}" if name else ""
-    common = {"color": QUIET, "linewidth": 1.3, "zorder": 1.5, "gid": "reference"}
-    ax.plot(span, centre + (np.log(span) - logs.mean()) / SLIDES, linestyle=(0, (6, 3)), label=f"s = 7 (slides){of}",
-            **common)
-    ax.plot(span, [centre, centre], linestyle=DOTTED, label="all norms equal", **common)
+    slope, dashed = centre + (np.log(span) - logs.mean()) / SLIDES, REFERENCE | {"linestyle": (0, (6, 3))}
+    ax.plot(span, slope, label=f"s = 7 (slides){of}", **dashed)
+    ax.plot(span, [centre, centre], label="all norms equal", **REFERENCE)

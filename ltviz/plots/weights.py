@@ -9,13 +9,36 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from .. import check
-from ..functional import effective_number, inverse_weights
-from .picture import DOTTED, QUIET, Picture, class_axis, draws, finish, get_axes, look, number, plain, reference
+from .. import check, functional
+from .classes import class_axis
+from .picture import (
+    EDGE,
+    MANY,
+    REFERENCE,
+    Picture,
+    draws,
+    finish,
+    get_axes,
+    look,
+    number,
+    plain,
+    plain_log,
+    reference,
+)
 from .series import LETTERS, array, by_count, class_counts, given_names
 from .text import short_names
 
 BETAS = (0.9, 0.99, 0.999, 0.9999)
+
+
+def effective(n: np.ndarray, beta: float) -> np.ndarray:
+    """Effective number of n images (any shape)."""
+    return functional.effective_number(torch.tensor(n), beta).numpy()
+
+
+def balanced_weights(counts: np.ndarray, beta: float) -> np.ndarray:
+    """Class-balanced weights (k,), of mean 1 over the classes that have images."""
+    return functional.inverse_weights(functional.effective_number(torch.tensor(counts), beta)).numpy()
 
 
 def _betas(beta: float | Sequence[float] | None) -> list[float]:
@@ -23,6 +46,26 @@ def _betas(beta: float | Sequence[float] | None) -> list[float]:
         return list(BETAS)
     given = array(beta, np.float64, "beta", "a number from 0 to 1, or a list of such numbers")
     return [check.number("beta", b, 0.0, 1.0) for b in np.atleast_1d(given.squeeze())]
+
+
+class EffectiveNumbers:
+    """Effective number against the number of images on log axes: its frame, and the curves that are added to it.
+
+    n (points,): where the curves are known.
+    """
+
+    def __init__(self, ax: Axes, counts: np.ndarray):
+        self.ax, self.n = ax, np.unique(np.geomspace(1, max(counts.max(), 2), 240))
+        ax.plot(self.n, self.n, label="E\N{LATIN SUBSCRIPT SMALL LETTER N} = n (β → 1)", **REFERENCE)
+        ax.set(xscale="log", yscale="log", xlabel="images of the class, n (log scale)")
+        ax.set_ylabel("effective number $E_n$ (log scale)", parse_math=True)
+        ax.grid(True, axis="both")
+        plain_log(ax.xaxis, ax.yaxis)
+
+    def add(self, beta: float, **kind: Any) -> Any:
+        """The curve of this beta; `curve.set_ydata(effective(n, beta))` moves it to another."""
+        (curve,) = self.ax.plot(self.n, effective(self.n, beta), **kind)
+        return curve
 
 
 @draws
@@ -38,31 +81,26 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
     counts = class_counts(data, "data")
     counts = counts[by_count(counts)]
     betas = _betas(beta)
-    n = np.unique(np.geomspace(1, max(counts.max(), 2), 240))
-    curves = np.array([effective_number(torch.tensor(n), b).numpy() for b in betas])
-    points = np.array([effective_number(torch.tensor(counts), b).numpy() for b in betas])
+    points = np.array([effective(counts, b) for b in betas])
     (ax,) = get_axes(ax)
-    ax.plot(n, n, color=QUIET, linestyle=DOTTED, linewidth=1.2, gid="reference",
-            label="E\N{LATIN SUBSCRIPT SMALL LETTER N} = n (β → 1)")
-    present = counts > 0
+    panel, curves, present = EffectiveNumbers(ax, counts), [], counts > 0
     for i, b in enumerate(betas):
-        kind = look(i)
-        ax.plot(n, curves[i], color=kind["color"], linestyle=kind["linestyle"], label=f"β = {b:.10g}",
-                marker=kind["marker"], markevery=[int(0.94 * len(n))], markeredgecolor="white", markersize=6)
-        if len(counts) <= 40:
-            ax.plot(counts[present], points[i][present], kind["marker"], color=kind["color"], markersize=4.5,
-                    markeredgecolor="white", markeredgewidth=0.5)
-    ax.set(xscale="log", yscale="log", xlabel="images of the class, n (log scale)")
-    ax.set_ylabel("effective number $E_n$ (log scale)", parse_math=True)
-    ax.grid(True, axis="both")
-    _plain_log(ax)
+        mark = {"markevery": [int(0.94 * len(panel.n))], "markersize": 6, "markeredgecolor": "white"}
+        curves.append(panel.add(b, label=f"β = {b:.10g}", **mark, **look(i)).get_ydata())
+        if len(counts) <= MANY:
+            mark = {"marker": look(i)["marker"], "color": look(i)["color"], "markersize": 4.5}
+            ax.plot(counts[present], points[i][present], linestyle="", **mark, **EDGE)
     finish(ax, "Effective number of samples")
     rarest = counts[present][-1]
-    parts = [f"{number(p[0])} and {number(p[present][-1])} at beta {b:.10g} (ratio {number(p[0] / p[present][-1])})"
-             for b, p in zip(betas, points, strict=True)]
-    text = (f"The largest class ({counts[0]:,.0f} images) and the smallest ({rarest:,.0f}; ratio "
-            f"{number(counts[0] / rarest)}) have an effective number of " + ", ".join(parts) + ".")
-    data = {"n": n, "effective": curves, "beta": betas, "counts": counts, "class_effective": points}
+    parts = [
+        f"{number(p[0])} and {number(p[present][-1])} at beta {b:.10g} (ratio {number(p[0] / p[present][-1])})"
+        for b, p in zip(betas, points, strict=True)
+    ]
+    text = (
+        f"The largest class ({counts[0]:,.0f} images) and the smallest ({rarest:,.0f}; ratio "
+        f"{number(counts[0] / rarest)}) have an effective number of " + ", ".join(parts) + "."
+    )
+    data = {"n": panel.n, "effective": curves, "beta": betas, "counts": counts, "class_effective": points}
     return Picture(ax, data, text)
 
 
@@ -86,24 +124,23 @@ def plot_class_weights(
     order = by_count(counts)
     n, curves = counts[order], {}
     if beta is not None or weights is None:
-        for b in _betas(beta):
-            curves[f"β = {b:.10g}"] = inverse_weights(effective_number(torch.tensor(n), b)).numpy()
+        curves = {f"β = {b:.10g}": balanced_weights(n, b) for b in _betas(beta)}
     curves |= _scaled(weights, counts)
     given = given_names(data, len(n))
     shown = short_names(curves, LETTERS)
     (ax,) = get_axes(ax)
     class_axis(ax, n, [given[j] for j in order])
     for i, (name, w) in enumerate(zip(shown, curves.values(), strict=True)):
-        kind = look(i) | ({"marker": ""} if len(n) > 40 else {})
-        ax.plot(np.where(w > 0, w, np.nan), label=name, markeredgecolor="white", markeredgewidth=0.6, zorder=3, **kind)
+        kind = look(i) | ({"marker": ""} if len(n) > MANY else {})
+        ax.plot(np.where(w > 0, w, np.nan), label=name, zorder=3, **EDGE, **kind)
     reference(ax, 1.0, "unweighted")
     ax.set(yscale="log", ylabel="class weight (log scale, mean 1)")
-    _plain_log(ax, "y")
+    plain_log(ax.yaxis)
     finish(ax, "Weight of each class")
-    ratios = {name: w[n > 0][-1] / w[0] if w[0] > 0 else np.nan for name, w in zip(shown, curves.values(), strict=True)}
-    text = ("An image of the rarest class weighs, in images of the most frequent one: "
-            + ", ".join(f"{number(ratio)} ({plain(name)})" for name, ratio in ratios.items()) + ".")
-    return Picture(ax, {"counts": n, "names": list(curves), "weights": np.array(list(curves.values()))}, text)
+    ratios = [number(w[n > 0][-1] / w[0] if w[0] > 0 else np.nan) for w in curves.values()]
+    told = ", ".join(f"{ratio} ({plain(name)})" for name, ratio in zip(shown, ratios, strict=True))
+    text = f"An image of the rarest class weighs, in images of the most frequent one: {told}."
+    return Picture(ax, {"counts": n, "names": list(curves), "weights": list(curves.values())}, text)
 
 
 def _scaled(weights: Mapping[str, Any] | None, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,10 +156,3 @@ def _scaled(weights: Mapping[str, Any] | None, counts: np.ndarray) -> dict[str, 
             raise ValueError(f"weights[{name!r}] must be {expected}, not {check.shown(values.tolist())}")
         found[str(name)] = values[by_count(counts)] / values[counts > 0].mean()
     return found
-
-
-def _plain_log(ax: Axes, which: str = "both") -> None:
-    """Write 0.01, 1, 1,000 on log axes instead of powers of ten."""
-    for axis in ([ax.xaxis] if which in ("x", "both") else []) + ([ax.yaxis] if which in ("y", "both") else []):
-        axis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:.10g}")
-        axis.set_minor_formatter("")
