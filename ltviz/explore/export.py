@@ -1,0 +1,300 @@
+"""A page without a kernel: one HTML file with the same module, all frames of one or two controls, and plain inputs."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import check
+from ..files import write_atomically
+from .frames import Frame
+from .screen import CSS, SCRIPT, Screen
+from .sweeps import Sweep, difference
+
+MOST = 3_000_000  # bytes of one screen in the page, unless another number is asked for
+GLUE = (Path(__file__).parent / "export.js").read_text(encoding="utf-8")
+SAMPLE = 5  # frames from which the number that fits is estimated
+# Nothing but what is in the file may be loaded: the browser itself refuses anything else.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+:root {{ color-scheme: {scheme}; }}
+body {{ max-width: 60rem; margin: 1.5rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; }}
+section {{ margin: 2rem 0; }}
+.controls {{ display: flex; flex-wrap: wrap; gap: 0.5rem 2rem; margin: 0.5rem 0 0.75rem; }}
+.controls label {{ font-weight: 600; margin-right: 0.5rem; }}
+.controls input {{ width: 14rem; vertical-align: middle; }}
+.note {{ font-size: 0.85rem; opacity: 0.85; }}
+:focus-visible {{ outline: 3px solid #1557FF; outline-offset: 2px; }}
+{css}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+{sections}
+</main>
+<noscript><p>This page needs JavaScript to show its pictures.</p></noscript>
+<script type="module">
+{script}
+</script>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The frames of a screen over the places of one or two of its controls.
+
+    sweeps: the controls; kept: for each, the numbers of the places that are kept; frames: as the module reads them, in
+    the order of the places (the last control fastest).
+    """
+
+    sweeps: tuple[Sweep, ...]
+    kept: tuple[tuple[int, ...], ...]
+    frames: tuple[dict[str, Any], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all frames in the page."""
+        return len(_json(self.frames))
+
+
+def export_html(
+    path: Any,
+    screens: Any,
+    *,
+    title: str | None = None,
+    controls: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
+    most: int = MOST,
+) -> Path:
+    """Write one HTML file that shows these screens without a kernel, without a server, and without any request.
+
+    screens: a `Screen`, something that has one (an explorer: `.screen`), or a list of them. title: of the page; that of
+    the first screen without it. controls: names of the one
+    or two controls that move in the page (of each screen, or a dict title of the screen -> names); its first one
+    without it. The others stay where they are now, and the page says so. most: bytes of one screen in the page; where
+    its frames are more, some values of the controls are left out, and the page says which. Returns the path.
+    Errors: ValueError for a wrong argument or a screen that follows no control and shows nothing, OSError where the
+    file cannot be written.
+    """
+    path, most = check.path("path", path), check.whole("most", most, 50_000)
+    several = list(screens) if isinstance(screens, (list, tuple)) else [screens]
+    found = [getattr(one, "screen", one) for one in several]
+    for one in found:
+        check.instance("screens", one, Screen, "a Screen, an explorer, or a list of them")
+    if not found:
+        raise check.refuse("screens", screens, "at least one")
+    heading = check.text("title", (found[0].title or "Explorers") if title is None else title)
+    sections = "\n".join(_section(one, i, _names(one, controls), most, heading) for i, one in enumerate(found))
+    script = f"{SCRIPT}\n{GLUE}".replace("</", r"<\/")
+    scheme = "dark" if found[0].theme == "dark" else "light"  # the pictures are drawn for one of them
+    page = _PAGE.format(title=html.escape(heading), css=CSS, sections=sections, script=script, scheme=scheme)
+    write_atomically(path, page.encode())
+    return path
+
+
+def _names(screen: Screen, controls: Any) -> list[str]:
+    known = [one.name for one in screen.sweeps]
+    asked = controls.get(screen.title) if isinstance(controls, Mapping) else controls
+    if asked is None:
+        return known[:1]
+    asked = [asked] if isinstance(asked, str) else asked
+    if not isinstance(asked, (list, tuple)) or not 1 <= len(asked) <= 2 or len(set(asked)) < len(asked):
+        raise check.refuse("controls", controls, "one or two different names of controls")
+    return [check.choice("controls", one, known) for one in asked]
+
+
+# --------------------------------------------------------------------------------------------------------------- frames
+def grid(screen: Screen, names: Sequence[str], most: int = MOST) -> Grid:
+    """Draw the frames of a screen over these controls, as many as fit into `most` bytes.
+
+    Where all do not fit, places are left out evenly; the ends, and where the control stands now, always stay.
+    """
+    sweeps = tuple(one for name in names for one in screen.sweeps if one.name == name)
+    values = dict(screen._values())
+    here = tuple(one.index(values.get(one.name)) or 0 for one in sweeps)
+    encode = _Encoder(screen, values, sweeps, here)
+    counts = [len(one.places) for one in sweeps]
+    room = most - len(_json([encode.first]))
+    sample = [len(_json([encode(place)])) for place in _sample(counts)]
+    each = sum(sample) / len(sample) if sample else 1
+    while True:
+        fits = max(1, int(room / each))
+        kept = _thin(counts, here, fits)
+        made = Grid(sweeps, kept, tuple(encode(place) for place in itertools.product(*kept)))
+        if made.size <= most or all(n <= 2 for n in map(len, kept)):
+            return made
+        each *= 1.02 * made.size / most
+
+
+def _sample(counts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Places from one corner of the grid to the opposite one."""
+    return [tuple(round(part * (n - 1)) for n in counts) for part in np.linspace(0, 1, SAMPLE)] if counts else []
+
+
+def _thin(counts: Sequence[int], here: Sequence[int], most: int) -> tuple[tuple[int, ...], ...]:
+    """Numbers of the places to keep of each control: all, or every second, third, ..., so that the grid fits."""
+    strides = [1] * len(counts)
+
+    def kept() -> tuple[tuple[int, ...], ...]:
+        return tuple(
+            tuple(sorted({0, n - 1, at, *range(at % stride, n, stride)}))
+            for n, at, stride in zip(counts, here, strides, strict=True)
+        )
+
+    while np.prod([len(one) for one in kept()], dtype=float) > most and any(len(one) > 3 for one in kept()):
+        longest = max(range(len(counts)), key=lambda i: len(kept()[i]))
+        strides[longest] += 1
+    return kept()
+
+
+class _Encoder:
+    """Frames by their place, each drawn once: the first whole, the others as what differs from it."""
+
+    def __init__(self, screen: Screen, values: dict[str, Any], sweeps: Sequence[Sweep], here: Sequence[int]):
+        self.screen, self.values, self.sweeps = screen, values, sweeps
+        self.made: dict[tuple[int, ...], dict[str, Any]] = {}
+        frame = screen.frame if not sweeps else self._draw(here)
+        if frame is None:
+            raise check.refuse("screens", screen, "a screen that shows a picture")
+        self.pixels, self.meta, self.key = frame.pixels, self._meta(frame), self._key(here)
+        self.first = {"key": self.key, "over": None, "at": [0, 0], "meta": self.meta, "image": _image(self.pixels)}
+        self.made[tuple(here)] = self.first
+
+    @staticmethod
+    def _key(place: Sequence[int]) -> str:
+        return "-".join(map(str, place))
+
+    @staticmethod
+    def _meta(frame: Frame) -> dict[str, Any]:
+        return frame.meta() | {"handles": []}  # there is nobody to answer to them
+
+    def _draw(self, place: Sequence[int]) -> Frame:
+        moved = {one.name: one.values[i] for one, i in zip(self.sweeps, place, strict=True)}
+        made = self.screen._render(self.values | moved)
+        return check.instance("render(values)", made, Frame, "a Frame")
+
+    def __call__(self, place: tuple[int, ...]) -> dict[str, Any]:
+        if place not in self.made:
+            frame = self._draw(place)
+            pixels, meta = frame.pixels, self._meta(frame)
+            key, patch = self._key(place), difference(pixels, self.pixels)
+            if patch is None:
+                made = {"key": key, "over": None, "at": [0, 0], "meta": meta, "image": _image(pixels)}
+            else:
+                meta = {name: value for name, value in meta.items() if value != self.meta[name]}
+                made = {"key": key, "over": self.key, "at": list(patch[1]), "meta": meta, "image": _image(patch[0])}
+            self.made[place] = made
+        return self.made[place]
+
+
+def _image(pixels: np.ndarray) -> str:
+    """The picture as a lossless WebP in base64, or as a PNG where Pillow has no WebP."""
+    from PIL import Image, features
+
+    webp = features.check("webp")
+    settings = {"lossless": True, "quality": 40, "method": 2} if webp else {"optimize": True}
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "webp" if webp else "png", **settings)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+def _section(screen: Screen, number: int, names: Sequence[str], most: int, heading: str) -> str:
+    """The HTML of one screen: heading, inputs, picture, and what was left out."""
+    made, title = grid(screen, names, most), screen.title or f"Picture {number + 1}"
+    here = [kept.index(one.index(screen._values().get(one.name)) or 0)
+            for one, kept in zip(made.sweeps, made.kept, strict=True)]  # fmt: skip
+    inputs, tracks, html_inputs = [], [], []
+    for i, (one, kept, at) in enumerate(zip(made.sweeps, made.kept, here, strict=True)):
+        labels = [one.written()[j] for j in kept]
+        name, output = f"screen-{number}-control-{i}", f"screen-{number}-value-{i}"
+        html_inputs.append(_input(one, labels, name, output, at))
+        inputs.append({"id": name, "output": output, "labels": labels})
+        tracks.append({"name": one.name, "model": name, "trait": "value", "places": list(range(len(kept))),
+                       "nearest": True})  # fmt: skip
+    state = {"size": screen.size, "caption": screen.caption, "tracks": tracks, "picture": None, "ratio": 1, "theme": ""}
+    data = {"state": state, "frames": made.frames, "plans": _plans(made), "inputs": inputs}
+    notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in _notes(screen, made))
+    above = "" if title == heading else f"<h2>{html.escape(title)}</h2>\n"
+    return (
+        f"<section aria-label='{html.escape(title)}'>\n{above}"
+        f"<div class='controls'>{''.join(html_inputs)}</div>\n<div id='screen-{number}'></div>\n{notes}\n"
+        f"<script type='application/json' data-screen='screen-{number}'>{_json(data)}</script>\n</section>"
+    )
+
+
+def _json(value: Any) -> str:
+    """JSON that can stand inside a script element."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_plain).replace("<", "\\u003c")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r} cannot be written into a page")
+
+
+def _input(sweep: Sweep, labels: Sequence[str], name: str, output: str, at: int) -> str:
+    label = f"<label for='{name}'>{html.escape(sweep.name.replace('_', ' '))}</label>"
+    if sweep.numeric:
+        slider = f"<input id='{name}' type='range' max='{len(labels) - 1}' value='{at}' autocomplete='off'>"
+        return f"<div>{label}{slider} <output id='{output}' for='{name}'>{html.escape(labels[at])}</output></div>"
+    options = "".join(
+        f"<option value='{i}'{' selected' if i == at else ''}>{html.escape(text)}</option>"
+        for i, text in enumerate(labels)
+    )
+    return f"<div>{label}<select id='{name}' autocomplete='off'>{options}</select></div>"
+
+
+def _plans(made: Grid) -> list[dict[str, Any]]:
+    """For every control, and every place of the other one: the keys along it."""
+    plans, key = [], _Encoder._key
+    if len(made.sweeps) == 1:
+        return [{"name": made.sweeps[0].name, "where": {}, "keys": [key([i]) for i in made.kept[0]]}]
+    if not made.sweeps:
+        return []
+    (one, other), (rows, columns) = made.sweeps, made.kept
+    for n, j in enumerate(columns):
+        plans.append({"name": one.name, "where": {other.name: n}, "keys": [key([i, j]) for i in rows]})
+    for n, i in enumerate(rows):
+        plans.append({"name": other.name, "where": {one.name: n}, "keys": [key([i, j]) for j in columns]})
+    return plans
+
+
+def _notes(screen: Screen, made: Grid) -> list[str]:
+    """What a reader of the page has to know: which values were left out, and where the other controls stand."""
+    notes = []
+    for one, kept in zip(made.sweeps, made.kept, strict=True):
+        if len(kept) < len(one.places):
+            said = f"{len(kept)} of the {len(one.places)} values of {one.name.replace('_', ' ')}"
+            notes.append(f"To keep this page small, it holds {said}.")
+    moved = [one.name for one in made.sweeps]
+    still = {name: value for name, value in screen._values().items() if name not in moved}
+    if still:
+        labels = {one.name: one for one in screen.sweeps}
+
+        def written(name: str, value: Any) -> str:
+            i = labels[name].index(value) if name in labels else None
+            return str(value) if i is None else labels[name].written()[i]
+
+        told = ", ".join(f"{name.replace('_', ' ')} = {written(name, value)}" for name, value in still.items())
+        notes.append(f"In this page these stay as they are: {told}.")
+    return notes
