@@ -2,7 +2,6 @@
 
 import base64
 import copy
-import html
 import io
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from ltviz.explore import notebook
 from ltviz.explore.base import Explorer
 from ltviz.explore.controls import Choice, Number, control
 from ltviz.explore.loss_anatomy import METHOD
+from ltviz.explore.screen import SCRIPT
 from ltviz.methods import METHODS
 from ltviz.objective import Limit, Method, Setting
 from ltviz.probe import probe
@@ -141,12 +141,12 @@ def test_a_control_changes_the_picture_and_the_sentence_and_reset_brings_them_ba
     explorer = opened(name, run, data)
     assert explorer.error is None
     control_name, value = MOVES[name]
-    picture, first = explorer.image.value, explorer.values
+    picture, first = explorer.screen.frame.png, explorer.values
     explorer.controls[control_name].value = value
-    assert explorer.image.value != picture and explorer.error is None
-    assert explorer.sentence in html.unescape(explorer.readout.value)
+    assert explorer.screen.frame.png != picture and explorer.error is None
+    assert explorer.sentence == explorer.screen.frame.text
     explorer.reset_button.click()
-    assert explorer.values == first and explorer.image.value == picture
+    assert explorer.values == first and explorer.screen.frame.png == picture
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -155,9 +155,9 @@ def test_code_and_state_give_the_same_picture_again(name, run, data):
     control_name, value = MOVES[name]
     explorer.set(**{control_name: value})
     again = eval(explorer.as_code(), {"lt": lt, "run": run})
-    assert again.state == explorer.state and again.image.value == explorer.image.value
+    assert again.state == explorer.state and again.screen.frame.png == explorer.screen.frame.png
     given = {"effective_number": (COUNTS,), "lab": (data,), "posthoc": (run,), "loss_anatomy": ()}[name]
-    assert type(explorer).from_state(explorer.state, *given).image.value == explorer.image.value
+    assert type(explorer).from_state(explorer.state, *given).screen.frame.png == explorer.screen.frame.png
 
 
 @pytest.mark.parametrize("name", EXPLORERS)
@@ -166,7 +166,7 @@ def test_the_mime_bundle_holds_the_live_view_a_picture_and_a_sentence(name, run,
     bundle, metadata = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     picture = base64.b64decode(bundle["image/png"])
-    assert Image.open(io.BytesIO(picture)).size[0] == round(explorer.surface.figure.get_dpi() * explorer.size[0])
+    assert Image.open(io.BytesIO(picture)).size[0] == round(150 * explorer.size[0])
     assert len(picture) < 60_000
     assert bundle["text/plain"].endswith("Run this cell to make it live.")
     assert metadata["image/png"]["alt"] == explorer.sentence
@@ -225,11 +225,11 @@ class Fragile(Explorer):
 
 def test_errors_are_kept_and_shown_and_go_when_the_next_picture_succeeds():
     explorer = Fragile({"x": control("x", Setting(0.5, 0.0, 2.0))})
-    picture = explorer.image.value
+    picture = explorer.screen.frame.png
     explorer.controls["x"].slider.value = 1.5
     assert explorer.error == "ArithmeticError: x & more than 1 <is too much>"
     assert "&lt;is too much&gt;" in explorer.error_label.value and explorer.error_label.layout.display is None
-    assert explorer.image.value == picture, "the last good picture stays"
+    assert explorer.screen.frame.png == picture, "the last good picture stays"
     explorer.controls["x"].slider.value = 0.75
     assert explorer.error is None and explorer.error_label.layout.display == "none"
     assert explorer.drive() == ["x=2.0: ArithmeticError: x & more than 1 <is too much>"]
@@ -257,14 +257,14 @@ def test_callbacks_of_several_threads_leave_the_picture_of_the_final_values():
     assert failed == [] and explorer.error is None
     assert abs(beta.slider.value - beta.place(beta.value)) <= beta.step
     assert explorer.result.beta == beta.value
-    assert lt.explore.effective_number(COUNTS, beta.value).image.value == explorer.image.value
+    assert lt.explore.effective_number(COUNTS, beta.value).screen.frame.png == explorer.screen.frame.png
 
 
 def test_closing_takes_an_explorer_out_of_the_registry_and_off_the_page():
     explorer = lt.explore.effective_number(COUNTS)
     assert explorer in lt.explore.registry()
     explorer.close()
-    assert explorer not in lt.explore.registry() and explorer.image.comm is None
+    assert explorer not in lt.explore.registry() and explorer.screen.comm is None
     explorer.refresh()
     assert explorer.error is None
 
@@ -323,7 +323,7 @@ def test_a_cell_run_again_leaves_the_newest_explorer_alone(name, kernel, cell, r
         shell.run("open two", cell)
         last = opened(name, run, data), opened(name, run, data)
     assert lt.explore.registry() == [other, *last] and len(_instances) == count
-    assert last[1].image.comm is not None and last[1].error is None
+    assert last[1].screen.comm is not None and last[1].error is None
 
 
 def test_what_happens_outside_of_a_cell_closes_nothing(monkeypatch):
@@ -359,7 +359,8 @@ def test_what_comes_from_outside_is_shown_as_it_is(run, data):
     own = [widget for key, widget in list(_instances.items()) if key not in before]
     pages = [widget.value for widget in own if isinstance(widget, (widgets.HTML, widgets.HTMLMath))]
     assert not any("<img" in page or "<script" in page for page in pages)
-    assert explorer.sentence == html.unescape(explorer.readout.value.split(">", 1)[1].rsplit("<", 1)[0])
+    assert explorer.sentence == explorer.screen.frame.text  # which the page takes as text
+    assert "innerHTML" not in SCRIPT
     explorer.show_error(HOSTILE[3])
     assert "<script" not in explorer.error_label.value and "&lt;script" in explorer.error_label.value
 
@@ -369,7 +370,7 @@ def test_labels_and_class_names_of_a_run_break_no_explorer(name, run, data):
     strange = copy.copy(run)
     strange.name, strange.class_names, strange.id = name, [f"{name} {j}" for j in range(run.k)], "0123456789ab"
     for explorer in (lt.explore.posthoc(strange), lt.explore.lab(data, runs=[run, strange])):
-        assert explorer.error is None and name in explorer.sentence and "<img" not in explorer.readout.value
+        assert explorer.error is None and name in explorer.sentence
         assert explorer.drive() == [] if name == "$x{$" and explorer.function == "posthoc" else True
 
 

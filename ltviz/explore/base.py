@@ -2,7 +2,7 @@
 
 A subclass says what is particular: `build` makes the artists once, `compute` is pure, `draw` moves the artists, `say`
 puts the finding into words. Callbacks come on several threads in today's JupyterLab, so nothing here uses pyplot or
-`Output`: a bare figure under one lock, and PNG bytes assigned to one `widgets.Image` of fixed size.
+`Output`: a bare figure under one lock, whose pixels go to a `Screen`, which plays a slider's whole range on the page.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from typing import Any
 import ipywidgets as widgets
 
 from .. import check
-from ..plots.picture import DRAW_LOCK, drawing
+from ..plots.picture import DRAW_LOCK, SHARP, drawing
 from ..plots.surface import Surface
 from . import notebook
 from .controls import Control, button, close
 from .drive import drive
+from .frames import Frame, Region
+from .screen import Screen
 
-COLUMN = 330  # CSS pixels of the controls' column
+SIGHT = 3  # controls in sight; the others are under "More"
 HEADING = "font-weight:600;font-size:14px;line-height:1.3;padding:2px 0 4px"
 ALERT = (
     "color:#B00020;background:#FDECEE;border-left:3px solid #B00020;padding:6px 8px;margin-top:6px;font-size:13px;"
     "line-height:1.35;overflow-wrap:anywhere"
 )
-SENTENCE = "font-size:13px;line-height:1.45;padding:2px 6px"
 STATE_OF = "what `state` of an explorer gives, a dict"
 _live: weakref.WeakValueDictionary[int, Explorer] = weakref.WeakValueDictionary()
 _number = itertools.count()
@@ -102,6 +103,9 @@ class Explorer:
         """The finding in a sentence, for the line below the picture and for readers who do not see it."""
         raise TypeError(f"{type(self).__name__} must define say()")
 
+    def drawn(self, result: Any) -> None:
+        """What else on the page follows the picture: widgets beside it. A sweep does not call this."""
+
     def data_code(self) -> list[str]:
         """The arguments of `as_code()` that come before the controls: the data, as code."""
         return []
@@ -116,22 +120,30 @@ class Explorer:
         hidden = {"width": "100%", "display": "none"}
         self.code_field = widgets.Textarea(rows=3, tooltip="Copy this into a cell", layout=hidden)
         self.error_label = widgets.HTML(layout=hidden)
-        self.readout = widgets.HTML(layout={"width": "100%", "max_width": f"{width:.0f}px", "min_height": "44px"})
-        self.image = widgets.Image(
-            format="png",  # no tooltip: JupyterLab fails to show an image that has one
-            layout={"width": f"{width:.0f}px", "height": f"{height:.0f}px", "max_width": "100%",
-                    "object_fit": "contain", "flex": "0 0 auto"},
-        )  # fmt: skip
+        self.screen = Screen((width, height), title=self.title, guard=self.guard)
+        self.screen.observe(lambda change: self.guard(self._sharpen), "ratio")
         heading = widgets.HTML(f"<div style='{HEADING}'>{html.escape(self.title)}</div>")
         buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
-        left = widgets.VBox(
-            [heading, self._column, *extra, buttons, self.code_field, self.error_label],
-            layout={"width": f"{COLUMN}px", "flex": "0 0 auto", "padding": "0 14px 0 2px", "overflow": "visible"},
-        )  # fmt: skip
-        right = widgets.VBox([self.image, self.readout, *below], layout={"flex": "0 1 auto", "overflow": "visible"})
-        return widgets.HBox(
-            [left, right], layout={"flex_flow": "row wrap", "align_items": "flex-start", "overflow": "visible"}
-        )
+        self._rest = widgets.VBox(layout={"width": "100%", "overflow": "visible", "display": "none"})
+        self.more_button = button("More", "sliders", "Further controls", self._show_more)
+        parts = {
+            "controls": [heading, self._column, self.more_button, self._rest, *extra, self.error_label],
+            "picture": [self.screen, *below],
+            "more": [buttons, self.code_field],
+        }
+        boxes = [widgets.VBox(held, layout={"overflow": "visible"}) for held in parts.values()]
+        for name, box in zip(parts, boxes, strict=True):
+            box.add_class(f"ltviz-{name}")
+        inner = widgets.Box(boxes, layout={"overflow": "visible"})
+        inner.add_class("ltviz-parts")
+        outer = widgets.VBox([inner], layout={"width": "100%", "overflow": "visible"})
+        outer.add_class("ltviz-explorer")
+        return outer
+
+    def _show_more(self) -> None:
+        closed = self._rest.layout.display == "none"
+        self._rest.layout.display = None if closed else "none"
+        self.more_button.description = "Less" if closed else "More"
 
     def _use(self, controls: dict[str, Control]) -> None:
         """Show these controls in the column (a method of another name has other settings)."""
@@ -142,7 +154,15 @@ class Explorer:
         for one in controls.values():
             one.describe(f"{min(8.2 * longest + 14, 170):.0f}px")
         self.controls = controls
-        self._column.children = [one.widget for one in controls.values()]
+        shown = [one.widget for one in controls.values()]
+        self._column.children, self._rest.children = shown[:SIGHT], shown[SIGHT:]
+        self.more_button.layout.display = None if shown[SIGHT:] else "none"
+        self.screen.follow([one.sweep() for one in self.played], lambda: self.values, self._frame)
+
+    @property
+    def played(self) -> list[Control]:
+        """The controls whose range the page plays: all but the leader, which brings other controls."""
+        return [one for name, one in self.controls.items() if name != self.leader]
 
     @property
     def followers(self) -> list[str]:
@@ -223,19 +243,41 @@ class Explorer:
             self.guard(self._redraw)
 
     def _redraw(self) -> None:
-        result = self.compute(**self.values)
+        values, ticket = self.values, self.screen.ticket()
+        result = self.compute(**values)
         with DRAW_LOCK:
             self.draw(result)
             self.result = result
-            self.image.value = self.surface.png()
-            self._write(self.say(result))
+            self.sentence = self.say(result)
+            self.screen.show(self._framed(result), values, ticket)
+            self.drawn(result)
             self.show_error(None)
             if self.code_field.layout.display != "none":
                 self.code_field.value = self.as_code()
 
-    def _write(self, sentence: str) -> None:
-        self.sentence = sentence
-        self.readout.value = f"<div role='status' aria-live='polite' style='{SENTENCE}'>{html.escape(sentence)}</div>"
+    def _frame(self, values: dict[str, Any]) -> Frame:
+        """The picture of other values, for a sweep: drawn in its thread, and no widget is touched."""
+        result = self.compute(**values)
+        with DRAW_LOCK:
+            self.draw(result)
+            return self._framed(result)
+
+    def _framed(self, result: Any) -> Frame:
+        """What the artists show now, with what can be pointed at."""
+        pixels = self.surface.pixels()
+        return Frame(pixels, self.say(result), self.regions())
+
+    def regions(self) -> list[Region]:
+        """The axes that can be pointed at, as they were drawn last: those with a linear or a logarithmic scale."""
+        known = ("linear", "log")
+        axes = [ax for ax in self.surface.figure.axes if ax.get_visible() and ax.axison]
+        return [Region.of(ax) for ax in axes if ax.get_xscale() in known and ax.get_yscale() in known]
+
+    def _sharpen(self) -> None:
+        """As many pixels as the reader's screen has; what was drawn before no longer fits."""
+        self.surface.resolve(min(max(self.screen.ratio, 1.0), 2.0))
+        self.screen.forget()
+        self.refresh()
 
     def guard(self, act: Callable[[], None]) -> None:
         """Do it; what goes wrong is kept in `error` and shown, until the next picture that succeeds."""
@@ -263,9 +305,15 @@ class Explorer:
         return bundle, {"image/png": {"alt": self.sentence, "width": round(100 * self.size[0])}}
 
     def picture(self) -> bytes:
-        """The present picture as PNG, as small as it gets, for keeping in a notebook."""
+        """The present picture as PNG, as small as it gets, for keeping in a notebook; a sweep may have drawn last."""
         with DRAW_LOCK:
-            return self.surface.png(small=True)
+            if self.result is not None:
+                self.draw(self.result)
+            self.surface.resolve(SHARP)
+            try:
+                return self.surface.png(small=True)
+            finally:
+                self.surface.resolve(min(max(self.screen.ratio, 1.0), 2.0))
 
     def __repr__(self) -> str:
         return f"{self.sentence} Run this cell to make it live."
@@ -277,6 +325,7 @@ class Explorer:
             for key, explorer in list(_live.items()):
                 if explorer is self:
                     del _live[key]
+            self.screen.close()
             close(self.widget)
 
     def drive(self) -> list[str]:

@@ -12,6 +12,7 @@ from .. import check
 from ..methods import METHODS
 from ..objective import BASE, Setting
 from ..plots.picture import DRAW_LOCK
+from .sweeps import Sweep
 
 SMALLEST = 1e-6  # of 1 - value on a "one-minus-log" slider
 DECADES = 4  # of a "log" slider whose range starts at 0
@@ -43,6 +44,10 @@ class Control:
     def stops(self) -> list[Any]:
         """The default and both ends, or every choice."""
         return list(self.setting.choices)
+
+    def sweep(self) -> Sweep:
+        """The control's whole range, for the page to play."""
+        raise TypeError(f"{type(self).__name__} must define sweep()")
 
     def reset(self) -> None:
         """Back to the value that it was made with."""
@@ -128,6 +133,13 @@ class Number(Control):
         low, high = self.setting.low, self.setting.high
         ends = [int(low), int(high)] if self.whole else [low, high]
         return [self.setting.default, *ends]
+
+    def sweep(self) -> Sweep:
+        steps = round((self.right - self.left) / self.step)
+        places = [min(self.left + i * self.step, self.right) for i in range(steps + 1)]
+        values = [self.at(place) for place in places]
+        written = [f"{value:.6g}" for value in values]
+        return Sweep(self.name, self.slider, places, values, place=self.place, box=self.box, labels=written)
 
     def describe(self, width: str) -> None:
         self.box.style.description_width = width
@@ -234,6 +246,12 @@ class Choice(Control):
     @value.setter
     def value(self, value: Any) -> None:
         self.widget.value = check.choice(self.name, self.setting.check(self.name, value), self.options)
+
+    def sweep(self) -> Sweep:
+        if isinstance(self.widget, widgets.Checkbox):
+            return Sweep(self.name, self.widget, [False, True], [False, True])
+        written = [text for text, _ in self.widget.options]
+        return Sweep(self.name, self.widget, list(range(len(written))), self.options, trait="index", labels=written)
 
     @property
     def stops(self) -> list[Any]:

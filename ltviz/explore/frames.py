@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..plots.surface import _fast_png
+from ..plots.surface import fast_png
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -171,7 +171,7 @@ class Frame:
     @property
     def png(self) -> bytes:
         """The picture as PNG."""
-        return self.image if isinstance(self.image, bytes) else _fast_png(self.pixels)
+        return self.image if isinstance(self.image, bytes) else fast_png(self.pixels)
 
     def meta(self) -> dict[str, Any]:
         """All but the picture, as the page reads it."""

@@ -211,8 +211,15 @@ class Lab(MethodExplorer):
         at = np.arange(1, len(loss) + 1)
         return View(epochs, at, loss, earlier, groups, note, group, compare(self.runs, group))
 
+    @property
+    def played(self) -> list[Control]:
+        """None: a setting is for the next run, and changes no picture."""
+        return []
+
     def draw(self, result: View) -> None:
         self.board.draw(result)
+
+    def drawn(self, result: View) -> None:
         done, of = (0, 1) if self._session is None else self._session.share
         share = (done + len(result.loss) / max(result.epochs, 1)) / of
         self.progress.value = min(share, 1.0) if self.phase != "idle" else float(bool(len(result.loss)))

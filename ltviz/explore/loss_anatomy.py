@@ -78,6 +78,8 @@ class LossAnatomy(MethodExplorer):
             values = np.concatenate([head, tail])
             limits.append((min(0.0, float(np.floor(values.min()))), rung(np.quantile(values, 0.97))))
         self.panels.limit(*limits)
+
+    def drawn(self, result: Anatomy) -> None:
         formula = f"$$\\small {html.escape(METHODS[result.method].equation, quote=False)}$$"
         if self.formula.value != formula:
             self.formula.value = formula

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..plots.surface import _fast_png
+from ..plots.surface import fast_png
 from .frames import Frame
 
 BREATH = 0.002  # seconds between two frames, in which others get the lock of drawing
@@ -272,7 +272,7 @@ class Sweeper:
             packet = {"key": key, "over": None, "at": [0, 0], "meta": meta}, frame.png
         else:
             meta = {name: value for name, value in meta.items() if value != job.meta[name]}
-            packet = {"key": key, "over": job.base, "at": list(patch[1]), "meta": meta}, _fast_png(patch[0])
+            packet = {"key": key, "over": job.base, "at": list(patch[1]), "meta": meta}, fast_png(patch[0])
         with self.lock:
             if self._job is job:
                 self._kept.put(key, packet, len(packet[1]) + 64 * sum(map(len, meta.values())) + 200)

@@ -240,7 +240,7 @@ _COUNTS = profile_counts(500, 10, 100)
 _EMBED = "import numpy; lt.embed(numpy.random.default_rng(0).normal(size=(500, 64)), {!r}, recorded=False)"
 FIRST = {  # what a fresh process does, torch's own import included where it is needed
     "first figure": f"lt.plot_counts({_COUNTS})._repr_png_()",
-    "first explorer": f"assert lt.explore.effective_number({_COUNTS}).image.value",
+    "first explorer": f"assert lt.explore.effective_number({_COUNTS}).screen.frame.png",
     "first embedding, PCA": _EMBED.format("pca"),
     "first embedding, t-SNE": _EMBED.format("tsne"),
     "first embedding, UMAP": _EMBED.format("umap"),
