@@ -17,6 +17,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
 import ltviz.plots as lp
 from ltviz.datasets import digits_lt
@@ -26,6 +27,7 @@ from ltviz.plots import text as words
 from ltviz.plots.comparison import SeedRows, compare
 from ltviz.plots.loss_curve import LossPanels
 from ltviz.plots.series import series_of
+from ltviz.plots.theme import darken
 from ltviz.run import Run
 
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -380,9 +382,9 @@ def test_examples_show_as_many_as_there_are():
     shown = np.bincount(picture.data["targets"], minlength=10)
     np.testing.assert_array_equal(shown, np.minimum(DIGITS.counts.numpy(), 9))
     mosaic = picture.ax.images[0].get_array()
-    assert mosaic.shape == (10 * 9 - 1, 9 * 9 - 1, 3)
+    assert mosaic.shape == (10 * 9 - 1, 9 * 9 - 1, 4)
     np.testing.assert_array_equal(mosaic[:8, :8, 0], DIGITS.images[picture.data["index"][0]].numpy()[..., 0])
-    assert (mosaic[-8:, 3 * 9 :] == 255).all(), "a class with two images has white beside them"
+    assert (mosaic[-8:, 3 * 9 :, 3] == 0).all(), "a class with two images has nothing beside them"
     few = lp.plot_examples(DIGITS, rows=3)
     assert set(few.data["targets"]) == {0, 4, 9} or set(few.data["targets"]) == {0, 5, 9}
     with pytest.raises(ValueError, match="data must be a data set"):
@@ -1085,3 +1087,35 @@ def test_seeds_that_drew_other_images_are_one_series():
         run.data = {"name": "fake", "ratio": 50, "seed": run.seed, "fingerprint": str(run.seed),
                     "mean": [0.1 * run.seed], "std": [1.0 + run.seed], "pad": 0, "flip": False}
     assert [(one.name, len(one.runs)) for one in series_of(runs)] == [("ce", 3)]
+
+
+def test_a_dark_theme_turns_lightness_and_keeps_hues_and_photographs():
+    """Against the filter of CSS, worked by hand, and on pictures with and without photographs."""
+    given = np.array([[[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 0, 255]]], np.uint8)
+    # invert(0.93): x -> 0.93 - 0.86 x; hue-rotate(180deg) keeps grey and turns the rest half round the circle.
+    np.testing.assert_array_equal(darken(given)[0, :2], [[18] * 3, [237] * 3])
+    red, blue = darken(given)[0, 2:].astype(int)
+    assert red.tolist() == [255, 144, 144] and blue.tolist() == [206, 206, 255]
+
+    def shown(picture):
+        return np.asarray(Image.open(io.BytesIO(picture._repr_png_())).convert("RGB")).astype(int)
+
+    curves, photos = lp.plot_effective_number([100, 10]), lp.plot_examples(DIGITS)
+    for _ in range(2):  # the layout settles at the first drawing
+        light = [shown(picture) for picture in (curves, photos)]
+    try:
+        lp.style(theme="dark")
+        dark = [shown(picture) for picture in (curves, photos)]
+    finally:
+        lp.style(theme="light")
+    np.testing.assert_array_equal(shown(curves), light[0])
+    assert np.median(light[0]) == 255 and np.median(dark[0]) == 18
+    image = photos.ax.images[0]
+    x0, y0, x1, y1 = (1.5 * image.get_window_extent().extents).round().astype(int)
+    top = light[1].shape[0] - y1
+    first = np.s_[top + 3 : top + 9, x0 + 3 : x0 + 9]  # inside the first picture of the first row
+    np.testing.assert_allclose(dark[1][first], light[1][first], atol=3)  # 255 colours
+    last = np.s_[light[1].shape[0] - y0 - 6 : light[1].shape[0] - y0 - 2, x1 - 6 : x1 - 2]  # beside the last row
+    assert (light[1][last] == 255).all() and (dark[1][last] == 18).all()
+    with pytest.raises(ValueError, match="theme='night'"):
+        lp.style(theme="night")

@@ -11,17 +11,20 @@ from .. import check
 from .picture import Picture, draws, finish, get_axes
 from .series import array, by_count, class_counts, class_labels, given_names
 from .text import literal, short_names
+from .theme import PHOTO
 
 GAP = 1  # pixels between two pictures
 
 
 def mosaic(images: np.ndarray, where: list[tuple[int, int]], rows: int, columns: int) -> np.ndarray:
-    """Images (n, H, W, C) uint8 laid out on white at the given (row, column) places: (rows*(H+1), columns*(W+1), 3)."""
+    """Images (n, H, W, C) uint8 at (row, column) places: (rows (H + 1) - 1, columns (W + 1) - 1, 4), clear between."""
     _, height, width, channels = images.shape
-    canvas = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
+    canvas = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4), 255, np.uint8)
+    canvas[..., 3] = 0
     for image, (row, column) in zip(images, where, strict=True):
         top, left = row * (height + GAP), column * (width + GAP)
-        canvas[top : top + height, left : left + width] = image if channels == 3 else image[..., :1]
+        place = canvas[top : top + height, left : left + width]
+        place[..., :3], place[..., 3] = image if channels == 3 else image[..., :1], 255
     return canvas
 
 
@@ -55,7 +58,7 @@ def plot_examples(data: Any, *, columns: int = 16, rows: int = 12, ax: Axes | No
     height, width = images.shape[1] + GAP, images.shape[2] + GAP
     cell = min(0.42, 6.0 / columns)
     (ax,) = get_axes(ax, columns * cell + 1.3, len(ranks) * cell * height / width + 0.4)
-    ax.imshow(mosaic(images, where, len(ranks), columns), interpolation="nearest", aspect="equal")
+    ax.imshow(mosaic(images, where, len(ranks), columns), interpolation="nearest", aspect="equal", gid=PHOTO)
     ax.set_yticks(np.arange(len(ranks)) * height + (height - 1 - GAP) / 2, labels, **literal())
     ax.set_xticks([])
     ax.grid(False)

@@ -13,6 +13,7 @@ from .examples import mosaic
 from .picture import GROUP_INK, Picture, as_percent, draws, get_axes
 from .series import array, checked_run, class_counts, given_names, test_scores
 from .text import short_names
+from .theme import PHOTO
 
 
 @draws
@@ -81,7 +82,7 @@ def _draw(
         row, column = divmod(i, columns)
         left, top = column * 1.12, row * 1.62
         picture = mosaic(images[i : i + 1], [(0, 0)], 1, 1)
-        ax.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="nearest", zorder=2)
+        ax.imshow(picture, extent=(left, left + 1, top + 1, top), interpolation="nearest", zorder=2, gid=PHOTO)
         true, said = what["true"][i], what["predicted"][i]
         below, colour = {"ha": "center", "va": "top"}, GROUP_INK[group_of[true]]
         ax.text(left + 0.5, top + 1.06, names[true], fontsize=8, fontweight="bold", color=colour, **below)

@@ -28,6 +28,7 @@ from PIL import Image
 from .. import check, files
 from . import text as words
 from .text import DRAW_LOCK, literal, wrap
+from .theme import PHOTO, darken
 
 _STYLE = matplotlib.rc_params_from_file(Path(__file__).with_name("ltviz.mplstyle"), use_default_template=False)
 INK, QUIET, FAINT = _STYLE["text.color"], _STYLE["axes.edgecolor"], _STYLE["grid.color"]
@@ -47,17 +48,23 @@ SHARP = 1.5  # pixels of the picture per pixel of the page
 BINNED = 200  # classes; with more, points on a class axis stand for several ranks
 MANY = 40  # points; with more, lines have no markers
 LADDER = np.outer(10.0 ** np.arange(-3, 7), (1.2, 2.2, 3.2, 6.4)).ravel()  # upper limits of an axis that is to rest
-_scale = 1.0
+_scale, _theme = 1.0, "light"
 
 
-def style(scale: float | None = None, *, font: str | Sequence[str] | None = None) -> float:
+def style(
+    scale: float | None = None, *, font: str | Sequence[str] | None = None, theme: str | None = None
+) -> float:
     """Set how large pictures made from now on are (1 for reading, 1.6 for a projector); returns the scale in force.
 
     Letters, lines and points grow together, so the layout does not change. font: the name of an installed font, or
     several in the order in which letters are looked for; [] goes back to matplotlib's own setting (`font.family`).
-    Without an argument nothing changes. Errors: a scale outside 0.25 to 5, a font that is not installed.
+    theme: "light", or "dark" for pictures on a dark page, as they are shown and saved as .png (.svg and .pdf stay
+    light); photographs in them stay as they are. Explorers follow the page by themselves. Without an argument nothing
+    changes. Errors: a scale outside 0.25 to 5, a font that is not installed, another theme.
     """
-    global _scale
+    global _scale, _theme
+    if theme is not None:
+        check.choice("theme", theme, ("light", "dark"))
     with DRAW_LOCK:
         size = _scale if scale is None else check.number("scale", scale, 0.25, 5)
         if font is not None:
@@ -65,7 +72,7 @@ def style(scale: float | None = None, *, font: str | Sequence[str] | None = None
             if not isinstance(named, (list, tuple)) or not all(isinstance(one, str) for one in named):
                 raise check.refuse("font", font, "the name of an installed font, or a list of names")
             words.set_font(named)
-        _scale = size
+        _scale, _theme = size, theme or _theme
     return _scale
 
 
@@ -126,6 +133,10 @@ class Picture:
             with drawing():
                 self.figure.savefig(buffer, format=kind)
             content = buffer.getvalue()
+            if kind == "png" and _theme == "dark":
+                with io.BytesIO() as turned:
+                    self._themed(Image.open(buffer), 1.0).save(turned, "png")
+                    content = turned.getvalue()
         files.write_atomically(path, content)
         return path
 
@@ -134,7 +145,18 @@ class Picture:
         buffer = io.BytesIO()
         with drawing():
             self.figure.savefig(buffer, format="png", dpi=SHARP * self.figure.dpi)
-        return small_png(Image.open(buffer))
+        return small_png(self._themed(Image.open(buffer), SHARP))
+
+    def _themed(self, image: Image.Image, sharp: float) -> Image.Image:
+        """The picture as the theme in force has it; sharp: its pixels per pixel of the figure."""
+        if _theme == "light":
+            return image
+        keep = []
+        for photo in (one for ax in self.axes for one in ax.images if one.get_gid() == PHOTO):
+            x0, y0, x1, y1 = sharp * photo.get_window_extent().extents
+            box = round(x0), image.height - round(y1), round(x1), image.height - round(y0)
+            keep.append((tuple(max(0, one) for one in box), np.asarray(photo.get_array())))
+        return Image.fromarray(darken(np.asarray(image.convert("RGBA")), keep))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         bundle = {"image/png": base64.b64encode(self._repr_png_()).decode("ascii"), "text/plain": self.text}
