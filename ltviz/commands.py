@@ -31,7 +31,7 @@ def main_train(argv: Sequence[str]) -> int:
     parser.add_argument("--device")
     parser.add_argument("--root", help="CIFAR-10 as an image folder")
     parser.add_argument("--save", type=Path, help="a folder or a file")
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     try:
         settings = _settings(given)
         if given.save:  # a full disk is noticed before training
@@ -83,8 +83,8 @@ def main_table(argv: Sequence[str]) -> int:
     )
     parser.add_argument("recipes", nargs="*", help=f"default: what is recorded; or one of {', '.join(tables.TABLES)}")
     parser.add_argument("--folder", type=Path, default=RUNS)
-    parser.add_argument("--csv", type=Path, help="write it there as well")
-    given = parser.parse_args(argv)
+    parser.add_argument("--csv", type=Path, help="write it there as well, FILE_<recipe>.csv for FILE.csv")
+    given = parser.parse_intermixed_args(argv)
     there = [recipe for recipe in RECIPES if (given.folder / recipe).is_dir()]
     for recipe in given.recipes or there or ["digits"]:
         if recipe not in there:

@@ -97,6 +97,11 @@ def is_own(method: Method) -> bool:
     return issubclass(method.objective, OwnLoss) or not method.objective.__module__.startswith("ltviz.")
 
 
+def contains_own(bound: Bound) -> bool:
+    """Whether a method, or what it is added to, is not one of ltviz's files."""
+    return is_own(bound.method) or (bound.base is not None and contains_own(bound.base))
+
+
 class OwnLoss(Objective):
     """A function, or a module, of the logits (or the whole Output) and the targets, in the form of an objective."""
 

@@ -25,7 +25,7 @@ from .many import LARGEST, side_by_side
 from .methods import METHODS
 from .published import published
 from .run import Run, load_runs
-from .training import Recipe, Trainer, prepare_folder, saved
+from .training import Control, Recipe, Trainer, interrupts, prepare_folder, save, saved
 from .training.recipe import find_recipe
 
 if TYPE_CHECKING:
@@ -111,19 +111,22 @@ def train_cells(
     speed: Speed | None = None,
     seconds: float = float("inf"),
     say: Callable[[str], None] = print,
+    control: Control | None = None,
 ) -> Iterator[Run]:
     """Train what is not in the folder yet, as many at a time as the device takes; each is saved when it is done.
 
     seconds: as many runs at a time, and as many of them, as fit into that time, by what the group before took; the
-    first group is as large as the device takes. What does not fit is left for the next call.
+    first group is as large as the device takes. What does not fit is left for the next call, and so is everything once
+    `control` is stopped.
     """
+    control = control or Control()
     began, pace = time.monotonic(), None
     at = pick_device(device)
     most = LARGEST.get(at.type, 8) if at.type == "cuda" else 1
     recipe = recipe or find_recipe(table.recipe)
     draw = functools.lru_cache(2)(functools.partial(_data, table, root))
     queue = [cell for cell in todo if find_run(table, cell, load_runs(folder), recipe) is None]
-    while queue:
+    while queue and not control.stopped:
         first, left = queue[0], seconds - (time.monotonic() - began)
         same = [cell for cell in queue if (cell.ratio, cell.seed) == (first.ratio, first.seed)][:most]
         data = draw(first.ratio, first.seed)
@@ -140,9 +143,11 @@ def train_cells(
         ]  # fmt: skip
         missing = [trainer for trainer in trainers if saved(folder, trainer) is None]
         start = time.monotonic()
-        for run in side_by_side(missing, on_run=lambda run: run.save(folder, small=True)):
+        for run in side_by_side(missing, on_run=lambda run: save(run, folder, True)):
             say(f"{run.name}, ratio {first.ratio:g}, seed {run.seed}: {100 * (1 - run.accuracy):.2f} % error")
             yield run
+        if control.stopped:
+            return
         pace = (time.monotonic() - start) / (steps * max(len(missing), 1))
         say(f"{len(missing)} runs of {steps:,} steps side by side: {1e3 * pace:.3f} ms a step and run")
         queue = [cell for cell in queue if cell not in same]
@@ -153,7 +158,7 @@ def _data(table: PaperTable, root: str | None, ratio: float, seed: int) -> LongT
 
 
 def find_run(table: PaperTable, cell: Cell, runs: Sequence[Run], recipe: Recipe) -> Run | None:
-    """The finished run of a cell, among runs; on whatever device it was trained."""
+    """The run of a cell, finished or diverged, among runs; on whatever device it was trained."""
     method = METHODS[cell.row.key]
     settings = method(**cell.row.settings_at(cell.ratio)).settings
     for run in runs:
@@ -194,6 +199,10 @@ def _line(name: str, ratio: float, paper: float, errors: Sequence[float]) -> dic
     half = float(stats.t.ppf(0.975, n - 1) * stats.sem(errors)) if n > 1 else float("nan")
     if not n:
         verdict = "not run yet"
+    elif np.isnan(errors).any():
+        verdict = "diverged"
+    elif np.isnan(paper):
+        verdict = "no number in the paper"
     elif n == 1:
         verdict = "one seed"
     else:
@@ -225,9 +234,10 @@ def main(argv: Sequence[str]) -> int:
             todo = cells(table, check.whole("--seeds", given.seeds, 1), given.ratios)
             at = pick_device(given.device)
             speed = dataclasses.replace(default_speed(at, recipe.model), probe=given.probe)
-            for _ in train_cells(table, todo, prepare_folder(folder), root=given.root, recipe=recipe, device=str(at),
-                                 speed=speed, seconds=given.seconds):  # fmt: skip
-                pass
+            asked = {"root": given.root, "recipe": recipe, "device": str(at), "speed": speed, "seconds": given.seconds}
+            with interrupts() as guard:  # Ctrl-C leaves the rest for another time
+                for _ in train_cells(table, todo, prepare_folder(folder), **asked, control=guard.control):
+                    pass
         runs = load_runs(folder) if folder.is_dir() else []
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

@@ -8,6 +8,7 @@ import pytest
 
 from ltviz import __main__, commands
 from ltviz.run import load_run, load_runs
+from ltviz.tables import TABLES
 from ltviz.training import RECIPES, make_data, train
 
 
@@ -81,6 +82,163 @@ def test_train_is_train_and_saves(tmp_path, capsys):
     assert run.confusion.tolist() == same.confusion.tolist()
     shown = capsys.readouterr().out
     assert str(file) in shown and f"{same.accuracy:.1%}" in shown
+
+
+def test_what_is_typed_is_what_train_gets(tmp_path, monkeypatch, capsys):
+    """Every option and every spelling of a setting, at the call: nothing is trained."""
+    data, calls = make_data("digits", 0), []
+
+    def made(*arguments, **named):
+        calls.append((arguments, named))
+        return data
+
+    def trained(*arguments, **named):
+        assert arguments == (arguments[0], data)
+        calls.append((arguments[0], named))
+        raise ValueError("that is enough")
+
+    monkeypatch.setattr(commands, "make_data", made)
+    monkeypatch.setattr(commands, "train", trained)
+
+    def asked(*argv):
+        calls.clear()
+        assert commands.main_train(argv) == 2
+        shown = capsys.readouterr()
+        assert shown.err == "that is enough\n" and shown.out == ""
+        return calls[:]
+
+    plain = {"recipe": "digits", "seed": 0, "epochs": None, "device": None}
+    assert asked("ce") == [(("digits", 0), {}), ("ce", plain)]
+    given = {"recipe": "cifar16", "seed": 3, "epochs": 2, "device": "cpu"}
+    expected = [(("cifar16", 3), {"root": "images"}), ("focal", {**given, "gamma": 1.5})]
+    options = [text for name, value in {**given, "root": "images"}.items() for text in (f"--{name}", str(value))]
+    assert asked("focal", *options, "gamma=1.5") == expected == asked(*options[:4], "focal", "gamma=1.5", *options[4:])
+    named = [f"{name}={value}" for name, value in {**given, "root": "images"}.items()]
+    assert asked("focal", *named, "gamma=1.5") == expected
+    words = ("a=True", "b=False", "c=None", "d=true", "e=x", 'f="x=y"', "g=x=y", "h=[1, 2.0]", "i=", "j=1e-3")
+    values = [True, False, None, True, "x", "x=y", "x=y", [1, 2.0], "", 0.001]
+    assert asked("ce", *words)[1] == ("ce", {**plain, **dict(zip("abcdefghij", values, strict=True))})
+
+
+@pytest.mark.parametrize("text", ["gamma", "2=3", "=3", "a b=3", ""])
+def test_what_is_no_setting_is_named(text, capsys):
+    assert commands.main_train(["focal", text]) == 2
+    assert capsys.readouterr().err == f"{text!r}: expected name=value, such as beta=0.99\n"
+
+
+@pytest.mark.parametrize("name", ["method", "data", "start", "checkpoint", "speed", "progress"])
+def test_what_is_no_setting_of_a_command(name, capsys):
+    assert commands.main_train(["ce", f"{name}=1"]) == 2
+    assert capsys.readouterr().err == f"'{name}=1': {name} is not given here as a setting; see --help\n"
+
+
+def test_an_option_of_a_wrong_kind_is_refused_by_the_command_line(capsys):
+    for wrong in (["ce", "--recipe", "none"], ["ce", "--seed", "x"], ["ce", "--epochs", "1.5"], []):
+        with pytest.raises(SystemExit, match="^2$"):
+            commands.main_train(wrong)
+        assert "usage: python -m ltviz train" in capsys.readouterr().err
+
+
+def test_help_says_what_everything_is_for(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "300")  # no name is broken at its hyphen
+    words = {
+        commands.main_train: ("train [-h]", "Train one method; print its table.", " settings name=value ",
+                              "--root ROOT CIFAR-10 as an image folder", "--save SAVE a folder or a file"),
+        commands.main_table: ("table [-h]", "The recorded methods against ce, or a paper's table beside ours.",
+                              f"default: what is recorded; or one of {', '.join(TABLES)}", "--folder FOLDER",
+                              "--csv CSV write it there as well"),
+    }  # fmt: skip
+    for command, texts in words.items():
+        with pytest.raises(SystemExit, match="^0$"):
+            command(["--help"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert shown.startswith("usage: python -m ltviz ") and all(text in shown for text in texts), shown
+
+
+def test_a_papers_table_is_made_by_tables(monkeypatch):
+    monkeypatch.setattr("ltviz.tables.main", lambda argv: (7, list(argv)))
+    for argv in (["dual-cifar10", "--seeds", "3"], ["--seeds", "3", "dual-cifar10"]):
+        assert commands.main_table(argv) == (7, argv)
+
+
+def test_the_table_is_of_the_recorded_runs_unless_it_is_told_otherwise(recorded, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "RUNS", tmp_path)
+    assert commands.main_table([]) == 2
+    assert capsys.readouterr().err.startswith(f"nothing is recorded in {tmp_path / 'digits'}; ")
+    monkeypatch.setattr(commands, "RUNS", recorded)
+    assert commands.main_table([]) == 0 and "digits: test accuracy" in capsys.readouterr().out
+
+
+def test_what_went_wrong_with_a_file_is_said_once(recorded, tmp_path, monkeypatch, capsys):
+    def table(error):
+        def fails(self, *arguments, **named):
+            raise error
+
+        monkeypatch.setattr(pandas.DataFrame, "to_csv", fails)
+        file = tmp_path / "x.csv"
+        assert commands.main_table(["--folder", str(recorded), "--csv", str(file)]) == 2
+        return capsys.readouterr().err.removeprefix(f"--csv {file}: ")
+
+    assert table(PermissionError(13, "Permission denied", "x.csv")) == "Permission denied\n"
+    assert table(OSError("no such folder")) == "no such folder\n" and table(ValueError("odd")) == "odd\n"
+
+
+def test_the_place_of_a_run_is_tried_before_it_is_trained(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "train", lambda *a, **k: pytest.fail("it was trained"))
+        for place in ("file", "file/run.safetensors"):
+            assert commands.main_train(["ce", "--save", str(tmp_path / place)]) == 2
+            assert "no run can be kept there" in capsys.readouterr().err
+    path = tmp_path / "new" / "run.safetensors"
+    assert commands.main_train(["ce", "--save", str(path)]) == 0
+    shown, run = capsys.readouterr().out, load_run(path)
+    assert shown.startswith(run.table().round(3).to_string() + "\n") and shown.endswith(f"{path}\n")
+    assert f"{run!r}; recipe digits on {make_data('digits', 0)!r}\n" in shown
+    path.unlink()
+
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(run), "save", full)
+    assert commands.main_train(["ce", "--save", str(path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == f"--save {path}: [Errno 28] No space left on device\n" and repr(run) in shown.out
+
+
+def test_the_table_in_its_columns_and_its_order(recorded, tmp_path, capsys):
+    """Percent; the best difference first, after ce, which has none; diverged runs are shown, stopped ones are not."""
+    folder = tmp_path / "cifar16"
+    kept = {(run.method, run.seed): run for run in load_runs(recorded / "digits")}
+    for seed in (0, 1):
+        ce = kept["ce", seed]
+        for label, share in (("worst", 0), ("best", 50)):
+            confusion = ce.confusion * 0
+            for j in range(10):
+                confusion[j, j], confusion[j, (j + 1) % 10] = share, 50 - share
+            dataclasses.replace(ce, label=label, id=f"{share:011x}{seed}", confusion=confusion).save(folder)
+        ce.save(folder)
+    dataclasses.replace(kept["focal", 0], status="stopped").save(folder)
+    lost = dataclasses.replace(kept["focal", 1], status="diverged", label="lost", confusion=ce.confusion * 0)
+    lost.save(folder)
+    frame = commands.grid_table(str(folder))
+    assert set(frame.index[:2]) == {"ce", "lost"} and list(frame.index[2:]) == ["best", "worst"]
+    assert frame.loc["best", ["all", "head", "mid", "tail"]].tolist() == [100.0] * 4
+    mean = 50 * (kept["ce", 0].accuracy + kept["ce", 1].accuracy)
+    assert frame.loc["best", "difference"] == pytest.approx(100 - mean)
+    assert frame.loc["worst", "difference"] == pytest.approx(-mean)
+    spread = 50 * abs(kept["ce", 0].accuracy - kept["ce", 1].accuracy)
+    assert frame.loc["worst", "se"] == pytest.approx(spread) and frame["t"].max() < 1e6
+    assert commands.main_table(["cifar16", "--folder", str(tmp_path), "cifar16"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("cifar16: test accuracy") == 2
+    assert shown.startswith(
+        "\ncifar16: test accuracy in percent; difference to ce in percentage points, paired by seed"
+    )
+    rows = [line.split() for line in shown.splitlines()]
+    t = (100 - mean) / spread
+    assert ["best", "2", *["100.0"] * 4, "2", f"{100 - mean:.1f}", f"{spread:.1f}", f"{t:.1f}", "better"] in rows
+    assert [row[-2:] for row in rows if row[:1] == ["ce"]] == [["2", "reference"]] * 2, "no differences to itself"
 
 
 @pytest.mark.parametrize("arguments", [["trian", "ce"], ["record"], [], ["--help"]])

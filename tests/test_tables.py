@@ -10,7 +10,7 @@ from ltviz.datasets import digits_lt
 from ltviz.methods import METHODS
 from ltviz.published import published
 from ltviz.tables import TABLES, Cell, Row
-from ltviz.training import RECIPES
+from ltviz.training import RECIPES, Control
 
 TABLE = TABLES["dual-cifar10"]
 SMALL = dataclasses.replace(RECIPES["cui2019"], model="mlp:4", epochs=2)
@@ -109,3 +109,21 @@ def test_the_recorded_column_is_shown(capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "one seed" in line]
     assert len(lines) == 7 and lines[0] == "CE (softmax) 100 29.64 33.71 1 4.07 one seed".split()
     assert lines[-1] == "Dual Loss 100 24.10 33.24 1 9.14 one seed".split()
+
+
+def test_nan_is_no_number_to_compare():
+    assert tables._line("x", 100, 30.0, [20.0, float("nan")])["verdict"] == "diverged"
+    assert tables._line("x", 100, 30.0, [float("nan")] * 2)["verdict"] == "diverged"
+    assert tables._line("x", 100, float("nan"), [3.0, 4.0])["verdict"] == "no number in the paper"
+
+
+def test_once_it_is_stopped_the_rest_is_left(small, tmp_path):
+    control, said = Control(), []
+
+    def say(text):
+        said.append(text)
+        control.stop()
+
+    todo = tables.cells(TABLE, 1, [10])
+    done = list(tables.train_cells(TABLE, todo, tmp_path, recipe=SMALL, device="cpu", say=say, control=control))
+    assert len(done) == len(said) == len(list(tmp_path.glob("*.safetensors"))) == 1

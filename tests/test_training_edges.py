@@ -343,3 +343,45 @@ def test_data_edited_after_a_run_was_asked_for_are_noticed():
     data.targets[0] = 1
     live.start(inline=True)
     assert "images or targets changed" in str(live.error)
+
+
+class Noisy(Objective):
+    """Cross-entropy that adds noise from the second epoch on, and draws before each epoch."""
+
+    def __init__(self, counts):
+        super().__init__(counts)
+        self.late, self.drawn = False, 0.0
+
+    def begin_epoch(self, report):
+        self.late, self.drawn = report.epoch > 0, float(torch.rand(()))
+
+    def losses(self, out, targets):
+        noise = torch.rand(len(targets)) + self.drawn if self.late else 1.0
+        return noise * F.cross_entropy(out.logits, targets, reduction="none")
+
+
+def test_a_loss_of_ones_own_draws_from_the_run_whenever_it_draws():
+    data, runs = digits_lt(ratio=10, n_max=40, test=10), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        runs.append(train(Noisy, data, epochs=3, device="cpu", progress=False))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert runs[0].id == runs[1].id
+    np.testing.assert_array_equal(runs[0].logits, runs[1].logits)
+
+
+def test_a_run_does_not_go_on_after_an_error_within_an_epoch():
+    failing = [True]
+
+    def breaks(logits, targets):
+        if failing and len(targets) < 64:  # the last batch of an epoch
+            failing.pop()
+            raise ArithmeticError("once")
+        return F.cross_entropy(logits, targets)
+
+    trainer = Trainer(breaks, digits_lt(ratio=10, n_max=40, test=10), epochs=2, device="cpu")
+    with pytest.raises(ArithmeticError):
+        trainer.run()
+    with pytest.raises(RuntimeError, match="was stopped within an epoch"):
+        trainer.run()

@@ -28,6 +28,7 @@ from ..graph import Captured
 from ..models import Net, initialise, make_net, own_draws
 from ..objective import Output, Report, Stage
 from ..optimizer import clip, make_optimizer, set_rate
+from ..own import contains_own
 from ..run import Run
 from ..samplers import SAMPLERS, class_counts
 from . import checkpoint as checkpoints
@@ -115,6 +116,7 @@ class Trainer:
         drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
         self.step = Captured(_weak(self._step), drawn, self.stream if self.speed.graph else None)
         self.validate = Captured(_weak(self._validate), (), self.stream if self.speed.graph else None)
+        self.own = contains_own(ask.bound)  # a loss of the reader's, which may draw at any time
         self.draws = True  # whether a step draws by itself (dropout); the first one of a stage shows it
         self.tally = Tally(data.k, self.device)
         self.hits = torch.zeros(data.k, device=self.device)
@@ -152,7 +154,7 @@ class Trainer:
                         warn_diverged(self, row["loss"])
                         break
             except (Stopped, KeyboardInterrupt):
-                status, self.halfway = "stopped", True
+                status = "stopped"
             return self.finish(status)
 
     def run_epoch(self, control: Control | None = None) -> dict[str, Any]:
@@ -185,6 +187,7 @@ class Trainer:
         began = time.perf_counter()
         check_torch()
         self.request.check_data(self.data)
+        self.halfway = True
         stage = max(i for i, start in enumerate(self.starts) if start <= self.epoch)
         for entered in range(self.stage + 1, stage + 1):
             self.enter(entered)
@@ -192,7 +195,7 @@ class Trainer:
         length = (*self.starts[1:], self.recipe.epochs)[stage] - first
         progress = (self.epoch - first) / max(length - 1, 1)
         report = Report(stage, self.epoch, progress, self.net.head, self.accuracy, self.embed_training)
-        with torch.no_grad():
+        with torch.no_grad(), own_draws(self.generators["network"]) if self.own else nullcontext():
             self.objective.begin_epoch(report)
         order = self.generators["order"]
         batches = SAMPLERS[plan.sampler](self.data.targets, self.recipe.batch_size, progress, order)
@@ -216,7 +219,7 @@ class Trainer:
             set_rate(self.optimizer, self.rate, rate)
             with own_draws(self.generators["network"]) if self.draws else nullcontext() as drawn:
                 self.step(index)
-            self.draws = self.draws and drawn.drew
+            self.draws = self.own or (self.draws and drawn.drew)
             yield step
         if self.data.has_validation:
             self.validate()
@@ -255,7 +258,7 @@ class Trainer:
             self.accuracy = self.hits / self.val_counts
         row = history_row(self, epoch)
         self.rows.append(row)
-        self.epoch += 1
+        self.epoch, self.halfway = self.epoch + 1, False
         took = time.perf_counter() - epoch.began
         self.seconds += took
         # Early rather than late: by the end of the next epoch, more than that could be lost.
