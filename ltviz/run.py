@@ -303,7 +303,7 @@ def _matches(meta: dict, filters: dict[str, Any]) -> bool:
         if name in ("data", "recipe"):
             value = meta.get(name, {}).get("name")
         else:
-            value = meta[name] if name in meta and name != "settings" else meta.get("settings", {}).get(name)
+            value = meta[name] if name in meta else meta.get("settings", {}).get(name)
         if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in wanted):
             return False
     return True

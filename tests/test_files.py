@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+import safetensors
 from safetensors.numpy import load_file, save_file
 
 from ltviz import check, files
@@ -62,9 +63,19 @@ def test_without_a_home_the_cache_cannot_be_written(answer, monkeypatch):
 
     monkeypatch.delenv("LTVIZ_CACHE", raising=False)
     monkeypatch.setattr("platformdirs.user_cache_dir", user_cache_dir)
-    assert files.cache_folder().is_absolute()
+    assert files.cache_folder() == Path(os.devnull) / "ltviz"
     with pytest.raises(OSError):
         files.check_writable(files.cache_folder())
+
+
+def test_the_cache_on_windows_is_one_folder_too(tmp_path, monkeypatch):
+    """platformdirs would put ltviz/ltviz/Cache there."""
+    from platformdirs import windows
+
+    monkeypatch.delenv("LTVIZ_CACHE", raising=False)
+    monkeypatch.setattr(windows, "get_win_folder", lambda name: str(tmp_path / name))
+    monkeypatch.setattr("platformdirs.PlatformDirs", windows.Windows)
+    assert files.cache_folder() == tmp_path / "CSIDL_LOCAL_APPDATA" / "ltviz"
 
 
 def test_data_are_in_the_checkout_else_in_the_cache(tmp_path, monkeypatch):
@@ -109,6 +120,27 @@ def test_a_record_comes_back(record):
     for name, value in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], value)
         assert arrays[name].shape == value.shape and arrays[name].dtype == value.dtype
+    assert read_record(record, "run", lambda meta: meta["x"] == 2) is None
+
+
+def test_a_folder_is_searched_by_the_descriptions_alone(record, monkeypatch):
+    opened = safetensors.safe_open
+
+    class Shut:
+        def __init__(self, *arguments, **named):
+            self.file = opened(*arguments, **named)
+
+        def __enter__(self):
+            self.file.__enter__()
+            return self
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+        def __getattr__(self, name):
+            return pytest.fail("an array is read") if name == "get_tensor" else getattr(self.file, name)
+
+    monkeypatch.setattr("safetensors.safe_open", Shut)
     assert read_record(record, "run", lambda meta: meta["x"] == 2) is None
 
 
@@ -216,6 +248,17 @@ def test_what_is_no_record_is_named(record, tmp_path):
         text = json.dumps(meta)
         save_file({}, path, metadata={"ltviz": text, "sha256": files._sha(text.encode())})
         with pytest.raises(RunFileError, match=match):
+            read_record(path, "run")
+
+
+def test_a_pointer_of_git_lfs_and_an_empty_file_are_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    for content, said in [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS, not the file"),
+        (b"", "an empty file$"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(ForeignFile, match=f"x.safetensors: {said}"):
             read_record(path, "run")
 
 

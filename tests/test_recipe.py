@@ -10,6 +10,10 @@ import torch
 import ltviz
 from ltviz.datasets import digits_lt
 from ltviz.device import Speed
+from ltviz.files import request_id
+from ltviz.objective import METHODS
+from ltviz.own import own_code
+from ltviz.run import checksums
 from ltviz.training import RECIPES, Recipe, make_data, train
 from ltviz.training.recipe import find_recipe, make_recipe
 from ltviz.training.request import checkpoint_path, make_request, run_id
@@ -44,6 +48,12 @@ def test_a_warm_up_by_steps():
     part = Recipe("x", "mlp", 10, lr=1.0)  # 0.05 of 10 epochs of 5 steps: two steps and a half
     np.testing.assert_allclose(rates(part, 10, 5)[:3], [1 / 2.5, 2 / 2.5, 1.0], rtol=1e-12)
     assert rates(part, 10, 5)[3] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.1 / 9.5)))
+
+
+def test_a_cosine_of_less_than_an_epoch():
+    recipe = Recipe("x", "mlp", 1, lr=0.2, warmup=0.5)
+    expected = [0.1, 0.2, *(0.1 * (1 + math.cos(math.pi * (step / 4 - 0.5) / 0.5)) for step in (2, 3))]
+    np.testing.assert_allclose(rates(recipe, 1, 4), expected, rtol=1e-12)
 
 
 def test_a_warm_up_by_epochs():
@@ -86,6 +96,8 @@ def test_one_spelling_of_what_has_no_effect():
         one, two = (dataclasses.replace(plain, **changed) for changed in (change, same))
         assert one != two and one.effective() == two.effective() == two, change
         assert rates(one, 10, 3, 20) == rates(two, 10, 3, 20), change
+    both = dataclasses.replace(plain, **step, optimizer="adamw", momentum=0.0, warmup=0.09, warmup_by="epoch")
+    assert both.effective() == dataclasses.replace(plain, **step, optimizer="adamw", warmup=0.0)
     for change in [{"warmup": 0.0, "warmup_by": "images"}, {"warmup": 0.09, "warmup_by": "epoch"}, {"momentum": 0.5}]:
         one = dataclasses.replace(plain, **change)
         assert one.effective() == one != plain, change
@@ -126,7 +138,7 @@ def test_the_range_of_each_field(field, lowest, highest, below, beyond):
                 dataclasses.replace(RECIPES["digits"], **{field: value})
 
 
-@pytest.mark.parametrize("value", [(0.8, 0.8), (0.5, 1.1), (-0.1, 0.5), "0.5", {0.5}, (True,), (0.5, None)])
+@pytest.mark.parametrize("value", [(0.8, 0.8), (0.5, 1.1), (0.5, 1.0), (-0.1, 0.5), "0.5", {0.5}, (True,), (0.5, None)])
 def test_milestones_are_rising_shares(value):
     with pytest.raises(ValueError, match="^milestones=.*rising shares of the epochs"):
         dataclasses.replace(RECIPES["digits"], schedule="step", milestones=value)
@@ -155,6 +167,15 @@ def test_each_drop_has_an_epoch_of_its_own(epochs, drops):
 def test_drops_close_together_come_one_after_another():
     recipe = Recipe("x", "mlp", 40, schedule="step", milestones=(0.1, 0.12, 0.99))
     assert recipe.drops(40) == [4, 5, 39] and recipe.drops(400) == [40, 48, 396] and recipe.drops(10) == [1, 2, 9]
+
+
+@pytest.mark.parametrize("value", [
+    ("digits_lt",), ("digits_lt", {}, {}), ("nowhere", {}), ("digits_lt", 3), ("digits_lt", {3: 1}),
+    ("nowhere", {3: 1}), {"digits_lt": {}}, "digits_lt", ({}, "digits_lt"), 3])  # fmt: skip
+def test_the_data_of_a_recipe_are_a_loader_and_its_arguments(value):
+    with pytest.raises(ValueError, match=r"^data=.*expected \(a loader, its arguments\): one of digits_lt, "):
+        dataclasses.replace(RECIPES["digits"], data=value)
+    assert dataclasses.replace(RECIPES["digits"], data=["digits_lt", {}]).data == ("digits_lt", {})
 
 
 def test_the_published_protocols():
@@ -231,6 +252,85 @@ def test_an_id_holds_each_part_once():
     for same in ({"recipe": {"name": "other", "lr": 0.1}}, {"data": {**PARTS["data"], "name": "e", "ratio": 3}},
                  {"class_names": ("x", "y")}, {"seed": np.int64(0)}):  # fmt: skip
         assert run_id(**{**PARTS, **same}) == base
+
+
+def test_an_id_is_made_of_these_parts_and_nothing_else():
+    parts = {name: value for name, value in PARTS.items() if name != "class_names"} | {"recipe": {"lr": 0.1}}
+    parts["data"] = {"fingerprint": "f", "mean": [0.5], "std": [0.2], "pad": 0, "flip": False,
+                     "class_names": ["x", "y"]}  # fmt: skip
+    assert run_id(**PARTS) == run_id(**PARTS, code=None) == request_id(**parts)
+    assert run_id(**PARTS, code="c") == request_id(**parts, code="c")
+
+
+def test_a_request_is_named_by_what_it_holds(data, base):
+    def own(logits, targets, power=2.0):
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none") ** power
+
+    for asked in (make_request("focal", data, seed=3, gamma=0.5), make_request("ce", data, start=base, seed=1),
+                  make_request(own, data, power=3.0, device="cpu", speed=Speed(bf16=True))):  # fmt: skip
+        recipe, speed = asked.effective
+        parent = asked.start and request_id(id=base.id, network=checksums(base.network))
+        parts = (asked.method.key, asked.settings, asked.data_record, data.class_names, dataclasses.asdict(recipe))
+        recorded = {name: value for name, value in parts[-1].items() if name != "data"}
+        expected = run_id(*parts[:-1], recorded, asked.seed, parent, asked.device.type, str(speed),
+                          own_code(asked.bound))  # fmt: skip
+        assert asked.id == expected, asked.method.key
+    assert own_code(asked.bound) is not None and asked.command.startswith("lt.train(own, lt.digits_lt(")
+    assert asked.command.endswith("recipe='digits', seed=0, power=3.0)")
+    other = dataclasses.replace(base, id="0" * 12)
+    network = {name: value + 1 for name, value in base.network.items()}
+    ids = {make_request("ce", data, start=one).id
+           for one in (None, base, other, dataclasses.replace(base, network=network))}  # fmt: skip
+    assert len(ids) == 4
+
+
+def test_data_that_changed_are_refused(data):
+    asked = make_request("ce", data)
+    assert asked.check_data(data) is None
+    for change, words in [({"targets": data.targets.flip(0)}, "images or targets"), ({"pad": 2}, "pad"),
+                          ({"class_names": tuple("abcdefghij")}, "class_names")]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^data: {words} changed after this run was asked for"):
+            asked.check_data(dataclasses.replace(data, **change))
+
+
+def test_what_has_no_effect_on_a_run_is_not_in_its_id(data):
+    moves = dataclasses.replace(RECIPES["digits"], move_statistics=True)
+    layout, cpu = Speed(channels_last=True, bf16=True), {"device": "cpu"}
+
+    def effective(method="ce", model="cnn", recipe=moves, speed=layout):
+        found, how = make_request(method, data, model=model, recipe=recipe, speed=speed, **cpu).effective
+        return found.move_statistics, how.channels_last, how.bf16
+
+    assert effective("crt") == (True, True, True), "a frozen backbone of convolutions"
+    assert effective("crt", recipe="digits") == (False, True, True)
+    assert effective("ce") == (False, True, True), "no frozen backbone"
+    for model in ("mlp", "mlp:8"):
+        assert effective("crt", model) == effective("ce", model) == (False, False, True), "no convolutions"
+    assert effective("ce", speed=Speed()) == (False, False, False)
+    for device, model, kept in (("cpu", "cnn", False), ("cuda", "cnn", True), ("cuda", "mlp", False)):
+        asked = make_request("ce", data, model=model, speed=Speed(probe=True), **cpu)
+        assert dataclasses.replace(asked, device=torch.device(device)).effective[1].probe is kept
+
+
+def test_arguments_of_another_kind_are_refused_by_name(data, base):
+    for arguments, words in [
+        ({"data": 3}, "data=3: expected a data set from lt.digits_lt"),
+        ({"speed": "fast"}, "speed='fast': expected an ltviz.device.Speed"),
+        ({"lr": 0.3}, r"lr belongs to the recipe, not to ce: pass recipe=.*RECIPES\['digits'\], lr=0.3\)"),
+        ({"gama": 0.3}, "ce has no setting 'gama'"), ({"device": "gpu"}, "device='gpu'"),
+        ({"start": dataclasses.replace(base, recipe={})}, "start: 'ce' does not say which model"),
+        ({"start": dataclasses.replace(base, network=dict.fromkeys(base.network, "x"))}, "start: 'ce' does not say"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{words}"):
+            make_request("ce", **{"data": data, **arguments})
+
+
+def test_a_bound_method_keeps_its_settings(data):
+    bound = METHODS["focal"](gamma=0.7)
+    assert make_request(bound, data).settings == {**bound.settings} and bound.settings["gamma"] == 0.7
+    assert make_request(bound, data, gamma=0.2).settings["gamma"] == 0.2
+    assert make_request(METHODS["focal"], data).settings == make_request("focal", data).settings
+    assert make_request(bound, data).id == make_request("focal", data, gamma=0.7).id
 
 
 def test_the_command_repeats_the_request(data, base):

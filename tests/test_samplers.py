@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ltviz.check import MOST_CLASSES
 from ltviz.samplers import (
     SAMPLERS,
     class_counts,
@@ -14,6 +15,7 @@ from ltviz.samplers import (
     oversample,
     power_probability,
     progressive,
+    sampler,
     split,
     square_root,
     undersample,
@@ -178,8 +180,7 @@ def test_square_root_lies_between_the_prior_and_balance():
     assert square_root is SAMPLERS["square_root"]
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_wrong_arguments(name):
+def refuses(function):
     right = dict(targets=TARGETS, batch_size=16, progress=0.5, generator=torch.Generator())
     wrong = {
         "targets": (None, [0, 1], TARGETS.float(), TARGETS[:, None], TARGETS[:0], TARGETS - 1, torch.tensor(3)),
@@ -187,15 +188,51 @@ def test_wrong_arguments(name):
         "progress": (None, "1", True, float("nan"), torch.ones(2)),
         "generator": (None, 3, torch.random),
     }
+    expected = {"targets": "an int64 tensor|classes numbered", "batch_size": "a whole number", "progress": "a number",
+                "generator": "a torch.Generator, on the device of the targets"}  # fmt: skip
     for argument, values in wrong.items():
         for value in values:
-            with pytest.raises(ValueError, match=f"^{argument}"):
-                SAMPLERS[name](**(right | {argument: value}))
+            with pytest.raises(ValueError, match=f"^{argument}[=:].*expected ({expected[argument]})"):
+                function(**(right | {argument: value}))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_wrong_arguments(name):
+    refuses(SAMPLERS[name])
+
+
+def test_a_sampler_is_entered_under_its_name_and_gets_what_it_was_given(monkeypatch):
+    monkeypatch.setitem(SAMPLERS, "toy", None)  # gone after the test
+
+    @sampler
+    def toy(targets, batch_size, progress, generator):
+        """A toy."""
+        return [targets, batch_size, progress, generator]
+
+    assert SAMPLERS["toy"] is toy and toy.__name__ == "toy" and toy.__doc__ == "A toy."
+    generator = torch.Generator()
+    for batch_size, progress in ((1, 0), (np.int64(7), np.float32(0.5))):
+        found = toy(TARGETS, batch_size, progress, generator)
+        assert found == [TARGETS, batch_size, progress, generator] and found[0] is TARGETS
+        assert [type(one) for one in found[1:3]] == [int, float]
+    refuses(toy)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_indices_are_where_the_targets_are(name):
+    """Whatever torch makes new tensors on."""
+    expected = torch.cat(epoch(SAMPLERS[name], 0.5))
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        found = SAMPLERS[name](TARGETS, 16, 0.5, generator)
+    assert torch.equal(torch.cat(found), expected)
 
 
 def test_wrong_arguments_of_the_parts():
     with pytest.raises(ValueError, match="^q='1'"):
         power_probability(COUNTS, "1")
+    with pytest.raises(ValueError, match="^counts=.*expected images of each class"):
+        power_probability([3, 1], 0.5)
     with pytest.raises(ValueError, match="^class_probability=.*one probability for each of 4 classes"):
         draw(TARGETS, torch.ones(2), torch.Generator())
     with pytest.raises(ValueError, match="^batch_size=0: expected a whole number of at least 1"):
@@ -214,7 +251,8 @@ PARTS = [
         "targets": NO_CLASSES,
         "class_probability": (None, [0.5, 0.5], 1.0, torch.ones(1), torch.ones(2, 1), torch.ones(2).long(),
                               torch.ones(2) > 0, torch.tensor([1.0, -0.1]), torch.tensor([1.0, float("nan")]),
-                              torch.tensor([1.0, float("inf")]), torch.zeros(2), torch.tensor([0.0, 0.0, 1.0])),
+                              torch.tensor([1.0, float("inf")]), torch.zeros(2), torch.tensor([0.0, 0.0, 1.0]),
+                              torch.ones(2, device="meta")),
         "generator": (None, 3, torch.random)}),
     (power_probability, {"counts": COUNTS, "q": 0.5}, {
         "counts": (None, [3, 1], 3, COUNTS > 0, COUNTS[:, None], COUNTS[:0], -COUNTS, 0 * COUNTS,
@@ -228,12 +266,18 @@ def test_a_wrong_argument_of_a_part_is_refused_by_name(call, right, wrong):
     call(**right)
     for name, values in wrong.items():
         for value in values:
-            with pytest.raises(ValueError, match=f"^{name}[=:]"):
+            with pytest.raises(ValueError, match=f"^{name}[=:].*(expected (?!None)|it is on)"):
                 call(**{**right, name: value})
 
 
 def test_counts_of_no_images_and_of_numpys_numbers():
     assert class_counts(TARGETS[:0], 3).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"^targets=.*expected an int64 tensor \(n,\)"):
+        class_counts(torch.zeros((0, 2), dtype=torch.int64), 3)
+    for k in (None, MOST_CLASSES):
+        assert len(class_counts(torch.tensor([MOST_CLASSES - 1]), k)) == MOST_CLASSES
+        with pytest.raises(ValueError, match=f"^targets: .*got {MOST_CLASSES}$"):
+            class_counts(torch.tensor([MOST_CLASSES]), k)
     assert class_counts(THREE, np.int64(3)).tolist() == [1, 2, 0]
     with pytest.raises(ValueError, match="^k=1: expected at least 2, as the targets hold class 1$"):
         class_counts(THREE, 1)

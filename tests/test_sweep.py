@@ -1,18 +1,22 @@
 """Several runs: which are asked for, in which order, what is found again, and what is kept."""
 
 import dataclasses
+import importlib
+import signal
 import warnings
 
 import numpy as np
 import pytest
 
-from ltviz.datasets import digits_lt
+from ltviz.datasets import LongTailed, digits_lt
 from ltviz.device import Speed
 from ltviz.many import train_many
 from ltviz.methods import METHODS
 from ltviz.run import RunFileError, load_run
 from ltviz.training import RECIPES, Trainer, sweep, train
 from ltviz.training.sweep import prepare_folder, requests, save, saved
+
+MODULE = importlib.import_module("ltviz.training.sweep")  # `ltviz.training.sweep` is the function
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,8 @@ def test_a_small_sweep_leaves_a_whole_record(data, tmp_path):
 def test_what_a_sweep_does_not_take(data):
     by_hand = dataclasses.replace(data, spec={})
     for arguments, words in [
-        (("ce", None, 1, {}), "^data="), (("ce", by_hand, 1, {}), "^data: .*made by hand; use lt.train"),
+        (("ce", None, 1, {}), "^data=None: expected a data set from lt.digits_lt"),
+        (("ce", by_hand, 1, {}), "^data: .*made by hand; use lt.train"),
         (("ce", data, 1, {"checkpoint": "x"}), "^checkpoint= is for one run"),
         (("ce", data, 1, {"seed": 0}), "^seed= is for one run"), (([], data, 1, {}), r"^method=\[\]: expected"),
         (("ce", data, 1, {"epochs": []}), r"^epochs=\[\]: expected"), (("ce", data, 0, {}), "^seeds=0"),
@@ -150,6 +155,8 @@ def test_what_is_kept_of_a_run(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.warns(RuntimeWarning, match="^ce, seed 0, could not be saved in .*file .*; it is returned"):
         save(run, tmp_path / "file", True)
+    with pytest.warns(RuntimeWarning, match=f"could not be saved in {tmp_path} .it lacks counts.; it is returned"):
+        save(dataclasses.replace(run, counts=None), tmp_path, True)
 
 
 def test_what_is_found_again(data, run, tmp_path):
@@ -190,3 +197,133 @@ def test_nothing_is_said_of_a_whole_sweep(data, tmp_path):
     for wrong in ({"progress": 1}, {"small": None}):
         with pytest.raises(ValueError, match=f"^{next(iter(wrong))}="):
             sweep("ce", data, epochs=1, **wrong)
+
+
+# ----------------------------------------------------------------------------------------- what train and sweep pass on
+def test_train_hands_every_argument_to_the_trainer(data, run, monkeypatch):
+    calls = []
+
+    def trainer(*arguments, **named):
+        calls.append((arguments, named))
+        raise ValueError("that is enough")
+
+    monkeypatch.setattr(MODULE, "Trainer", trainer)
+    given = {"epochs": 2, "seed": 3, "model": "mlp", "recipe": "digits", "start": run, "device": "cpu",
+             "checkpoint": "x", "speed": Speed(), "gamma": 1.5}  # fmt: skip
+    default = dict.fromkeys(("epochs", "model", "recipe", "start", "device", "checkpoint", "speed")) | {"seed": 0}
+    for named, expected in ((given, given), ({}, default)):
+        with pytest.raises(ValueError, match="that is enough"):
+            train("focal", data, **named)
+        assert calls.pop() == (("focal", data), expected)
+    with pytest.raises(ValueError, match="^progress='no'"):
+        train("focal", data, progress="no")
+
+
+class Bar:
+    """Stands in for Progress, and remembers."""
+
+    made: list = []
+
+    def __init__(self, trainer):
+        self.trainer, self.epochs, self.runs, self.open = trainer, [], [], False
+        self.made.append(self)
+
+    def __enter__(self):
+        self.open = True
+        return self
+
+    def update(self, trainer):
+        assert self.open and trainer is self.trainer
+        self.epochs.append(trainer.epoch)
+
+    def __exit__(self, *error):
+        self.open = False
+
+
+def test_progress_is_shown_unless_it_is_switched_off(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Bar, "made", [])
+    monkeypatch.setattr(MODULE, "Progress", Bar)
+    train("ce", data, epochs=1, progress=False)
+    sweep("ce", data, seeds=1, epochs=1, progress=False)
+    assert Bar.made == []
+    run = train("ce", data, epochs=2)
+    (bar,) = Bar.made
+    assert bar.trainer.id == run.id and bar.epochs == [1, 2] and bar.runs == [run] and not bar.open
+    runs = sweep("ce", data, epochs=1, folder=tmp_path)
+    assert [one.seed for one in runs] == [0, 1, 2] and [bar.runs for bar in Bar.made[1:]] == [[one] for one in runs]
+    assert all(load_run(path).network is None for path in tmp_path.iterdir()), "small, unless it is asked otherwise"
+
+
+def test_the_data_of_a_seed_are_loaded_once(data, monkeypatch):
+    seeds, with_seed = [], LongTailed.with_seed
+    monkeypatch.setattr(LongTailed, "with_seed", lambda self, seed: (seeds.append(seed), with_seed(self, seed))[1])
+    runs = sweep(["ce", "focal"], data, seeds=[2, 0], epochs=1, progress=False)
+    assert len(runs) == 4 and seeds == [2, 0]
+
+
+def test_what_was_done_before_an_error_comes_with_it(data, tmp_path, monkeypatch):
+    whole = Trainer.run
+
+    def fails(self, control=None, on_epoch=None):
+        if self.seed == 2:
+            raise RuntimeError("out of memory")
+        return whole(self, control, on_epoch)
+
+    monkeypatch.setattr(Trainer, "run", fails)
+    for folder, where in ((None, ""), (tmp_path, f" and in {tmp_path}")):
+        with pytest.raises(RuntimeError, match="^out of memory") as error:
+            sweep("ce", data, seeds=[1, 2], epochs=1, folder=folder, progress=False)
+        assert [one.seed for one in error.value.runs] == [1]
+        assert error.value.__notes__ == [f"1 runs were done before: they are in this error's `runs`{where}."]
+    with pytest.raises(RuntimeError, match="^out of memory") as error:
+        sweep("ce", data, seeds=[2], epochs=1, folder=tmp_path, progress=False)
+    assert error.value.runs == [] and not hasattr(error.value, "__notes__")
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_while_data_load_ends_the_sweep(data, tmp_path, monkeypatch, presses):
+    """Once: after the data are there; twice: at once. What is done is returned and kept, and the way to go on said."""
+    with_seed, loaded, trained = LongTailed.with_seed, [], Trainer.run
+    seeds = []
+
+    def load(self, seed):
+        if seed == 2:
+            for _ in range(presses):
+                signal.raise_signal(signal.SIGINT)
+        loaded.append(seed)
+        return with_seed(self, seed)
+
+    monkeypatch.setattr(LongTailed, "with_seed", load)
+    monkeypatch.setattr(Trainer, "run", lambda self, *rest: (seeds.append(self.seed), trained(self, *rest))[1])
+    with pytest.warns(UserWarning) as said:
+        runs = sweep("ce", data, seeds=[1, 2, 3], epochs=1, folder=tmp_path, progress=False)
+    assert [one.seed for one in runs] == [1] == seeds and loaded == ([1, 2] if presses == 1 else [1])
+    words = "the sweep was stopped; 1 runs are done: call sweep again with the same folder to go on"
+    assert [str(one.message) for one in said] == [words]
+    assert [load_run(path).id for path in tmp_path.iterdir()] == [runs[0].id]
+
+
+def test_a_sweep_says_what_is_wrong_with_files_and_goes_on(data, run, tmp_path, monkeypatch):
+    (tmp_path / f"a-{run.id}.safetensors").write_bytes(b"half")
+
+    def full(self, *arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(run), "save", full)
+    with pytest.warns(RuntimeWarning) as said:
+        (again,) = sweep("ce", data, seeds=1, epochs=1, folder=tmp_path, progress=False)
+    assert again.id == run.id and len(said) == 2
+    words = f"ce, seed 0, could not be saved in {tmp_path} (No space left on device); it is returned"
+    assert str(said[0].message).endswith("It is trained again.") and str(said[1].message) == words
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_run_that_is_found_is_neither_trained_nor_saved_anew(data, run, tmp_path, monkeypatch, small):
+    run.save(tmp_path / f"mine-{run.id}.safetensors", small=small)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", lambda *a: pytest.fail("it was trained"))
+        (found,) = sweep("ce", data, seeds=1, epochs=1, folder=tmp_path, small=small, progress=False)
+    assert found.id == run.id and len(list(tmp_path.iterdir())) == 1
+    (whole,) = sweep("ce", data, seeds=1, epochs=1, folder=tmp_path, small=False, progress=False)
+    assert whole.network.keys() == run.network.keys()
+    assert len(list(tmp_path.iterdir())) == (2 if small else 1), "a small record is none with a network"

@@ -37,6 +37,8 @@ GROUPS = {
                  "datasets/folder datasets/sources datasets/cifar", "datasets datasets_mutants"),
 }  # fmt: skip
 
+LATE = (-24, 24, 36, 152, 255)  # what mutmut notes where a mutant ran out of time
+
 
 def copy_tree(folder: Path) -> None:
     """A fresh copy of what the tests need; what mutmut remembers of the last time goes."""
@@ -86,32 +88,54 @@ def run_group(name: str, jobs: int) -> tuple[int, int, int]:
     for meta in sorted((folder / "mutants").rglob("*.meta")):
         results |= json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
     left = [key for key, code in results.items() if code in (0, 33, 34, None)]  # passed, no tests, skipped, not run
-    sources = {module: (folder / "mutants" / module).read_text(encoding="utf-8") for module in modules}
+    sources = {module: functions((folder / "mutants" / module).read_text(encoding="utf-8")) for module in modules}
+    late = sum(code in LATE for code in results.values())
+    if late:
+        print(f"  {late} ran out of time and count as seen: an endless loop, or a machine that was busy")
     texts = 0
     for key in left:
-        change = difference(key, sources)
-        if wording(change):
+        module, _, name = key.rpartition(".")
+        found = sources[module.replace(".", "/") + ".py"]
+        original, mutant = found[re.sub(r"\d+$", "orig", name)], found[name]
+        if wording(original, mutant):
             texts += 1
         else:
-            print(f"  {key}\n" + "\n".join(f"      {line}" for line in change))
+            print(f"  {key}\n" + "\n".join(f"      {line}" for line in difference(original, mutant)))
     return len(results), len(results) - len(left), texts
 
 
-def difference(key: str, sources: dict[str, str]) -> list[str]:
-    """The lines that a mutant changes."""
-    module, _, name = key.rpartition(".")
-    text = sources[module.replace(".", "/") + ".py"]
-    original = re.sub(r"__mutmut_\d+$", "__mutmut_orig", name)
-    lines = {node.name: text.splitlines()[node.lineno : node.end_lineno]
-             for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}  # fmt: skip
-    found = difflib.unified_diff(lines.get(original, []), lines.get(name, []), lineterm="", n=0)
+def functions(text: str) -> dict[str, str]:
+    """The functions of a module that mutmut wrote, by its names for them; each under its own, a statement a line."""
+    found = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
+            given, node.name = node.name, node.name.rpartition("__mutmut_")[0]
+            found[given] = ast.unparse(node)
+    return found
+
+
+def difference(original: str, mutant: str) -> list[str]:
+    """The lines that a mutant changes, the head of the function among them."""
+    found = difflib.unified_diff(original.splitlines(), mutant.splitlines(), lineterm="", n=0)
     return [line[0] + " " + line[1:].strip() for line in found if not line.startswith(("---", "+++", "@@"))]
 
 
-def wording(change: list[str]) -> bool:
-    """Whether only the text between quotes differs."""
-    plain = [re.sub(r"\"[^\"]*\"|'[^']*'", '""', line[2:]) for line in change]
-    return len(plain) == 2 and plain[0] == plain[1]
+class _Prose(ast.NodeTransformer):
+    """Texts of several words become empty; a single word may be a name, and what stands in {} is code."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Constant("") if isinstance(node.value, str) and " " in node.value.strip() else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        code = [self.visit(one) for one in node.values if isinstance(one, ast.FormattedValue)]
+        words = "{}".join(one.value for one in node.values if isinstance(one, ast.Constant))
+        return ast.JoinedStr(code if " " in words.strip() else [*code, ast.Constant(words)])
+
+
+def wording(original: str, mutant: str) -> bool:
+    """Whether only what is said in words differs."""
+    one, other = (ast.dump(_Prose().visit(ast.parse(text))) for text in (original, mutant))
+    return one == other
 
 
 def main() -> int:
