@@ -1,4 +1,4 @@
-# make lab        make the environment if needed and open JupyterLab on the first chapter
+# make lab        make the environment if needed and open JupyterLab on your copy of the first chapter, in my_notebooks/
 # make test       make the environment if needed and run the tests (no GPU, no download)
 # make torture    damaged files, wrong arguments, kills and buttons in any order: minutes
 # make mutants    change the package in one place at a time, in copies, and see whether the tests notice: hours
@@ -11,7 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # JupyterLab: the port (the next free one if it is taken), no to print the address instead of opening a window, and
-# the folder to show.
+# the folder to show; a reader's copies of the chapters go into its my_notebooks/.
 PORT ?= 8888
 BROWSER ?= yes
 ROOT ?= $(CURDIR)
@@ -32,11 +32,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 lab: $(READY)
-	@echo "ltviz: opening JupyterLab on notebooks/00_start_here.ipynb (for this machine only; Ctrl-C ends it)"
-	@"$(BIN)/jupyter" lab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
-	    --LabApp.app_settings_dir="$(CURDIR)/.jupyter" --ServerApp.root_dir="$(ROOT)" --ServerApp.answer_yes=True \
-	    --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
-	    $(if $(filter 0,$(shell id -u)),--allow-root) $(if $(filter no,$(BROWSER)),--no-browser)
+	@"$(BIN)/python" -m tools.start --root "$(ROOT)" --port $(PORT) $(if $(filter no,$(BROWSER)),--no-browser)
 
 test: $(READY)
 	@echo "ltviz: running the tests that need no GPU, no browser and no downloaded data"

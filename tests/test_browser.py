@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,9 +20,10 @@ RUN_ALL = 240_000  # ms for the chapter, on two busy cores
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address and token of `make lab BROWSER=no` on a copy of the chapters, with settings of its own."""
+    """The address and token of `make lab BROWSER=no` in a folder of its own, with settings of its own."""
     root = tmp_path_factory.mktemp("lab")
-    shutil.copytree(REPO / "notebooks", root / "notebooks")
+    # As a course that somebody opens in a checkout: JupyterLab can reach the originals too.
+    (root / "notebooks").symlink_to(REPO / "notebooks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -77,9 +77,17 @@ class Lab:
         page.set_default_timeout(60_000)  # a busy machine is slow, not wrong
         page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.url = f"{address}/lab/tree/notebooks/{CHAPTER}"
-        page.goto(f"{self.url}?token={token}")
+        self.address, self.outside = address, []
+        page.on("request", lambda request: self.note(request.url))
+        page.goto(f"{address}/?token={token}")
+        page.wait_for_url("**/lab/**")
+        self.url = page.url.partition("?")[0]
         page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+
+    def note(self, url: str) -> None:
+        """Remember a request that leaves this machine."""
+        if not url.startswith((self.address, self.address.replace("http", "ws", 1), "data:", "blob:")):
+            self.outside.append(url)
 
     def menu(self, *names: str) -> None:
         """Choose from the menu bar, as a person would."""
@@ -118,6 +126,22 @@ PICTURES = """() => [...document.querySelectorAll('.jp-OutputArea img')]
     .filter(image => image.complete && image.naturalWidth > 200).length"""
 
 
+def test_the_copy_opens_beside_the_other_chapters(opened):
+    assert opened.url.endswith(f"/lab/tree/my_notebooks/{CHAPTER}")
+    names = opened.page.locator(".jp-DirListing-itemText")
+    assert names.all_inner_texts() == sorted(path.name for path in (REPO / "notebooks").glob("*.ipynb"))
+    cut = "texts => texts.filter(text => text.scrollWidth > text.clientWidth).length"
+    assert names.evaluate_all(cut) == 0, "names are readable"
+
+
+def test_the_notebook_keeps_two_thirds_of_a_narrow_window(opened):
+    size = opened.page.viewport_size
+    opened.page.set_viewport_size({"width": 1100, "height": 800})
+    assert opened.page.locator(".jp-DirListing").is_visible()
+    opened.page.wait_for_function("document.querySelector('.jp-Notebook').clientWidth >= 2 / 3 * 1100")
+    opened.page.set_viewport_size(size)
+
+
 def test_kept_pictures_are_seen_before_anything_runs(opened):
     opened.page.wait_for_function(f"({PICTURES})() >= 5")
     assert opened.page.locator(".noUi-handle").count() == 0, "no slider without a kernel"
@@ -136,26 +160,29 @@ def test_the_chapter_runs(opened):
 
 def test_dragging_a_slider_changes_the_picture(opened):
     cell = opened.cell("lt.explore.posthoc")
-    handle, image = cell.locator(".noUi-handle").first, cell.locator("img.widget-image").first
+    handle, canvas = cell.locator(".noUi-handle").first, cell.locator("canvas").first
     handle.scroll_into_view_if_needed()
-    before, place = image.get_attribute("src"), handle.get_attribute("aria-valuenow")
+    changed = "([canvas, before]) => canvas.toDataURL() != before"
+    before, place = canvas.evaluate("canvas => canvas.toDataURL()"), handle.get_attribute("aria-valuenow")
     box = handle.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     opened.page.mouse.move(x, y)
     opened.page.mouse.down()
     opened.page.mouse.move(x + 30, y, steps=5)
     opened.page.mouse.up()
-    opened.page.wait_for_function("([image, before]) => image.src != before", arg=[image.element_handle(), before])
+    opened.page.wait_for_function(changed, arg=[canvas.element_handle(), before])
     assert handle.get_attribute("aria-valuenow") != place
-    changed = image.get_attribute("src")
+    before = canvas.evaluate("canvas => canvas.toDataURL()")
     handle.press("ArrowRight")
-    opened.page.wait_for_function("([image, before]) => image.src != before", arg=[image.element_handle(), changed])
+    opened.page.wait_for_function(changed, arg=[canvas.element_handle(), before])
 
 
 def test_training_starts_and_stops_while_another_cell_runs(opened):
     cell = opened.cell("lt.explore.lab")
     for name, value in (("epochs", "200"), ("seeds", "10")):
         box = cell.locator(".widget-inline-hbox", has_text=re.compile(rf"^{name}")).locator("input").first
+        if not box.is_visible():
+            cell.get_by_role("button", name="More", exact=True).click()
         box.fill(value)
         box.press("Enter")
     start, stop = cell.get_by_role("button", name="Start"), cell.get_by_role("button", name="Stop")
@@ -194,5 +221,21 @@ def test_a_saved_chapter_shows_its_figures_without_its_kernel(opened):
     assert opened.page.get_by_text("model not found").count() == 0
 
 
+def test_an_original_is_read_only(opened):
+    before = (REPO / "notebooks" / CHAPTER).read_bytes()
+    opened.page.goto(f"{opened.address}/lab/tree/notebooks/{CHAPTER}?reset")
+    opened.page.get_by_text("notebook is read-only").wait_for()
+    opened.page.locator(".jp-CodeCell .cm-content").first.click()
+    opened.page.keyboard.type("# mine")
+    opened.page.keyboard.press("Control+s")
+    opened.page.get_by_text('Use "Save as…" instead').wait_for()
+    assert (REPO / "notebooks" / CHAPTER).read_bytes() == before
+
+
 def test_the_console_is_free_of_errors(opened):
     assert opened.errors == []
+
+
+def test_no_request_leaves_the_machine_and_nothing_is_announced(opened):
+    assert opened.outside == []
+    assert opened.page.get_by_text(re.compile("news|newer version", re.IGNORECASE)).count() == 0
