@@ -1,7 +1,10 @@
 """The pieces of a chapter, without a kernel: what they accept, what they answer, and what a static page shows."""
 
+import datetime
 import itertools
+import json
 import re
+import threading
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -12,7 +15,7 @@ import torch
 from ltviz import functional, study
 from ltviz.files import request_id
 from ltviz.run import Run, RunFileError
-from ltviz.study import cards, runs
+from ltviz.study import cards, progress, runs
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000" + "1f15c4890000000d49444154789c6360606060000000"
@@ -85,18 +88,40 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize(("kind", "colour"), cards.COLOURS.items())
 def test_labels_are_legible_in_both_themes(kind, colour):
     own = luminance(colour) + 0.05
-    assert 1.05 / own >= 3.9 and own / (luminance("#111111") + 0.05) >= 3.9  # large bold text needs 3
+    assert 1.05 / own >= 4.5, "white words on the colour"
+    assert 1.05 / own >= 3 and own / (luminance("#111111") + 0.05) >= 3, "the edge of a card on a white and a dark page"
+    assert f"background-color:{colour};color:#ffffff" in cards.box(kind, "LABEL", "title", "")
+
+
+def test_bold_text_holds_mathematics_and_code():
+    line = "**at $\\tau = 1$ and `a*b`** and *soft $x$* \ue042 `$`"
+    assert cards.inline(line) == (
+        "<b>at $\\tau = 1$ and <code>a*b</code></b> and <i>soft $x$</i> \ue042 <code>$</code>")
+    assert cards.plain(line) == "at $\\tau = 1$ and a*b and soft $x$ \ue042 $"
+    assert cards.inline("\uf000 $a$") == " $a$"  # a sign that stands for a piece is none of the text
+
+
+def test_cards_in_widgets_are_as_wide_as_the_cell():
+    assert cards.prose("x").layout.display == "block"
 
 
 # ------------------------------------------------------------------------------------------------------------- predict
+GATES = {
+    "choices": ({"choices": ["none", "some $x$"]}, "none", "some $x$"),
+    "order": ({"order": ["a", "b", "c"]}, ("a", "b", "c"), ("c", "a", "b")),
+    "number": ({"number": (0, 10, 1)}, 3.0, 8.0),
+    "curve": ({"curve": study.Axes(x=(0, 2), y=(0, 1), points=3)}, [0.0, 0.5, 1.0], [1.0, 0.5, 0.25]),
+}
+
+
 def test_gate_keeps_the_figure_closed_until_the_reader_commits():
     gate = study.Predict("How many?", choices=["none", "some", "all"], default="some")
     reveal = gate.reveal(Picture(), truth="none", because="The data says so.")
-    assert gate.control.widget.value is None and gate.button.disabled  # no answer is chosen for the reader
+    assert gate.control.value is None and not gate.control.locked  # no answer is chosen for the reader
     assert "iVBOR" not in reveal.figure.value and reveal.verdict.value == ""
-    gate.control.widget.value = "all"
-    assert not gate.button.disabled
-    gate.button.click()
+    gate.control.value = "all"
+    assert not gate.committed
+    gate.control.press("all")
     assert gate.committed and "iVBOR" in reveal.figure.value
     assert "You said: <b>all</b>" in reveal.verdict.value and "<b>none</b>" in reveal.verdict.value
     assert "Not what the data says" in reveal.verdict.value and "The data says so." in reveal.verdict.value
@@ -104,19 +129,57 @@ def test_gate_keeps_the_figure_closed_until_the_reader_commits():
     assert "AS PREDICTED" in reveal.verdict.value
 
 
-def test_static_page_of_a_gate_shows_question_figure_and_default_answer():
-    gate = study.Predict("How **many**?", choices=["none", "some"], default="some")
+@pytest.mark.parametrize("kind", GATES)
+def test_changing_an_answer_opens_the_card_again_and_compares_the_two(kind):
+    asked, truth, first = GATES[kind]
+    gate = study.Predict("?", **asked)
+    reveal = gate.reveal("text", truth=truth)
+    control = gate.control
+    control.press(first if kind != "order" else list(first))
+    assert control.locked and control.button == "Change my answer" and control.before is None
+    assert "Before that" not in reveal.verdict.value
+    control.press()
+    on_page = list(first) if kind == "order" else first
+    assert not control.locked and control.before == on_page == control.value and gate.answer == first
+    assert control.button == "Commit to this answer" and cards.inline(gate.shown(first)) in control.said
+    assert "You said" in reveal.verdict.value, "what was open stays open"
+    control.press(truth)
+    assert control.locked and control.before is None and gate.answer == truth and gate.previous == first
+    assert f"Before that you said: <b>{cards.inline(gate.shown(first))}</b>" in reveal.verdict.value
+    assert "closer to the data" in reveal.verdict.value and "AS PREDICTED" in reveal.verdict.value
+    control.press()
+    control.press(truth)
+    assert "You kept your answer." in reveal.verdict.value
+    control.press()
+    control.press(first)
+    assert "farther from the data" in reveal.verdict.value
+
+
+@pytest.mark.parametrize("kind", GATES)
+def test_kept_page_folds_the_answer(kind):
+    asked, truth, other = GATES[kind]
+    gate = study.Predict("How **many**?", **asked, default=other)
     html, text = page(gate)
-    assert "none" in html and "some" in html and text.startswith("Predict: How many?")
-    html, text = page(gate.reveal(Picture(), truth="none"))
-    assert "iVBOR" in html and "An example guess: <b>some</b>" in html
-    assert Picture.text in text and "The data says: none" in text
+    assert "How <b>many</b>?" in html and text.startswith("Predict: How many?")
+    reveal = gate.reveal([Picture(), "secret"], truth=truth, because="the reason")
+    for committed in (False, True):
+        html, text = page(reveal)
+        assert html.startswith("<details") and html.endswith("</details>") and "<details open" not in html
+        shut = html[html.index("</summary>"):]
+        for hidden in ("iVBOR", "secret", "the reason", cards.inline(gate.shown(truth))):
+            assert hidden in shut and hidden not in html.removesuffix(shut)
+        if committed:
+            assert "You said" in html and "secret" in text and "the reason" in text
+        else:
+            assert "An example guess" in html and text == "Folded: answer the question above first."
+        gate.commit(truth)
 
 
 def test_without_a_reader_the_default_is_taken():
-    gate = study.Predict("?", choices=["a", "b"], default="b")
-    gate.commit()
-    assert gate.answer == "b"
+    for asked, _, other in GATES.values():
+        gate = study.Predict("?", **asked, default=other)
+        gate.commit()
+        assert gate.answer == other
 
 
 def test_reveal_that_comes_after_the_answer_is_open_at_once():
@@ -125,27 +188,90 @@ def test_reveal_that_comes_after_the_answer_is_open_at_once():
     assert "AS PREDICTED" in gate.reveal("text", truth="a").verdict.value
 
 
+@pytest.mark.parametrize("sent", [None, "c", 3, ["a"], {}, float("nan")])
+def test_what_a_page_sends_is_checked(sent):
+    gate = study.Predict("?", choices=["a", "b"], default="b")
+    gate.control._receive({"kind": "press", "value": sent}, [])
+    assert gate.answer == ("b" if sent is None else None)
+    assert sent is None or "not a possible answer" in gate.control.said
+    gate.control._receive({"kind": "other"}, [])
+    gate.control._receive("press", [])
+
+
 @pytest.mark.parametrize(("answer", "words"), [(0.5, "Close enough."), (0.9, "0.4 too high."), (0.1, "0.4 too low.")])
 def test_number_says_how_far_off(answer, words):
     gate = study.Predict("accuracy?", number=(0, 1, 0.05))
     assert gate.default == 0.5
     reveal = gate.reveal("text", truth=0.5)
-    gate.control.box.value = answer
-    assert gate.control.slider.value == answer  # slider and box are one
-    gate.button.click()
+    gate.control.press(answer)
     assert words in reveal.verdict.value
 
 
-def test_order_is_made_with_buttons_and_scored_by_pairs():
+@pytest.mark.parametrize(("asked", "value", "words", "letters"), [
+    ((0, 5_000_000, 1000), 1_234_567, "1,234,567", 7), ((0.9, 1, 0.0001), 0.9999, "0.9999", 6),
+    ((0, 9, 1), 2, "2", 3), ((-5, 5), -2.5, "-2.5", 5), ((0, 1), 1 / 3, "0.333", 5), ((1, 100, 1), 50.3, "50.3", 5),
+])  # fmt: skip
+def test_numbers_are_written_whole_and_have_room(asked, value, words, letters):
+    gate = study.Predict("?", number=asked, unit=" x")
+    assert gate.shown(value) == f"{words} x"
+    spec = gate.control.spec
+    assert spec["letters"] >= letters and spec["letters"] >= len(f"{asked[1]:.{spec['digits']}f}")
+
+
+def test_order_is_scored_by_pairs():
     gate = study.Predict("best first", order=["a", "b", "c"])
     reveal = gate.reveal("text", truth=("c", "b", "a"))
-    up, down = gate.control.widget.children[2].children[1:]  # of the second line
-    up.click()
-    assert gate.control.value == ("b", "a", "c")
-    gate.commit()
-    assert "1 of 3 pairs" in reveal.verdict.value
-    assert "line 2 up" in up.tooltip and "line 2 down" in down.tooltip
-    assert gate.control.widget.children[1].children[1].disabled  # the first line cannot go up
+    gate.control.press(["b", "a", "c"])
+    assert gate.answer == ("b", "a", "c") and "1 of 3 pairs" in reveal.verdict.value
+
+
+def drawn(**changes) -> study.Predict:
+    axes = study.Axes(**{"x": (0, 4), "y": (0, 100), "xlabel": "tau", "points": 5, **changes})
+    return study.Predict("?", curve=axes, unit=" %")
+
+
+def test_a_curve_is_compared_in_words():
+    gate = drawn()
+    agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
+    assert not agrees and how == (
+        "Far off: 48 % away on average, 48% of the axis. Farthest at tau = 0: 0 % where the data says 80 %. "
+        "Yours rises where the data's falls.")
+    agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])
+    assert agrees and how == "Close: 4 % away on average, 4% of the axis."
+    agrees, how = gate.compare([10, 30, 50, 70, 90], [0, 20, 40, 60, 80])
+    assert not agrees and how.startswith("Not far: 10 % away") and "Mostly too high." in how
+    assert gate.shown([0, 50, 90, 50, 0]) == "stays level from 0 % to 0 %, highest (90 %) at tau = 2"
+
+
+def test_a_curve_is_given_as_numbers_a_function_or_points():
+    gate = drawn()
+    straight = [0.0, 25.0, 50.0, 75.0, 100.0]
+    for given in (straight, np.array(straight), lambda x: 25 * x, {0: 0, 4: 100}, {4: 100, 1: 25, 0: 0}):
+        gate.commit(given)
+        assert gate.answer == straight and gate.control.value == straight
+    log = drawn(x=(1, 100), log=True, points=3)
+    assert log.control.spec["places"] == ["1", "10", "100"] and log.control.spec["fractions"] == [0, 0.5, 1]
+    log.commit({1: 0, 100: 100})
+    assert log.answer == pytest.approx([0, 50, 100])
+
+
+def test_the_true_curve_is_sent_to_the_page_only_after_the_answer():
+    gate = drawn()
+    reveal = gate.reveal("text", truth=lambda x: 25 * x)
+    assert reveal.drawing is None and gate.control.truth is None
+    gate.commit([50] * 5)
+    assert reveal.drawing.truth == [0, 25, 50, 75, 100] and reveal.drawing.value == [50] * 5
+    assert reveal.drawing.locked and reveal.drawing in reveal.children and reveal.drawing.earlier is None
+    gate.reopen()
+    gate.commit([60] * 5)
+    assert reveal.drawing.value == [60] * 5 and reveal.drawing.earlier == [50] * 5
+
+
+def test_ticks_are_round_and_inside():
+    spec = drawn(x=(0.013, 0.94), y=(-30, 65)).control.spec
+    assert [words for _, words in spec["yticks"]] == ["-20", "0", "20", "40", "60"]
+    assert [words for _, words in spec["xticks"]] == ["0.2", "0.4", "0.6", "0.8"]
+    assert all(0 <= share <= 1 for share, _ in spec["xticks"] + spec["yticks"])
 
 
 @pytest.mark.parametrize(
@@ -154,19 +280,27 @@ def test_order_is_made_with_buttons_and_scored_by_pairs():
         ({"choices": ["a", "b"]}, "c", "one of"),
         ({"order": ["a", "b"]}, ["a", "a"], "an order of"),
         ({"number": (0, 1)}, 2, "from 0 to 1"),
+        ({"curve": study.Axes(x=(0, 1), y=(0, 1))}, [0, 1], "a curve: 21 numbers from 0 to 1"),
     ],
 )
 def test_impossible_answers_are_refused(kind, answer, match):
     gate = study.Predict("?", **kind)
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ValueError, match=f"answer=.*{match}"):
         gate.commit(answer)
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ValueError, match=f"truth=.*{match}"):
         gate.reveal("text", truth=answer)
+    with pytest.raises(ValueError, match=f"default=.*{match}"):
+        study.Predict("?", **kind, default=answer)
 
 
 def test_exactly_one_kind_of_question():
-    with pytest.raises(ValueError, match="exactly one"):
-        study.Predict("?", choices=["a"], number=(0, 1))
+    for asked in ({"choices": ["a"], "number": (0, 1)}, {}):
+        with pytest.raises(ValueError, match="exactly one"):
+            study.Predict("?", **asked)
+
+
+def test_a_card_says_what_to_do_once_its_kernel_has_gone():
+    assert "After a restart, run the cell above again" in study.Predict("?", choices=["a", "b"]).control.lost
 
 
 # ------------------------------------------------------------------------------------------------------------ exercise
@@ -283,10 +417,10 @@ def test_quiz_answers_every_choice_with_a_reason_and_keeps_the_score():
     quiz = study.Quiz(questions())
     assert quiz.score == 0 and quiz.answers == (None, None)
     quiz.answer(0, "that")
-    assert "NOT QUITE" in quiz._feedback[0].value and "No, since $a&lt;b$." in quiz._feedback[0].value
+    assert "NOT QUITE" in quiz.cards[0].said and "No, since $a&lt;b$." in quiz.cards[0].said
     quiz.answer(0, "this")
     quiz.answer(1, "B")
-    assert "RIGHT" in quiz._feedback[0].value and quiz.score == 2 and "2 of 2 right" in quiz._score.value
+    assert "RIGHT" in quiz.cards[0].said and quiz.score == 2 and "2 of 2 right" in quiz._score.value
 
 
 def test_static_quiz_folds_its_answers():
@@ -415,7 +549,8 @@ def everything_with(evil: str) -> dict[str, str]:
     quiz = study.Quiz([study.Question(evil, {evil: evil, "b": ""}, "b", {evil: picture})])
     quiz.answer(0, evil)
     gates = [study.Predict(evil, choices=[evil, "b"], unit=evil), study.Predict(evil, order=[evil, "b"]),
-             study.Predict(evil, number=(0, 1), unit=evil)]
+             study.Predict(evil, number=(0, 1), unit=evil),
+             study.Predict(evil, curve=study.Axes((0, 1), (0, 1), evil, evil), unit=evil)]
     reveals = [gate.reveal([picture, evil], truth=gate.default, because=evil) for gate in gates]
     for gate in gates:
         gate.commit()
@@ -435,8 +570,13 @@ def everything_with(evil: str) -> dict[str, str]:
         **{f"reveal {g.kind}": r for g, r in zip(gates, reveals, strict=True)},
     }  # fmt: skip
     found = {name: (thing.html if isinstance(thing, study.Card) else page(thing)[0]) for name, thing in pages.items()}
-    widgets = [quiz._feedback[0].value, quiz._score.value, *(r.figure.value + r.verdict.value for r in reveals),
-               *(g.status.value + g.children[0].value for g in gates)]
+    for gate in gates:  # a change of mind
+        gate.reopen()
+        gate.commit(gate.default)
+    answers = [*quiz.cards, *(g.control for g in gates)]
+    spans = [text for card in answers for _, text, *_ in card.spec.get("options", [])]
+    widgets = [*spans, *(one.head + one.said + one.lost for one in answers), quiz._score.value,
+               *(r.figure.value + r.verdict.value for r in reveals)]
     return found | {f"widget {i}": value for i, value in enumerate(widgets)}
 
 
@@ -514,10 +654,20 @@ WRONG = {
         3, "01", (1,), (1, 0), (0, 0), (0, np.nan), (0, np.inf), ("0", "1"), (0, 1, 0), (0, 1, -1), (0, 1, 2, 3),
         (True, 2))],
     "unit": [lambda v=v: study.Predict("?", number=(0, 1), unit=v) for v in (None, 3)],
+    "curve": [lambda v=v: study.Predict("?", curve=v) for v in (3, (0, 1), {"x": (0, 1)}, "xy")],
+    "x": [lambda v=v: study.Axes(v, (0, 1)) for v in (None, 3, "01", (0,), (1, 0), (0, np.nan), (True, 2))]
+    + [lambda: study.Axes((0, 1), (0, 1), log=True)],
+    "y": [lambda v=v: study.Axes((0, 1), v) for v in (None, 3, "01", (0,), (1, 1), (0, np.inf), ("0", "1"))],
+    "xlabel": [lambda v=v: study.Axes((0, 1), (0, 1), xlabel=v) for v in (None, 3)],
+    "points": [lambda v=v: study.Axes((0, 1), (0, 1), points=v) for v in (None, 2, 2.5, "5", True, 1000)],
+    "log": [lambda v=v: study.Axes((1, 2), (0, 1), log=v) for v in (None, 1, "yes")],
     "answer": [lambda v=v: study.Predict("?", number=(0, 1)).commit(v) for v in ("0.5", 2, np.nan, True, [1])]
     + [lambda v=v: study.Predict("?", choices=["a", "b"]).commit(v) for v in (3, ["a"], "c", {})]
     + [lambda v=v: study.Predict("?", order=["a", "b"]).commit(v) for v in (3, "ab", ["a"], ["a", 3], [None, "a"])]
-    + [lambda: study.Predict("?", choices=["a", "b"], default=3)],
+    + [lambda v=v: drawn().commit(v) for v in (
+        3, "abc", [1] * 4, [1] * 6, [1, 2, 3, 4, "5"], [0, 0, 0, 0, 101], [0, 0, 0, 0, np.nan], lambda x: None,
+        {0: 0}, {0: 0, 3: 1}, {0: "a", 4: 1}, {}, np.ones((5, 2)), lambda x: 1e3)],
+    "default": [lambda: study.Predict("?", choices=["a", "b"], default=3)],
     "tolerance": [lambda v=v: study.Predict("?", number=(0, 1)).reveal("x", truth=0, tolerance=v) for v in (
         -1, "x", np.nan, True)],
     "because": [lambda v=v: study.Predict("?", number=(0, 1)).reveal("x", truth=0, because=v) for v in (None, 3)],
@@ -587,3 +737,155 @@ def test_a_cell_that_runs_again_closes_the_panel_it_made_before(monkeypatch):
             kept.append(make())
             sizes.append(len(_instances))
         assert len(set(sizes)) == 1
+
+
+# -------------------------------------------------------------------------------------------------------- progress
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A notebook with two predictions, a quiz of two and an exercise; and a way to begin a session on it."""
+    path = tmp_path / "chapter.ipynb"
+    code = ["lt.Predict(\n", "study.Predict(\n", "Quiz([Question('a'), lt.study.Question('b')])", "x = lt.Exercise("]
+    cells = [{"cell_type": "code", "source": code}, {"cell_type": "markdown", "source": ["Predict("]}]
+    path.write_text(json.dumps({"cells": cells}))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+
+    def begin(title="Title $x$"):
+        monkeypatch.setattr(progress, "_session", progress._Session())
+        return head(title=title)
+
+    begin.file = tmp_path / "my_progress.json"
+    return begin
+
+
+def test_progress_is_kept_beside_the_notebook_and_shown_in_the_header(reader):
+    header = reader()
+    gate, quiz, task = study.Predict("Q **1**?", choices=["a", "b"]), study.Quiz(questions()), exercise()
+    assert not reader.file.exists() and "progress" not in header.text + header.page.value
+    gate.commit()  # the default: nobody has answered
+    assert not reader.file.exists()
+    gate.commit("b")
+    assert "1 of 4 answered, 0 of 1 exercises passed." in header.page.value
+    gate.reveal("x", truth="a")
+    gate.reopen()
+    gate.commit("a")
+    quiz.answer(0, "that")
+    task.check(None)
+    task.check(lambda n, b: n)
+    assert "2 of 4 answered, 0 of 1 exercises passed, quiz: 0 of 2 right." in header.text
+    task.check(effective)
+    task.check(lambda n, b: n)  # what has passed stays so
+    quiz.answer(0, "this")
+    quiz.answer(1, "B")
+    assert "3 of 4 answered, 1 of 1 exercises passed, quiz: 2 of 2 right." in page(header)[0]
+    kept = json.loads(reader.file.read_text())
+    assert kept["format"] == 1 and list(kept["chapters"]) == ["Title $x$"]
+    entries = {entry["card"]: entry for entry in kept["chapters"]["Title $x$"].values()}
+    assert set(entries) == {"Q 1?", "Which?", "Plot?", "Effective number"}
+    first = entries["Q 1?"]
+    assert (first["answer"], first["right"]) == ("a", True) and (first["first_answer"], first["first_right"]) == (
+        "b", False)
+    assert first["tries"] == 2 and datetime.datetime.fromisoformat(first["date"]).tzinfo
+    assert (entries["Which?"]["first_right"], entries["Which?"]["right"]) == (False, True)
+    # The next day: another kernel, the same notebook; and a second chapter has progress of its own.
+    assert "3 of 4 answered, 1 of 1 exercises passed" in reader().text
+    assert "progress" not in reader("Another").text
+    study.Predict("Q **1**?", choices=["a", "b"]).commit("a")
+    assert set(json.loads(reader.file.read_text())["chapters"]) == {"Title $x$", "Another"}
+
+
+def test_without_a_notebook_nothing_is_written(reader, tmp_path, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    monkeypatch.chdir(tmp_path)
+    header = reader()
+    study.Predict("?", choices=["a", "b"]).commit("a")
+    assert "1 of 1 answered." in header.text and list(tmp_path.iterdir()) == [tmp_path / "chapter.ipynb"]
+
+
+DAMAGED = [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"chapters": 3}', b'{"chapters": {"a": []}}',
+           b'{"chapters": {"a": {"b": {"kind": []}}}}', b'{"chapters": {"a": {"b": {"kind": "question"}}}}',
+           b'{"format": 1}', b"[" * 100_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_file_is_put_aside_and_said(reader, content):
+    reader.file.write_bytes(content)
+    header = reader()
+    assert "my_progress.json is damaged; the next answer begins a new one." in header.text
+    gate = study.Predict("?", choices=["a", "b"])
+    gate.commit("a")
+    assert "it is now my_progress.damaged.json" in header.text and "it is now" in gate.control.said
+    assert reader.file.with_name("my_progress.damaged.json").read_bytes() == content
+    gate.commit("b")
+    assert "1 of 4 answered, 0 of 1 exercises passed." in header.text and "damaged" not in header.text
+    reader.file.write_bytes(b"{")
+    gate.commit("a")
+    assert reader.file.with_name("my_progress.damaged1.json").read_bytes() == b"{"
+
+
+def test_a_file_that_cannot_be_written_is_said_and_left_alone(reader, monkeypatch):
+    newer = json.dumps({"format": 2, "chapters": {}})
+    reader.file.write_text(newer)
+    header, gate = reader(), study.Predict("?", choices=["a", "b"])
+    gate.commit("a")
+    said = "Your progress is not kept: my_progress.json was written by a newer ltviz."
+    assert said in header.text and said in gate.control.said and reader.file.read_text() == newer
+    assert "1 of 4 answered" in header.text  # the session goes on
+    reader.file.write_text(json.dumps({"format": 1, "chapters": {}}))
+    reader.file.chmod(0o444)
+    gate.commit("b")
+    assert "my_progress.json is read-only." in header.text and json.loads(reader.file.read_text())["chapters"] == {}
+    reader.file.unlink()
+    reader.file.mkdir()
+    gate.commit("a")
+    assert "Your progress is not kept: my_progress.json cannot be read" in header.text
+    reader.file.rmdir()
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "write_atomically", full)
+        gate.commit("b")
+    assert "cannot be written (No space left on device)" in header.text and not reader.file.exists()
+    gate.commit("a")
+    assert "not kept" not in header.text and reader.file.exists()
+
+
+def test_two_notebooks_write_in_turn(reader):
+    reader()
+
+    def work(i):
+        for k in range(5):
+            progress._write(f"chapter {i}", f"{i}-{k}", {"kind": "question", "card": "c", "date": "d"})
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = json.loads(reader.file.read_text())["chapters"]
+    assert sum(map(len, kept.values())) == 40
+
+
+def test_progress_is_exported_without_a_name_unless_it_is_given(reader, tmp_path):
+    import pandas as pd
+
+    reader()
+    assert list(study.export_progress(tmp_path / "none.csv").columns) == list(progress.COLUMNS)
+    study.Predict("=1+1?", choices=["@a", "-b c"]).commit("@a")
+    study.Predict("how many?", number=(-5, 5)).commit(-3)
+    exercise().check(effective)
+    table = study.export_progress(tmp_path / "file.csv")
+    assert "name" not in table and len(table) == 3 and set(table["kind"]) == {"prediction", "exercise"}
+    back = pd.read_csv(tmp_path / "file.csv", dtype=str, keep_default_na=False)
+    assert list(back.columns) == list(progress.COLUMNS)
+    assert set(back["card"]) == {"'=1+1?", "how many?", "Effective number"}  # no formula for a spreadsheet
+    assert set(back["answer"]) == {"'@a", "-3", ""} and set(back["right"]) == {"", "True"}
+    named = study.export_progress(str(tmp_path / "named.csv"), name="Ada")
+    assert list(named.columns)[0] == "name" and set(named["name"]) == {"Ada"}
+    for wrong in (None, 3, "", tmp_path):
+        with pytest.raises(ValueError, match="file="):
+            study.export_progress(wrong)
+    for wrong in (3, "", True):
+        with pytest.raises(ValueError, match="name="):
+            study.export_progress(tmp_path / "x.csv", name=wrong)

@@ -6,11 +6,14 @@ picture or HTML and a plain sentence always travel with the widget.
 
 from .cards import Card, chapter, course, say
 from .exercise import Case, Claim, Exercise, Result
+from .kinds import Axes
 from .predict import Predict
+from .progress import export_progress
 from .quiz import Question, Quiz
 from .runs import comparison, difference, recorded, redecide
 
 __all__ = [
+    "Axes",
     "Card",
     "Case",
     "Claim",
@@ -23,6 +26,7 @@ __all__ = [
     "comparison",
     "course",
     "difference",
+    "export_progress",
     "recorded",
     "redecide",
     "say",

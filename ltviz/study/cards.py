@@ -15,17 +15,18 @@ import ipywidgets as widgets
 from .. import check
 from ..explore.controls import close
 from ..explore.notebook import take_place
+from . import progress
 
-# Legible in a light and a dark theme: text takes the page's colour, backgrounds are translucent, and these colours of
-# labels have a contrast of about 4 with white and with black.
+# Legible in a light and a dark theme: text takes the page's colour and backgrounds are translucent. White labels stand
+# on these colours with a contrast of at least 4.5, and edges in them have at least 3 with a white and a black page.
 COLOURS = {
-    "chapter": "#4074d8",
-    "predict": "#c2640a",
-    "exercise": "#0f8a8a",
-    "check": "#8f5fd6",
-    "right": "#2b8a3e",
-    "wrong": "#d43a3a",
-    "note": "#7a7f87",
+    "chapter": "#2f6bd0",
+    "predict": "#b5540a",
+    "exercise": "#0b7a78",
+    "check": "#7d4fc9",
+    "right": "#2a7f3b",
+    "wrong": "#cc3434",
+    "note": "#6a707a",
 }
 
 MARKED = r"(\$[^$]+\$|`[^`]+`)"  # mathematics and code, inside which no other mark counts
@@ -61,17 +62,39 @@ def inline(text: str) -> str:
     A backslash takes the meaning from a mark. Nothing else in the text is HTML; a link leads to a page of the web or to
     a place beside this one, or is none.
     """
-    return "".join(_span(part) for part in re.split(MARKED, _hide(text)))
+    parts, kept = _lift(text)
+    line = re.sub(LINK, _link, safe(parts))
+    line = _unhide(re.sub(ITALIC, r"<i>\1</i>", re.sub(BOLD, r"<b>\1</b>", line)))
+    return _put_back(line, [_span(part) for part in kept])
+
+
+def _lift(text: str) -> tuple[str, list[str]]:
+    """The line with a private sign in the place of each piece of code or mathematics, and these pieces: so that bold
+    text can hold them."""
+    kept: list[str] = []
+    clean = "".join(c for c in _hide(text) if not _FIRST <= ord(c) < _FIRST + _ROOM)
+
+    def lift(found: re.Match[str]) -> str:
+        if len(kept) == _ROOM:
+            return found[0]
+        kept.append(found[0])
+        return chr(_FIRST + len(kept) - 1)
+
+    return re.sub(MARKED, lift, clean), kept
+
+
+_FIRST, _ROOM = 0xF000, 0x800  # of the signs that stand for code and mathematics
+
+
+def _put_back(line: str, kept: list[str]) -> str:
+    return "".join(kept[ord(c) - _FIRST] if _FIRST <= ord(c) < _FIRST + len(kept) else c for c in line)
 
 
 def _span(part: str) -> str:
+    """HTML of a piece of code or mathematics."""
     if _is_code(part):
         return f"<code>{safe(_unhide(part[1:-1], before=_BACKSLASH))}</code>"
-    escaped = safe(part)
-    if part.startswith("$"):
-        return _unhide(escaped, before=_BACKSLASH)
-    escaped = re.sub(LINK, _link, escaped)
-    return _unhide(re.sub(ITALIC, r"<i>\1</i>", re.sub(BOLD, r"<b>\1</b>", escaped)))
+    return _unhide(safe(part), before=_BACKSLASH)
 
 
 _BACKSLASH = "\\"
@@ -116,27 +139,27 @@ def _mark(part: str) -> str:
 
 def plain(text: str) -> str:
     """The same line without its marks: for screen readers, terminals and the labels of controls."""
-    parts = [_unhide(part, _BACKSLASH) if part.startswith("$") else _bare(part)
-             for part in re.split(MARKED, _hide(text))]
-    return "".join(parts)
+    parts, kept = _lift(text)
+    line = _unhide(re.sub(ITALIC, r"\1", re.sub(BOLD, r"\1", re.sub(LINK, r"\1", parts))))
+    return _put_back(line, [_unhide(part.strip("`") if _is_code(part) else part, before=_BACKSLASH) for part in kept])
 
 
-def _bare(part: str) -> str:
-    if part.startswith("`"):
-        return _unhide(part.strip("`"), before=_BACKSLASH)
-    return _unhide(re.sub(ITALIC, r"\1", re.sub(BOLD, r"\1", re.sub(LINK, r"\1", part))))
+def heading(label: str, title: str, kind: str) -> str:
+    """HTML of a label in words on the colour of its kind (colour is never the only cue), and a title below it."""
+    small = (f"background-color:{COLOURS[kind]};color:#ffffff;font-weight:700;letter-spacing:.06em;font-size:.8em;"
+             "padding:.1em .5em;border-radius:3px")  # fmt: skip
+    head = f'<div><span style="{small}">{safe(label)}</span></div>'
+    return head + (f'<div style="font-weight:600;font-size:1.1em;margin:.25em 0 .35em 0">{inline(title)}</div>'
+                   if title else "")  # fmt: skip
 
 
 def box(kind: str, label: str, title: str, body: str) -> str:
-    """HTML of a card: a coloured edge, a label in words (colour is never the only cue), a title and a body."""
+    """HTML of a card: a coloured edge, a label in words, a title and a body."""
     colour = COLOURS[kind]
-    small = f"color:{colour};font-weight:700;letter-spacing:.06em;font-size:.8em;margin-bottom:.1em"
-    head = f'<div style="{small}">{safe(label)}</div>'
-    if title:
-        head += f'<div style="font-weight:600;font-size:1.1em;margin:.15em 0 .35em 0">{inline(title)}</div>'
     return (
         f'<div style="border-left:5px solid {colour};background:{colour}14;padding:.7em 1.1em;margin:.3em 0;'
-        f'border-radius:4px;line-height:1.5;width:56em;max-width:100%;box-sizing:border-box">{head}{body}</div>'
+        f'border-radius:4px;line-height:1.5;width:56em;max-width:100%;box-sizing:border-box">'
+        f"{heading(label, title, kind)}{body}</div>"
     )
 
 
@@ -222,6 +245,7 @@ class Panel(widgets.VBox):
 
     def __init__(self, children: Sequence[widgets.Widget]):
         super().__init__(children)
+        self.add_class("ltviz-card")
         take_place(self, close)
 
     def static(self) -> Card:
@@ -240,7 +264,8 @@ class Panel(widgets.VBox):
 
 def prose(text: str) -> widgets.HTMLMath:
     """A widget that shows HTML with mathematics in it."""
-    return widgets.HTMLMath(text, layout=widgets.Layout(margin="0", width="100%"))
+    # As a block: in the row that it is by default, a card keeps its full width in a narrow window, and is cut.
+    return widgets.HTMLMath(text, layout=widgets.Layout(margin="0", width="100%", display="block"))
 
 
 def say(*lines: str) -> Card:
@@ -264,8 +289,8 @@ def chapter(
     computing: str,
     papers: Sequence[str] = (),
     data: str = "",
-) -> Card:
-    """The header card of a chapter.
+) -> Chapter:
+    """The header card of a chapter. Once the reader has answered something, it says how far they are.
 
     objectives      what the reader can do afterwards, one line each
     prerequisites   what they should know, or the chapters to read first
@@ -293,7 +318,37 @@ def chapter(
     for name, _, lines in parts:
         text += [f"{name}:", *map(plain, lines)]
     text += [f"{name}: {plain(value)}" for name, value in facts]
-    return Card(box("chapter", "CHAPTER", title, body), "\n".join(text))
+    progress.begin(plain(title))
+    return Chapter(title, body, "\n".join(text))
+
+
+class Chapter(Panel):
+    """The header card of a chapter, with the reader's progress, which follows their answers."""
+
+    def __init__(self, title: str, body: str, text: str):
+        self.title, self.body, self.words = title, body, text
+        self.page = prose("")
+        super().__init__([self.page])
+        progress.follow(self)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Say how far the reader is now."""
+        self.page.value = self.html
+
+    @property
+    def html(self) -> str:
+        said = progress.summary()
+        line = f'<div style="margin-top:.4em"><b>Your progress.</b> {safe(said)}</div>' if said else ""
+        return box("chapter", "CHAPTER", self.title, self.body + line)
+
+    @property
+    def text(self) -> str:
+        said = progress.summary()
+        return self.words + (f"\nYour progress: {said}" if said else "")
+
+    def static(self) -> Card:
+        return Card(self.html, self.text)
 
 
 def texts(name: str, value: Any, least: int = 1) -> tuple[str, ...]:

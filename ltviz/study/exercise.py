@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .. import check
+from . import progress
 from .cards import Card, box, bullets, fold, inline, literal, plain, safe, texts
 
 OURS = str(Path(__file__).parents[1])  # lines of this package are not the reader's
@@ -139,9 +140,10 @@ class Exercise:
                 raise check.refuse(f"mistakes[{reason!r}]", wrong, "a function with this mistake")
         if self.oracle is None and any(isinstance(one, Case) for one in self.checks):
             raise ValueError(f"exercise {self.title!r} has cases but no oracle: give oracle=, the reference function")
-        result = self.check(self.answer())
+        result = self._check(self.answer())
         if not result.passed:
             raise ValueError(f"the solution of exercise {self.title!r} fails its own checks:\n{result.text}")
+        object.__setattr__(self, "_kept", progress.card("exercise", plain(self.title)))
 
     def answer(self) -> Any:
         """What the solution defines."""
@@ -153,7 +155,16 @@ class Exercise:
         return space[names[-1]]
 
     def check(self, answer: Any = None) -> Result:
-        """Check an answer. Never raises for what the reader wrote, so a notebook runs through unanswered."""
+        """Check an answer. Never raises for what the reader wrote, so a notebook runs through unanswered.
+
+        An answer, passed or not, counts in the reader's progress; what has passed once stays passed.
+        """
+        result = self._check(answer)
+        if result.state != "open":
+            self._kept.answered("", result.passed)
+        return result
+
+    def _check(self, answer: Any) -> Result:
         if answer is None or answer is ...:
             return Result(self.title, "open", note="Write your answer in the cell, then run it.")
         rows = []

@@ -9,7 +9,10 @@ from typing import Any
 import ipywidgets as widgets
 
 from .. import check
-from .cards import Card, Panel, box, fold, image, inline, plain, prose, safe
+from . import progress
+from .answer import Answer
+from .cards import Card, Panel, box, fold, heading, image, inline, plain, safe
+from .kinds import Choice
 
 
 @dataclass(frozen=True)
@@ -67,32 +70,29 @@ class Quiz(Panel):
         self.questions = tuple(questions)
         if not self.questions:
             raise ValueError("questions: a quiz needs at least one question")
-        self._radios, self._feedback, rows = [], [], []
-        for i, question in enumerate(self.questions, 1):
-            radio = widgets.RadioButtons(
-                options=[(plain(option), option) for option in question.options],
-                value=None,
-                description="",
-                layout=widgets.Layout(width="auto", max_width="54em"),
-            )
-            feedback = prose("")
-            radio.observe(lambda change, i=i: self._answered(i - 1), names="value")
-            title = box("check", f"QUESTION {i} OF {len(self.questions)}", question.text, question.gallery())
-            self._radios.append(radio)
-            self._feedback.append(feedback)
-            rows.append(widgets.VBox([prose(title), radio, feedback], layout=widgets.Layout(margin="0 0 1em 0")))
+        self._kept = [progress.card("question", plain(question.text)) for question in self.questions]
+        self.cards = []
+        for i, question in enumerate(self.questions):
+            head = heading(self._label(i), question.text, "check") + question.gallery()
+            card = Answer("choice", Choice(list(question.options)).spec(), head, "check")
+            card.observe(lambda change, i=i: self._answered(i), names="value")
+            self.cards.append(card)
         self._score = widgets.HTML(self._score_text())
-        super().__init__([*rows, self._score])
+        super().__init__([*self.cards, self._score])
+
+    def _label(self, i: int) -> str:
+        return f"QUESTION {i + 1} OF {len(self.questions)}"
 
     def answer(self, i: int, option: str) -> None:
         """Choose an option of question i (from 0)."""
         i = check.whole("i", i, 0, len(self.questions) - 1)
-        self._radios[i].value = check.choice("option", option, self.questions[i].options)
+        self.cards[i].value = check.choice("option", option, self.questions[i].options)
 
     @property
     def answers(self) -> tuple[str | None, ...]:
         """The options chosen so far."""
-        return tuple(radio.value for radio in self._radios)
+        return tuple(card.value if isinstance(card.value, str) and card.value in question.options else None
+                     for card, question in zip(self.cards, self.questions, strict=True))  # fmt: skip
 
     @property
     def score(self) -> int:
@@ -100,10 +100,13 @@ class Quiz(Panel):
         return sum(a == q.right for a, q in zip(self.answers, self.questions, strict=True))
 
     def _answered(self, i: int) -> None:
-        option = self._radios[i].value
+        option = self.answers[i]
+        if option is None:
+            return
         right, reason = self.questions[i].feedback(option)
         kind, label = ("right", "✓ RIGHT") if right else ("wrong", "✗ NOT QUITE")
-        self._feedback[i].value = box(kind, label, "", inline(reason))
+        unkept = self._kept[i].answered(plain(option), right)
+        self.cards[i].said = box(kind, label, "", inline(reason) + (f"<div>{safe(unkept)}</div>" if unkept else ""))
         self._score.value = self._score_text()
 
     def _score_text(self) -> str:
@@ -112,13 +115,13 @@ class Quiz(Panel):
 
     def static(self) -> Card:
         parts, lines = [], []
-        for i, question in enumerate(self.questions, 1):
+        for i, question in enumerate(self.questions):
             options = "".join(f"<li>{inline(option)}</li>" for option in question.options)
             answers = "".join(
                 f"<div><b>{'✓' if option == question.right else '✗'} {inline(option)}</b>: {inline(reason)}</div>"
                 for option, reason in question.options.items()
             )
             body = question.gallery() + f'<ul style="margin:.2em 0">{options}</ul>' + fold("Answer", answers)
-            parts.append(box("check", f"QUESTION {i} OF {len(self.questions)}", question.text, body))
-            lines += [f"{i}. {plain(question.text)}", *(f"   - {plain(option)}" for option in question.options)]
+            parts.append(box("check", self._label(i), question.text, body))
+            lines += [f"{i + 1}. {plain(question.text)}", *(f"   - {plain(option)}" for option in question.options)]
         return Card("".join(parts), "\n".join(lines))
