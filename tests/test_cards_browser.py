@@ -304,7 +304,8 @@ def test_change_my_answer_opens_the_card_and_compares(opened):
 
 NAMES = """() => [...document.querySelectorAll(`.jp-OutputArea :is(input, button, [role=button], [role=slider],
     fieldset, select, textarea)`)].filter((one) => one.checkVisibility() && !(one.ariaLabel
-    || one.getAttribute('aria-labelledby') || one.labels?.length || one.textContent.trim())).map((one) => one.outerHTML)"""
+    || one.getAttribute('aria-labelledby') || one.labels?.length || one.textContent.trim()))
+    .map((one) => one.outerHTML)"""
 # The least contrast of the words in cards with what lies behind them, and these words.
 CONTRAST = """() => {
   const parse = (text) => {

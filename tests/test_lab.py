@@ -10,7 +10,7 @@ import pytest
 
 import ltviz as lt
 from ltviz.explore import session
-from ltviz.explore.board import compare, mean_of_classes
+from ltviz.explore.board import colours, compare, mean_of_classes
 from ltviz.explore.lab import Lab
 from ltviz.methods import METHODS
 
@@ -29,31 +29,197 @@ def data():
 
 
 def test_the_lab_trains_inline_and_compares_paired_by_seed(data):
-    lab = lt.explore.lab(data, epochs=6, seeds=3)
+    lab = lt.explore.lab(data, "ce", epochs=6, seeds=3)
     lab.start()
     assert lab.phase == "idle" and [run.seed for run in lab.runs] == [0, 1, 2] and lab.error is None
     lab.set(method="logit_adjustment", tau=1.0)
     lab.start()
-    assert len(lab.runs) == 6
+    assert len(lab.runs) == 6, "the baseline is there already"
     first, second = lab.result.rows
-    assert first.pair is None and second.pair == lt.metrics.paired(lab.runs[3:], lab.runs[:3])
+    assert first.pair is None and second.pair == lt.metrics.paired(lab.runs[3:], lab.runs[:3], "tail")
     assert second.pair.verdict in second.words and second.words in lab.sentence
     tail = [lt.metrics.shot_accuracy(run)["tail"] for run in lab.runs[:3]]
-    lab.set(group="tail")
     assert lab.result.rows[0].values == pytest.approx(tail)
-    lab.start()  # the same again replaces, and is not taken for further seeds
-    assert len(lab.runs) == 6
+    lab.set(group="all")
+    assert lab.result.rows[0].values == pytest.approx([lt.metrics.balanced_accuracy(run) for run in lab.runs[:3]])
+    before = list(lab.runs)
+    lab.start()  # the same again is there already
+    assert all(one is other for one, other in zip(lab.runs, before, strict=True))
+    assert lab.sentence.startswith("These runs are here already") and lab.progress.value == 1.0
     lab.forget_button.click()
     assert lab.runs == [] and lab.result.rows == []
 
 
+def test_the_first_start_shows_a_pair_on_rare_classes():
+    lab = lt.explore.lab()
+    assert [name for name in lab.controls][:3] == ["method", "group", "tau"] and lab.values["seeds"] == 10
+    assert lab.values["group"] == "tail" and lab.values["class_order"] == "seed"
+    lab.set(epochs=3, seeds=2)
+    lab.start()
+    assert [(run.method, run.seed) for run in lab.runs] == [
+        ("ce", 0), ("logit_adjustment", 0), ("ce", 1), ("logit_adjustment", 1)
+    ]  # fmt: skip
+    for plain, method in zip(lab.runs[::2], lab.runs[1::2], strict=True):
+        assert plain.data == method.data and plain.data["class_order"] == "seed"
+    assert lab.result.rows[1].pair == lt.metrics.paired(lab.runs[1::2], lab.runs[::2], "tail")
+    assert lt.explore.lab(lt.digits_lt(ratio=1)).values["group"] == "all"
+
+
+def test_the_class_order_is_a_control_that_starts_at_the_recorded_protocol(data):
+    for given in ("fixed", "natural", [*range(9, -1, -1)]):
+        made = lt.digits_lt(class_order=given)
+        own = given if isinstance(given, str) else "as given"
+        lab = lt.explore.lab(made, "ce", epochs=3, seeds=2)
+        assert lab.values["class_order"] == "seed" and lab.controls["class_order"].options[:2] == ["natural", "seed"]
+        lab.set(class_order=own)
+        lab.start()
+        assert [run.class_names for run in lab.runs] == [list(made.class_names)] * 2
+        assert lt.explore.lab(made, class_order=own).values["class_order"] == own
+    with pytest.raises(ValueError, match="class_order='sead'"):
+        lt.explore.lab(data, class_order="sead")
+
+
+def test_data_that_were_edited_are_not_loaded_again_in_silence():
+    data = lt.digits_lt(ratio=20)
+    data.images[0] = 0
+    lab = lt.explore.lab(data, "ce", epochs=3, seeds=1)
+    lab.start()
+    assert "differ from what digits_lt makes" in lab.error and lab.runs == []
+
+
 def test_the_lab_does_not_compare_across_data(data):
-    lab = lt.explore.lab(data, epochs=3, seeds=1)
+    lab = lt.explore.lab(data, "ce", epochs=3, seeds=2)
     lab.start()
     lab.set(ratio=5)
     lab.start()
-    assert len(lab.runs) == 2 and lab.result.rows[1].words == "other data"
-    assert lab.runs[1].data["ratio"] == 5
+    assert len(lab.runs) == 4 and lab.result.rows[1].words == "other data"
+    assert lab.runs[2].data["ratio"] == 5
+    lab.set(method="focal")
+    lab.start()
+    assert len(lab.runs) == 6 and lab.result.rows[0].runs == tuple(lab.runs[:2])
+    focal = lab.result.rows[2]
+    assert focal.pair == lt.metrics.paired(lab.runs[4:], lab.runs[2:4], "tail"), "with the baseline on its own data"
+    assert focal.words.startswith("against ce ratio=5")
+
+
+def test_the_reference_stays_whatever_comes_and_goes(data):
+    lab = lt.explore.lab(data, "focal", epochs=3, seeds=2)
+    assert lab.values["reference"] == "ce"
+    lab.start()
+    lab.set(method="logit_adjustment")
+    lab.start()
+    assert [row.label for row in lab.result.rows] == ["ce", "focal", "logit_adjustment"]
+    assert lab.controls["reference"].options == ["ce", "focal", "logit_adjustment"]
+    lab.set(reference="focal")
+    first, *others = lab.result.rows
+    focal = [run for run in lab.runs if run.method == "focal"]
+    assert first.label == "focal" and [row.label for row in others] == ["ce", "logit_adjustment"]
+    for row in others:
+        assert row.pair == lt.metrics.paired(list(row.runs), focal, "tail")
+    lab.runs = [run for run in lab.runs if run.method != "focal"]
+    lab.refresh()
+    assert lab.values["reference"] == "focal"
+    assert [row.words for row in lab.result.rows] == ["no run of focal to compare with"] * 2
+    lab.forget()
+    assert lab.values["reference"] == "focal" and lab.error is None
+    with pytest.raises(ValueError, match="reference='fokal': expected one of .*did you mean 'focal'"):
+        lab.set(reference="fokal")
+    runs = [lt.train("focal", data, epochs=3, progress=False)]
+    assert lt.explore.lab(data, runs=runs).values["reference"] == "focal", "the first that is there"
+
+
+def test_a_colour_belongs_to_a_label_for_good(data):
+    lab = lt.explore.lab(data, "focal", epochs=3, seeds=1)
+    lab.start()
+    before = {row.label: lab.board.rows.dots[i].get_color() for i, row in enumerate(lab.result.rows)}
+    assert before == {label: colours(label)["color"] for label in ("ce", "focal")} and len({*before.values()}) == 2
+    lab.set(method="logit_adjustment")
+    lab.start()
+    lab.set(reference="logit_adjustment")
+    after = {row.label: lab.board.rows.dots[i].get_color() for i, row in enumerate(lab.result.rows)}
+    assert {label: after[label] for label in before} == before
+    bold = {curve.label: line.get_color() for curve, line in zip(lab.result.bold, lab.board.bold[1], strict=False)}
+    assert bold == after
+    lab.forget()
+    lab.set(method="focal")
+    lab.start()
+    assert [row.label for row in lab.result.rows] == ["ce", "focal"], "the reference has no run"
+    assert {row.label: lab.board.rows.dots[i].get_color() for i, row in enumerate(lab.result.rows)} == before
+
+
+def test_unequal_epochs_are_said_before_a_verdict(data):
+    runs = [lt.train("ce", data, epochs=3, seed=seed, progress=False) for seed in (0, 1)]
+    longer = [lt.train("focal", data, epochs=5, seed=seed, progress=False) for seed in (0, 1)]
+    lab = lt.explore.lab(data, runs=[*runs, *longer])
+    assert lab.result.rows[1].words.startswith("5 epochs against 3, ")
+    said = lab.sentence
+    assert 0 <= said.index("Not all were trained for as long (3 epochs: ce") < said.index(lab.result.rows[1].words)
+    assert "as long" not in lt.explore.lab(data, runs=runs).sentence
+
+
+def test_curves_say_whose_they_are_and_earlier_ones_stay(data):
+    lab = lt.explore.lab(data, "focal", epochs=3, seeds=2)
+    lab.start()
+    view = lab.result
+    assert [one.whose for one in view.faint] == ["ce, seed=0", "focal, seed=0", "ce, seed=1", "focal, seed=1"]
+    assert len(lab.board.faint[0].get_segments()) == 4 and [one.label for one in view.bold] == ["ce", "focal"]
+    mean = np.mean([run.history["loss"] for run in lab.runs[::2]], axis=0)
+    np.testing.assert_allclose(view.bold[0].loss, mean)
+    np.testing.assert_allclose(view.classes[1][1], np.mean([run.per_class for run in lab.runs[1::2]], axis=0))
+    told = [point.text for point in lab.screen.frame.points]
+    assert any(text.startswith("focal, seed=1: ") and text.endswith("after epoch 3") for text in told)
+    lab.set(epochs=200, seeds=10)
+    lab.start(inline=False)
+    soon(lambda: lab.result.loss.size > 0)
+    assert lab.result.title == "ce, seed 1 of 10 (seed=0)" and len(lab.result.faint) == 4
+    assert lab.result.by_class == "validation" and lab.result.classes[-1][0] == "ce"
+    lab.stop()
+    lab.wait(30)
+    assert lab.result.title.startswith("ce, seed 1 of 10 (seed=0): stopped at epoch")
+
+
+def test_more_rows_than_have_place_are_counted(data):
+    runs = [lt.train("ce", data, epochs=3, seed=0, progress=False)]
+    for number in range(7):
+        runs.append(copy.copy(runs[0]))
+        runs[-1].id, runs[-1].name = f"{number:012x}", f"other {number}"
+    lab = lt.explore.lab(data, runs=runs)
+    assert len(lab.result.rows) == 8 and lab.board.titles[2].get_text() == "Test tail accuracy (6 of 8 shown)"
+    assert all(run.name in lab.sentence for run in runs)
+
+
+def test_progress_shows_what_was_stopped_and_forget_clears_everything(data):
+    lab = lt.explore.lab(data, "focal", epochs=200, seeds=2)
+    lab.start(inline=False)
+    soon(lambda: lab.result.loss.size > 0)
+    lab.stop()
+    lab.wait(30)
+    assert 0 < lab.progress.value < 1 and lab.progress.description == "stopped"
+    lab.forget_button.click()
+    view = lab.result
+    assert (lab.progress.value, lab.progress.description) == (0.0, "progress") and lab.runs == []
+    assert view.faint == view.bold == view.rows == [] and view.loss.size == 0 and view.title == ""
+    assert lab.sentence.startswith("Nothing is trained yet") and view.note == "Press Start to train"
+    lab.set(epochs=3)
+    lab.start()
+    assert (lab.progress.value, lab.progress.description) == (1.0, "done")
+
+
+def test_runs_of_other_classes_are_refused(data):
+    run = copy.copy(lt.train("ce", data, epochs=3, progress=False))
+    run.counts = run.counts[:9]
+    with pytest.raises(ValueError, match="runs=.*data of 10 classes"):
+        lt.explore.lab(data, runs=[run])
+
+
+def test_the_interval_is_that_of_the_paired_t_test():
+    values = np.random.RandomState(0).normal(0.1, 0.05, (2, 7))
+    found = lt.metrics.paired(*values).interval
+    from scipy import stats
+
+    wanted = stats.ttest_1samp(values[0] - values[1], 0.0).confidence_interval()
+    assert found == pytest.approx((wanted.low, wanted.high))
+    assert np.isnan(lt.metrics.paired([0.3], [0.1]).interval).all()
 
 
 def soon(what, seconds=30.0):
@@ -93,7 +259,7 @@ def test_a_second_live_lab_stops_the_first(data):
     soon(lambda: first._live is not None and first._live.epoch > 0)
     second.start(inline=False)
     assert first.phase == "idle", "it was stopped before the second began"
-    assert len(second.wait(30)) == 1 and first.error is None and second.error is None
+    assert len(second.wait(30)) == 2 and first.error is None and second.error is None
 
 
 def test_background_and_inline_training_agree(data):
@@ -132,7 +298,7 @@ def test_the_fast_profile_is_short_and_inline(data, monkeypatch):
     monkeypatch.setenv("LTVIZ_PROFILE", "fast")
     lab = lt.explore.lab(data)
     lab.start()
-    assert [len(run.history["loss"]) for run in lab.runs] == [6, 6] and lab._thread is None
+    assert [len(run.history["loss"]) for run in lab.runs] == [6, 6, 6, 6] and lab._thread is None
     assert isinstance(lab, Lab)
 
 
@@ -232,7 +398,7 @@ def test_buttons_pressed_in_any_order_by_several_threads_end_idle(times, data):
 
 
 def test_a_pause_between_two_runs_holds(data, monkeypatch):
-    lab = lt.explore.lab(data, epochs=3, seeds=2)
+    lab = lt.explore.lab(data, "ce", epochs=3, seeds=2)
     keep = lab._keep
     monkeypatch.setattr(lab, "_keep", lambda run: (keep(run), lab.pause()))
     lab.start(inline=False)
@@ -262,7 +428,7 @@ def test_whatever_ends_a_training_leaves_the_lab_idle(data, monkeypatch):
             lab.start(inline=False)
     assert lab.phase == "idle" and session.Session.newest is None and lab.wait(0) == []
     lab.start(inline=True)
-    assert len(lab.runs) == 1 and lab.error is None
+    assert len(lab.runs) == 2 and lab.error is None
 
 
 def test_a_closed_lab_does_not_start(data):

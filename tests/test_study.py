@@ -234,12 +234,14 @@ def test_a_curve_is_compared_in_words():
     gate = drawn()
     agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
     assert not agrees and how == (
-        "Far off: 48 % away on average, 48% of the axis. Farthest at tau = 0: 0 % where the data says 80 %. "
+        "Far off: 48 % away on average. Farthest at tau = 0: 0 % where the data says 80 %. "
         "Yours rises where the data's falls.")
     agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])
-    assert agrees and how == "Close: 4 % away on average, 4% of the axis."
+    assert agrees and how == "Close: 4 % away on average."
     agrees, how = gate.compare([10, 30, 50, 70, 90], [0, 20, 40, 60, 80])
     assert not agrees and how.startswith("Not far: 10 % away") and "Mostly too high." in how
+    half = drawn(y=(0, 0.5), x=(1, 3))
+    assert half.compare([0.1] * 5, [0.4] * 5)[1].startswith("Far off: 0.3 % away on average, 60 % of the axis.")
     assert gate.shown([0, 50, 90, 50, 0]) == "stays level from 0 % to 0 %, highest (90 %) at tau = 2"
 
 

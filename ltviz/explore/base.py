@@ -25,10 +25,10 @@ from ..plots.surface import Surface
 from . import notebook
 from .controls import Control, button, close
 from .drive import drive
-from .frames import Frame, Region
+from .frames import Frame, Region, regions_of
+from .layout import HIDDEN, Code, Column, lay_out
 from .screen import Screen
 
-SIGHT = 3  # controls in sight; the others are under "More"
 HEADING = "font-weight:600;font-size:14px;line-height:1.3;padding:2px 0 4px"
 ALERT = (
     "color:#B00020;background:#FDECEE;border-left:3px solid #B00020;padding:6px 8px;margin-top:6px;font-size:13px;"
@@ -42,6 +42,11 @@ _number = itertools.count()
 def registry() -> list[Explorer]:
     """The explorers that are open, oldest first. They are not kept alive by this list."""
     return [explorer for _, explorer in sorted(_live.items())]
+
+
+def _forget(explorer: Explorer) -> None:
+    for key in [key for key, one in _live.items() if one is explorer]:
+        del _live[key]
 
 
 class Explorer:
@@ -86,7 +91,6 @@ class Explorer:
         _live[next(_number)] = self
         self.refresh()
 
-    # ---------------------------------------------------------------------------------- what a subclass says
     def build(self, surface: Surface) -> None:
         """Make axes and artists, once; name those that move in `surface.animate`."""
         raise TypeError(f"{type(self).__name__} must define build()")
@@ -110,53 +114,29 @@ class Explorer:
         """The arguments of `as_code()` that come before the controls: the data, as code."""
         return []
 
-    # ------------------------------------------------------------------------------------------------ widgets
     def _assemble(self, extra: tuple[widgets.Widget, ...], below: tuple[widgets.Widget, ...]) -> widgets.Widget:
-        width, height = self.size[0] * 100, self.size[1] * 100
-        self._column = widgets.VBox(layout={"width": "100%", "overflow": "visible"})
-        back, shows = "All controls back to where they were at first", "Show the call that gives this picture"
+        self.column, code = Column(), Code(lambda: self.as_code(), self.guard)
+        back = "All controls back to where they were at first"
         self.reset_button = button("Reset", "undo", back, lambda: self.guard(self.reset))
-        self.code_button = button("Copy as code", "code", shows, lambda: self.guard(self._show_code))
-        hidden = {"width": "100%", "display": "none"}
-        self.code_field = widgets.Textarea(rows=3, tooltip="Copy this into a cell", layout=hidden)
-        self.error_label = widgets.HTML(layout=hidden)
-        self.screen = Screen((width, height), title=self.title, guard=self.guard)
+        self._code, self.code_button, self.code_field = code, code.button, code.field
+        self.error_label = widgets.HTML(layout=HIDDEN)
+        self.screen = Screen((100 * self.size[0], 100 * self.size[1]), title=self.title, guard=self.guard)
         self.screen.observe(lambda change: self.guard(self._sharpen), "ratio")
         heading = widgets.HTML(f"<div style='{HEADING}'>{html.escape(self.title)}</div>")
         buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
-        self._rest = widgets.VBox(layout={"width": "100%", "overflow": "visible", "display": "none"})
-        self.more_button = button("More", "sliders", "Further controls", self._show_more)
-        parts = {
-            "controls": [heading, self._column, self.more_button, self._rest, *extra, self.error_label],
+        return lay_out({
+            "controls": [heading, *self.column.widgets, *extra, self.error_label],
             "picture": [self.screen, *below],
             "more": [buttons, self.code_field],
-        }
-        boxes = [widgets.VBox(held, layout={"overflow": "visible"}) for held in parts.values()]
-        for name, box in zip(parts, boxes, strict=True):
-            box.add_class(f"ltviz-{name}")
-        inner = widgets.Box(boxes, layout={"overflow": "visible"})
-        inner.add_class("ltviz-parts")
-        outer = widgets.VBox([inner], layout={"width": "100%", "overflow": "visible"})
-        outer.add_class("ltviz-explorer")
-        return outer
-
-    def _show_more(self) -> None:
-        closed = self._rest.layout.display == "none"
-        self._rest.layout.display = None if closed else "none"
-        self.more_button.description = "Less" if closed else "More"
+        })  # fmt: skip
 
     def _use(self, controls: dict[str, Control]) -> None:
         """Show these controls in the column (a method of another name has other settings)."""
         for one in controls.values():
             if self.refresh not in one.listeners:
                 one.listeners.append(self.refresh)
-        longest = max((one.letters for one in controls.values()), default=0)
-        for one in controls.values():
-            one.describe(f"{min(8.2 * longest + 14, 170):.0f}px")
         self.controls = controls
-        shown = [one.widget for one in controls.values()]
-        self._column.children, self._rest.children = shown[:SIGHT], shown[SIGHT:]
-        self.more_button.layout.display = None if shown[SIGHT:] else "none"
+        self.column.show(list(controls.values()))
         self.screen.follow([one.sweep() for one in self.played], lambda: self.values, self._frame)
 
     @property
@@ -169,7 +149,6 @@ class Explorer:
         """Names of the controls that exist because of the leader's present value."""
         return []
 
-    # ------------------------------------------------------------------------------------------------- values
     @property
     def values(self) -> dict[str, Any]:
         """The present value of every control."""
@@ -222,13 +201,6 @@ class Explorer:
         written = [f"{name}={value!r}" for name, value in self.state.items()]
         return f"lt.explore.{self.function}({', '.join([*self.data_code(), *written])})"
 
-    def _show_code(self) -> None:
-        self.code_field.value = self.as_code()
-        closed = self.code_field.layout.display == "none"
-        self.code_field.layout.display = None if closed else "none"
-        self.code_button.description = "Hide code" if closed else "Copy as code"
-
-    # ------------------------------------------------------------------------------------------------ picture
     def refresh(self) -> None:
         """Draw the present values of all controls.
 
@@ -252,8 +224,7 @@ class Explorer:
             self.screen.show(self._framed(result), values, ticket)
             self.drawn(result)
             self.show_error(None)
-            if self.code_field.layout.display != "none":
-                self.code_field.value = self.as_code()
+            self._code.follow()
 
     def _frame(self, values: dict[str, Any]) -> Frame:
         """The picture of other values, for a sweep: drawn in its thread, and no widget is touched."""
@@ -269,9 +240,7 @@ class Explorer:
 
     def regions(self) -> list[Region]:
         """The axes that can be pointed at, as they were drawn last: those with a linear or a logarithmic scale."""
-        known = ("linear", "log")
-        axes = [ax for ax in self.surface.figure.axes if ax.get_visible() and ax.axison]
-        return [Region.of(ax) for ax in axes if ax.get_xscale() in known and ax.get_yscale() in known]
+        return regions_of(self.surface.figure)
 
     def _sharpen(self) -> None:
         """As many pixels as the reader's screen has; what was drawn before no longer fits."""
@@ -294,7 +263,6 @@ class Explorer:
         self.error_label.layout.display = None if message else "none"
         self.error_label.value = f"<div role='alert' style='{ALERT}'>{html.escape(message)}</div>" if message else ""
 
-    # ------------------------------------------------------------------------------------------------ notebook
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         view = {} if self._closed else self.widget._repr_mimebundle_()
         bundle = {
@@ -309,11 +277,7 @@ class Explorer:
         with DRAW_LOCK:
             if self.result is not None:
                 self.draw(self.result)
-            self.surface.resolve(SHARP)
-            try:
-                return self.surface.png(small=True)
-            finally:
-                self.surface.resolve(min(max(self.screen.ratio, 1.0), 2.0))
+            return self.surface.png(small=True, ratio=SHARP)
 
     def __repr__(self) -> str:
         return f"{self.sentence} Run this cell to make it live."
@@ -322,9 +286,7 @@ class Explorer:
         """Take it off the page and give its memory back; no widget of it stays."""
         with DRAW_LOCK:
             self._closed = True
-            for key, explorer in list(_live.items()):
-                if explorer is self:
-                    del _live[key]
+            _forget(self)
             self.screen.close()
             close(self.widget)
 

@@ -75,6 +75,13 @@ class Region:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
 
+def regions_of(figure: Any) -> list[Region]:
+    """The axes of a figure as they were drawn last: those that are shown and have a linear or a logarithmic scale."""
+    known = ("linear", "log")
+    shown = [ax for ax in figure.axes if ax.get_visible() and ax.axison]
+    return [Region.of(ax) for ax in shown if ax.get_xscale() in known and ax.get_yscale() in known]
+
+
 @dataclass(frozen=True)
 class Point:
     """A place with a text, in the data of a region (its number in `Frame.regions`). NaN: not in this picture."""

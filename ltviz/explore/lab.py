@@ -1,7 +1,9 @@
-"""Explorer: train live on long-tailed data, stop, resume, and believe a difference only with its error bar."""
+"""Explorer: train live on long-tailed data, beside a baseline; believe a difference only with its error bar."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -9,29 +11,35 @@ from typing import Any
 
 import numpy as np
 
-from .. import check, metrics
+from .. import check
 from ..datasets import LOADERS, LongTailed, digits_lt, load
 from ..methods import METHODS
 from ..objective import Setting
+from ..plots.comparison import WORDS
 from ..plots.picture import DRAW_LOCK, as_percent
 from ..plots.surface import Surface
 from ..run import Run
-from ..training import LiveRun, make_recipe
-from .board import Board, View, compare, mean_of_classes
-from .controls import Control, control
+from ..training import RECIPES, LiveRun, make_recipe
+from .board import Board, Comparison, Entry, View, label_of, look_at
+from .controls import Choice, Control, control
+from .frames import Frame, Region
 from .method import METHOD, MethodExplorer
 from .notebook import kernel
-from .panel import Panel
-from .session import STATE, Plan, Session
+from .panel import Panel, Reference
+from .session import BASELINE, STATE, Plan, Session
 
-GROUP = Setting("all", choices=("all", "head", "mid", "tail"), meaning="which classes the comparison is about")
+GROUPS = {"all": "all classes", "head": "frequent (head)", "mid": "middle (mid)", "tail": "rare (tail)"}
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
+ORDERS, GIVEN = ("natural", "seed"), "as given"  # class orders; the last: a list that the data came with
 DATA = "data to train on, as lt.digits_lt or lt.cifar_lt gives"
 SHORT = {"seeds": 2, "epochs": 6}  # at most, under LTVIZ_PROFILE=fast
+FIRST = "logit_adjustment"  # the method that a lab opens with: the strongest of the cheap remedies
 
 
 class Lab(MethodExplorer):
     """Data, a method and its settings; Start, Pause, Stop; curves while it trains; all runs so far compared.
+
+    Start trains the method under every seed, and plain cross-entropy under the same seeds, where it is not there yet.
 
     runs       the runs so far, `forget()` empties the list
     phase      "idle", "running" or "paused"
@@ -45,28 +53,26 @@ class Lab(MethodExplorer):
     def __init__(
         self,
         data: LongTailed | None = None,
-        key: str = "ce",
+        key: str = FIRST,
         *,
-        seeds: int = 3,
+        seeds: Any = ...,
         epochs: int | None = None,
-        group: str = "all",
+        group: Any = ...,
+        reference: str | None = None,
+        class_order: Any = ...,
         runs: Sequence[Run] = (),
         **settings: Any,
     ):
         self.data = digits_lt() if data is None else check.instance("data", data, LongTailed, DATA)
-        if not isinstance(runs, (list, tuple)):
-            raise check.refuse("runs", runs, "a list of runs, as lt.train returns them")
-        self.runs: list[Run] = [check.instance("runs", run, Run, "a list of runs alone") for run in runs]
+        self.runs: list[Run] = _runs(runs, self.data)
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
+        self._comparison = Comparison()
         self._panel = self._make_panel()
-        usual = make_recipe(None, self.data).epochs
-        times = Setting(usual, min(3, usual), max(200, usual), meaning="times through the data")
         fixed = {
-            **_data_controls(self.data),
-            "epochs": control("epochs", times, ... if epochs is None else epochs),
-            "seeds": control("seeds", Setting(3, 1, 10, meaning="runs, each with its own subset and start"), seeds),
-            "group": control("group", GROUP, group),
+            **_training_controls(self.data, seeds, epochs, group),
+            "reference": _reference(self.runs, reference),
+            **_data_controls(self.data, class_order),
         }
         self._start(METHODS[key].key, fixed, settings, extra=(self._panel.widget,))
 
@@ -79,24 +85,22 @@ class Lab(MethodExplorer):
         return panel
 
     def _use(self, controls: dict[str, Control]) -> None:
-        """The method and its settings first, then data, epochs and seeds."""
-        fixed = [name for name in self._fixed if name != METHOD]
-        super()._use({**{n: c for n, c in controls.items() if n not in fixed}, **{n: controls[n] for n in fixed}})
+        """The method, the group and the method's settings first, then the rest, of which most is out of sight."""
+        later = [name for name in self._fixed if name not in (METHOD, "group")]
+        order = [METHOD, "group", *(name for name in controls if name not in self._fixed), *later]
+        super()._use({name: controls[name] for name in order})
 
     # ----------------------------------------------------------------------------------------------- training
     def plan(self) -> Plan:
         """What the controls ask for now."""
         values = {name: self.controls[name].value for name in self._fixed}
-        spec = None
-        if self.data.spec.get("loader") in LOADERS:
-            spec = {**self.data.spec, **{name: values[name] for name in ("ratio", "profile") if name in values}}
         asked = {name: values[name] for name in ("seeds", "epochs")}
         if os.environ.get("LTVIZ_PROFILE") == "fast":
             asked = {name: min(value, SHORT[name]) for name, value in asked.items()}
-        return Plan(values[METHOD], self.settings, spec=spec, **asked)
+        return Plan(values[METHOD], self.settings, spec=_spec(self.data, values), **asked)
 
     def start(self, inline: bool | None = None) -> None:
-        """Train what the controls say, seed by seed, in one background thread.
+        """Train what the controls say and is not there yet, seed by seed, in one background thread.
 
         inline=True trains here and returns when it is done; so does None without a notebook or under
         LTVIZ_PROFILE=fast (then at most 2 seeds of 6 epochs). Raises RuntimeError while this lab is training; another
@@ -105,7 +109,7 @@ class Lab(MethodExplorer):
         if inline is None:
             inline = kernel() is None or os.environ.get("LTVIZ_PROFILE") == "fast"
         inline = check.flag("inline", inline)
-        session = Session(self.plan(), self.data, self._follow, self._keep)
+        session = Session(self.plan(), self.data, self._follow, self._keep, self._has)
         with STATE:
             if self._closed:
                 raise RuntimeError("this lab is closed; open a new one")
@@ -164,15 +168,24 @@ class Lab(MethodExplorer):
         return list(self.runs)
 
     def forget(self) -> None:
-        """Empty the comparison."""
-        self.runs = []
-        if self._session is not None:
-            self._session.earlier = []
+        """Clear all runs, curves and notes. What trains goes on, and its next runs are the first again."""
+        with STATE:
+            self.runs = []
+            if self.phase == "idle":
+                self._session = None
+        self._show_phase()
         self.refresh()
 
     def _keep(self, run: Run) -> None:
         """A run is finished: it takes the place of an earlier one of the same id."""
-        self.runs = [old for old in self.runs if old.id != run.id] + [run]
+        with STATE:
+            kept = [old.id for old in self.runs]
+            place = kept.index(run.id) if run.id in kept else len(kept)
+            self.runs = [*self.runs[:place], run, *self.runs[place + 1 :]]
+
+    def _has(self, name: str) -> bool:
+        """Whether the run of this id is there already."""
+        return any(run.id == name for run in self.runs)
 
     def _follow(self) -> None:
         """Show how far the training is."""
@@ -185,31 +198,25 @@ class Lab(MethodExplorer):
     def _show_phase(self) -> None:
         """Buttons as the phase is now: read under the lock, so that late calls show nothing old."""
         with DRAW_LOCK:
-            self._panel.show(self.phase)
+            session = self._session
+            self._panel.show(self.phase, "" if session is None else session.outcome)
 
     # ------------------------------------------------------------------------------------------------ picture
     def build(self, surface: Surface) -> None:
-        self.board = Board(surface)
+        self.board = Board(surface, self.data.k)
 
-    def compute(self, method: str, group: str, epochs: int, **others: Any) -> View:
-        session = self._session
-        live = self._live
-        history = {} if live is None else live.history
-        if history:
-            epochs = live.epochs
-        loss = np.asarray(history.get("loss", []), float)
-        groups, note = {}, ""
-        if live is None:
-            note = "Press Start to train" if self.phase == "idle" else ""
+    def compute(self, group: str, epochs: int, reference: str, **others: Any) -> View:
+        runs, session, live = list(self.runs), self._session, self._live
+        idle = self.phase == "idle"
+        if live is not None and idle and self._has(live.trainer.id):
+            live = None  # it is among the runs
+        note = ""
+        if not runs and live is None:
+            note = "Press Start to train" if idle else ""
         elif not self.data.has_validation:
-            note = "these data keep no validation images:\naccuracy comes at the end, on the test set"
-        elif len(loss):
-            masks = metrics.third_groups(live.trainer.data.counts.numpy())
-            masks = {"all": np.ones(self.data.k, bool), **masks}
-            groups = {name: mean_of_classes(history["val_accuracy"], mask) for name, mask in masks.items()}
-        earlier = [] if session is None else list(session.earlier)
-        at = np.arange(1, len(loss) + 1)
-        return View(epochs, at, loss, earlier, groups, note, group, compare(self.runs, group))
+            note = "no validation images:\naccuracy comes at the end,\non the test set"
+        whose = session.whose if live is not None else ""
+        return look_at(runs, self._comparison.rows(runs, group, reference), live, whose, group, epochs, note)
 
     @property
     def played(self) -> list[Control]:
@@ -219,27 +226,29 @@ class Lab(MethodExplorer):
     def draw(self, result: View) -> None:
         self.board.draw(result)
 
+    def regions(self) -> list[Region]:
+        return self.board.regions()
+
+    def _framed(self, result: View) -> Frame:
+        return dataclasses.replace(super()._framed(result), points=self.board.points(result))
+
     def drawn(self, result: View) -> None:
-        done, of = (0, 1) if self._session is None else self._session.share
-        share = (done + len(result.loss) / max(result.epochs, 1)) / of
-        self.progress.value = min(share, 1.0) if self.phase != "idle" else float(bool(len(result.loss)))
+        session = self._session
+        self._panel.progress.value = 0.0 if session is None else session.progress
+        self.controls["reference"].offer(row.label for row in result.rows)
 
     def say(self, result: View) -> str:
         parts, session, phase = [], self._session, self.phase
         if session is not None and phase != "idle":
-            state = "paused" if phase == "paused" else "training"
-            done = len(result.loss)
-            epoch = f", epoch {done} of {result.epochs}, loss {result.loss[-1]:.3f}" if done else ""
+            state = "Paused" if phase == "paused" else "Training"
+            done, live = len(result.loss), session.live
+            epoch = f", epoch {done} of {live.epochs}, loss {result.loss[-1]:.3f}" if done and live else ""
             parts.append(f"{state}: {session.doing or 'starting'}{epoch}.")
         elif session is not None and session.note:
             parts.append(session.note)
         if result.rows:
-            first, *others = result.rows
-            told = [f"{first.name} {as_percent(float(np.mean(first.values)))}"]
-            told += [f"{row.name} {as_percent(float(np.mean(row.values)))} ({row.words})" for row in others]
-            parts.append("Compared: " + "; ".join(told) + ".")
-        text = " ".join(parts) or f"Nothing is trained yet. {self.data!r}."
-        return text[0].upper() + text[1:]
+            parts.append(_compared(result.rows, result.group))
+        return " ".join(parts) or f"Nothing is trained yet. {self.data!r}."
 
     # -------------------------------------------------------------------------------------------------- state
     @classmethod
@@ -252,9 +261,7 @@ class Lab(MethodExplorer):
 
     def as_code(self) -> str:
         state = self.state
-        spec = {**self.data.spec, **{name: state.pop(name) for name in ("ratio", "profile") if name in state}}
-        loader = spec.pop("loader", None)
-        data = f"lt.{loader}({', '.join(f'{k}={v!r}' for k, v in spec.items())})" if loader in LOADERS else "data"
+        data = _data_code(self.data, {name: state.pop(name) for name in ("ratio", "profile") if name in state})
         given = [data, repr(state.pop("key")), *(f"{name}={value!r}" for name, value in state.items())]
         return f"lt.explore.lab({', '.join(given)})"
 
@@ -268,41 +275,135 @@ class Lab(MethodExplorer):
         self.stop()
         self.wait()
         problems = super().drive()
-        runs, before = list(self.runs), self.values
+        runs, session, before = list(self.runs), self._session, self.values
         self.set(epochs=3, seeds=1)
         self.start(inline=True)
         if self.error:
             problems.append(f"Start: {self.error}")
-        self.runs = runs
+        self.runs, self._session = runs, session
         self.set(**before)
+        self._show_phase()
         if problems:
             self.show_error(problems[0])
         return problems
 
 
-def _data_controls(data: LongTailed) -> dict[str, Control]:
-    """Ratio and profile, where the data can be made again from its spec."""
+def _runs(runs: Any, data: LongTailed) -> list[Run]:
+    """Runs to begin with, which can stand beside those on these data."""
+    if not isinstance(runs, (list, tuple)):
+        raise check.refuse("runs", runs, "a list of runs, as lt.train returns them")
+    for run in runs:
+        check.instance("runs", run, Run, "a list of runs alone")
+        if run.k != data.k:
+            raise check.refuse("runs", run, f"runs on data of {data.k} classes, as the lab's data have")
+    return list(runs)
+
+
+def _training_controls(data: LongTailed, seeds: Any, epochs: int | None, group: Any) -> dict[str, Control]:
+    """Group, seeds and epochs: rare classes of long-tailed data, and as many seeds as are done in seconds."""
+    recipe = make_recipe(None, data)
+    often = Setting(10 if recipe.model == "mlp" else 3, 1, 10, meaning="runs, each with its own subset and start")
+    usual = recipe.epochs
+    times = Setting(usual, min(3, usual), max(200, usual), meaning="times through the data")
+    tailed = data.k > 2 and int(data.counts.max()) > int(data.counts.min())
+    groups = Setting(
+        "tail" if tailed else "all", choices=tuple(GROUPS), meaning="which classes the comparison is about"
+    )
+    return {
+        "group": Choice("group", groups, group, GROUPS),
+        "seeds": control("seeds", often, seeds),
+        "epochs": control("epochs", times, ... if epochs is None else epochs),
+    }
+
+
+def _reference(runs: Sequence[Run], given: str | None) -> Reference:
+    """At first the label of the first run, or of the baseline, which is trained first."""
+    labels = [*map(label_of, runs), METHODS[BASELINE]().label]
+    return Reference(labels[0] if given is None else check.text("reference", given), labels)
+
+
+def _spec(data: LongTailed, values: dict[str, Any]) -> dict[str, Any] | None:
+    """How data under these values of the controls are loaded, or None where they cannot be."""
+    if data.spec.get("loader") not in LOADERS:
+        return None
+    asked = {name: values[name] for name in ("ratio", "profile", "class_order") if name in values}
+    if asked.get("class_order") == GIVEN:
+        asked.pop("class_order")
+    return {**data.spec, **asked}
+
+
+def _data_code(data: LongTailed, changes: dict[str, Any]) -> str:
+    """The call that loads these data with the changes, or their name where they cannot be loaded."""
+    spec = {**data.spec, **changes}
+    loader = spec.pop("loader", None)
+    return f"lt.{loader}({', '.join(f'{k}={v!r}' for k, v in spec.items())})" if loader in LOADERS else "data"
+
+
+def _compared(rows: Sequence[Entry], group: str) -> str:
+    """The comparison in words; that some were trained for longer comes before any verdict."""
+    long = {row.epochs: [of.name for of in rows if of.epochs == row.epochs] for row in rows}
+    told = "; ".join(f"{epochs} epochs: {', '.join(names)}" for epochs, names in sorted(long.items()))
+    before = f"Not all were trained for as long ({told}). " if len(long) > 1 else ""
+    return f"{before}Test {WORDS[group]}: {'; '.join(map(_told, rows))}."
+
+
+def _told(row: Entry) -> str:
+    """A row of the comparison in words."""
+    if row.pair is None:
+        words = "the reference"
+    else:
+        low, high = row.pair.interval
+        words = row.words if np.isnan(low) else f"{row.words}; 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{row.name} {as_percent(float(np.mean(row.values)))} ({words})"
+
+
+def _data_controls(data: LongTailed, class_order: Any) -> dict[str, Control]:
+    """Ratio, profile and class order, where the data can be made again from its spec."""
     spec = data.spec
     if spec.get("loader") not in LOADERS or spec.get("ratio") is None:
+        if class_order is not ...:
+            raise check.refuse("class_order", class_order, "none: these data cannot be loaded again in another order")
         return {}
     most = float(max(spec.get("n_max") or int(data.counts[0]), spec["ratio"], 2))
     ratio = Setting(spec["ratio"], 1, most, "log", meaning="largest class / smallest class")
-    return {"ratio": control("ratio", ratio), "profile": control("profile", PROFILE, spec["profile"])}
+    made = {"ratio": control("ratio", ratio), "profile": control("profile", PROFILE, spec["profile"])}
+    if "class_order" in spec:
+        made["class_order"] = control("class_order", _orders(data), class_order)
+    return made
+
+
+def _orders(data: LongTailed) -> Setting:
+    """The class orders to choose from; at first that of the recorded runs, which the data's recipe names."""
+    loader, own = data.spec["loader"], data.spec["class_order"]
+    own = own if isinstance(own, str) else GIVEN
+    recorded = RECIPES[data.recipe].data if data.recipe in RECIPES else None
+    start = own
+    if recorded and recorded[0] == loader:
+        usual = inspect.signature(LOADERS[loader]).parameters["class_order"].default
+        start = recorded[1].get("class_order", usual)
+    choices = tuple(dict.fromkeys((*ORDERS, start, own)))
+    return Setting(start, choices=choices, meaning="which class is frequent: drawn with each seed, or always the same")
 
 
 def lab(
     data: LongTailed | None = None,
-    key: str = "ce",
+    key: str = FIRST,
     *,
-    seeds: int = 3,
+    seeds: Any = ...,
     epochs: int | None = None,
-    group: str = "all",
+    group: Any = ...,
+    reference: str | None = None,
+    class_order: Any = ...,
     runs: Sequence[Run] = (),
     **settings: Any,
 ) -> Lab:
-    """Train live: choose ratio, method, settings and seeds; start, pause, stop; compare the runs so far.
+    """Train live: choose a method, its settings and seeds; start, pause, stop; compare with a baseline, paired by seed.
 
-    data: what to train on (default: digits_lt()); key, settings: the method the controls start with; group: which
-    classes are compared; runs: earlier runs to compare with.
+    data: what to train on (default: digits_lt()). key, settings: the method that the controls start with. seeds:
+    how many (default: 10 on the digits, else 3). epochs: default that of the data's recipe. group: "all", "head",
+    "mid" or "tail", the classes that are compared (default: "tail" of long-tailed data). reference: the label that the
+    others are compared with (default: the first run's, else "ce", which is trained first). class_order: "seed",
+    "natural", or that of the data (default: as in the recorded runs). runs: earlier runs to compare with.
     """
-    return Lab(data, key, seeds=seeds, epochs=epochs, group=group, runs=runs, **settings)
+    more = {"epochs": epochs, "reference": reference, "class_order": class_order, "runs": runs}
+    return Lab(data, key, seeds=seeds, group=group, **more, **settings)

@@ -7,22 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..datasets import LongTailed, load
-from ..methods import METHODS
 from ..run import Run
 from ..training import LiveRun
 from .base import in_words
 
-STATE = threading.RLock()  # of all labs: who trains, and what is asked of them; held for moments only
+STATE = threading.RLock()  # of all labs: who trains, what is asked of them, what they have; held for moments only
 TICK = 0.2  # seconds between two pictures of a live run
 GLANCE = 0.05  # seconds between two looks while waiting for something else than an event
+BASELINE = "ce"  # trained beside every method, so that there is something to compare it with
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What Start asks for."""
+    """What Start asks for: a method beside the baseline, under each of the first so many seeds.
+
+    spec: how the data of a seed are loaded, or None where they cannot be loaded again.
+    """
 
     method: str
     settings: dict[str, Any]
@@ -30,27 +31,41 @@ class Plan:
     epochs: int
     spec: dict[str, Any] | None
 
+    @property
+    def pair(self) -> list[tuple[str, dict[str, Any]]]:
+        """What is trained under each seed: the baseline, and the method where it is another one."""
+        return [(BASELINE, {}), *([(self.method, self.settings)] if self.method != BASELINE else [])]
+
 
 class Session:
-    """One plan under way: all its seeds, one after another, and whether it is to pause or to stop.
+    """One plan under way: all its runs, one after another, and whether it is to pause or to stop.
 
-    What is asked is remembered here and told to every live run, so that no request is lost between two seeds, or while
-    another lab is still coming to its end. Once it is asked to stop, nothing else is heard.
+    The runs of a seed follow each other, so that pairs grow while it trains. What is asked is remembered here and told
+    to every live run, so that no request is lost between two runs, or while another lab is still coming to its end.
+    Once it is asked to stop, nothing else is heard.
 
-    follow() is called whenever there is something new to show, keep(run) with every run that is finished.
-    live is the run of the present seed, earlier the losses of those before, doing and share (seeds done, of how many)
-    say what trains, note what became of a run that was stopped, problem what went wrong.
+    follow() is called whenever there is something new to show, keep(run) with every run that is finished, and a run is
+    passed over where known(its id). live is the run under way or the last one, doing says which it is, progress how
+    much of all is done. Afterwards note says what became of a run that was stopped, problem what went wrong, outcome
+    how it ended: "done", "stopped" or "failed".
     """
 
     newest: Session | None = None  # the one that trains, or waits for the one before it to end
 
-    def __init__(self, plan: Plan, data: LongTailed, follow: Callable[[], None], keep: Callable[[Run], None]):
-        self.plan, self.data, self.follow, self.keep = plan, data, follow, keep
+    def __init__(
+        self,
+        plan: Plan,
+        data: LongTailed,
+        follow: Callable[[], None],
+        keep: Callable[[Run], None],
+        known: Callable[[str], bool],
+    ):
+        self.plan, self.data, self.follow, self.keep, self.known = plan, data, follow, keep, known
         self.live: LiveRun | None = None
-        self.earlier: list[np.ndarray] = []
-        self.doing, self.share, self.note = "", (0, plan.seeds), ""
+        self.doing, self.note, self.outcome = "", "", ""
+        self.done, self.trained, self.total = 0, 0, plan.seeds * len(plan.pair)
         self.problem: str | None = None
-        self.paused, self.over = False, False
+        self.paused, self.over, self._counted, self._unedited = False, False, True, False
         self.stopping, self.ended = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -59,6 +74,20 @@ class Session:
         """What it does: "running", "paused", or "idle" when it is over."""
         with STATE:
             return "idle" if self.over else "paused" if self.paused else "running"
+
+    @property
+    def progress(self) -> float:
+        """The share of all epochs that is done; after a stop it stays where it was."""
+        live = self.live
+        part = 0.0 if live is None or self._counted else live.epoch / live.epochs
+        return min((self.done + part) / self.total, 1.0)
+
+    @property
+    def whose(self) -> str:
+        """Method and seed of the live run, and where it ended."""
+        live, n = self.live, self.plan.seeds
+        ended = f": {self.outcome} at epoch {live.epoch}" if self.over else ""
+        return f"{live.trainer.request.label}, seed {live.trainer.seed + 1} of {n} (seed={live.trainer.seed}){ended}"
 
     def take_over(self) -> Session | None:
         """Become the newest; the one before is asked to stop, and returned."""
@@ -108,9 +137,11 @@ class Session:
         self.thread = threading.current_thread()
         try:
             self.after(before)
-            for seed in range(self.plan.seeds):
-                if not self._ready() or not self._train(seed, inline):
-                    break
+            if all(self._ready() and self._train(seed, inline) for seed in range(self.plan.seeds)):
+                self.outcome = "done"
+                self.note = "" if self.trained else "These runs are here already: nothing was trained."
+            else:
+                self.outcome = "stopped"
         except Exception as error:  # shown by the lab; nobody is there to catch it
             self.problem = in_words(error)
         finally:
@@ -120,6 +151,7 @@ class Session:
         """Nothing trains any more; also shown."""
         with STATE:
             self.over, self.paused, self.doing = True, False, ""
+            self.outcome = self.outcome or "failed"
             if Session.newest is self:
                 Session.newest = None
         try:
@@ -132,17 +164,28 @@ class Session:
         while self.paused and not self.stopping.wait(GLANCE):
             pass
         if self.stopping.is_set() and not self.note:
-            self.note = "Stopped between two runs." if self.earlier else "Stopped before it began."
+            self.note = "Stopped between two runs." if self.trained else "Stopped before it began."
         return not self.stopping.is_set()
 
     def _train(self, seed: int, inline: bool) -> bool:
+        """The runs of a seed; False where it was stopped. Settings that make no sense are refused before any begins."""
+        plan, data = self.plan, self._data(seed)
+        lives = [LiveRun(key, data, seed=seed, epochs=plan.epochs, **settings) for key, settings in plan.pair]
+        for live in lives:
+            if not self.known(live.trainer.id):
+                if not self._ready() or not self._train_one(live, inline):
+                    return False
+                self.trained += 1
+            with STATE:
+                self.done, self._counted = self.done + 1, True
+        return True
+
+    def _train_one(self, live: LiveRun, inline: bool) -> bool:
         """One run; False where it was stopped."""
-        plan = self.plan
-        name = METHODS[plan.method](**plan.settings).label
-        live = LiveRun(plan.method, self._data(seed), seed=seed, epochs=plan.epochs, **plan.settings)
-        self.doing, self.share = f"{name}, seed {seed + 1} of {plan.seeds}", (seed, plan.seeds)
+        name = live.trainer.request.label
+        self.doing = f"{name}, seed {live.trainer.seed + 1} of {self.plan.seeds}"
         with STATE:
-            self.live = live.on_epoch(lambda _: self._tell())
+            self.live, self._counted = live.on_epoch(lambda _: self._tell()), False
         live.start(inline=inline)
         self._tell()  # what was asked before it began
         while live.wait(TICK) is None and live.state in ("running", "paused"):
@@ -152,8 +195,6 @@ class Session:
             raise live.error
         if run.status == "finished":
             self.keep(run)
-            self.earlier = [*self.earlier, run.history["loss"]]
-            self.doing = f"{name}, {seed + 1} of {plan.seeds} seeds done"
             self.follow()
         elif run.status == "diverged":
             raise RuntimeError(
@@ -169,4 +210,11 @@ class Session:
         if self.plan.spec is None:
             return self.data
         spec = {**self.plan.spec, "seed": seed}
-        return self.data if spec == self.data.spec else load(spec).to(self.data.device)
+        if spec == self.data.spec:
+            return self.data
+        if spec == {**self.data.spec, "seed": seed}:
+            return self.data.with_seed(seed)
+        if not self._unedited:
+            self.data.with_seed(seed)  # refuses data that were edited: loaded again, they would lose that
+            self._unedited = True
+        return load(spec).to(self.data.device)

@@ -30,6 +30,16 @@ class Paired(NamedTuple):
     n: int
     verdict: str
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Ends of the 95 % confidence interval of the mean, mean ± t(0.975, n - 1) se; NaN where there is no se."""
+        from scipy import stats
+
+        if np.isnan(self.se):
+            return float("nan"), float("nan")
+        reach = float(stats.t.ppf(0.975, self.n - 1)) * self.se
+        return self.mean - reach, self.mean + reach
+
     def __str__(self) -> str:
         if self.n < 2 or np.isnan(self.mean):
             return f"{self.mean:+.3f} ({self.verdict})"

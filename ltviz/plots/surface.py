@@ -50,9 +50,18 @@ class Surface:
                 artist.draw(renderer)
             return np.array(canvas.buffer_rgba())
 
-    def png(self, small: bool = False) -> bytes:
-        """The picture as PNG; small: in 255 colours and well compressed, slow, for keeping in a file."""
-        pixels = self.pixels()
+    def png(self, small: bool = False, ratio: float | None = None) -> bytes:
+        """The picture as PNG; small: in 255 colours and well compressed, slow, for keeping in a file.
+
+        ratio: with this many pixels for each CSS pixel, this time.
+        """
+        with DRAW_LOCK:
+            before = self.figure.dpi / 100
+            if ratio is not None:
+                self.resolve(ratio)
+            pixels = self.pixels()
+            if ratio is not None:
+                self.resolve(before)
         return small_png(Image.fromarray(pixels)) if small else fast_png(pixels)
 
     def resolve(self, ratio: float) -> None:

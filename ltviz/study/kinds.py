@@ -254,7 +254,8 @@ class Curve:
         off = float(np.abs(gaps).mean())
         close = off <= (0.05 * span if tolerance is None else tolerance) + 1e-12
         how = "Close" if close else "Not far" if off <= 0.1 * span else "Off" if off <= 0.25 * span else "Far off"
-        how += f": {_off(off, self.digits)}{self.unit} away on average, {off / span:.0%} of the axis."
+        away, share = f"{_off(off, self.digits)}{self.unit}", f"{100 * off / span:.0f} %"
+        how += f": {away} away on average{'' if away == share else f', {share} of the axis'}."
         if not close:
             if abs(gaps.mean()) > 0.6 * off:
                 how += f" Mostly too {'high' if gaps.mean() > 0 else 'low'}."

@@ -116,17 +116,15 @@ class Trainer:
         drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
         self.step = Captured(_weak(self._step), drawn, self.stream if self.speed.graph else None)
         self.validate = Captured(_weak(self._validate), (), self.stream if self.speed.graph else None)
-        self.own = contains_own(ask.bound)  # a loss of the reader's, which may draw at any time
-        self.draws = True  # whether a step draws by itself (dropout); the first one of a stage shows it
-        self.tally = Tally(data.k, self.device)
-        self.hits = torch.zeros(data.k, device=self.device)
+        # Whether a step draws by itself (dropout): the first one of a stage shows it; a reader's loss may at any time.
+        self.own, self.draws = contains_own(ask.bound), True
+        self.tally, self.hits = Tally(data.k, self.device), torch.zeros(data.k, device=self.device)
         self.val_counts = class_counts(self.data.val_targets, data.k)
         self.stages = ask.bound.stages
         self.starts = stage_starts(self.stages, self.recipe.epochs)
         self.stage, self.epoch, self.seconds, self.halfway = -1, 0, 0.0, False
         self.rows: list[dict[str, Any]] = []
-        self.accuracy: Tensor | None = None
-        self._saved = time.monotonic()
+        self.accuracy, self._saved = None, time.monotonic()
 
     @property
     def done(self) -> bool:
