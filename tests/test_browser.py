@@ -182,7 +182,7 @@ def test_training_starts_and_stops_while_another_cell_runs(opened):
     for name, value in (("epochs", "200"), ("seeds", "10")):
         box = cell.locator(".widget-inline-hbox", has_text=re.compile(rf"^{name}")).locator("input").first
         if not box.is_visible():
-            cell.get_by_role("button", name="More", exact=True).click()
+            cell.get_by_role("button", name="More").click()
         box.fill(value)
         box.press("Enter")
     start, stop = cell.get_by_role("button", name="Start"), cell.get_by_role("button", name="Stop")
@@ -215,9 +215,11 @@ def test_a_saved_chapter_shows_its_figures_without_its_kernel(opened):
     opened.menu("Kernel", "Shut Down Kernel")
     opened.page.goto(f"{opened.url}?reset")
     cell = opened.cell("lt.explore.posthoc")
-    image = cell.locator(".jp-OutputArea img").first
-    image.wait_for()
-    opened.page.wait_for_function("image => image.naturalWidth > 200", arg=image.element_handle())
+    canvas = cell.locator(".jp-OutputArea canvas").first
+    canvas.wait_for()
+    colours = """canvas => canvas.width > 200 && new Set(new Uint32Array(canvas.getContext("2d")
+        .getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size > 50"""
+    opened.page.wait_for_function(colours, arg=canvas.element_handle())
     assert opened.page.get_by_text("model not found").count() == 0
 
 

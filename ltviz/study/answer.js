@@ -166,7 +166,7 @@ function order(spec, set, question) {
       locked = fixed;
       list.classList.toggle("locked", locked);
       help.hidden = locked;
-      (value ?? []).forEach((one, i) => {
+      if (!held) (value ?? []).forEach((one, i) => {
         const row = rows.find((row) => row.value === one);
         if (row && row !== rows[i]) move(row, i, false);
       });
@@ -305,6 +305,7 @@ function curve(spec, set, question) {
       ({ locked, before, truth } = state);
       if (locked) before = null;
       if (state.earlier) before = state.earlier;
+      if (hand) return draw(); // news of the kernel must not take the line out of the reader's hand
       // What comes back from the kernel is the whole curve; where the reader has not drawn stays marked as such.
       if (state.value && JSON.stringify(state.value) !== JSON.stringify(answer())) now = [...state.value];
       if (!state.value && answer()) now = places.map(() => null);
