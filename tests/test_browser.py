@@ -186,10 +186,10 @@ def test_training_starts_and_stops_while_another_cell_runs(opened):
         box.fill(value)
         box.press("Enter")
     start, stop = cell.get_by_role("button", name="Start"), cell.get_by_role("button", name="Stop")
-    readout = cell.locator("[role=status]")
+    readout = cell.locator(".ltviz-screen .caption")
     assert stop.is_disabled()
     start.click()
-    readout.filter(has_text=re.compile("^Training")).wait_for()
+    readout.filter(has_text=re.compile("raining")).wait_for()
     at_first = readout.inner_text()
 
     # Another cell, appended and run while the training goes on.
