@@ -19,12 +19,14 @@ os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
 _WHERE = {
     "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt"),
     "methods": ("METHODS", "cite"),
+    "objective": ("Objective", "Regularizer"),
     "own": ("as_method",),
     "run": ("Run", "load_run", "load_runs"),
     "collector": ("collect",),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
     "many": ("train_many",),
     "embedding": ("embed",),
+    "explore.export": ("export",),
     "plots": (
         "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_counts",
         "plot_effective_number", "plot_embedding", "plot_examples", "plot_feature_norms", "plot_gain", "plot_history",

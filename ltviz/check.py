@@ -38,6 +38,14 @@ def shown(value: object, letters: int = 60) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
+def spelled(value: Any, inside: bool = False) -> str:
+    """A setting's value as labels write it: six digits if they are all there is, and a base as key+name=value."""
+    if isinstance(value, Mapping):
+        own = "+".join([value["key"], *(f"{k}={spelled(v, True)}" for k, v in value.items() if k != "key")])
+        return f"({own})" if inside else own
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
 def refuse(name: str, value: object, expected: str) -> ValueError:
     """The error for an argument: raise refuse("epochs", -1, "a whole number of at least 1")."""
     return ValueError(f"{name}={shown(value)}: expected {expected}")
@@ -46,6 +54,11 @@ def refuse(name: str, value: object, expected: str) -> ValueError:
 def _is_bool(value: object) -> bool:
     kind = str(getattr(value, "dtype", ""))
     return isinstance(value, bool) or (kind in ("bool", "torch.bool") and getattr(value, "shape", None) == ())
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy's, or a tensor of one number, as Python's own."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 LARGEST = 2**63 - 1  # of the whole numbers that arrays hold
@@ -192,6 +205,14 @@ def tensor(name: str, value: Any, dims: int | None, kind: str, expected: str, li
         raise refuse(name, value, f"{expected}; its numbers are {str(value.dtype).removeprefix('torch.')}")
     if like is not None and value.device != like.device:
         raise ValueError(f"{name}: it is on {value.device}, what it belongs to on {like.device}; move one of them")
+    return value
+
+
+def result(owner: object, name: str, value: Any, shape: tuple, expected: str) -> Any:
+    """What the method `name` of a reader's object gave: a tensor of this shape. Only its shape is looked at."""
+    if not hasattr(value, "detach") or value.shape != shape:
+        gave = f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+        raise ValueError(f"{type(owner).__name__}.{name}() gave {gave}: expected {expected}")
     return value
 
 

@@ -114,9 +114,14 @@ def main_table(argv: Sequence[str]) -> int:
 
 def grid_table(folder: str | Path) -> pandas.DataFrame:
     """The recorded runs of a folder as a table (pandas), accuracies in percent, best difference to ce first."""
-    by_label: dict[str, list[Run]] = {}
+    found: dict[str, dict[str | None, list[Run]]] = {}  # losses of the reader's own may share a name
     for run in load_runs(folder, status=["finished", "diverged"]):
-        by_label.setdefault(run.name, []).append(run)
+        found.setdefault(run.name, {}).setdefault(run.provenance.get("code"), []).append(run)
+    by_label = {
+        name if number == 1 else f"{name} ({number})": runs
+        for name, losses in found.items()
+        for number, runs in enumerate(losses.values(), 1)
+    }
     if "ce" not in by_label:
         raise ValueError(f"{folder}: there is no recorded run of ce, which the others are compared with")
     frame = comparison_table(by_label, "ce")

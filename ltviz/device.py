@@ -32,8 +32,11 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     kind, colon, index = asked.partition(":")
     if kind not in there or (colon and index not in map(str, range(there[kind]))):
         found = " or ".join(f'"{one}"' for one in _names(there))
-        raise refuse(name, device, f"what torch {torch.__version__} finds on this machine, {found}; {otherwise} "
-                     "to take the first of these")
+        raise refuse(
+            name,
+            device,
+            f"what torch {torch.__version__} finds on this machine, {found}; {otherwise} to take the first of these",
+        )
     return torch.device(asked)
 
 

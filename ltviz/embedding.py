@@ -98,7 +98,7 @@ def embed(
     if os.environ.get("LTVIZ_PROFILE") == "fast" and (method == "umap" or len(x) > QUICK):
         raise NotRecorded(
             f"the fast profile does not compute {method} of {len(x)} points, and no recorded embedding {key} was found "
-            f"in {folder}. Record it with lt.embedding.record_embedding(features, {method!r}), use method=\"pca\", or "
+            f'in {folder}. Record it with lt.embedding.record_embedding(features, {method!r}), use method="pca", or '
             "unset LTVIZ_PROFILE"
         )
     # Another version of the library may place the points elsewhere: the cache, unlike the record, is kept by version.
@@ -257,15 +257,18 @@ def _version(method: str) -> str:
 def _features(features: Any, name: str = "features") -> Points:
     if hasattr(features, "confusion"):
         if getattr(features, "features", None) is None:
-            raise ValueError(f"{name}: this run was recorded without its test features, so there is nothing to embed; "
-                             "open the run of seed 0, or train it again")
+            raise ValueError(
+                f"{name}: this run was recorded without its test features, so there is nothing to embed; "
+                "open the run of seed 0, or train it again"
+            )
         features = features.features
     given = check.array(name, features, 2, "numbers, one row per image, shape (n, d); or a run that kept its features")
     if len(given) < 5 or not given.shape[1]:
         raise ValueError(f"{name} must have at least 5 rows to be worth a picture, and a column, not {given.shape}")
     if not np.isfinite(given).all():
-        raise ValueError(f"{name} must be finite; a run with NaN features has diverged, and in float16 nothing beyond "
-                         "65,504 is kept")
+        raise ValueError(
+            f"{name} must be finite; a run with NaN features has diverged, and in float16 nothing beyond 65,504 is kept"
+        )
     if np.abs(given).max() > np.finfo(np.float32).max:
         raise ValueError(f"{name} must lie within float32, up to 3.4e38; divide by their largest length")
     return np.ascontiguousarray(given, dtype=np.float32)
@@ -283,8 +286,12 @@ def _place(name: str, value: Any) -> Path | bool:
 
 def _settings(method: Any, given: dict[str, float], n: int) -> dict[str, float]:
     if not isinstance(method, str) or method not in SETTINGS:
-        raise check.refuse("method", method, f"one of {', '.join(map(repr, SETTINGS))} or an object with fit_transform"
-                                             f"{check.suggest(method, SETTINGS) if isinstance(method, str) else ''}")
+        raise check.refuse(
+            "method",
+            method,
+            f"one of {', '.join(map(repr, SETTINGS))} or an object with fit_transform"
+            f"{check.suggest(method, SETTINGS) if isinstance(method, str) else ''}",
+        )
     known = SETTINGS[method]
     unknown = sorted(given.keys() - known.keys())
     if unknown:
@@ -308,7 +315,7 @@ def _checked(points: Any, n: int, name: str) -> Points:
     if points.shape != (n, 2):
         raise ValueError(f"{name} must give one point in the plane per row, ({n}, 2), not {points.shape}")
     if not np.isfinite(points).all():
-        raise ValueError(f"{name} gave points that are not finite; try method=\"pca\"")
+        raise ValueError(f'{name} gave points that are not finite; try method="pca"')
     return points
 
 
@@ -339,5 +346,8 @@ def _keep(folder: Path, key: str, points: Points) -> None:
     except OSError as error:
         if folder not in _unwritable:
             _unwritable.add(folder)
-            warnings.warn(f"the embedding could not be kept in {folder} ({error}); set LTVIZ_CACHE to a folder that "
-                          "can be written", stacklevel=3)
+            warnings.warn(
+                f"the embedding could not be kept in {folder} ({error}); set LTVIZ_CACHE to a folder that "
+                "can be written",
+                stacklevel=3,
+            )

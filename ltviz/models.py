@@ -67,8 +67,11 @@ class CNN(nn.Module):
         super().__init__()
         shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
         if min(shape[1:]) < 4:
-            raise refuse("shape", shape, "at least 4 x 4 pixels for model='cnn', which halves its images twice; use "
-                         "'mlp', or larger images")
+            raise refuse(
+                "shape",
+                shape,
+                "at least 4 x 4 pixels for model='cnn', which halves its images twice; use 'mlp', or larger images",
+            )
         self.dim = 4 * width
         channels, layers = [shape[0], width, 2 * width, 4 * width], []
         for i in range(3):

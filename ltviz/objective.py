@@ -8,6 +8,7 @@ from a trained network. The training loop knows these words and nothing else, so
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class Objective(nn.Module):
     """
 
     reduction = "n"  # of functional.weighted_mean
+    variant: Mapping[str, Any] = {}  # what a label says of it beside its name and settings
 
     def __init__(self, counts: Tensor):
         super().__init__()
@@ -105,11 +107,14 @@ class Objective(nn.Module):
 
     def forward(self, out: Output, targets: Tensor) -> Tensor:
         """The scalar that is minimised."""
-        return weighted_mean(self.losses(out, targets), targets, self.class_weight, self.reduction)
+        expected = "one loss a sample, shape (n,); one for the whole batch belongs in forward()"
+        losses = check.result(self, "losses", self.losses(out, targets), targets.shape, expected)
+        return weighted_mean(losses, targets, self.class_weight, self.reduction)
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
         """The scalar as named parts whose sum it is; a regulariser has several, and the history keeps each."""
-        return {"classification": self(out, targets)}
+        whole = "a scalar, such as a mean over the batch; one loss a sample belongs in losses()"
+        return {"classification": check.result(self, "forward", self(out, targets), (), whole)}
 
     def make_head(self, dim: int) -> nn.Module:
         """The head that this loss trains: a module from features (n, dim) to test-time logits, with `.weight` (k, dim).
@@ -139,10 +144,11 @@ class Regularizer(Objective):
 
     def penalty(self, out: Output, targets: Tensor) -> Tensor:
         """The scalar that is added to the base's loss."""
-        raise TypeError(f"{type(self).__name__} must define penalty() or forward()")
+        raise TypeError(f"{type(self).__name__} must define penalty()")
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
-        return {**self.base.terms(out, targets), self.name: self.penalty(out, targets)}
+        added = check.result(self, "penalty", self.penalty(out, targets), (), "a scalar, such as a mean")
+        return {**self.base.terms(out, targets), self.name: added}
 
     def forward(self, out: Output, targets: Tensor) -> Tensor:
         return sum(self.terms(out, targets).values())
@@ -189,7 +195,8 @@ class Setting:
 
     A default that is a whole number asks for whole numbers, any other for numbers; low and high belong to the range.
     scale is that of a slider: "linear", "log", or "one-minus-log" (log of 1 - value, down to 1e-6). With `choices`
-    the setting is one of them and has no range. symbol is the paper's letter.
+    the setting is one of them and has no range. symbol is the paper's letter. when: names of other settings, and the
+    values of each under which this one has an effect; under any other it changes nothing.
     """
 
     default: Any
@@ -199,9 +206,13 @@ class Setting:
     choices: tuple = ()
     symbol: str = ""
     meaning: str = ""
+    when: Mapping[str, tuple] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         check.choice("scale", self.scale, ("linear", "log", "one-minus-log"))
+        for name, values in check.instance("when", self.when, Mapping, "a dict name -> tuple of values").items():
+            check.text("name in when", name)
+            check.instance(f"when[{name!r}]", values, tuple, "a tuple of values")
         check.instance("choices", self.choices, tuple, "a tuple of values, empty for a setting with a range")
         if not self.choices and check.number("low", self.low) >= check.number("high", self.high):
             raise refuse("low", self.low, f"a number below high={self.high}")
@@ -209,7 +220,7 @@ class Setting:
 
     def check(self, name: str, value: Any) -> Any:
         """The value as plain Python, in the type of the default; ValueError with name, value and what would do."""
-        value = _plain(value)
+        value = check.plain(value)
         if self.choices:
             return check.choice(name, value, self.choices)
         whole = isinstance(self.default, int) and not isinstance(self.default, bool)
@@ -221,6 +232,13 @@ class Setting:
             return check.number(name, value, self.low, self.high) + 0.0  # -0.0 is 0.0
         except ValueError as error:
             raise ValueError(f"{error}{self.meaning and f' ({self.meaning})'}") from None
+
+    def idle(self, values: Mapping[str, Any]) -> str:
+        """Why this setting has no effect beside these values of the others: "only for loss = focal"; else ""."""
+        for name, those in self.when.items():
+            if name in values and not any(type(one) is type(values[name]) and one == values[name] for one in those):
+                return f"only for {name.replace('_', ' ')} = {' or '.join(str(one).replace('_', ' ') for one in those)}"
+        return ""
 
 
 class _Base(Setting):
@@ -235,11 +253,6 @@ class _Base(Setting):
 
 
 BASE = _Base("ce", choices=("any method",), meaning="the loss that the term is added to: a key, or {'key': ..., ...}")
-
-
-def _plain(value: Any) -> Any:
-    """A number of numpy's, or a tensor of one number, as Python's own."""
-    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 @dataclass(frozen=True)
@@ -344,7 +357,8 @@ class Bound:
 
         Different settings have different labels.
         """
-        return " ".join([self.key, *(f"{name}={_short(value)}" for name, value in self.differing.items())])
+        said = {**self.method.objective.variant, **self.differing}
+        return " ".join([self.key, *(f"{name}={check.spelled(value)}" for name, value in said.items())])
 
     def build(self, counts: Any) -> Objective:
         """The objective for training counts (k,), whole numbers. ValueError for counts that make no sense.
@@ -360,7 +374,7 @@ class Bound:
         given = dict(self.settings)
         if self.base is not None:
             given["base"] = self.base.build(counts)
-        return self.method.objective(counts, **taken(self.method.objective, given))
+        return _made(self.method.objective, counts, taken(self.method.objective, given))
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -403,6 +417,19 @@ class Bound:
         return self.method.posthoc(out, counts, gallery, **taken(self.method.posthoc, self.settings))
 
 
+def _made(kind: type[Objective], counts: Tensor, given: Mapping[str, Any]) -> Objective:
+    """An objective. ValueError, naming its class, where its __init__ leaves out that of Objective."""
+    try:
+        objective = kind(counts, **given)
+        objective.class_weight  # noqa: B018
+    except AttributeError as error:
+        if not any(said in str(error) for said in ("Module.__init__() call", "'class_weight'", "'counts'")):
+            raise
+        call = f"super().__init__({'counts, base' if issubclass(kind, Regularizer) else 'counts'})"
+        raise ValueError(f"{kind.__name__}.__init__ must begin with {call}, which keeps counts and weights") from None
+    return objective
+
+
 def taken(function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a function, or the construction of a class, declares among its parameters."""
     parameters = inspect.signature(function).parameters
@@ -411,20 +438,13 @@ def taken(function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str
 
 
 def bind_base(name: str, value: Any) -> Bound:
-    """A method given as a key, as {"key": ..., and its settings}, as a record, or bound."""
-    if isinstance(value, Bound):
-        return value
-    if isinstance(value, Method):
-        return value()
+    """A method given as a key, as {"key": ..., and its settings}, as a record, bound, or as a loss of one's own."""
     value = {"key": value} if isinstance(value, str) else value
+    if isinstance(value, Bound) or callable(value):
+        try:  # own.py is made of what stands here
+            return importlib.import_module(f"{__package__}.own").bind(value)
+        except ValueError as error:
+            raise ValueError(f"{name}{str(error).removeprefix('method')}") from None
     if not isinstance(value, Mapping) or not isinstance(value.get("key"), str):
-        raise refuse(name, value, "a method's key, {'key': ..., and its settings}, or METHODS[key](...)")
+        raise refuse(name, value, "a method's key, {'key': ..., and its settings}, METHODS[key](...), or your own loss")
     return METHODS[value["key"]](**{setting: one for setting, one in value.items() if setting != "key"})
-
-
-def _short(value: Any, inside: bool = False) -> str:
-    """A setting's value as labels write it: six digits if they are all there is, and a base as key+name=value."""
-    if isinstance(value, Mapping):
-        own = "+".join([value["key"], *(f"{k}={_short(v, True)}" for k, v in value.items() if k != "key")])
-        return f"({own})" if inside else own
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
 from typing import Any
 
-import numpy as np
+import torch
 from torch import Tensor, nn
 
 from . import check
-from .check import to_array
 from .files import request_id
 from .functional import weighted_mean
 from .methods import METHODS
+from .naming import Code, code_hash, method_parts
 from .objective import BASE, Bound, Method, Objective, Output, Regularizer, Setting
-from .run import checksums
 
-GIVEN = ("counts", "base")  # parameters that are no settings: ltviz gives them
+# What train, sweep and train_many take themselves, and what a base is spelled with: no setting can have such a name.
+TAKEN = (
+    "method", "data", "epochs", "seed", "seeds", "model", "recipe", "start", "device", "checkpoint", "speed",
+    "progress", "folder", "small", "key",
+)  # fmt: skip
+NUMBERS_AND_TEXT = (bool, int, float, str)
 
 
 def bind(method: Any, settings: Mapping[str, Any] | None = None) -> Bound:
@@ -43,22 +47,19 @@ def as_method(loss: Any, key: str | None = None) -> Method:
 
     loss    a function (logits (n, k), targets (n,), ...) or (out, targets, ...), where `out` is the whole Output; it
             gives one loss a sample (n,), whose mean is minimised, or a scalar. A parameter `counts` receives the
-            training images of each class (k,); all others have defaults, and become settings. Also a module called in
-            the same way, such as nn.CrossEntropyLoss(label_smoothing=0.1), and a class of `Objective`.
+            training images of each class (k,); all others have defaults, and become settings, but for those that are
+            None by default, which stay so. Also a module whose forward is such a function, such as
+            nn.CrossEntropyLoss(label_smoothing=0.1), any other object that is called like it, and a class of
+            lt.Objective.
     key     its name in records and plots; default: that of the function or class
-    A key of METHODS, and a Method, are given back. ValueError for anything else, and for a name that METHODS has.
+    Of a key of METHODS, and of METHODS[key](...), the Method; a Method is given back. ValueError for anything else, and
+    for a name that METHODS has.
     """
     if isinstance(loss, str):
         return METHODS[loss]
-    if isinstance(loss, Method):
-        return loss
-    if not callable(loss):
-        raise check.refuse(
-            "method",
-            loss,
-            "a key of METHODS, METHODS[key](...), or a loss of your own: a function "
-            "(logits, targets) or (out, targets), a module, or a class of ltviz.objective.Objective",
-        )
+    if isinstance(loss, (Method, Bound)):
+        return loss.method if isinstance(loss, Bound) else loss
+    _check_kind(loss)
     name = check.text("key", key) if key is not None else _name(loss)
     if name in METHODS and not is_own(METHODS[name]):
         raise ValueError(
@@ -66,13 +67,12 @@ def as_method(loss: Any, key: str | None = None) -> Method:
             "rename it, or lt.as_method(loss, key=...)"
         )
     if isinstance(loss, type):
-        if not issubclass(loss, Objective):
-            raise check.refuse("method", loss, "a class of ltviz.objective.Objective, or a function")
         objective, settings = loss, _settings(loss, 1)
     else:
-        settings = {} if isinstance(loss, nn.Module) else _settings(loss, 2)
-        parts = {"loss": staticmethod(loss), "name": name, "__doc__": inspect.getdoc(loss), "__module__": _module(loss)}
-        objective = type(name, (OwnLoss,), parts)
+        settings = _settings(loss, 2)
+        # It stands in no module: what it computes is that of its loss (naming.py).
+        parts = {"loss": staticmethod(loss), "name": name, "variant": _variant(loss), "__module__": "__own__"}
+        objective = type(name, (OwnLoss,), {**parts, "__doc__": inspect.getdoc(loss)})
     if issubclass(objective, Regularizer):
         settings = {"base": BASE, **settings}
     return Method(
@@ -80,21 +80,69 @@ def as_method(loss: Any, key: str | None = None) -> Method:
     )
 
 
+def _check_kind(loss: Any) -> None:
+    """ValueError for what cannot be a loss, whatever its parameters are."""
+    if not callable(loss):
+        raise check.refuse(
+            "method",
+            loss,
+            "a key of METHODS, METHODS[key](...), or a loss of your own: a function "
+            "(logits, targets) or (out, targets), a module, or a class of lt.Objective",
+        )
+    if isinstance(loss, type) and not issubclass(loss, Objective):
+        made = f"; make one first: {loss.__name__}()" if issubclass(loss, nn.Module) else ""
+        raise check.refuse("method", loss, f"a class of lt.Objective, or a function{made}")
+    if isinstance(loss, Objective):
+        name = type(loss).__name__
+        raise ValueError(
+            f"method: {name}(...) is an objective, made for one data set; pass the class {name}: each run makes its own"
+        )
+    if isinstance(loss, nn.Module) and "forward" not in vars(loss) and type(loss).forward is nn.Module.forward:
+        raise check.refuse("method", loss, "a module with a forward(logits, targets)")
+
+
 def _name(loss: Any) -> str:
     """The name of a function or class, or of the class of an object."""
-    inner = loss.func if isinstance(loss, functools.partial) else loss
+    inner = loss.func if isinstance(loss, functools.partial) else getattr(loss, "_orig_mod", loss)  # of torch.compile
     name = getattr(inner, "__name__", type(inner).__name__)
     return "own_loss" if name == "<lambda>" else name
 
 
-def _module(loss: Any) -> str:
-    inner = loss.func if isinstance(loss, functools.partial) else loss
-    return getattr(inner, "__module__", None) or "__main__"
+def _variant(loss: Any) -> dict[str, Any]:
+    """What tells a loss from others of its name: keywords of a partial, and arguments of its class, not at default."""
+    if isinstance(loss, functools.partial):
+        made, given, before = loss.func, loss.keywords, _variant(loss.func)
+    elif isinstance(loss, (type, types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
+        return {}
+    else:
+        made, given, before = type(loss), getattr(loss, "__dict__", {}), {}
+    try:
+        defaults = {name: one.default for name, one in inspect.signature(made).parameters.items()}
+    except (TypeError, ValueError):
+        return before
+    found = {name: given[name] for name in defaults if isinstance(given.get(name), NUMBERS_AND_TEXT)}
+    return before | {name: value for name, value in found.items() if value != defaults[name]}
 
 
 def is_own(method: Method) -> bool:
     """Whether a method is not one of ltviz's files."""
-    return issubclass(method.objective, OwnLoss) or not method.objective.__module__.startswith("ltviz.")
+    return issubclass(method.objective, OwnLoss) or _top(method.objective) != "ltviz"
+
+
+def spell(method: Method) -> str:
+    """A method as the code of a call names it: a key in quotes, a loss of one's own by its name."""
+    return method.key if is_own(method) else repr(method.key)
+
+
+def spell_settings(bound: Bound) -> dict[str, str]:
+    """The settings that are not at their defaults, each as the code of a call gives it."""
+    base = bound.base
+    found = {name: repr(value) for name, value in bound.differing.items()}
+    if "base" in found and contains_own(base):
+        more = ", ".join(f"{name}={text}" for name, text in spell_settings(base).items())
+        made = f"lt.as_method({base.key})" if is_own(base.method) else f"lt.METHODS[{base.key!r}]"
+        found["base"] = f"{made}({more})" if more else spell(base.method)
+    return found
 
 
 def contains_own(bound: Bound) -> bool:
@@ -110,11 +158,14 @@ class OwnLoss(Objective):
 
     def __init__(self, counts: Tensor, **settings: Any):
         super().__init__(counts)
-        self.settings = settings
+        self.settings, self.weighted = settings, False
         if isinstance(self.loss, nn.Module):
             self.module = copy.deepcopy(self.loss)  # a run trains its own
-        first, given = _first(self.loss)
-        self.whole, self.gives_counts = first, given
+        self.whole, self.gives_counts = _first(self.loss)
+
+    def set_class_weight(self, weight: Tensor, writer: str = "objective") -> None:
+        super().set_class_weight(weight, writer)
+        self.weighted = not torch.allclose(self.class_weight, torch.ones_like(self.class_weight))
 
     def _value(self, out: Output, targets: Tensor) -> Tensor:
         function = getattr(self, "module", self.loss)
@@ -131,6 +182,11 @@ class OwnLoss(Objective):
                 f"{self.name}: its result does not depend on the logits, for all torch sees; compute it "
                 "with torch's functions, without .item(), .detach(), numpy or argmax"
             )
+        if self.weighted and not value.dim():
+            raise ValueError(
+                f"{self.name} gave one loss for the whole batch, which the class weights of the {self.weight_writer} "
+                "cannot reach: give one loss a sample, shape (n,), for instance with reduction='none'"
+            )
         return value
 
     def losses(self, out: Output, targets: Tensor) -> Tensor:
@@ -144,17 +200,19 @@ class OwnLoss(Objective):
 
 def _first(loss: Any) -> tuple[bool, bool]:
     """Whether a loss takes the whole Output, and whether it asks for the counts."""
-    if isinstance(loss, nn.Module):
-        return False, False
     parameters = list(_parameters(loss).values())
     head = parameters[0] if parameters else None
-    whole = head is not None and (head.name in ("out", "output") or head.annotation in (Output, "Output"))
+    written = None if head is None else head.annotation
+    whole = head is not None and (
+        head.name in ("out", "output") or written is Output or str(written).endswith("Output")
+    )
     return whole, any(one.name == "counts" for one in parameters)
 
 
 def _parameters(loss: Any) -> Mapping[str, inspect.Parameter]:
+    loss = getattr(loss, "_orig_mod", loss)
     try:
-        return inspect.signature(loss).parameters
+        return inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss).parameters
     except (TypeError, ValueError):
         raise check.refuse(
             "method", loss, "a loss whose parameters can be read; wrap it in a function (logits, targets)"
@@ -171,20 +229,33 @@ def _settings(loss: Any, skipped: int) -> dict[str, Setting]:
         raise check.refuse(
             "method", loss, "a loss of (logits, targets)" if skipped == 2 else "a class made with counts"
         )
-    names = {one.name for one in named[:skipped]}
+    names = {one.name for one in named[:skipped]} | {"counts"}  # what ltviz gives
+    if isinstance(loss, type) and issubclass(loss, Regularizer):
+        names.add("base")
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = {}
-    for one in parameters:
-        if one.name in names or one.name in GIVEN or one.kind in variable:
-            continue
-        if not isinstance(one.default, (bool, int, float, str)):
-            has = "no default" if one.default is inspect.Parameter.empty else f"the default {check.shown(one.default)}"
-            raise ValueError(
-                f"method: {_name(loss)} has a parameter {one.name!r} with {has}; give it a number, a text "
-                "or a truth value as its default, and it becomes a setting"
-            )
-        found[one.name] = OwnSetting.of(one.name, one.default)
-    return found
+    asked = [one for one in parameters if one.name not in names and one.kind not in variable]
+    return {one.name: _setting(_name(loss), one) for one in asked if one.default is not None}
+
+
+def _setting(loss: str, one: inspect.Parameter) -> OwnSetting:
+    """The setting of a parameter. ValueError, naming it, where it can be none."""
+    has = f"method: {loss} has a parameter {one.name!r}"
+    if one.name == "base":
+        raise ValueError(f"{has}, which only a term added to another loss can have: write a class of lt.Regularizer")
+    if one.name in TAKEN:
+        raise ValueError(f"{has}, which would hide an argument of lt.train or lt.sweep; give it another name")
+    default = check.plain(one.default)
+    if not isinstance(default, NUMBERS_AND_TEXT):
+        with_ = "no default" if default is inspect.Parameter.empty else f"the default {check.shown(default)}"
+        raise ValueError(
+            f"{has} with {with_}; give it a number, a text or a truth value as its default, and it becomes a setting"
+        )
+    if one.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise ValueError(f"{has} that cannot be given by name; write it after the /")
+    try:
+        return OwnSetting.of(one.name, default)
+    except ValueError:
+        raise ValueError(f"{has} with the default {check.shown(default)}; give it a finite default") from None
 
 
 @dataclass(frozen=True)
@@ -197,29 +268,57 @@ class OwnSetting(Setting):
             return cls(default, choices=(False, True), meaning=f"{name}, of your own loss")
         if isinstance(default, str):
             return cls(default, choices=(default,), meaning=f"{name}, of your own loss")
+        check.number(name, default)
         far = 4 * abs(default) or 1
+        far = far if abs(far) < float("inf") else abs(default)
         return cls(default, -far if default < 0 else 0 * far, far, meaning=f"{name}, of your own loss")
 
     def check(self, name: str, value: Any) -> Any:
+        value = check.plain(value)
         if isinstance(self.default, str):
             return check.text(name, value)
         if isinstance(self.default, bool):
             return super().check(name, value)
-        return check.number(name, value) + 0.0 if isinstance(self.default, float) else check.whole(name, value)
+        found = check.number(name, value) + 0.0  # -0.0 is 0.0
+        if isinstance(self.default, float):
+            return found
+        if not found.is_integer():
+            default = check.shown(self.default)
+            raise check.refuse(
+                name, value, f"a whole number, as the default of {name} is one; write the default as {default}.0 to "
+                "take any number"
+            )  # fmt: skip
+        return check.whole(name, int(value), None)  # 2.0 is 2, as for the settings of every method
 
 
 # ------------------------------------------------------------------------------------------------ what names its result
 def own_code(bound: Bound) -> str | None:
-    """What a method that is not one of ltviz's computes, as a hash of its functions; None for those of ltviz."""
-    below = None if bound.base is None else own_code(bound.base)
+    """What a method that is not one of ltviz's computes, as a hash of its code; None for those of ltviz.
+
+    Where the code cannot say everything (naming.py), each call gives another hash, which no other run has.
+    """
+    found = described(bound)
+    return None if found is None else found.unique
+
+
+def described(bound: Bound) -> Code | None:
+    """The same, in one spelling as long as this process lives: which runs are seeds of one loss."""
+    below = None if bound.base is None else described(bound.base)
     method = bound.method
-    parts = [method.objective, method.stages, method.posthoc, method.probability]
-    if issubclass(method.objective, OwnLoss):
-        parts.append(method.objective.loss)
-    elif below is None and all((getattr(part, "__module__", None) or "ltviz.").startswith("ltviz.") for part in parts):
+    parts = method_parts(method)
+    ours = all(_top(part) == "ltviz" for part in parts) and not issubclass(method.objective, OwnLoss)
+    if ours and below is None:
         return None
-    seen: dict[int, Any] = {}
-    return request_id(code=[_content(part, seen) for part in parts], **({} if below is None else {"base": below}))
+    takes = _first(method.objective.loss) if issubclass(method.objective, OwnLoss) else None
+    text, whole = code_hash(method.key, [*parts, takes])
+    if below is None:
+        return Code(text, whole)
+    return Code(request_id(code=text, base=below.text), whole and below.whole)
+
+
+def _top(part: Any) -> str:
+    """The package that a part of a method comes from; "ltviz" of a plain value, such as "softmax"."""
+    return (getattr(part, "__module__", None) or "ltviz").partition(".")[0]
 
 
 def source(bound: Bound) -> str | None:
@@ -230,53 +329,6 @@ def source(bound: Bound) -> str | None:
     loss = method.objective.loss if issubclass(method.objective, OwnLoss) else method.objective
     loss = loss.func if isinstance(loss, functools.partial) else loss
     try:
-        return inspect.getsource(type(loss) if isinstance(loss, nn.Module) else loss)
+        return inspect.getsource(loss if inspect.isroutine(loss) or inspect.isclass(loss) else type(loss))
     except (OSError, TypeError):
         return None
-
-
-def _content(value: Any, seen: dict[int, Any]) -> Any:
-    """What a value of code means, JSON-able: code, defaults, what a function closes over or finds in its module."""
-    if isinstance(value, (bool, int, float, str, bytes, type(None))):
-        return repr(value)
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_content(one, seen) for one in value]
-    if isinstance(value, Mapping):
-        return [[repr(name), _content(one, seen)] for name, one in value.items()]
-    if isinstance(value, (Tensor, np.ndarray)):
-        return checksums({"array": to_array(value)})
-    if id(value) in seen or (getattr(value, "__module__", None) or "").startswith(("ltviz.", "torch", "numpy")):
-        return getattr(value, "__qualname__", type(value).__qualname__) + _state(value, seen)
-    seen[id(value)] = value
-    if isinstance(value, functools.partial):
-        return [_content(one, seen) for one in (value.func, value.args, value.keywords)]
-    if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        names = {name: value.__globals__[name] for name in value.__code__.co_names if name in value.__globals__}
-        kept = (value.__defaults__, value.__kwdefaults__, cells, names)
-        return [_code(value.__code__), *(_content(one, seen) for one in kept)]
-    if isinstance(value, type):
-        own = [kind for kind in value.__mro__ if not kind.__module__.startswith(("ltviz.", "torch.", "builtins"))]
-        kinds = (FunctionType, staticmethod, classmethod, bool, int, float, str)
-        parts = {
-            f"{kind.__qualname__}.{name}": getattr(one, "__func__", one)
-            for kind in own
-            for name, one in sorted(vars(kind).items())
-            if isinstance(one, kinds) and name not in ("__doc__", "__module__", "__qualname__")
-        }
-        return _content(parts, seen)
-    return type(value).__qualname__ + _state(value, seen)
-
-
-def _state(value: Any, seen: dict[int, Any]) -> str:
-    """The settings and tensors of a module, as text."""
-    if not isinstance(value, nn.Module) or isinstance(value, type):
-        return ""
-    plain = {name: one for name, one in vars(value).items() if isinstance(one, (bool, int, float, str))}
-    state = checksums({name: to_array(tensor) for name, tensor in value.state_dict().items()})
-    return repr((sorted(plain.items()), state))
-
-
-def _code(code: CodeType) -> list:
-    inner = [_code(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    return [code.co_name, code.co_code.hex(), list(code.co_names), inner]

@@ -70,8 +70,10 @@ def published(
     import pandas
 
     if not FILE.is_file():
-        raise FileNotFoundError(f"the published numbers are read from {FILE}, which is not there: they come with a "
-                                "checkout of the repository (python -m pip install -e .), not with a copied package")
+        raise FileNotFoundError(
+            f"the published numbers are read from {FILE}, which is not there: they come with a "
+            "checkout of the repository (python -m pip install -e .), not with a copied package"
+        )
     table = pandas.read_csv(FILE, dtype={"group": str, "note": str}, keep_default_na=False, na_values={"ratio": [""]})
     whole, percent = table, table["value"] / 100
     table["accuracy"] = percent.where(table["metric"].isin(["accuracy", "balanced_accuracy"]))

@@ -19,8 +19,13 @@ class Methods(Mapping[str, Any]):
 
     def add(self, method: Any) -> None:
         """Add a record, or replace the one with its key. ValueError where another method has one of its names."""
-        if not isinstance(getattr(method, "key", None), str):
-            raise check.refuse("method", method, "a Method record")
+        if not all(hasattr(method, name) for name in ("key", "aliases", "objective")):
+            expected = "a Method record"
+            if callable(method):
+                expected += "; lt.METHODS.add(lt.as_method(loss)) adds a loss of your own"
+            elif hasattr(method, "method"):  # under its settings
+                expected += ", without settings: METHODS[key], not METHODS[key](...)"
+            raise check.refuse("method", method, expected)
         for name in (method.key, *method.aliases):
             if name in self and self[name].key != method.key:
                 raise ValueError(f"method={method.key!r}: {name!r} is a name of {self[name].key!r}; choose another")
@@ -41,6 +46,8 @@ class Methods(Mapping[str, Any]):
         except (KeyError, TypeError):
             names = [*self._methods, *self._aliases]
             near = suggest(key, names) if isinstance(key, str) else ""
+            if callable(key):
+                near = " (a loss of your own is passed as it is, lt.train(loss, data), or through lt.as_method)"
             raise UnknownMethod(
                 f"unknown method {check.shown(key)}{near}; ltviz.METHODS lists all {len(self._methods)}"
             ) from None

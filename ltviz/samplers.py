@@ -42,8 +42,10 @@ def sampler(function: Sampler) -> Sampler:
 def _check_generator(generator: torch.Generator, targets: Tensor) -> None:
     check_instance("generator", generator, torch.Generator, "a torch.Generator, on the device of the targets")
     if generator.device.type != targets.device.type:
-        raise ValueError(f"generator: it is on {generator.device}, the targets are on {targets.device}; make it "
-                         "with torch.Generator(targets.device)")
+        raise ValueError(
+            f"generator: it is on {generator.device}, the targets are on {targets.device}; make it "
+            "with torch.Generator(targets.device)"
+        )
 
 
 def _check_targets(targets: Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dis
 import inspect
+import itertools
 import json
 import math
 import sys
@@ -585,3 +586,73 @@ def check_defaults(method: Method) -> None:
         for name, one in inspect.signature(part).parameters.items():
             twice = name in method.settings and one.default is not one.empty
             assert not twice, f"{method.key}: {part.__name__} has a default of its own for {name}"
+
+
+MANY = (45, 40, 36, 33, 30, 28, 22, 2)  # images of eight classes, of which some are few-shot by one rule alone
+
+
+def traces(method: Method, settings: dict, counts=COUNTS) -> dict[str, np.ndarray]:
+    """All that settings can change: losses and gradients, decisions, stages, and how parameters are trained."""
+    found: dict[str, np.ndarray] = {}
+    bound = method(**settings)
+    for number in stage_numbers(method, settings):
+        for steps in (2, 0):
+            weights = tuple(np.linspace(0.2, 2.0, len(counts)))
+            case = make_case(method, settings, stage=number, steps=steps, counts=counts, weights=weights)
+            loss = case.loss()
+            found[f"loss {number} {steps}"] = array(loss)
+            found |= {f"slope {name} {number} {steps}": array(g) for name, g in case.gradients(loss).items()}
+            if steps:  # before the first step, a parameter may wait for where it starts
+                found |= {f"{name} {number}": array(p) for name, p in case.leaves().items()}
+            decays = [(getattr(p, "no_decay", None), getattr(p, "only_decay", None)) for p in case.head.parameters()]
+            found[f"decay {number}"] = np.array(str(decays))
+            if method.posthoc is not None:
+                with torch.no_grad():
+                    found["decided"] = array(bound.decide(case.output(), case.counts, case.report.embed))
+    found["stages"] = np.array(str([(s.share, s.sampler, s.train, s.schedule) for s in bound.stages]))
+    return found
+
+
+def differ(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    if one.keys() != other.keys():
+        return True
+    for a, b in ((one[name], other[name]) for name in one):
+        numbers = a.dtype.kind == "f" and a.shape == b.shape
+        if not (np.allclose(a, b, rtol=1e-12, atol=1e-12) if numbers else np.array_equal(a, b)):
+            return True
+    return False
+
+
+def check_idle(method: Method) -> None:
+    """A setting that says under which others it has an effect changes something there, and nothing elsewhere.
+
+    One that says nothing changes something under every choice of the others, for some numbers of the others.
+    """
+    for name, setting in method.settings.items():
+        for other, values in setting.when.items():
+            assert other in method.settings, f"{method.key}.{name}: when={other!r} is no setting"
+            for value in values:
+                method.settings[other].check(other, value)
+    choices = {n: s.choices for n, s in method.settings.items() if s.choices and s is not BASE}
+    asked = {other: choices[other] for s in method.settings.values() for other in s.when}
+    beside = [dict(zip(asked, values, strict=True)) for values in itertools.product(*asked.values())]
+    beside += [{n: value} for n in choices if n not in asked for value in choices[n]]
+    numbers = {n: s for n, s in method.settings.items() if not s.choices}
+    backgrounds = [{}, {n: middle(s) for n, s in numbers.items()}, {n: s.high for n, s in numbers.items()}]
+    for settings in beside:
+        here = method(**settings).settings
+        still = {n for n, s in method.settings.items() if s is not BASE and (n not in settings or n in asked)}
+        idle = {n for n in still if method.settings[n].idle(here)}
+        moved: set[str] = set()
+        for ground, counts in itertools.product(backgrounds, (COUNTS, MANY)):
+            under = {**ground, **settings}
+            plain = traces(method, under, counts)
+            for name in still - moved:
+                one = method.settings[name]
+                values = one.choices or (one.low, middle(one), one.high)
+                if any(differ(plain, traces(method, {**under, name: value}, counts)) for value in values):
+                    moved.add(name)
+            if moved == still:
+                break
+        told = f"{method.key} under {settings}: {sorted(moved)} have an effect, {sorted(idle)} are declared idle"
+        assert moved == still - idle, told

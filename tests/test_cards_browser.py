@@ -117,7 +117,7 @@ def test_keys_do_not_reach_the_notebook(opened, name, control):
     focused.focus()
     before = opened.page.evaluate(NOTEBOOK)
     for key in KEYS:
-        if (control.startswith("button") and key in ("Enter", "Space", "Shift+Enter", "Control+Enter")):
+        if control.startswith("button") and key in ("Enter", "Space", "Shift+Enter", "Control+Enter"):
             continue  # presses the button, as it should
         opened.page.keyboard.press(key)
     opened.page.wait_for_timeout(200)
@@ -382,7 +382,7 @@ def test_a_card_without_its_kernel_says_what_to_run(opened):
         assert f"run the cell above (In [{number}] when it last ran) again" in note.inner_text()
         assert opened.card(name).locator("button.commit").is_hidden()
     opened.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
-    opened.cell("lt.Predict(\"At").locator(".jp-InputPrompt").click()
+    opened.cell('lt.Predict("At').locator(".jp-InputPrompt").click()
 
 
 def test_a_card_whose_kernel_was_shut_down_says_so_when_it_is_asked(opened):

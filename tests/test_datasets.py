@@ -36,23 +36,23 @@ CIFAR10 = {
 }
 CIFAR100 = {
     200: "500 473 449 425 403 382 362 343 325 308 292 277 263 249 236 224 212 201 190 180 171 162 154 146 138 131 124 "
-         "117 111 105 100 95 90 85 81 76 72 69 65 62 58 55 52 50 47 44 42 40 38 36 34 32 30 29 27 26 24 23 22 21 20 19 "
-         "18 17 16 15 14 13 13 12 11 11 10 10 9 9 8 8 7 7 6 6 6 5 5 5 5 4 4 4 4 3 3 3 3 3 2 2 2 2",
+    "117 111 105 100 95 90 85 81 76 72 69 65 62 58 55 52 50 47 44 42 40 38 36 34 32 30 29 27 26 24 23 22 21 20 19 "
+    "18 17 16 15 14 13 13 12 11 11 10 10 9 9 8 8 7 7 6 6 6 5 5 5 5 4 4 4 4 3 3 3 3 3 2 2 2 2",
     100: "500 477 455 434 415 396 378 361 344 328 314 299 286 273 260 248 237 226 216 206 197 188 179 171 163 156 149 "
-         "142 135 129 123 118 112 107 102 98 93 89 85 81 77 74 70 67 64 61 58 56 53 51 48 46 44 42 40 38 36 35 33 32 "
-         "30 29 27 26 25 24 23 22 21 20 19 18 17 16 15 15 14 13 13 12 12 11 11 10 10 9 9 8 8 7 7 7 6 6 6 6 5 5 5 5",
+    "142 135 129 123 118 112 107 102 98 93 89 85 81 77 74 70 67 64 61 58 56 53 51 48 46 44 42 40 38 36 35 33 32 "
+    "30 29 27 26 25 24 23 22 21 20 19 18 17 16 15 15 14 13 13 12 12 11 11 10 10 9 9 8 8 7 7 7 6 6 6 6 5 5 5 5",
     50: "500 480 462 444 426 410 394 379 364 350 336 323 311 299 287 276 265 255 245 235 226 218 209 201 193 186 178 "
-         "172 165 158 152 146 141 135 130 125 120 115 111 107 102 98 95 91 87 84 81 78 75 72 69 66 64 61 59 56 54 52 "
-         "50 48 46 44 43 41 39 38 36 35 34 32 31 30 29 27 26 25 24 23 22 22 21 20 19 18 18 17 16 16 15 14 14 13 13 12 "
-         "12 11 11 10 10 10",
+    "172 165 158 152 146 141 135 130 125 120 115 111 107 102 98 95 91 87 84 81 78 75 72 69 66 64 61 59 56 54 52 "
+    "50 48 46 44 43 41 39 38 36 35 34 32 31 30 29 27 26 25 24 23 22 22 21 20 19 18 18 17 16 16 15 14 14 13 13 12 "
+    "12 11 11 10 10 10",
     20: "500 485 470 456 442 429 416 404 392 380 369 358 347 337 327 317 308 298 290 281 272 264 256 249 241 234 227 "
-         "220 214 207 201 195 189 184 178 173 168 163 158 153 149 144 140 136 132 128 124 120 116 113 110 106 103 100 "
-         "97 94 91 89 86 83 81 78 76 74 72 69 67 65 63 61 60 58 56 54 53 51 50 48 47 45 44 43 41 40 39 38 37 35 34 33 "
-         "32 31 30 29 29 28 27 26 25 25",
+    "220 214 207 201 195 189 184 178 173 168 163 158 153 149 144 140 136 132 128 124 120 116 113 110 106 103 100 "
+    "97 94 91 89 86 83 81 78 76 74 72 69 67 65 63 61 60 58 56 54 53 51 50 48 47 45 44 43 41 40 39 38 37 35 34 33 "
+    "32 31 30 29 29 28 27 26 25 25",
     10: "500 488 477 466 455 445 434 424 415 405 396 387 378 369 361 352 344 336 328 321 314 306 299 292 286 279 273 "
-         "266 260 254 248 243 237 232 226 221 216 211 206 201 197 192 188 183 179 175 171 167 163 159 156 152 149 145 "
-         "142 139 135 132 129 126 123 121 118 115 112 110 107 105 102 100 98 95 93 91 89 87 85 83 81 79 77 75 74 72 70 "
-         "69 67 66 64 63 61 60 58 57 56 54 53 52 51 50",
+    "266 260 254 248 243 237 232 226 221 216 211 206 201 197 192 188 183 179 175 171 167 163 159 156 152 149 145 "
+    "142 139 135 132 129 126 123 121 118 115 112 110 107 105 102 100 98 95 93 91 89 87 85 83 81 79 77 75 74 72 70 "
+    "69 67 66 64 63 61 60 58 57 56 54 53 52 51 50",
 }
 
 
@@ -76,8 +76,16 @@ def test_exponential_counts_of_the_papers(n_max, table):
 
 
 def test_totals_that_papers_quote():
-    quoted = {(5000, 10, 200): 11203, (500, 100, 200): 9502, (5000, 10, 100): 12406, (5000, 10, 50): 13996,
-              (500, 100, 100): 10847, (500, 100, 50): 12608, (4750, 10, 100): 11785, (475, 100, 100): 10302}
+    quoted = {
+        (5000, 10, 200): 11203,
+        (500, 100, 200): 9502,
+        (5000, 10, 100): 12406,
+        (5000, 10, 50): 13996,
+        (500, 100, 100): 10847,
+        (500, 100, 50): 12608,
+        (4750, 10, 100): 11785,
+        (475, 100, 100): 10302,
+    }
     assert {key: sum(profile_counts(*key)) for key in quoted} == quoted
 
 
@@ -161,13 +169,26 @@ def tail_of(per_class, test_per_class=2, order=None, **settings):
     k = len(per_class)
     full = numbered(per_class)
     given = dict(ratio=100, n_max=None, profile="exp", seed=0, validation=0)
-    return full, cut("numbers", full, numbered([test_per_class] * k), [f"c{i}" for i in range(k)],
-                     order=np.arange(k) if order is None else np.asarray(order), mean=[0.5] * 3, std=[0.25] * 3,
-                     pad=0, flip=False, recipe="digits", spec={}, **(given | settings))
+    return full, cut(
+        "numbers",
+        full,
+        numbered([test_per_class] * k),
+        [f"c{i}" for i in range(k)],
+        order=np.arange(k) if order is None else np.asarray(order),
+        mean=[0.5] * 3,
+        std=[0.25] * 3,
+        pad=0,
+        flip=False,
+        recipe="digits",
+        spec={},
+        **(given | settings),
+    )
 
 
-@pytest.mark.parametrize("k, n, validation, total", [(10, 5000, 0, 12406), (10, 5000, 250, 11785),
-                                                     (100, 500, 0, 10847), (100, 500, 25, 10302)])
+@pytest.mark.parametrize(
+    "k, n, validation, total",
+    [(10, 5000, 0, 12406), (10, 5000, 250, 11785), (100, 500, 0, 10847), (100, 500, 25, 10302)],
+)
 def test_validation_is_held_out_before_the_tail_is_cut(k, n, validation, total):
     (_, labels), data = tail_of([n] * k, validation=validation)
     assert len(data) == len(data.targets) == int(data.counts.sum()) == total
@@ -219,8 +240,11 @@ def test_digits_are_the_real_ones_and_no_image_is_in_two_parts():
     known = {image.astype(np.uint8).tobytes(): digit for image, digit in zip(bunch.images, bunch.target, strict=True)}
     data = digits_lt()
     seen = []
-    for images, targets in ((data.images, data.targets), (data.val_images, data.val_targets),
-                            (data.test_images, data.test_targets)):
+    for images, targets in (
+        (data.images, data.targets),
+        (data.val_images, data.val_targets),
+        (data.test_images, data.test_targets),
+    ):
         for image, target in zip(images, targets, strict=True):
             original = (image[..., 0] // 15).numpy().tobytes()
             assert str(known[original]) == data.class_names[target]
@@ -267,28 +291,40 @@ def test_spec_survives_json_and_rebuilds():
 
 def test_one_spelling_of_every_argument(tmp_path):
     plain = digits_lt().spec
-    assert plain == dict(loader="digits_lt", ratio=50, n_max=114, profile="exp", seed=0, class_order="fixed",
-                         validation=10, test=50)
-    for same in (dict(ratio=50.0, n_max=np.int64(114)), dict(ratio=np.float32(50), seed=np.int32(0)),
-                 dict(class_order=list("6048579231")), dict(class_order=np.array([6, 0, 4, 8, 5, 7, 9, 2, 3, 1])),
-                 dict(validation=torch.tensor(10), test=np.uint8(50))):
+    assert plain == dict(
+        loader="digits_lt", ratio=50, n_max=114, profile="exp", seed=0, class_order="fixed", validation=10, test=50
+    )
+    for same in (
+        dict(ratio=50.0, n_max=np.int64(114)),
+        dict(ratio=np.float32(50), seed=np.int32(0)),
+        dict(class_order=list("6048579231")),
+        dict(class_order=np.array([6, 0, 4, 8, 5, 7, 9, 2, 3, 1])),
+        dict(validation=torch.tensor(10), test=np.uint8(50)),
+    ):
         spec = digits_lt(**same).spec
         assert json.dumps(spec, sort_keys=True) == json.dumps(plain, sort_keys=True)
     assert digits_lt(class_order=range(10)).spec["class_order"] == "natural"
     assert digits_lt(class_order=list("9876543210")).spec["class_order"] == list(range(9, -1, -1))
     assert digits_lt(ratio=2.5).spec["ratio"] == 2.5
     write_folder(tmp_path / "own", [30, 40, 24])
-    one, two = (folder_lt(root, ratio=5, size=size, n_max=n_max, pad=pad, validation=validation, flip=flip).spec
-                for root, size, n_max, pad, validation, flip in
-                ((tmp_path / "own", 16, None, None, 2, True), (f"{tmp_path}/own/", np.int64(16), 30, 2, 2.0, np.True_)))
+    one, two = (
+        folder_lt(root, ratio=5, size=size, n_max=n_max, pad=pad, validation=validation, flip=flip).spec
+        for root, size, n_max, pad, validation, flip in (
+            (tmp_path / "own", 16, None, None, 2, True),
+            (f"{tmp_path}/own/", np.int64(16), 30, 2, 2.0, np.True_),
+        )
+    )
     assert json.dumps(one) == json.dumps(two) and one["pad"] == 2 and one["n_max"] == 30
 
 
-@pytest.mark.parametrize("settings, fingerprint", [
-    ({}, "d19b50de7d3924f7"),
-    (dict(class_order="seed"), "9bc0cdbced9b84f9"),
-    (dict(class_order="seed", seed=3), "267099462a0ec9bf"),
-])
+@pytest.mark.parametrize(
+    "settings, fingerprint",
+    [
+        ({}, "d19b50de7d3924f7"),
+        (dict(class_order="seed"), "9bc0cdbced9b84f9"),
+        (dict(class_order="seed", seed=3), "267099462a0ec9bf"),
+    ],
+)
 def test_the_data_of_recorded_runs_stay_what_they_are(settings, fingerprint):
     assert digits_lt(**settings).fingerprint == fingerprint
 
@@ -297,11 +333,22 @@ def test_identity_holds_all_that_can_change_a_result():
     import dataclasses
 
     data = digits_lt()
-    assert data.identity == dict(fingerprint=data.fingerprint, class_names=list("6048579231"), pad=0, flip=False,
-                                 mean=data.mean.tolist(), std=data.std.tolist())
+    assert data.identity == dict(
+        fingerprint=data.fingerprint,
+        class_names=list("6048579231"),
+        pad=0,
+        flip=False,
+        mean=data.mean.tolist(),
+        std=data.std.tolist(),
+    )
     assert json.loads(json.dumps(data.identity)) == data.identity
-    for change in (dict(pad=1), dict(flip=True), dict(mean=data.mean + 0.1), dict(std=data.std * 2),
-                   dict(class_names=list("abcdefghij"))):
+    for change in (
+        dict(pad=1),
+        dict(flip=True),
+        dict(mean=data.mean + 0.1),
+        dict(std=data.std * 2),
+        dict(class_names=list("abcdefghij")),
+    ):
         other = dataclasses.replace(data, **change)
         assert other.fingerprint == data.fingerprint and other.identity != data.identity
 
@@ -399,9 +446,24 @@ def colour(n=64, size=32, pad=4, flip=True, seed=0):
     """A small colour set, made by hand."""
     images = np.random.RandomState(seed).randint(0, 256, (n, size, size, 3), dtype=np.uint8)
     labels = np.arange(n) % 4
-    return cut("colour", (images, labels), (images, labels), list("abcd"), ratio=4, n_max=None, profile="exp", seed=0,
-               order=np.arange(4), validation=0, mean=[0.49, 0.48, 0.45], std=[0.2, 0.19, 0.21], pad=pad, flip=flip,
-               recipe="cao2019", spec={"loader": None})
+    return cut(
+        "colour",
+        (images, labels),
+        (images, labels),
+        list("abcd"),
+        ratio=4,
+        n_max=None,
+        profile="exp",
+        seed=0,
+        order=np.arange(4),
+        validation=0,
+        mean=[0.49, 0.48, 0.45],
+        std=[0.2, 0.19, 0.21],
+        pad=pad,
+        flip=flip,
+        recipe="cao2019",
+        spec={"loader": None},
+    )
 
 
 def test_a_batch_is_normalised_contiguous_and_plain_without_a_generator(device):
@@ -414,11 +476,18 @@ def test_a_batch_is_normalised_contiguous_and_plain_without_a_generator(device):
     assert torch.allclose(x.cpu().double(), expected, atol=1e-6)
     assert torch.equal(data.batch(slice(2, 8, 2)), data.batch([2, 4, 6]))
     assert torch.equal(data.batch(np.array([2, 4])), data.batch(slice(2, 5, 2)))
-    assert torch.equal(data.test_batch([1, 2]), normalise(data.test_images[1:3].permute(0, 3, 1, 2), data._scale,
-                                                          data._shift))
+    assert torch.equal(
+        data.test_batch([1, 2]), normalise(data.test_images[1:3].permute(0, 3, 1, 2), data._scale, data._shift)
+    )
     assert len(data.test_batch()) == 64 and len(data.val_batch()) == 0
-    for wrong, words in ((data.targets == 0, "boolean mask"), ([0.5], "whole numbers"), ("abc", "whole numbers"),
-                         (3, "whole numbers"), (None, "whole numbers"), ([[0]], "whole numbers")):
+    for wrong, words in (
+        (data.targets == 0, "boolean mask"),
+        ([0.5], "whole numbers"),
+        ("abc", "whole numbers"),
+        (3, "whole numbers"),
+        (None, "whole numbers"),
+        ([[0]], "whole numbers"),
+    ):
         with pytest.raises(ValueError, match=f"^index=.*{words}"):
             data.batch(wrong)
     for made in (lambda: data.test_batch([64]), lambda: data.batch([0, 99], torch.Generator(device))):
@@ -522,8 +591,10 @@ def test_augmentation_is_far_faster_than_pil():
 
     loader = DataLoader(Usual(), batch_size=128)
     order = torch.randperm(n)
-    times = [(seconds(lambda: loader), seconds(lambda: (data.batch(i, generator) for i in order.split(128))))
-             for _ in range(3)]
+    times = [
+        (seconds(lambda: loader), seconds(lambda: (data.batch(i, generator) for i in order.split(128))))
+        for _ in range(3)
+    ]
     usual, ours = (min(column) for column in zip(*times, strict=True))
     assert usual / ours > 4, f"{usual / ours:.1f} times"
 
@@ -560,8 +631,11 @@ def test_cifar_from_an_image_folder(tmp_path):
     data = cifar_lt(root=tmp_path, **SMALL)
     assert data.counts.tolist() == profile_counts(5, 10, 2) and data.name == "cifar10_lt" and data.recipe == "cao2019"
     assert data.shape == (3, 32, 32) and (data.pad, data.flip) == (4, True)
-    for images, targets, split in ((data.images, data.targets, "train"), (data.val_images, data.val_targets, "train"),
-                                   (data.test_images, data.test_targets, "test")):
+    for images, targets, split in (
+        (data.images, data.targets, "train"),
+        (data.val_images, data.val_targets, "train"),
+        (data.test_images, data.test_targets, "test"),
+    ):
         for image, target in zip(images.numpy(), targets, strict=True):
             assert (made[split, data.class_names[target]] == image).all((1, 2, 3)).any()
     assert torch.allclose(data.mean, torch.tensor(cifar.MEAN)) and torch.allclose(data.std, torch.tensor(cifar.STD))
@@ -689,8 +763,13 @@ def test_16_bit_grey_images_keep_their_shades(kind):
     assert small.shape == (8, 8, 3) and len(np.unique(small)) > 32 and abs(float(small.mean()) - 127.5) < 1
 
 
-@pytest.mark.parametrize("kind, image", [("TIFF", Image.fromarray(np.full((4, 4), 0.5, np.float32))),
-                                         ("TIFF", Image.fromarray(np.full((4, 4), 70_000, np.int32)))])
+@pytest.mark.parametrize(
+    "kind, image",
+    [
+        ("TIFF", Image.fromarray(np.full((4, 4), 0.5, np.float32))),
+        ("TIFF", Image.fromarray(np.full((4, 4), 70_000, np.int32))),
+    ],
+)
 def test_values_without_a_range_are_refused(kind, image):
     with pytest.raises(ValueError, match=r"image x.tif cannot be read \(its (float|32-bit) values have no range"):
         sources.decode(encoded(image, kind), "x.tif")
@@ -763,8 +842,12 @@ def test_other_kinds_of_pixels_become_the_colours_they_show():
     grey = np.arange(16, dtype=np.uint8).reshape(4, 4) * 17
     thrice = grey[..., None].repeat(3, 2)
     alpha = np.full_like(grey, 255)
-    for image in (Image.fromarray(grey), Image.fromarray(np.dstack([grey, alpha])),
-                  Image.fromarray(np.dstack([thrice, alpha])), Image.fromarray(thrice).quantize(16)):
+    for image in (
+        Image.fromarray(grey),
+        Image.fromarray(np.dstack([grey, alpha])),
+        Image.fromarray(np.dstack([thrice, alpha])),
+        Image.fromarray(thrice).quantize(16),
+    ):
         assert np.array_equal(sources.decode(encoded(image), "x"), thrice), image.mode
     two = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
     assert sources.decode(encoded(two), "x")[..., 0].tolist() == [[0, 255], [255, 0]]
@@ -781,8 +864,11 @@ def test_a_cache_that_lies_is_made_again(tmp_path):
 
     def make():
         made.append(1)
-        return {"class_names": np.array(["a", "b"]), "train_images": np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
-                "train_labels": np.array([0, 1])}
+        return {
+            "class_names": np.array(["a", "b"]),
+            "train_images": np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3),
+            "train_labels": np.array([0, 1]),
+        }
 
     def read():
         return sources.cached([tmp_path], "small", "key", make)
@@ -985,22 +1071,28 @@ def test_folder_errors(tmp_path):
 # ----------------------------------------------------------------------------------------------------------- errors
 
 
-@pytest.mark.parametrize("settings, words", [
-    (dict(ratio=0.5), r"ratio=0.5: expected largest / smallest class >= 1"),
-    (dict(ratio=float("nan")), r"ratio=nan: expected"),
-    (dict(profile="expo"), r"profile='expo': expected one of 'exp', 'step', 'pareto' \(did you mean 'exp'\?\)"),
-    (dict(ratio=200), r"class '1' is left with no image: ratio=200 with n_max=114 .* a ratio below n_max"),
-    (dict(n_max=500), r"n_max=500 is too large: class '6' needs 500 .* pass n_max=1\d\d or less"),
-    (dict(n_max=0), r"n_max=0: expected a whole number of at least 1"),
-    (dict(n_max=20.5), r"n_max=20.5: expected a whole number"),
-    (dict(seed=-1), r"seed=-1: expected a whole number from 0 to 2,147,483,647"),
-    (dict(validation=-1), r"validation=-1: expected a whole number of at least 0"),
-    (dict(test=0), r"test=0 leaves nothing to test on"),
-    (dict(test=180), r"class '0' is left with no image: it has 178, and test holds out 180"),
-    (dict(class_order="fixd"), r"class_order='fixd': expected one of .*'fixed' \(did you mean 'fixed'\?\), or each"),
-    (dict(class_order=[0, 1, 2]), r"class_order=\[0, 1, 2\]: expected each of the 10 classes once"),
-    (dict(class_order=["zero"] * 10), r"expected each of the 10 classes once"),
-])
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(ratio=0.5), r"ratio=0.5: expected largest / smallest class >= 1"),
+        (dict(ratio=float("nan")), r"ratio=nan: expected"),
+        (dict(profile="expo"), r"profile='expo': expected one of 'exp', 'step', 'pareto' \(did you mean 'exp'\?\)"),
+        (dict(ratio=200), r"class '1' is left with no image: ratio=200 with n_max=114 .* a ratio below n_max"),
+        (dict(n_max=500), r"n_max=500 is too large: class '6' needs 500 .* pass n_max=1\d\d or less"),
+        (dict(n_max=0), r"n_max=0: expected a whole number of at least 1"),
+        (dict(n_max=20.5), r"n_max=20.5: expected a whole number"),
+        (dict(seed=-1), r"seed=-1: expected a whole number from 0 to 2,147,483,647"),
+        (dict(validation=-1), r"validation=-1: expected a whole number of at least 0"),
+        (dict(test=0), r"test=0 leaves nothing to test on"),
+        (dict(test=180), r"class '0' is left with no image: it has 178, and test holds out 180"),
+        (
+            dict(class_order="fixd"),
+            r"class_order='fixd': expected one of .*'fixed' \(did you mean 'fixed'\?\), or each",
+        ),
+        (dict(class_order=[0, 1, 2]), r"class_order=\[0, 1, 2\]: expected each of the 10 classes once"),
+        (dict(class_order=["zero"] * 10), r"expected each of the 10 classes once"),
+    ],
+)
 def test_bad_settings_say_what_to_do(settings, words):
     with pytest.raises(ValueError, match=words):
         digits_lt(**settings)
@@ -1038,12 +1130,15 @@ def test_specs_of_nobody():
         colour().with_seed(3)
 
 
-@pytest.mark.parametrize("change, words", [
-    (dict(images=torch.zeros(314, 8, 8, 1)), "images: expected uint8"),
-    (dict(targets=torch.zeros(3, dtype=torch.int64)), r"targets: expected int64 \(314,\)"),
-    (dict(test_targets=torch.full((500,), 10)), r"test_targets: expected 0 .. 9, got 10 .. 10"),
-    (dict(targets=torch.zeros(314, dtype=torch.int64)), "counts: expected the number of targets"),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(images=torch.zeros(314, 8, 8, 1)), "images: expected uint8"),
+        (dict(targets=torch.zeros(3, dtype=torch.int64)), r"targets: expected int64 \(314,\)"),
+        (dict(test_targets=torch.full((500,), 10)), r"test_targets: expected 0 .. 9, got 10 .. 10"),
+        (dict(targets=torch.zeros(314, dtype=torch.int64)), "counts: expected the number of targets"),
+    ],
+)
 def test_a_set_that_does_not_add_up_is_refused(change, words):
     import dataclasses
 
@@ -1054,16 +1149,19 @@ def test_a_set_that_does_not_add_up_is_refused(change, words):
         dataclasses.replace(data, targets=9 - data.targets, counts=data.counts.flip(0))
 
 
-@pytest.mark.parametrize("names, words", [
-    (list("abcdefghi"), r"^class_names: expected a list of 10 texts, the name of each class, got 9"),
-    (list("abcdefghia"), r"^class_names: 'a' names more than one class"),
-    ([*"abcdefghi", 9], r"^class_names=.*expected a list of 10 texts"),
-    ([*"abcdefghi", " "], r"^class_names=.*expected a list of 10 texts"),
-    ("abcdefghij", r"^class_names='abcdefghij': expected a list of 10 texts"),
-    (None, r"^class_names=None: expected a list"),
-    (set("abcdefghij"), r"^class_names=.*expected a list"),
-    (np.arange(10), r"^class_names=.*expected a list"),
-])
+@pytest.mark.parametrize(
+    "names, words",
+    [
+        (list("abcdefghi"), r"^class_names: expected a list of 10 texts, the name of each class, got 9"),
+        (list("abcdefghia"), r"^class_names: 'a' names more than one class"),
+        ([*"abcdefghi", 9], r"^class_names=.*expected a list of 10 texts"),
+        ([*"abcdefghi", " "], r"^class_names=.*expected a list of 10 texts"),
+        ("abcdefghij", r"^class_names='abcdefghij': expected a list of 10 texts"),
+        (None, r"^class_names=None: expected a list"),
+        (set("abcdefghij"), r"^class_names=.*expected a list"),
+        (np.arange(10), r"^class_names=.*expected a list"),
+    ],
+)
 def test_class_names_that_name_no_class(names, words):
     import dataclasses
 
@@ -1097,8 +1195,9 @@ def test_wrong_arguments_of_digits(name):
             digits_lt(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["classes", "size", "ratio", "n_max", "profile", "seed", "class_order", "validation",
-                                  "root", "download"])
+@pytest.mark.parametrize(
+    "name", ["classes", "size", "ratio", "n_max", "profile", "seed", "class_order", "validation", "root", "download"]
+)
 def test_wrong_arguments_of_cifar(tmp_path, name):
     write_tree(tmp_path)
     for value in wrong_values(*FINE.get(name, ())):
@@ -1106,8 +1205,9 @@ def test_wrong_arguments_of_cifar(tmp_path, name):
             cifar_lt(**({"root": tmp_path, "ratio": 2, "validation": 1} | {name: value}))
 
 
-@pytest.mark.parametrize("name", ["root", "ratio", "size", "n_max", "profile", "seed", "class_order", "validation",
-                                  "test", "pad", "flip"])
+@pytest.mark.parametrize(
+    "name", ["root", "ratio", "size", "n_max", "profile", "seed", "class_order", "validation", "test", "pad", "flip"]
+)
 def test_wrong_arguments_of_a_folder(tmp_path, name):
     write_folder(tmp_path, [12, 10])
     fine = {"ratio": (None, 2.5), "size": (None,), "n_max": (None,), "pad": (None,), "flip": (True,), "root": ("3",)}
@@ -1125,11 +1225,15 @@ def test_wrong_arguments_elsewhere():
     for wrong in ("gpu", 3.5, None, "cuda:99"):
         with pytest.raises(ValueError, match="^device="):
             data.to(wrong)
-    for wrong, words in (("digits_lt", "^spec='digits_lt': expected"), (None, "^spec=None"),
-                         ({}, "loader None is unknown"), ({"loader": ["digits_lt"]}, "is unknown"),
-                         ({"loader": "folder_lt"}, "folder_lt needs root"),
-                         ({"loader": "digits_lt", "rato": 3}, r"no argument 'rato' \(did you mean 'ratio'\?\)"),
-                         ({"loader": "digits_lt", 3: 3}, "no argument 3")):
+    for wrong, words in (
+        ("digits_lt", "^spec='digits_lt': expected"),
+        (None, "^spec=None"),
+        ({}, "loader None is unknown"),
+        ({"loader": ["digits_lt"]}, "is unknown"),
+        ({"loader": "folder_lt"}, "folder_lt needs root"),
+        ({"loader": "digits_lt", "rato": 3}, r"no argument 'rato' \(did you mean 'ratio'\?\)"),
+        ({"loader": "digits_lt", 3: 3}, "no argument 3"),
+    ):
         with pytest.raises(ValueError, match=words):
             load(wrong)
     for wrong in WRONG:
@@ -1142,23 +1246,30 @@ def test_wrong_arguments_elsewhere():
             cifar.halve(images)
 
 
-@pytest.mark.parametrize("change, words", [
-    (dict(images=None), "^images=None: expected a tensor"),
-    (dict(counts={"a": 3}), "^counts=.*expected a tensor"),
-    (dict(counts=torch.ones(10)), r"^counts: expected int64 \(k,\), got torch.float32"),
-    (dict(counts=torch.tensor(3)), r"^counts: expected int64 \(k,\)"),
-    (dict(targets=torch.zeros(314, 10, dtype=torch.int64)), r"^targets: expected int64 \(314,\)"),
-    (dict(targets=torch.full((314,), -100)), "^targets: expected 0 .. 9, got -100"),
-    (dict(val_images=torch.zeros(100, 9, 8, 1, dtype=torch.uint8)), r"^val_images: expected \(8, 8, 1\)"),
-    (dict(mean=torch.zeros(3)), r"^mean: expected float32 \(1,\)"),
-    (dict(std=torch.zeros(1)), r"^std: expected float32 \(1,\), one finite number for each channel above 0"),
-    (dict(std=torch.tensor([float("nan")])), "^std: expected"),
-    (dict(mean=[0.5]), "^mean=.*expected a tensor"),
-    (dict(pad=-1), "^pad=-1: expected a whole number from 0 to 8"),
-    (dict(pad=2.5), "^pad=2.5"), (dict(pad=True), "^pad=True"), (dict(flip=1), "^flip=1: expected True or False"),
-    (dict(name=3), "^name=3: expected a text"), (dict(recipe=None), "^recipe=None"),
-    (dict(spec=None), "^spec=None: expected how the data were made"), (dict(spec={"a": object()}), "^spec="),
-])
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (dict(images=None), "^images=None: expected a tensor"),
+        (dict(counts={"a": 3}), "^counts=.*expected a tensor"),
+        (dict(counts=torch.ones(10)), r"^counts: expected int64 \(k,\), got torch.float32"),
+        (dict(counts=torch.tensor(3)), r"^counts: expected int64 \(k,\)"),
+        (dict(targets=torch.zeros(314, 10, dtype=torch.int64)), r"^targets: expected int64 \(314,\)"),
+        (dict(targets=torch.full((314,), -100)), "^targets: expected 0 .. 9, got -100"),
+        (dict(val_images=torch.zeros(100, 9, 8, 1, dtype=torch.uint8)), r"^val_images: expected \(8, 8, 1\)"),
+        (dict(mean=torch.zeros(3)), r"^mean: expected float32 \(1,\)"),
+        (dict(std=torch.zeros(1)), r"^std: expected float32 \(1,\), one finite number for each channel above 0"),
+        (dict(std=torch.tensor([float("nan")])), "^std: expected"),
+        (dict(mean=[0.5]), "^mean=.*expected a tensor"),
+        (dict(pad=-1), "^pad=-1: expected a whole number from 0 to 8"),
+        (dict(pad=2.5), "^pad=2.5"),
+        (dict(pad=True), "^pad=True"),
+        (dict(flip=1), "^flip=1: expected True or False"),
+        (dict(name=3), "^name=3: expected a text"),
+        (dict(recipe=None), "^recipe=None"),
+        (dict(spec=None), "^spec=None: expected how the data were made"),
+        (dict(spec={"a": object()}), "^spec="),
+    ],
+)
 def test_parts_that_do_not_fit_are_refused(change, words):
     import dataclasses
 
@@ -1167,8 +1278,10 @@ def test_parts_that_do_not_fit_are_refused(change, words):
 
 
 def test_importing_loads_no_image_library(repo):
-    code = ("import sys, ltviz.datasets; "
-            "print(sorted({'torchvision', 'sklearn', 'PIL', 'matplotlib', 'pandas'} & set(sys.modules)))")
+    code = (
+        "import sys, ltviz.datasets; "
+        "print(sorted({'torchvision', 'sklearn', 'PIL', 'matplotlib', 'pandas'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=repo, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

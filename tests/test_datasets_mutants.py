@@ -148,8 +148,24 @@ def test_crops_are_drawn_row_column_mirror():
 def test_a_batch_is_cropped_without_flips_and_flipped_without_crops(pad, flip):
     images = np.random.RandomState(0).randint(0, 256, (6, 4, 6, 3), dtype=np.uint8)
     labels = np.array([0, 0, 0, 1, 1, 1])
-    data = cut("x", (images, labels), (images, labels), ["a", "b"], ratio=None, n_max=None, profile="exp", seed=0,
-               order=np.arange(2), validation=0, mean=[0.0] * 3, std=[1.0] * 3, pad=pad, flip=flip, recipe="", spec={})
+    data = cut(
+        "x",
+        (images, labels),
+        (images, labels),
+        ["a", "b"],
+        ratio=None,
+        n_max=None,
+        profile="exp",
+        seed=0,
+        order=np.arange(2),
+        validation=0,
+        mean=[0.0] * 3,
+        std=[1.0] * 3,
+        pad=pad,
+        flip=flip,
+        recipe="",
+        spec={},
+    )
     found = data.batch([5, 0, 3, 3], torch.Generator().manual_seed(4))
     dy, dx, mirror = draw_crops(4, pad, flip, torch.Generator().manual_seed(4), torch.device("cpu"))
     assert mirror.any() == flip and mirror.dtype == torch.bool
@@ -404,8 +420,24 @@ def test_a_data_set_in_words_and_numbers():
     assert data.ratio == 57.0 and type(data.ratio) is float and len(data) == 314 and data.k == 10
     tall = np.zeros((4, 2, 5, 3), np.uint8)
     labels = np.array([0, 0, 0, 1])
-    other = cut("tall", (tall, labels), (tall, labels), "ab", ratio=None, n_max=None, profile="exp", seed=0,
-                order=np.arange(2), validation=0, mean=[0.5] * 3, std=[0.5] * 3, pad=2, flip=False, recipe="", spec={})
+    other = cut(
+        "tall",
+        (tall, labels),
+        (tall, labels),
+        "ab",
+        ratio=None,
+        n_max=None,
+        profile="exp",
+        seed=0,
+        order=np.arange(2),
+        validation=0,
+        mean=[0.5] * 3,
+        std=[0.5] * 3,
+        pad=2,
+        flip=False,
+        recipe="",
+        spec={},
+    )
     assert other.shape == (3, 2, 5) and other.ratio == 3.0 and not other.has_validation
     with refused("^pad=3: expected a whole number from 0 to 2"):
         dataclasses.replace(other, pad=3)
@@ -446,8 +478,9 @@ def test_counts_fall_and_none_is_zero():
     for counts in ((2, 3, 2), (3, 4, 0)):
         targets = torch.repeat_interleave(torch.arange(3), torch.tensor(counts))
         with refused("^counts: expected falling numbers >= 1"):
-            dataclasses.replace(data, images=torch.zeros(7, 1, 1, 3, dtype=torch.uint8), targets=targets,
-                                counts=torch.tensor(counts))
+            dataclasses.replace(
+                data, images=torch.zeros(7, 1, 1, 3, dtype=torch.uint8), targets=targets, counts=torch.tensor(counts)
+            )
     with refused("^counts: expected the number of targets of each class"):
         dataclasses.replace(data, counts=torch.tensor([3, 2, 1]))
     fine = dataclasses.replace(data, mean=torch.full((3,), -2.0), std=torch.full((3,), 1e-3), pad=1, recipe="", spec={})
@@ -594,8 +627,14 @@ def test_batches_with_and_without_what_is_kept(keep, monkeypatch):
     assert data.batch([]).shape == (0, 3, 1, 1) and data.batch([1]).is_contiguous()
     with refused(r"^index: expected positions 0 .. 59, got -1 .. 60"):
         data.batch([-1, 60])
-    for wrong, words in ((data.targets == 0, "not a boolean mask"), ([0.5], "whole numbers"), ("ab", "whole numbers"),
-                         ([1j], "whole numbers"), ([[1]], "whole numbers"), (1, "whole numbers")):
+    for wrong, words in (
+        (data.targets == 0, "not a boolean mask"),
+        ([0.5], "whole numbers"),
+        ("ab", "whole numbers"),
+        ([1j], "whole numbers"),
+        ([[1]], "whole numbers"),
+        (1, "whole numbers"),
+    ):
         with refused(f"^index=.*{words}"):
             data.batch(wrong)
 
@@ -665,8 +704,10 @@ def test_classes_of_equal_counts_stand_in_the_order_of_their_names(tmp_path):
     assert list(data.class_names) == ranked
 
 
-@pytest.mark.parametrize("shape, largest, recipe", [((40, 16), 3, "cao2019"), ((16, 40), 3, "cao2019"),
-                                                    ((16, 4), 1000, "cifar16_live"), ((4, 16), 1001, "cifar16")])
+@pytest.mark.parametrize(
+    "shape, largest, recipe",
+    [((40, 16), 3, "cao2019"), ((16, 40), 3, "cao2019"), ((16, 4), 1000, "cifar16_live"), ((4, 16), 1001, "cifar16")],
+)
 def test_the_recipe_of_a_folder(shape, largest, recipe, tmp_path, monkeypatch):
     labels = np.repeat([0, 1], [largest, 2])
     arrays = {"class_names": np.array(["a", "b"])}

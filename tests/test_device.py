@@ -13,26 +13,59 @@ from ltviz.device import Speed, default_speed, pick_device, thread_count, thread
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with so many CUDA devices."""
+
     def with_gpus(n):
         monkeypatch.delenv("LTVIZ_DEVICE", raising=False)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: n > 0)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
     return with_gpus
 
 
-@pytest.mark.parametrize("gpus, asked, found", [
-    (0, None, "cpu"), (0, "cpu", "cpu"), (0, "cpu:0", "cpu:0"), (0, torch.device("cpu"), "cpu"), (1, None, "cuda"),
-    (1, "cuda", "cuda"), (1, "cuda:0", "cuda:0"), (2, "cuda:1", "cuda:1"), (2, torch.device("cuda", 1), "cuda:1"),
-    (1, "cpu", "cpu")])
+@pytest.mark.parametrize(
+    "gpus, asked, found",
+    [
+        (0, None, "cpu"),
+        (0, "cpu", "cpu"),
+        (0, "cpu:0", "cpu:0"),
+        (0, torch.device("cpu"), "cpu"),
+        (1, None, "cuda"),
+        (1, "cuda", "cuda"),
+        (1, "cuda:0", "cuda:0"),
+        (2, "cuda:1", "cuda:1"),
+        (2, torch.device("cuda", 1), "cuda:1"),
+        (1, "cpu", "cpu"),
+    ],
+)
 def test_the_device_that_is_taken(gpus, asked, found, machine):
     machine(gpus)
     assert pick_device(asked) == torch.device(found)
 
 
-@pytest.mark.parametrize("asked", [
-    "gpu", "cuda:99", "cuda:2", "cuda:", "cuda:-1", "cuda:01", "mps", "cpu:1", "CPU", "", " cpu", 3, True, b"cpu",
-    ["cpu"], torch.device("meta"), torch.device("cuda", 2), np.array("cpu")])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "gpu",
+        "cuda:99",
+        "cuda:2",
+        "cuda:",
+        "cuda:-1",
+        "cuda:01",
+        "mps",
+        "cpu:1",
+        "CPU",
+        "",
+        " cpu",
+        3,
+        True,
+        b"cpu",
+        ["cpu"],
+        torch.device("meta"),
+        torch.device("cuda", 2),
+        np.array("cpu"),
+    ],
+)
 def test_a_device_that_is_not_there_is_refused_by_name(asked, machine):
     machine(2)
     with pytest.raises(ValueError, match=r'device=.*finds on this machine, "cuda:0" or "cuda:1" or "cpu"; leave'):
@@ -54,25 +87,35 @@ def test_the_device_of_the_environment(machine, monkeypatch):
             pick_device()
 
 
-@pytest.mark.parametrize("call, name", [
-    (lambda: thread_count(3, (1, 8, 8), 64), "model=3"), (lambda: thread_count("", (1, 8, 8), 64), "model=''"),
-    (lambda: thread_count("mlp", (8, 8), 64), "shape="), (lambda: thread_count("mlp", 64, 64), "shape="),
-    (lambda: thread_count("mlp", (1, 8, 0), 64), r"shape=\(1, 8, 0\)"),
-    (lambda: thread_count("mlp", (1, 8.5, 8), 64), r"shape=\(1, 8.5, 8\)"),
-    (lambda: thread_count("3", (1, 8, 8), 64), "model='3': unknown model"),
-    (lambda: thread_count("mlp:0", (1, 8, 8), 64), "model='mlp:0'"),
-    (lambda: thread_count("mlp", "188", 64), "shape='188'"),
-    (lambda: thread_count("mlp", (1, True, 8), 64), r"shape=\(1, True, 8\)"),
-    (lambda: thread_count("mlp", (1, 8, 8), "64"), "batch_size='64'"),
-    (lambda: thread_count("mlp", (1, 8, 8), float("nan")), "batch_size=nan"),
-    (lambda: Speed("True"), "bf16='True'"),
-    (lambda: thread_count("mlp", (1, 8, 8), 0), "batch_size=0"),
-    (lambda: thread_count("mlp", (1, 8, 8), True), "batch_size=True"),
-    (lambda: threads(0).__enter__(), "n=0"), (lambda: threads("2").__enter__(), "n='2'"),
-    (lambda: threads(2.0).__enter__(), "n=2.0"), (lambda: Speed(bf16=1), "bf16=1"),
-    (lambda: Speed(graph="yes"), "graph='yes'"),
-    (lambda: Speed(compile=None), "compile=None"), (lambda: Speed(channels_last=0), "channels_last=0"),
-    (lambda: default_speed("cpu", "mlp"), "device='cpu'"), (lambda: default_speed(torch.device("cpu"), 3), "model=3")])
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda: thread_count(3, (1, 8, 8), 64), "model=3"),
+        (lambda: thread_count("", (1, 8, 8), 64), "model=''"),
+        (lambda: thread_count("mlp", (8, 8), 64), "shape="),
+        (lambda: thread_count("mlp", 64, 64), "shape="),
+        (lambda: thread_count("mlp", (1, 8, 0), 64), r"shape=\(1, 8, 0\)"),
+        (lambda: thread_count("mlp", (1, 8.5, 8), 64), r"shape=\(1, 8.5, 8\)"),
+        (lambda: thread_count("3", (1, 8, 8), 64), "model='3': unknown model"),
+        (lambda: thread_count("mlp:0", (1, 8, 8), 64), "model='mlp:0'"),
+        (lambda: thread_count("mlp", "188", 64), "shape='188'"),
+        (lambda: thread_count("mlp", (1, True, 8), 64), r"shape=\(1, True, 8\)"),
+        (lambda: thread_count("mlp", (1, 8, 8), "64"), "batch_size='64'"),
+        (lambda: thread_count("mlp", (1, 8, 8), float("nan")), "batch_size=nan"),
+        (lambda: Speed("True"), "bf16='True'"),
+        (lambda: thread_count("mlp", (1, 8, 8), 0), "batch_size=0"),
+        (lambda: thread_count("mlp", (1, 8, 8), True), "batch_size=True"),
+        (lambda: threads(0).__enter__(), "n=0"),
+        (lambda: threads("2").__enter__(), "n='2'"),
+        (lambda: threads(2.0).__enter__(), "n=2.0"),
+        (lambda: Speed(bf16=1), "bf16=1"),
+        (lambda: Speed(graph="yes"), "graph='yes'"),
+        (lambda: Speed(compile=None), "compile=None"),
+        (lambda: Speed(channels_last=0), "channels_last=0"),
+        (lambda: default_speed("cpu", "mlp"), "device='cpu'"),
+        (lambda: default_speed(torch.device("cpu"), 3), "model=3"),
+    ],
+)
 def test_a_wrong_argument_is_refused_by_name(call, name):
     with pytest.raises(ValueError, match=name):
         call()

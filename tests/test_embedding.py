@@ -171,8 +171,10 @@ def test_another_library_version_is_computed_anew(digits, counted, monkeypatch):
     assert len(counted) == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"not an array", "cut", "flip", "shape", "nan", "dtype", "name", "pickle",
-                                    "npy", "other", "folder", "pipe"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"not an array", "cut", "flip", "shape", "nan", "dtype", "name", "pickle", "npy", "other", "folder", "pipe"],
+)
 def test_a_damaged_cache_file_is_computed_anew(digits, counted, tmp_path, damage):
     embed(digits, "tsne", cache=tmp_path / "own")
     (file,) = (tmp_path / "own").iterdir()
@@ -193,8 +195,11 @@ def test_a_damaged_cache_file_is_computed_anew(digits, counted, tmp_path, damage
         file.unlink()
         file.mkdir() if damage == "folder" else os.mkfifo(file)
     else:
-        points = {"shape": np.zeros((3, 2), np.float32), "nan": np.full((120, 2), np.nan, np.float32),
-                  "dtype": np.array(["a"] * 120).view(np.uint8)}.get(damage, np.zeros((120, 2), np.float32))
+        points = {
+            "shape": np.zeros((3, 2), np.float32),
+            "nan": np.full((120, 2), np.nan, np.float32),
+            "dtype": np.array(["a"] * 120).view(np.uint8),
+        }.get(damage, np.zeros((120, 2), np.float32))
         key = {"key": "another" if damage == "other" else file.stem}
         files.save_record(file, "embedding", key, {"dots" if damage == "name" else "points": points})
     with pytest.warns(UserWarning, match="LTVIZ_CACHE") if damage == "folder" else contextlib.nullcontext():
@@ -252,8 +257,11 @@ assert list(folder.rglob("*.nbc")), "kept elsewhere"
 print(folder)
 """
     (tmp_path / "code.py").write_text(code)
-    away = {name: value for name, value in os.environ.items()
-            if name not in ("LTVIZ_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    away = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LTVIZ_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")
+    }
     away |= {"HOME": "/dev/null/home", "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, tmp_path / "code.py"], env=away, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -325,39 +333,42 @@ def test_a_missing_package_is_named(digits, monkeypatch, method, name, package):
     assert embed(digits, "pca").shape == (120, 2)
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda x: embed(x, "t-sne"), ["'tsne'", "'t-sne'", "fit_transform"]),
-    (lambda x: embed(x, "umap", perplexity=5), ["perplexity", "neighbours", "min_dist"]),
-    (lambda x: embed(x, "tsne", perplexity=0), ["perplexity=0", "at least 2"]),
-    (lambda x: embed(x[0], "pca"), ["(n, d)", "(64,)"]),
-    (lambda x: embed(x[:3], "pca"), ["at least 5", "3"]),
-    (lambda x: embed(np.where(x > 15, np.nan, x), "pca"), ["finite"]),
-    (lambda x: record_embedding(x, "pca"), ["nothing to record"]),
-    (lambda x: embed(np.where(x > 15, np.inf, x).astype(np.float16), "pca"), ["features", "finite", "65,504"]),
-    (lambda x: embed(1e39 * x.astype(np.float64), "pca"), ["features", "float32"]),
-    (lambda x: embed(x[:, :0], "pca"), ["features", "(120, 0)"]),
-    (lambda x: embed(None), ["features=None"]),
-    (lambda x: embed("features"), ["features='features'"]),
-    (lambda x: embed([["a"]] * 9), ["features"]),
-    (lambda x: embed([[1], [2, 3]]), ["features"]),
-    (lambda x: embed(x > 3), ["features"]),
-    (lambda x: embed(x, None), ["method=None"]),
-    (lambda x: embed(x, ["tsne"]), ["method=['tsne']"]),
-    (lambda x: embed(x, dict), ["method"]),
-    (lambda x: embed(x, "tsne", seed=-1), ["seed=-1"]),
-    (lambda x: embed(x, "tsne", seed=True), ["seed=True"]),
-    (lambda x: embed(x, "tsne", seed="0"), ["seed='0'"]),
-    (lambda x: embed(x, "tsne", perplexity=np.nan), ["perplexity=nan"]),
-    (lambda x: embed(x, "tsne", iterations=2.5), ["iterations=2.5"]),
-    (lambda x: embed(x, "umap", neighbours="15"), ["neighbours='15'"]),
-    (lambda x: embed(x, "umap", min_dist=2), ["min_dist=2"]),
-    (lambda x: embed(x, cache=3), ["cache=3"]),
-    (lambda x: embed(x, recorded=""), ["recorded=''"]),
-    (lambda x: record_embedding(x, folder=3), ["folder=3"]),
-    (lambda x: record_embedding(x, object()), ["method"]),
-    (lambda x: neighbour_overlap(x, None), ["points=None"]),
-    (lambda x: neighbour_overlap(x, x, 2.5), ["neighbours=2.5"]),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda x: embed(x, "t-sne"), ["'tsne'", "'t-sne'", "fit_transform"]),
+        (lambda x: embed(x, "umap", perplexity=5), ["perplexity", "neighbours", "min_dist"]),
+        (lambda x: embed(x, "tsne", perplexity=0), ["perplexity=0", "at least 2"]),
+        (lambda x: embed(x[0], "pca"), ["(n, d)", "(64,)"]),
+        (lambda x: embed(x[:3], "pca"), ["at least 5", "3"]),
+        (lambda x: embed(np.where(x > 15, np.nan, x), "pca"), ["finite"]),
+        (lambda x: record_embedding(x, "pca"), ["nothing to record"]),
+        (lambda x: embed(np.where(x > 15, np.inf, x).astype(np.float16), "pca"), ["features", "finite", "65,504"]),
+        (lambda x: embed(1e39 * x.astype(np.float64), "pca"), ["features", "float32"]),
+        (lambda x: embed(x[:, :0], "pca"), ["features", "(120, 0)"]),
+        (lambda x: embed(None), ["features=None"]),
+        (lambda x: embed("features"), ["features='features'"]),
+        (lambda x: embed([["a"]] * 9), ["features"]),
+        (lambda x: embed([[1], [2, 3]]), ["features"]),
+        (lambda x: embed(x > 3), ["features"]),
+        (lambda x: embed(x, None), ["method=None"]),
+        (lambda x: embed(x, ["tsne"]), ["method=['tsne']"]),
+        (lambda x: embed(x, dict), ["method"]),
+        (lambda x: embed(x, "tsne", seed=-1), ["seed=-1"]),
+        (lambda x: embed(x, "tsne", seed=True), ["seed=True"]),
+        (lambda x: embed(x, "tsne", seed="0"), ["seed='0'"]),
+        (lambda x: embed(x, "tsne", perplexity=np.nan), ["perplexity=nan"]),
+        (lambda x: embed(x, "tsne", iterations=2.5), ["iterations=2.5"]),
+        (lambda x: embed(x, "umap", neighbours="15"), ["neighbours='15'"]),
+        (lambda x: embed(x, "umap", min_dist=2), ["min_dist=2"]),
+        (lambda x: embed(x, cache=3), ["cache=3"]),
+        (lambda x: embed(x, recorded=""), ["recorded=''"]),
+        (lambda x: record_embedding(x, folder=3), ["folder=3"]),
+        (lambda x: record_embedding(x, object()), ["method"]),
+        (lambda x: neighbour_overlap(x, None), ["points=None"]),
+        (lambda x: neighbour_overlap(x, x, 2.5), ["neighbours=2.5"]),
+    ],
+)
 def test_errors_say_what_to_do(digits, call, words):
     with pytest.raises(ValueError) as error:
         call(digits)

@@ -28,7 +28,7 @@ from ltviz.explore.controls import Choice, Number, control
 from ltviz.explore.loss_anatomy import METHOD
 from ltviz.explore.screen import SCRIPT
 from ltviz.methods import METHODS
-from ltviz.objective import Limit, Method, Setting
+from ltviz.objective import Setting
 from ltviz.probe import probe
 
 COUNTS = [500, 347, 240, 167, 116, 80, 56, 38, 26, 18]
@@ -309,8 +309,10 @@ class Notebook:
         self.request = {"header": header, "metadata": {"cellId": cell} if cell else {}, "content": {"code": code}}
 
 
-@pytest.mark.parametrize("name, kernel, cell", [
-    *[(name, True, "a") for name in EXPLORERS], ("effective_number", True, None), ("effective_number", False, None)])
+@pytest.mark.parametrize(
+    "name, kernel, cell",
+    [*[(name, True, "a") for name in EXPLORERS], ("effective_number", True, None), ("effective_number", False, None)],
+)
 def test_a_cell_run_again_leaves_the_newest_explorer_alone(name, kernel, cell, run, data, monkeypatch):
     shell = Notebook(kernel)
     monkeypatch.setattr(notebook, "_shell", lambda: shell)
@@ -461,80 +463,6 @@ def test_loss_anatomy_refuses_an_unknown_method_or_setting():
         lt.explore.loss_anatomy("focal", gama=1)
 
 
-def test_posthoc_agrees_with_the_rules_of_the_methods(run):
-    explorer = lt.explore.posthoc(run, prior=1.0)
-    decided = run.posthoc("logit_adjusted", tau=1.0).argmax(1)
-    assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, decided, run.k))
-    explorer.set(prior=0.0, tau=1.0, bias="drop")
-    decided = run.posthoc("tau_norm", tau=1.0).argmax(1)
-    assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, decided, run.k))
-    explorer.set(tau=0.0, bias="keep")
-    assert explorer.result.per_class == pytest.approx(run.per_class)
-
-
-def test_every_rule_that_starts_from_the_trained_network_is_a_control(run):
-    def only_the_rarest(out, counts, gallery, *, share, tau):
-        return out.logits + share * tau * (counts == counts.min())
-
-    own = Method(
-        key="own_rule", title="Own rule", paper="", equation="", objective=METHODS["ce"].objective,
-        settings={"share": Setting(0.5, 0.0, 100.0), "tau": Setting(1.0, 0.0, 2.0)}, posthoc=only_the_rarest,
-        limits=(Limit({"share": 0.0}, "ce"),),
-    )  # fmt: skip
-    METHODS.add(own)
-    try:
-        explorer = lt.explore.posthoc(run)
-        assert sorted(explorer.controls) == ["bias", "own_rule_tau", "prior", "share", "tau"]
-        assert explorer.values["share"] == 0.0 and explorer.result.words == "as trained"
-        explorer.set(share=100.0, prior=1.0, tau=0.5)
-        logits = run.posthoc("tau_norm", tau=0.5, bias="keep")
-        logits = logits - np.log(run.counts / run.counts.sum()) + 100.0 * (run.counts == run.counts.min())
-        assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, logits.argmax(1), run.k))
-        assert "own rule (share = 100, tau = 1)" in explorer.sentence
-        assert eval(explorer.as_code(), {"lt": lt, "run": run}).state == explorer.state
-    finally:
-        METHODS.remove("own_rule")
-    assert sorted(lt.explore.posthoc(run).controls) == ["bias", "prior", "tau"]
-    with pytest.raises(ValueError, match="no control 'shore'"):
-        lt.explore.posthoc(run, shore=1.0)
-
-
-def test_posthoc_refuses_a_record_without_features(run, tmp_path):
-    small = lt.load_run(run.save(tmp_path, small=True))
-    with pytest.raises(ValueError, match="keeps no logits and features"):
-        lt.explore.posthoc(small)
-
-
-@pytest.mark.parametrize("name", ["features", "logits", "head_weight"])
-@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
-def test_posthoc_refuses_numbers_from_which_nothing_follows(name, value, run):
-    broken = copy.copy(run)
-    values = getattr(run, name).astype(np.float32)
-    values[3, 1] = value
-    setattr(broken, name, values)
-    with pytest.raises(ValueError, match=f"its {name} hold NaN or infinity in 1 of {len(values)} rows"):
-        lt.explore.posthoc(broken)
-
-
-def test_posthoc_says_what_its_numbers_are_of(data, run, tmp_path):
-    part = copy.copy(run)
-    for name in ("targets", "logits", "features"):
-        setattr(part, name, getattr(run, name)[:50])
-    assert "of the 50 test images it kept" in lt.explore.posthoc(part).sentence
-    assert "kept" not in lt.explore.posthoc(run).sentence
-    ruled = lt.train("logit_adjusted", data, epochs=3, progress=False)
-    assert "its own rule put aside, as trained" in lt.explore.posthoc(ruled).sentence
-
-
-def test_posthoc_of_a_cosine_head_has_no_row_lengths(data):
-    run = lt.train("cosface", data, epochs=3, progress=False)
-    explorer = lt.explore.posthoc(run)
-    assert list(explorer.controls) == ["prior"] and explorer.drive() == []
-    for asked in ({"tau": 1.0}, {"bias": "drop"}, {"tau": "x"}):
-        with pytest.raises(ValueError, match="cosine head"):
-            lt.explore.posthoc(run, **asked)
-
-
 # --- speed -----------------------------------------------------------------------------------------------------------
 
 X = np.linspace(0.0, 1.0, 200)
@@ -599,28 +527,6 @@ def test_a_slider_is_far_cheaper_than_a_new_figure(record_property):
     assert explorer.surface.backgrounds == 1
     assert min(usual) / min(ours) >= 4.0, "half of what is promised: a guard against collapse"
     assert statistics.median(ours) < 0.1
-
-
-def test_posthoc_decides_ten_thousand_images_of_a_hundred_classes_at_once(run):
-    rng = np.random.default_rng(0)
-    n, d, k = 10_000, 64, 100
-    weight = rng.normal(size=(k, d)).astype(np.float32)
-    targets = rng.integers(0, k, n)
-    features = (weight[targets] + 3 * rng.normal(size=(n, d))).astype(np.float16)
-    big = type(run)(
-        method="ce", settings={}, data={}, recipe={}, seed=0, counts=np.geomspace(500, 5, k).astype(int),
-        class_names=[str(j) for j in range(k)], history={}, confusion=np.eye(k, dtype=np.int64), head_weight=weight,
-        head_bias=np.zeros(k, np.float32), targets=targets, logits=features.astype(np.float32) @ weight.T,
-        features=features,
-    )  # fmt: skip
-    explorer = lt.explore.posthoc(big)
-    times = []
-    for place in np.linspace(0.1, 2.0, 10):
-        began = time.process_time()
-        explorer.controls["tau"].slider.value = place
-        times.append(time.process_time() - began)
-    print(f"post-hoc {1000 * statistics.median(times):.1f} ms")
-    assert explorer.error is None and statistics.median(times) < 0.1
 
 
 def test_the_maths_is_the_package_s_own():

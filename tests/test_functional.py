@@ -78,9 +78,24 @@ def test_beta_outside_its_range_is_refused(beta):
         f.effective_number(torch.tensor([3]), beta)
 
 
-@pytest.mark.parametrize("counts", [None, [3, 2], {"a": 3}, 5, "3", torch.tensor([True]), torch.tensor([3, -1]),
-                                    torch.tensor([float("nan")]), torch.tensor([3.0, math.inf]), torch.ones(2, 2),
-                                    torch.tensor(3), torch.tensor([]), torch.tensor([1j])])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        None,
+        [3, 2],
+        {"a": 3},
+        5,
+        "3",
+        torch.tensor([True]),
+        torch.tensor([3, -1]),
+        torch.tensor([float("nan")]),
+        torch.tensor([3.0, math.inf]),
+        torch.ones(2, 2),
+        torch.tensor(3),
+        torch.tensor([]),
+        torch.tensor([1j]),
+    ],
+)
 def test_counts_that_count_nothing_are_refused(counts):
     for call in (lambda: f.effective_number(counts, 0.9), lambda: f.log_prior(counts)):
         with pytest.raises(ValueError, match="^counts"):

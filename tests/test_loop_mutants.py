@@ -259,6 +259,7 @@ def test_a_loss_that_is_not_finite_is_not_kept(data, toy, tmp_path, clock, monke
 
 
 # -------------------------------------------------------------------------------------------------------- stop, diverge
+@pytest.mark.filterwarnings("ignore:toy. what .* computes cannot be told from outside")
 def test_a_stop_holds_before_the_next_step(data, toy):
     control = Control()
 
@@ -401,6 +402,7 @@ def test_bfloat16_is_for_the_backbone_alone(data, toy):
 
 def test_weights_that_a_step_has_changed_are_cast_anew(data):
     """Also where the caller is in a context that keeps cast weights."""
+
     def trained():
         trainer = Trainer("ce", data, recipe=DIGITS, epochs=1, speed=Speed(bf16=True))
         return trainer.run().logits

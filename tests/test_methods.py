@@ -12,6 +12,7 @@ from battery import (
     check_extreme_logits,
     check_float32,
     check_gradient,
+    check_idle,
     check_limits,
     check_odd_batches,
     check_order,
@@ -53,6 +54,11 @@ def test_gradient_is_the_slope_of_the_reference(method, settings):
 @every_method
 def test_declared_limits_hold(method):
     check_limits(method)
+
+
+@every_method
+def test_settings_have_an_effect_where_they_say_so_and_nowhere_else(method):
+    check_idle(method)
 
 
 @every_case

@@ -14,8 +14,13 @@ from ltviz import metrics as m
 
 
 def make_run(confusion, counts, seed=0, fingerprint="f", **more):
-    return SimpleNamespace(confusion=np.array(confusion), counts=np.array(counts), seed=seed,
-                           data={"name": "toy", "fingerprint": fingerprint}, **more)
+    return SimpleNamespace(
+        confusion=np.array(confusion),
+        counts=np.array(counts),
+        seed=seed,
+        data={"name": "toy", "fingerprint": fingerprint},
+        **more,
+    )
 
 
 HAND = np.array([[8, 1, 1], [2, 3, 0], [1, 1, 0]])
@@ -48,7 +53,8 @@ def test_scores_agree_with_sklearn():
     assert m.balanced_accuracy(truth, guess) == pytest.approx(sklearn.metrics.balanced_accuracy_score(truth, guess))
     for average in (None, "macro"):
         want = sklearn.metrics.precision_recall_fscore_support(
-            truth, guess, average=average, labels=range(6), zero_division=0)
+            truth, guess, average=average, labels=range(6), zero_division=0
+        )
         for ours, theirs in zip((m.precision, m.recall, m.f1), want[:3], strict=True):
             assert ours(truth, guess, average=average) == pytest.approx(theirs)
 
@@ -62,94 +68,97 @@ def test_a_class_without_test_images_is_left_out():
     assert np.isnan(m.accuracy(np.zeros((2, 2)))) and np.isnan(m.f1(np.zeros((2, 2)), average="macro"))
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: m.confusion([0, 3], [0, 1], k=3), ["targets", "0..2", "found 3 at position 1"]),
-    (lambda: m.confusion([0, 1], [0, -1]), ["predictions", "-1"]),
-    (lambda: m.confusion([0, 1, 1], [0, 1]), ["one length", "3 and 2"]),
-    (lambda: m.confusion(np.zeros((3, 2)), [0, 1, 1]), ["targets", "(3, 2)"]),
-    (lambda: m.confusion([0, 1], [0.2, 0.8]), ["predictions", "argmax"]),
-    (lambda: m.confusion(np.zeros((3, 2))), ["square", "predictions"]),
-    (lambda: m.confusion([[0.9, 0.1], [0.5, 0.5]]), ["confusion", "whole counts", "0.9 in row 0, column 0"]),
-    (lambda: m.accuracy([[3, 1], [0.5, 4]]), ["confusion", "0.5 in row 1, column 0"]),
-    (lambda: m.per_class([[3, 1], [-1, 4]]), ["confusion", "-1 in row 1, column 0"]),
-    (lambda: m.f1([[3, 1], [np.nan, 4]]), ["confusion", "nan"]),
-    (lambda: m.recall([[3, 1], [np.inf, 4]]), ["confusion", "inf"]),
-    (lambda: m.precision(np.full((2, 2), 2**62)), ["confusion", "2^53"]),
-    (lambda: m.confusion(np.full((2, 2), 2.0**64)), ["confusion", "2^53"]),
-    (lambda: m.confusion(np.full((2, 2), 2**64 - 1, np.uint64)), ["confusion", "2^53"]),
-    (lambda: m.confusion(np.eye(2, dtype=bool)), ["confusion", "whole counts"]),
-    (lambda: m.confusion(HAND, k=4), ["k=4", "3"]),
-    (lambda: m.confusion(make_run(HAND, [9, 3, 1]), [0, 1]), ["predictions", "run.targets"]),
-    (lambda: m.confusion([True, False], [0, 1]), ["targets", "class numbers"]),
-    (lambda: m.confusion([0, 1], ["cat", "dog"]), ["predictions", "class numbers"]),
-    (lambda: m.confusion([0, 1], [0.0, np.nan]), ["predictions", "float64"]),
-    (lambda: m.confusion([0.0, 1.0], [0, 1]), ["targets", "float64 such as 0.0"]),
-    (lambda: m.confusion(np.eye(3, dtype=int), [0, 1, 2]), ["targets", "one-hot", "(3, 3)"]),
-    (lambda: m.confusion([0, 2**63], [0, 1]), ["targets", "9223372036854775808"]),
-    (lambda: m.confusion([0, 10**9], [0, 1]), ["targets", "1000000000 at position 1"]),
-    (lambda: m.confusion([[0, 1], [2]], [0, 1]), ["targets", "class numbers"]),
-    (lambda: m.confusion([0, 1], [0, 1], k=True), ["k=True"]),
-    (lambda: m.confusion(np.ma.masked_equal([0, 1], 1), [0, 1]), ["targets", "masked"]),
-    (lambda: m.shot_groups(Counter({0: 500, 1: 20})), ["counts", "Counter"]),
-    (lambda: m.shot_groups([[1, 2]]), ["counts", "(k,)"]),
-    (lambda: m.shot_groups([3, 1], many=True), ["many=True"]),
-    (lambda: m.shot_groups([3, 1], few=np.nan), ["few=nan"]),
-    (lambda: m.third_groups([3.0, np.inf]), ["counts", "finite"]),
-    (lambda: m.third_groups(["a", "b"]), ["counts"]),
-    (lambda: m.third_groups([]), ["counts"]),
-    (lambda: m.third_groups([1 + 2j, 3]), ["counts"]),
-    (lambda: m.shot_accuracy([0.5, np.inf], [3, 1]), ["run", "infinite"]),
-    (lambda: m.shot_accuracy("ab", [3, 1]), ["run"]),
-    (lambda: m.probabilities([[0.0, np.nan]]), ["logits", "NaN in row 0"]),
-    (lambda: m.probabilities([[0.0, 1.0], [0.0, np.inf]]), ["logits", "inf in row 1"]),
-    (lambda: m.probabilities([[-np.inf, -np.inf]], "sigmoid"), ["logits", "-inf in row 0"]),
-    (lambda: m.probabilities([0.0, 1.0]), ["logits", "(n, k)"]),
-    (lambda: m.probabilities(np.zeros((3, 0))), ["logits", "at least one class"]),
-    (lambda: m.probabilities(np.zeros((2, 2)), ""), ["kind=''"]),
-    (lambda: m.probabilities(np.zeros((2, 2)), normalise=1), ["normalise=1"]),
-    (lambda: m.ece(np.array([[0.5, np.nan]]), [0]), ["probabilities", "[0, 1]"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]])), ["targets"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]]), [0, 1]), ["targets", "(1), not 2"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]]), [[1, 0]]), ["targets", "one-hot"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=2.5), ["bins=2.5"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=0), ["bins=0"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=10**9), ["bins=1000000000"]),
-    (lambda: m.spearman(["a", "b"], [1, 2]), ["a=", "numbers"]),
-    (lambda: m.spearman([1, 2], None), ["b=None"]),
-    (lambda: m.weight_norm_fit([1.0, np.nan], [3, 1]), ["norms", "finite"]),
-    (lambda: m.weight_norm_fit([1.0, -1.0], [3, 1]), ["norms", "negative"]),
-    (lambda: m.weight_norm_fit([1.0, 2.0], [3, 1, 1]), ["norms and counts", "2 and 3"]),
-    (lambda: m.feature_quality([[1.0, np.inf], [0.0, 1.0]], [0, 1]), ["features", "1 rows", "row 0", "65,504"]),
-    (lambda: m.feature_quality(np.eye(3)), ["targets"]),
-    (lambda: m.feature_quality(np.eye(3), [0, 1]), ["targets", "(3), not 2"]),
-    (lambda: m.feature_quality(np.eye(3), [0, 1, 2], True), ["neighbours=True"]),
-    (lambda: m.feature_quality(np.ones((1, 3)), [0]), ["features", "2 images"]),
-    (lambda: m.paired([0.1, np.inf], [0.1, 0.2]), ["a=", "infinite"]),
-    (lambda: m.paired([0.1, 0.2], "ab"), ["b='ab'"]),
-    (lambda: m.paired({0: 0.1}, [0.1]), ["a="]),
-    (lambda: m.paired([0.1], [0.2], group="rare"), ["group='rare'"]),
-    (lambda: m.paired([], []), ["empty"]),
-    (lambda: m.paired(make_run(HAND, [9, 3, 1]), [0.2]), ["a=", "write [run]"]),
-    (lambda: m.paired([make_run(HAND, [9, 3, 1]), 0.3], [0.2, 0.3]), ["a=0.3", "only runs"]),
-    (lambda: m.comparison_table([1, 2]), ["runs_by_label", "dict"]),
-    (lambda: m.comparison_table({}), ["runs_by_label", "empty"]),
-    (lambda: m.comparison_table({"ce": []}), ["runs_by_label['ce']", "empty"]),
-    (lambda: m.comparison_table({"ce": [0.1, 0.2]}), ["runs_by_label['ce']", "list of runs"]),
-    (lambda: m.comparison_table({"ce": make_run(HAND, [9, 3, 1])}), ["runs_by_label['ce']", "[run]"]),
-    (lambda: m.comparison_table({"ce": [make_run(HAND, [9, 3, 1])]}, group=3), ["group=3"]),
-    (lambda: m.f1(HAND, average="micro"), ["average", "macro", "micro"]),
-    (lambda: m.ece(np.array([[2.0, -1.0]]), [0]), ["[0, 1]", "metrics.probabilities"]),
-    (lambda: m.ece(np.array([[0.5, 0.5]]), [2]), ["targets", "0..1", "found 2"]),
-    (lambda: m.probabilities(np.zeros((2, 2)), "tanh"), ["softmax", "sigmoid", "tanh"]),
-    (lambda: m.shot_groups([5, 4], many=10, few=20), ["few=20", "many=10"]),
-    (lambda: m.shot_groups([5, 4], convention="other"), ["kang", "oltr", "other"]),
-    (lambda: m.shot_accuracy([0.5, 0.4]), ["counts"]),
-    (lambda: m.shot_accuracy([0.5, 0.4], [1, 2, 3]), ["counts", "2", "3"]),
-    (lambda: m.third_groups([3, -1, 2]), ["counts", "negative"]),
-    (lambda: m.paired([0.1, 0.2], [0.1]), ["one value per seed", "2 and 1"]),
-    (lambda: m.spearman([1, 2], [1, 2, 3]), ["one length"]),
-    (lambda: m.weight_norm_fit([1.0, 2.0]), ["counts"]),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: m.confusion([0, 3], [0, 1], k=3), ["targets", "0..2", "found 3 at position 1"]),
+        (lambda: m.confusion([0, 1], [0, -1]), ["predictions", "-1"]),
+        (lambda: m.confusion([0, 1, 1], [0, 1]), ["one length", "3 and 2"]),
+        (lambda: m.confusion(np.zeros((3, 2)), [0, 1, 1]), ["targets", "(3, 2)"]),
+        (lambda: m.confusion([0, 1], [0.2, 0.8]), ["predictions", "argmax"]),
+        (lambda: m.confusion(np.zeros((3, 2))), ["square", "predictions"]),
+        (lambda: m.confusion([[0.9, 0.1], [0.5, 0.5]]), ["confusion", "whole counts", "0.9 in row 0, column 0"]),
+        (lambda: m.accuracy([[3, 1], [0.5, 4]]), ["confusion", "0.5 in row 1, column 0"]),
+        (lambda: m.per_class([[3, 1], [-1, 4]]), ["confusion", "-1 in row 1, column 0"]),
+        (lambda: m.f1([[3, 1], [np.nan, 4]]), ["confusion", "nan"]),
+        (lambda: m.recall([[3, 1], [np.inf, 4]]), ["confusion", "inf"]),
+        (lambda: m.precision(np.full((2, 2), 2**62)), ["confusion", "2^53"]),
+        (lambda: m.confusion(np.full((2, 2), 2.0**64)), ["confusion", "2^53"]),
+        (lambda: m.confusion(np.full((2, 2), 2**64 - 1, np.uint64)), ["confusion", "2^53"]),
+        (lambda: m.confusion(np.eye(2, dtype=bool)), ["confusion", "whole counts"]),
+        (lambda: m.confusion(HAND, k=4), ["k=4", "3"]),
+        (lambda: m.confusion(make_run(HAND, [9, 3, 1]), [0, 1]), ["predictions", "run.targets"]),
+        (lambda: m.confusion([True, False], [0, 1]), ["targets", "class numbers"]),
+        (lambda: m.confusion([0, 1], ["cat", "dog"]), ["predictions", "class numbers"]),
+        (lambda: m.confusion([0, 1], [0.0, np.nan]), ["predictions", "float64"]),
+        (lambda: m.confusion([0.0, 1.0], [0, 1]), ["targets", "float64 such as 0.0"]),
+        (lambda: m.confusion(np.eye(3, dtype=int), [0, 1, 2]), ["targets", "one-hot", "(3, 3)"]),
+        (lambda: m.confusion([0, 2**63], [0, 1]), ["targets", "9223372036854775808"]),
+        (lambda: m.confusion([0, 10**9], [0, 1]), ["targets", "1000000000 at position 1"]),
+        (lambda: m.confusion([[0, 1], [2]], [0, 1]), ["targets", "class numbers"]),
+        (lambda: m.confusion([0, 1], [0, 1], k=True), ["k=True"]),
+        (lambda: m.confusion(np.ma.masked_equal([0, 1], 1), [0, 1]), ["targets", "masked"]),
+        (lambda: m.shot_groups(Counter({0: 500, 1: 20})), ["counts", "Counter"]),
+        (lambda: m.shot_groups([[1, 2]]), ["counts", "(k,)"]),
+        (lambda: m.shot_groups([3, 1], many=True), ["many=True"]),
+        (lambda: m.shot_groups([3, 1], few=np.nan), ["few=nan"]),
+        (lambda: m.third_groups([3.0, np.inf]), ["counts", "finite"]),
+        (lambda: m.third_groups(["a", "b"]), ["counts"]),
+        (lambda: m.third_groups([]), ["counts"]),
+        (lambda: m.third_groups([1 + 2j, 3]), ["counts"]),
+        (lambda: m.shot_accuracy([0.5, np.inf], [3, 1]), ["run", "infinite"]),
+        (lambda: m.shot_accuracy("ab", [3, 1]), ["run"]),
+        (lambda: m.probabilities([[0.0, np.nan]]), ["logits", "NaN in row 0"]),
+        (lambda: m.probabilities([[0.0, 1.0], [0.0, np.inf]]), ["logits", "inf in row 1"]),
+        (lambda: m.probabilities([[-np.inf, -np.inf]], "sigmoid"), ["logits", "-inf in row 0"]),
+        (lambda: m.probabilities([0.0, 1.0]), ["logits", "(n, k)"]),
+        (lambda: m.probabilities(np.zeros((3, 0))), ["logits", "at least one class"]),
+        (lambda: m.probabilities(np.zeros((2, 2)), ""), ["kind=''"]),
+        (lambda: m.probabilities(np.zeros((2, 2)), normalise=1), ["normalise=1"]),
+        (lambda: m.ece(np.array([[0.5, np.nan]]), [0]), ["probabilities", "[0, 1]"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]])), ["targets"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]]), [0, 1]), ["targets", "(1), not 2"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]]), [[1, 0]]), ["targets", "one-hot"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=2.5), ["bins=2.5"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=0), ["bins=0"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]]), [0], bins=10**9), ["bins=1000000000"]),
+        (lambda: m.spearman(["a", "b"], [1, 2]), ["a=", "numbers"]),
+        (lambda: m.spearman([1, 2], None), ["b=None"]),
+        (lambda: m.weight_norm_fit([1.0, np.nan], [3, 1]), ["norms", "finite"]),
+        (lambda: m.weight_norm_fit([1.0, -1.0], [3, 1]), ["norms", "negative"]),
+        (lambda: m.weight_norm_fit([1.0, 2.0], [3, 1, 1]), ["norms and counts", "2 and 3"]),
+        (lambda: m.feature_quality([[1.0, np.inf], [0.0, 1.0]], [0, 1]), ["features", "1 rows", "row 0", "65,504"]),
+        (lambda: m.feature_quality(np.eye(3)), ["targets"]),
+        (lambda: m.feature_quality(np.eye(3), [0, 1]), ["targets", "(3), not 2"]),
+        (lambda: m.feature_quality(np.eye(3), [0, 1, 2], True), ["neighbours=True"]),
+        (lambda: m.feature_quality(np.ones((1, 3)), [0]), ["features", "2 images"]),
+        (lambda: m.paired([0.1, np.inf], [0.1, 0.2]), ["a=", "infinite"]),
+        (lambda: m.paired([0.1, 0.2], "ab"), ["b='ab'"]),
+        (lambda: m.paired({0: 0.1}, [0.1]), ["a="]),
+        (lambda: m.paired([0.1], [0.2], group="rare"), ["group='rare'"]),
+        (lambda: m.paired([], []), ["empty"]),
+        (lambda: m.paired(make_run(HAND, [9, 3, 1]), [0.2]), ["a=", "write [run]"]),
+        (lambda: m.paired([make_run(HAND, [9, 3, 1]), 0.3], [0.2, 0.3]), ["a=0.3", "only runs"]),
+        (lambda: m.comparison_table([1, 2]), ["runs_by_label", "dict"]),
+        (lambda: m.comparison_table({}), ["runs_by_label", "empty"]),
+        (lambda: m.comparison_table({"ce": []}), ["runs_by_label['ce']", "empty"]),
+        (lambda: m.comparison_table({"ce": [0.1, 0.2]}), ["runs_by_label['ce']", "list of runs"]),
+        (lambda: m.comparison_table({"ce": make_run(HAND, [9, 3, 1])}), ["runs_by_label['ce']", "[run]"]),
+        (lambda: m.comparison_table({"ce": [make_run(HAND, [9, 3, 1])]}, group=3), ["group=3"]),
+        (lambda: m.f1(HAND, average="micro"), ["average", "macro", "micro"]),
+        (lambda: m.ece(np.array([[2.0, -1.0]]), [0]), ["[0, 1]", "metrics.probabilities"]),
+        (lambda: m.ece(np.array([[0.5, 0.5]]), [2]), ["targets", "0..1", "found 2"]),
+        (lambda: m.probabilities(np.zeros((2, 2)), "tanh"), ["softmax", "sigmoid", "tanh"]),
+        (lambda: m.shot_groups([5, 4], many=10, few=20), ["few=20", "many=10"]),
+        (lambda: m.shot_groups([5, 4], convention="other"), ["kang", "oltr", "other"]),
+        (lambda: m.shot_accuracy([0.5, 0.4]), ["counts"]),
+        (lambda: m.shot_accuracy([0.5, 0.4], [1, 2, 3]), ["counts", "2", "3"]),
+        (lambda: m.third_groups([3, -1, 2]), ["counts", "negative"]),
+        (lambda: m.paired([0.1, 0.2], [0.1]), ["one value per seed", "2 and 1"]),
+        (lambda: m.spearman([1, 2], [1, 2, 3]), ["one length"]),
+        (lambda: m.weight_norm_fit([1.0, 2.0]), ["counts"]),
+    ],
+)
 def test_errors_say_what_to_do(call, words):
     with pytest.raises(ValueError) as error:
         call()
@@ -162,6 +171,10 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.precision: {"targets": [[3, 1], [0, 2]], "average": "macro"}, m.recall: {"targets": [[3, 1], [0, 2]]},
     m.f1: {"targets": [[3, 1], [0, 2]]}, m.per_class: {"targets": [[3, 1], [0, 2]]},
     m.balanced_accuracy: {"targets": [0, 1], "predictions": [1, 1]},
+    m.power_prior: {"counts": [5, 1], "power": 0.5},
+    m.expected_accuracy: {"per_class": [0.5, 1.0], "prior": [0.9, 0.1]},
+    m.answer_shares: {"targets": [0, 1], "prior": [0.9, 0.1], "predictions": [1, 1]},
+    m.accuracies_along: {"scores": [[1.0, 2.0]], "direction": [0.0, 1.0], "targets": [1], "at": [0.0, 1.0]},
     m.shot_groups: {"counts": [5, 1], "many": 100, "few": 20, "convention": "kang"}, m.third_groups: {"counts": [5, 1]},
     m.shot_accuracy: {"run": [0.5, 0.1], "counts": [5, 1]},
     m.probabilities: {"logits": [[1.0, 2.0]], "kind": "softmax", "normalise": False},
@@ -172,8 +185,23 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.paired: {"a": [0.1, 0.2], "b": [0.1, 0.3], "group": "all"},
     m.comparison_table: {"runs_by_label": {"ce": [make_run(HAND, [9, 3, 1])]}, "reference": "ce", "group": "all"},
 }  # fmt: skip
-WRONG = ["words", b"x", {}, {"a": 1}, object(), 1j, float("nan"), [None], [["x"]], [object()], np.array("x"),
-         np.zeros((1, 1, 1, 1)), np.array([1 + 2j]), np.array(["2020-01-01"], "datetime64[D]"), Counter("ab")]
+WRONG = [
+    "words",
+    b"x",
+    {},
+    {"a": 1},
+    object(),
+    1j,
+    float("nan"),
+    [None],
+    [["x"]],
+    [object()],
+    np.array("x"),
+    np.zeros((1, 1, 1, 1)),
+    np.array([1 + 2j]),
+    np.array(["2020-01-01"], "datetime64[D]"),
+    Counter("ab"),
+]
 
 
 def test_every_function_is_asked_wrongly():
@@ -218,9 +246,16 @@ def test_shot_groups_in_both_conventions():
     assert [g.sum() for g in m.shot_groups(counts, many=20, few=19).values()] == [4, 2, 1]
 
 
-@pytest.mark.parametrize("ratio, kang, oltr", [
-    (200, (30, 31, 39), (31, 29, 40)), (100, (35, 35, 30), (35, 34, 31)), (50, (41, 41, 18), (41, 40, 19)),
-    (20, (53, 47, 0), (54, 46, 0)), (10, (69, 31, 0), (70, 30, 0))])
+@pytest.mark.parametrize(
+    "ratio, kang, oltr",
+    [
+        (200, (30, 31, 39), (31, 29, 40)),
+        (100, (35, 35, 30), (35, 34, 31)),
+        (50, (41, 41, 18), (41, 40, 19)),
+        (20, (53, 47, 0), (54, 46, 0)),
+        (10, (69, 31, 0), (70, 30, 0)),
+    ],
+)
 def test_shot_group_sizes_of_cifar100(ratio, kang, oltr):
     counts = [int(500 * (1 / ratio) ** (i / 99)) for i in range(100)]
     for convention, sizes in (("kang", kang), ("oltr", oltr)):
@@ -230,7 +265,10 @@ def test_shot_group_sizes_of_cifar100(ratio, kang, oltr):
 def test_third_groups():
     groups = m.third_groups([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     assert {name: np.flatnonzero(mask).tolist() for name, mask in groups.items()} == {
-        "head": [7, 8, 9], "mid": [3, 4, 5, 6], "tail": [0, 1, 2]}
+        "head": [7, 8, 9],
+        "mid": [3, 4, 5, 6],
+        "tail": [0, 1, 2],
+    }
     assert [int(g.sum()) for g in m.third_groups([7] * 7).values()] == [2, 3, 2]
     assert [int(g.sum()) for g in m.third_groups([9, 1]).values()] == [0, 2, 0]
     assert sum(g.astype(int) for g in m.third_groups(torch.tensor([5, 5, 1, 1])).values()).tolist() == [1] * 4
@@ -244,6 +282,67 @@ def test_shot_accuracy_by_hand_and_empty_groups():
     assert {name: found[name] for name in want} == pytest.approx(want)
     assert np.isnan(found["few"])
     assert m.shot_accuracy([0.8, 0.5, 0.1], [5000, 300, 50]) == pytest.approx(found, nan_ok=True)
+
+
+def test_prior_as_a_power_of_the_counts():
+    np.testing.assert_allclose(m.power_prior([8, 2, 0], 1.0), [8 / 11, 2 / 11, 1 / 11])  # no image counts as one
+    np.testing.assert_allclose(m.power_prior([8, 2], -1.0), [0.2, 0.8])
+    np.testing.assert_allclose(m.power_prior([8, 2], 0.5), [2 / 3, 1 / 3])
+    assert m.power_prior([1e9, 1], 300.0).tolist() == [1.0, 0.0] and m.power_prior([7, 3, 2], 0).tolist() == [1 / 3] * 3
+
+
+def test_expected_accuracy_by_hand():
+    assert m.expected_accuracy([0.5, 1.0, 0.0], [6, 3, 1]) == pytest.approx(0.6)
+    assert m.expected_accuracy([0.5, np.nan, 0.0], [0.6, 0.3, 0.1]) == pytest.approx(0.3 / 0.7)
+    assert np.isnan(m.expected_accuracy([0.5, np.nan], [0.0, 1.0])) and np.isnan(m.expected_accuracy([np.nan], [1.0]))
+    rows = [[0.5, 1.0], [np.nan, 1.0], [np.nan, np.nan]]
+    np.testing.assert_allclose(m.expected_accuracy(rows, [3, 1]), [0.625, 1.0, np.nan])
+    rng = np.random.default_rng(0)
+    truth, guess = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    own = np.bincount(truth) / 200
+    assert m.expected_accuracy(m.per_class(truth, guess, 4), own) == pytest.approx(m.accuracy(truth, guess))
+    with pytest.raises(ValueError, match="prior=.*each of the 2 classes"):
+        m.expected_accuracy([0.5, 1.0], [1.0])
+
+
+def test_answer_shares_by_hand():
+    matrix = [[8, 2, 0], [0, 0, 0], [1, 1, 2]]
+    np.testing.assert_allclose(m.answer_shares(matrix, [0.5, 0.3, 0.5]), [0.525, 0.225, 0.25])
+    assert m.answer_shares(matrix, [1, 0, 0]).tolist() == [0.8, 0.2, 0.0]
+    assert np.isnan(m.answer_shares(matrix, [0, 1, 0])).all()
+    rng = np.random.default_rng(0)
+    truth, guess = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    np.testing.assert_allclose(m.answer_shares(truth, np.bincount(truth), guess), np.bincount(guess) / 200)
+    assert len(m.answer_shares([0, 1], [1, 1, 1], [1, 1])) == 3
+    with pytest.raises(ValueError, match="prior=.*each of the 3 classes"):
+        m.answer_shares(matrix, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 7])
+@pytest.mark.parametrize("whole", [False, True])
+def test_accuracies_along_a_direction_are_those_of_each_decision(k, whole):
+    rng = np.random.default_rng(k)
+    z, d, truth = rng.normal(size=(80, k)), rng.normal(size=k), rng.integers(0, max(k - 1, 1), 80)
+    if whole:  # equal scores, equal directions and scores that change over at a t of `at`
+        z, d = rng.integers(-2, 3, z.shape).astype(float), rng.integers(-1, 2, k).astype(float)
+    at = np.linspace(-2, 3, 11)
+    expected = [m.per_class(truth, (z + t * d).argmax(1), k) for t in at]
+    np.testing.assert_allclose(m.accuracies_along(z, d, truth, at), expected, atol=1e-12)
+    order = rng.permutation(80)
+    np.testing.assert_allclose(m.accuracies_along(z[order], d, truth[order], at), expected, atol=1e-12)
+
+
+def test_accuracies_along_say_what_is_wrong():
+    good = {"scores": [[1.0, 2.0]], "direction": [0.0, 1.0], "targets": [1], "at": [0.0, 1.0]}
+    for name, value in (
+        ("scores", [[1.0, np.nan]]), ("scores", np.zeros((1, 0))), ("direction", [1.0]), ("direction", [np.inf, 0.0]),
+        ("at", [1.0, 0.0]), ("at", [0.0, 0.0]), ("at", [np.nan]), ("targets", [2]), ("targets", [1, 0]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=name):
+            m.accuracies_along(**{**good, name: value})
+    assert m.accuracies_along(np.zeros((0, 2)), [0.0, 1.0], [], [0.0]).shape == (1, 2)
+    far = m.accuracies_along(np.float32([[-3e38, 3e38]]), [1.0, 1.0 - 1e-12], [0], [0.0, 1e30])
+    assert far[:, 0].tolist() == [0.0, 0.0]
 
 
 def test_probabilities():
@@ -260,8 +359,9 @@ def test_probabilities():
 
 
 def test_probabilities_of_a_run():
-    run = make_run(np.eye(2), [2, 1], logits=np.array([[0.0, 1.0], [3.0, 0.0]]), probability="sigmoid",
-                   targets=np.array([1, 0]))
+    run = make_run(
+        np.eye(2), [2, 1], logits=np.array([[0.0, 1.0], [3.0, 0.0]]), probability="sigmoid", targets=np.array([1, 0])
+    )
     assert m.probabilities(run) == pytest.approx(m.probabilities(run.logits, "sigmoid"))
     assert m.ece(run) == pytest.approx(m.ece(m.probabilities(run), run.targets))
     run.logits = None
@@ -333,19 +433,22 @@ def test_paired_agrees_with_the_t_test():
     assert (back.mean, back.t) == pytest.approx((-found.mean, -found.t)) and back.p == pytest.approx(found.p)
 
 
-@pytest.mark.parametrize("differences, verdict", [
-    ([0.5], "one seed: no verdict"),
-    ([0.01, 0.02], "within noise"),                # t = 3, but two seeds need 12.7
-    ([0.0100, 0.0101], "better"),                  # t = 201
-    ([0.01, 0.01], "within noise"),                # two equal differences: nothing is known of their spread
-    ([0.01, 0.01, 0.01], "better"),
-    ([0.010, 0.012, 0.020], "better"),             # t = 4.6, p = .045
-    ([0.010, 0.012, 0.030], "within noise"),       # t = 2.8
-    ([-0.03, -0.04, -0.035, -0.05], "worse"),
-    ([0.0, 0.0, 0.0], "within noise"),
-    ([0.01, 0.03, -0.01, 0.02] * 3, "within noise"),  # t = 2.8, p = .02: not believed among dozens of methods
-    ([np.nan, 0.1], "not defined"),
-])
+@pytest.mark.parametrize(
+    "differences, verdict",
+    [
+        ([0.5], "one seed: no verdict"),
+        ([0.01, 0.02], "within noise"),  # t = 3, but two seeds need 12.7
+        ([0.0100, 0.0101], "better"),  # t = 201
+        ([0.01, 0.01], "within noise"),  # two equal differences: nothing is known of their spread
+        ([0.01, 0.01, 0.01], "better"),
+        ([0.010, 0.012, 0.020], "better"),  # t = 4.6, p = .045
+        ([0.010, 0.012, 0.030], "within noise"),  # t = 2.8
+        ([-0.03, -0.04, -0.035, -0.05], "worse"),
+        ([0.0, 0.0, 0.0], "within noise"),
+        ([0.01, 0.03, -0.01, 0.02] * 3, "within noise"),  # t = 2.8, p = .02: not believed among dozens of methods
+        ([np.nan, 0.1], "not defined"),
+    ],
+)
 def test_verdicts(differences, verdict):
     found = m.paired(np.array(differences) + 0.5, np.full(len(differences), 0.5))
     assert found.verdict == verdict
@@ -356,8 +459,14 @@ def seeds_of(gain, seeds, **more):
     rows = []
     for seed in seeds:
         right = 50 + seed + gain + seed % 2
-        rows.append(make_run(np.diag([100 - 0, right, 20]) + np.array([[0, 0, 0], [100 - right, 0, 0], [80, 0, 0]]),
-                             [100, 30, 3], seed=seed, **more))
+        rows.append(
+            make_run(
+                np.diag([100 - 0, right, 20]) + np.array([[0, 0, 0], [100 - right, 0, 0], [80, 0, 0]]),
+                [100, 30, 3],
+                seed=seed,
+                **more,
+            )
+        )
     return rows
 
 
@@ -389,8 +498,10 @@ def test_comparison_table():
 
 
 def test_importing_metrics_loads_neither_sklearn_nor_pandas():
-    code = ("import sys, ltviz.metrics; "
-            "print([n for n in ('sklearn', 'scipy', 'pandas', 'matplotlib') if n in sys.modules])")
+    code = (
+        "import sys, ltviz.metrics; "
+        "print([n for n in ('sklearn', 'scipy', 'pandas', 'matplotlib') if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -398,9 +509,17 @@ def test_importing_metrics_loads_neither_sklearn_nor_pandas():
 # --- values at the edges: each of these fails if a sign, a bound or a divisor is moved -------------------------------
 
 
-@pytest.mark.parametrize("n, kang, oltr", [
-    (19, "few", "few"), (20, "medium", "few"), (21, "medium", "medium"),
-    (99, "medium", "medium"), (100, "medium", "many"), (101, "many", "many")])
+@pytest.mark.parametrize(
+    "n, kang, oltr",
+    [
+        (19, "few", "few"),
+        (20, "medium", "few"),
+        (21, "medium", "medium"),
+        (99, "medium", "medium"),
+        (100, "medium", "many"),
+        (101, "many", "many"),
+    ],
+)
 def test_a_class_at_a_threshold(n, kang, oltr):
     for convention, group in (("kang", kang), ("oltr", oltr)):
         assert [name for name, mask in m.shot_groups([n], convention=convention).items() if mask[0]] == [group]
@@ -411,12 +530,24 @@ def test_a_class_at_two_equal_thresholds_is_in_one_group():
         groups = m.shot_groups([20], many=20, few=20, convention=convention)
         assert [name for name, mask in groups.items() if mask[0]] == [group]
     assert [mask.tolist() for mask in m.shot_groups([1, 0], many=0.5, few=0.5).values()] == [
-        [True, False], [False, False], [False, True]]
+        [True, False],
+        [False, False],
+        [False, True],
+    ]
 
 
-@pytest.mark.parametrize("counts, head, tail", [
-    ([5, 5, 5], [0], [2]), ([1, 5, 5], [1], [0]), ([5, 1, 1, 5], [0], [2]), ([3, 3, 3, 3, 3, 3], [0, 1], [4, 5]),
-    ([1, 2], [], []), ([7], [], []), ([0, 9, 0, 4, 2], [1], [2])])
+@pytest.mark.parametrize(
+    "counts, head, tail",
+    [
+        ([5, 5, 5], [0], [2]),
+        ([1, 5, 5], [1], [0]),
+        ([5, 1, 1, 5], [0], [2]),
+        ([3, 3, 3, 3, 3, 3], [0, 1], [4, 5]),
+        ([1, 2], [], []),
+        ([7], [], []),
+        ([0, 9, 0, 4, 2], [1], [2]),
+    ],
+)
 def test_thirds_with_ties_and_few_classes(counts, head, tail):
     groups = m.third_groups(counts)
     assert np.flatnonzero(groups["head"]).tolist() == head and np.flatnonzero(groups["tail"]).tolist() == tail
@@ -439,20 +570,33 @@ def test_reliability_by_hand():
     assert found.confidence[1] == pytest.approx(0.75) and found.accuracy[1] == pytest.approx(0.75)
     assert found.share.tolist() == [0.0, 1.0]
     assert m.ece([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6]], [0, 1, 1, 1], bins=10) == pytest.approx(
-        (abs(1 - 0.9) + abs(0 - 0.8) + abs(1 - 0.7) + abs(1 - 0.6)) / 4)
+        (abs(1 - 0.9) + abs(0 - 0.8) + abs(1 - 0.7) + abs(1 - 0.6)) / 4
+    )
     assert np.isnan(m.ece(np.zeros((0, 2)), []))
 
 
 def test_a_run_is_right_where_its_logits_are():
     """Sigmoids of 40 and 50 are both 1: which class was meant is known from the logits alone."""
-    run = make_run([[0, 0], [0, 1]], [2, 1], logits=np.array([[40.0, 50.0]]), probability="sigmoid",
-                   targets=np.array([1]), scores=None)
+    run = make_run(
+        [[0, 0], [0, 1]],
+        [2, 1],
+        logits=np.array([[40.0, 50.0]]),
+        probability="sigmoid",
+        targets=np.array([1]),
+        scores=None,
+    )
     assert m.reliability(run, bins=1).accuracy.tolist() == [1.0] and m.ece(run) == 0.0
 
 
 def test_calibration_is_that_of_the_rule_that_decides():
-    run = make_run(np.eye(2), [2, 1], logits=np.log([[0.9, 0.1]] * 4), scores=np.log([[0.3, 0.7]] * 4),
-                   probability="softmax", targets=np.array([1, 1, 1, 0]))
+    run = make_run(
+        np.eye(2),
+        [2, 1],
+        logits=np.log([[0.9, 0.1]] * 4),
+        scores=np.log([[0.3, 0.7]] * 4),
+        probability="softmax",
+        targets=np.array([1, 1, 1, 0]),
+    )
     assert m.ece(run) == pytest.approx(0.05) and m.ece(m.probabilities(run.logits), run.targets) == pytest.approx(0.65)
 
 
@@ -461,10 +605,19 @@ def test_a_class_that_a_rule_excludes_has_no_probability():
     assert m.probabilities([[0.0, -np.inf]], "sigmoid").tolist() == [[0.5, 0.0]]
 
 
-@pytest.mark.parametrize("a, b, rho", [
-    ([1, 2, 2, 3], [1, 3, 2, 4], 9 / np.sqrt(4.5 * 5) / 2),  # ranks 1 2.5 2.5 4 and 1 3 2 4: 4.5 / sqrt(4.5 * 5)
-    ([1, 1, 2, 2], [1, 2, 3, 4], 2 / np.sqrt(5)), ([5, 5], [1, 2], np.nan), ([1, np.nan], [1, 2], np.nan),
-    ([1, 2], [2, np.nan], np.nan), ([1], [1], np.nan), ([], [], np.nan), ([1, 2], [7, 7], np.nan)])
+@pytest.mark.parametrize(
+    "a, b, rho",
+    [
+        ([1, 2, 2, 3], [1, 3, 2, 4], 9 / np.sqrt(4.5 * 5) / 2),  # ranks 1 2.5 2.5 4 and 1 3 2 4: 4.5 / sqrt(4.5 * 5)
+        ([1, 1, 2, 2], [1, 2, 3, 4], 2 / np.sqrt(5)),
+        ([5, 5], [1, 2], np.nan),
+        ([1, np.nan], [1, 2], np.nan),
+        ([1, 2], [2, np.nan], np.nan),
+        ([1], [1], np.nan),
+        ([], [], np.nan),
+        ([1, 2], [7, 7], np.nan),
+    ],
+)
 def test_spearman_with_ties(a, b, rho):
     assert m.spearman(a, b) == pytest.approx(rho, nan_ok=True)
 

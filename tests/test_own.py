@@ -1,6 +1,7 @@
 """ltviz.own: a reader's own loss trains, is recorded and compared like any method."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import ltviz as lt
+from ltviz.commands import grid_table
 from ltviz.datasets import digits_lt
 from ltviz.methods import METHODS
-from ltviz.objective import Bound, Objective, Regularizer
+from ltviz.objective import Bound, Objective, Output, Regularizer, Stage
 from ltviz.own import as_method, bind, own_code, source
+from ltviz.plots.series import series_of
 from ltviz.training import LiveRun, Trainer
 
 
@@ -211,7 +214,7 @@ REFUSED = [
     (None, "method=None: expected a key"),
     ("no such", "unknown method 'no such'"),
     (focal, "'focal' is a method of ltviz"),
-    (dict, "a class of ltviz.objective.Objective"),
+    (dict, "a class of lt.Objective"),
     (lambda logits: logits, "a loss of \\(logits, targets\\)"),
     (lambda logits, targets, more: logits, "parameter 'more' with no default"),
     (lambda logits, targets, more=[1]: logits, "parameter 'more' with the default"),
@@ -219,6 +222,84 @@ REFUSED = [
     (lambda logits, targets: 1.0, "gave float: expected a tensor"),
     (reads, "does not depend on the logits"),
 ]
+
+
+def unfinite(logits, targets, tau=float("inf")):
+    return mean(logits, targets)
+
+
+def based(logits, targets, base="ce"):
+    return mean(logits, targets)
+
+
+def hiding(name):
+    scope = {"mean": mean}
+    exec(f"def hides(logits, targets, {name}=1): return mean(logits, targets)", scope)
+    return scope["hides"]
+
+
+class ScalarLosses(Objective):
+    def losses(self, out, targets):
+        return mean(out.logits, targets)
+
+
+class VectorForward(Objective):
+    def forward(self, out, targets):
+        return plain(out.logits, targets)
+
+
+class NoSuper(Objective):
+    def __init__(self, counts, tau=1.0):
+        self.tau = tau
+
+
+class LateSuper(Objective):
+    def __init__(self, counts):
+        self.weight = nn.Parameter(torch.ones(3))
+        super().__init__(counts)
+
+
+class ReadsEarly(Objective):
+    def __init__(self, counts):
+        self.prior = self.counts / self.counts.sum()
+
+
+class VectorPenalty(Regularizer):
+    def penalty(self, out, targets):
+        return out.features.square().mean(1)
+
+
+class Three(nn.Module):
+    def forward(self, anchor, positive, negative):
+        return (anchor - positive - negative).mean()
+
+
+class NeedsBase(Objective):
+    def __init__(self, counts, base):
+        super().__init__(counts)
+
+
+REFUSED += [
+    (unfinite, "unfinite has a parameter 'tau' with the default inf; give it a finite default"),
+    (lambda logits, targets, more=float("nan"): logits, "'more' with the default nan; give it a finite"),
+    (lambda logits, targets, more=10**400: logits, "'more' with the default 1000.*; give it a finite"),
+    (based, "based has a parameter 'base'.*a class of lt.Regularizer"),
+    (NeedsBase, "NeedsBase has a parameter 'base'.*a class of lt.Regularizer"),
+    *((hiding(name), f"hides has a parameter '{name}', which would hide an argument of lt.train") for name in
+      ("seed", "epochs", "model", "recipe", "start", "device", "checkpoint", "speed", "progress", "data", "method")),
+    (lambda logits, targets, tau=1.0, /: logits, "'tau' that cannot be given by name"),
+    (Mine(torch.ones(10)), r"Mine\(...\) is an objective, made for one data set; pass the class Mine"),
+    (nn.CrossEntropyLoss, r"a class of lt.Objective, or a function; make one first: CrossEntropyLoss\(\)"),
+    (nn.Linear(10, 10), r"^method=Linear.*a loss of \(logits, targets\)"),
+    (nn.ModuleList(), "^method=ModuleList.*a module with a forward"),
+    (Three(), "Three has a parameter 'negative' with no default"),
+    (nn.GaussianNLLLoss(), "GaussianNLLLoss has a parameter 'var' with no default"),
+    (ScalarLosses, r"^ScalarLosses.losses\(\) gave shape \(\): expected one loss a sample.*forward\(\)"),
+    (VectorForward, r"^VectorForward.forward\(\) gave shape \(64,\): expected a scalar.*losses\(\)"),
+    (VectorPenalty, r"^VectorPenalty.penalty\(\) gave shape \(64,\): expected a scalar"),
+    *((kind, rf"^{kind.__name__}.__init__ must begin with super\(\).__init__\(counts\)")
+      for kind in (NoSuper, LateSuper, ReadsEarly)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("loss", "message"), REFUSED)
@@ -247,3 +328,132 @@ def test_binding_keeps_what_was_bound():
 def test_settings_are_a_mapping(settings):
     with pytest.raises(ValueError, match="^settings=.*a dict"):
         bind("focal", settings)
+
+
+# -------------------------------------------------------------------------------------- settings, modules, names, bases
+def counted(logits, targets, steps=2, shift=0, offset=-1, note=None):
+    return plain(logits, targets) * steps + shift + offset
+
+
+def test_whole_settings_go_below_zero_and_take_whole_floats():
+    assert bind(counted).settings == {"steps": 2, "shift": 0, "offset": -1}  # None stays as it is
+    found = bind(counted, {"steps": -3, "shift": 2.0, "offset": np.int64(4)}).settings
+    assert found == {"steps": -3, "shift": 2, "offset": 4} and all(type(value) is int for value in found.values())
+    with pytest.raises(ValueError, match="^steps=0.5: expected a whole number.*write the default as 2.0 to take any"):
+        bind(counted, {"steps": 0.5})
+    for wrong in ("1", True, float("nan"), None):
+        with pytest.raises(ValueError, match="^steps="):
+            bind(counted, {"steps": wrong})
+    largest, half = np.finfo(float).max, np.float32(0.5)
+    assert as_method(lambda x, y, a=largest, b=half: x).settings["b"].default == 0.5
+
+
+class Whole(nn.Module):
+    """A module of the whole output and the counts, with a setting."""
+
+    def forward(self, out, targets, counts, tau=1.0):
+        assert out.features.shape[0] == len(targets) and len(counts) == 10
+        return adjusted(out.logits, targets, counts, tau)
+
+
+def test_a_modules_forward_is_read(data):
+    run = fit(Whole(), data, tau=0.5)
+    np.testing.assert_allclose(run.logits, fit(adjusted, data, tau=0.5).logits, rtol=0, atol=1e-5)
+    assert run.name == "Whole tau=0.5" and run.settings == {"tau": 0.5}
+
+
+class Called:
+    """Any object that can be called."""
+
+    def __init__(self, factor, smooth=0.0):
+        self.factor, self.smooth = factor, smooth
+
+    def __call__(self, logits, targets):
+        return self.factor * F.cross_entropy(logits, targets, label_smoothing=self.smooth)
+
+
+def test_a_label_says_what_tells_losses_of_one_name_apart():
+    losses = {
+        "CrossEntropyLoss": nn.CrossEntropyLoss(),
+        "CrossEntropyLoss label_smoothing=0.3": nn.CrossEntropyLoss(label_smoothing=0.3),
+        "Called factor=2": Called(2.0),
+        "Called factor=2 smooth=0.1": Called(2.0, 0.1),
+        "adjusted tau=0.5": functools.partial(adjusted, tau=0.5),
+        "adjusted": functools.partial(adjusted, tau=1.0),
+    }
+    assert [bind(loss).label for loss in losses.values()] == list(losses)
+    assert bind(losses["adjusted tau=0.5"], {"tau": 3}).label == "adjusted tau=3"
+
+
+def test_different_losses_of_one_name_are_different_series(data, tmp_path):
+    weighted = [nn.CrossEntropyLoss(weight=torch.full((10,), w)) for w in (1.0, 2.0)]
+    halves = [
+        fit(loss, data, seed=seed)
+        for loss in (lambda logits, targets: mean(logits, targets), *weighted)
+        for seed in (0, 1)
+    ]
+    found = series_of(halves)
+    assert [(one.name, len(one.runs)) for one in found] == [
+        ("own_loss", 2), ("CrossEntropyLoss", 2), ("CrossEntropyLoss (2)", 2)]  # fmt: skip
+    codes = [run.provenance["code"] for run in halves]
+    assert codes[0] == codes[1] and len(set(codes)) == 3 and "code" not in fit("ce", data).provenance
+    for run in [*halves, fit("ce", data), fit("ce", data, seed=1)]:
+        run.save(tmp_path)
+    assert sorted(grid_table(tmp_path).index) == ["CrossEntropyLoss", "CrossEntropyLoss (2)", "ce", "own_loss"]
+    other = [fit(closed(factor), data) for factor in (1.0, 2.0)]
+    assert [one.name for one in series_of(other)] == ["inner", "inner (2)"]
+
+
+@pytest.mark.parametrize(("loss", "refused"), [(mean, True), (nn.CrossEntropyLoss(), True), (plain, False)])
+def test_class_weights_reach_one_loss_a_sample_and_no_scalar(loss, refused):
+    method = dataclasses.replace(as_method(loss), stages=lambda: (Stage(class_weight=lambda counts: 1.0 / counts),))
+    objective = method().build([4, 1])
+    objective.set_class_weight(torch.ones(2), "stage")
+    logits, targets = torch.zeros(2, 2, requires_grad=True), torch.tensor([0, 1])
+    out = Output(logits, torch.zeros(2, 3), torch.zeros(2, 3))
+    assert objective(out, targets).item() == pytest.approx(np.log(2))
+    objective.set_class_weight(torch.tensor([0.5, 2.0]), "stage")
+    if refused:
+        with pytest.raises(ValueError, match="one loss for the whole batch.*weights of the stage.*reduction='none'"):
+            objective(out, targets)
+    else:
+        assert objective(out, targets).item() == pytest.approx(1.25 * np.log(2))
+
+
+def test_a_loss_of_ones_own_is_a_base_wherever_one_is_taken(data):
+    run = fit("ring", data, base=adjusted, strength=0.5)
+    assert run.settings["base"] == "adjusted" and "base=adjusted, strength=0.5)" in run.provenance["command"]
+    assert run.id == fit("ring", data, base=as_method(adjusted), strength=0.5).id
+    assert METHODS["ring"](base=Mine).build([4, 1]).base.temperature == 1.0
+    text = fit(Shrink, data, base=METHODS["up"](base=as_method(adjusted)(tau=0.5))).provenance["command"]
+    assert "lt.train(Shrink, " in text and "base=lt.METHODS['up'](base=lt.as_method(adjusted)(tau=0.5)))" in text
+    assert "base={'key': 'focal', 'gamma': 1.0})" in fit(Shrink, data, base=METHODS["focal"](gamma=1.0)).provenance[
+        "command"]  # fmt: skip
+    swept = lt.sweep("ring", digits_lt(ratio=10, n_max=40, test=10), base=[plain, "focal"], seeds=1, epochs=1,
+                     device="cpu", progress=False)  # fmt: skip
+    assert [one.settings["base"] for one in swept] == ["focal", "plain"]
+    with pytest.raises(ValueError, match="^base: <lambda>|^base: own_loss has a parameter 'more'"):
+        METHODS["ring"](base=lambda logits, targets, more: logits)
+    with pytest.raises(ValueError, match="^base=3: expected .*or your own loss"):
+        METHODS["ring"](base=3)
+
+
+def test_a_loss_with_counts_or_a_base_of_ones_own_has_a_curve():
+    ours = lt.plot_loss_curve(adjusted, counts=[90, 10], tau=[0.0, 1.0]).data
+    theirs = lt.plot_loss_curve("logit_adjustment", counts=[90, 10], tau=[0.0, 1.0]).data
+    np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=0, atol=1e-6)
+    assert list(ours["labels"]) == ["tau = 0.0", "tau = 1.0"]
+    found = lt.plot_loss_curve("ring", counts=[90, 10], base=[plain, "ce", METHODS["focal"](gamma=1.0)]).data
+    assert list(found["labels"]) == ["base = plain", "base = ce", "base = focal gamma=1"]
+    np.testing.assert_allclose(found["loss"][0], found["loss"][1], rtol=0, atol=1e-6)
+
+
+def test_records_are_taken_and_what_is_none_is_advised():
+    assert as_method(METHODS["focal"](gamma=1.0)) is METHODS["focal"]
+    with pytest.raises(ValueError, match="^method=.*a Method record; lt.METHODS.add.lt.as_method.loss.."):
+        METHODS.add(adjusted)
+    with pytest.raises(ValueError, match="^method=.*without settings"):
+        METHODS.add(METHODS["focal"]())
+    with pytest.raises(ValueError, match="^unknown method .*passed as it is, lt.train.loss, data., or.*lt.as_method"):
+        METHODS[adjusted]
+    assert lt.Objective is Objective and lt.Regularizer is Regularizer

@@ -35,8 +35,15 @@ LONG = "tricdb_ce strength=0.25 margin=0.2 base=focal+gamma=2"
 
 
 def make_run(
-    k: int = 10, seed: int = 0, name: str = "ce", lift: float = 0.0, ratio: float = 100, names: list[str] | None = None,
-    small: bool = False, per_class: int = 20, data: str = "fake",
+    k: int = 10,
+    seed: int = 0,
+    name: str = "ce",
+    lift: float = 0.0,
+    ratio: float = 100,
+    names: list[str] | None = None,
+    small: bool = False,
+    per_class: int = 20,
+    data: str = "fake",
 ) -> Run:
     """A run as training would leave it, drawn by numpy: accuracy and norms fall with the rank, `lift` flattens both."""
     rng = np.random.default_rng([seed, k, int(100 * lift)])
@@ -176,8 +183,9 @@ def test_draws_on_the_callers_axes(name):
     assert ax.has_data()
 
 
-@pytest.mark.parametrize(("name", "panels"), [("comparison", 2), ("confusion", 2), ("history seeds", 3),
-                                              ("loss curve", 2)])
+@pytest.mark.parametrize(
+    ("name", "panels"), [("comparison", 2), ("confusion", 2), ("history seeds", 3), ("loss curve", 2)]
+)
 def test_several_panels_take_several_axes(name, panels):
     axes = list(Figure(figsize=(12, 4)).subplots(1, panels))
     picture = PLOTS[name](ax=axes)
@@ -314,8 +322,9 @@ def test_palette_is_told_apart_without_some_colours():
     }
     rgb = np.array([matplotlib.colors.to_rgb(colour) for colour in lp.PALETTE[:6]])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920,
-                                                                                             0.9503041]])
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
     for kind, matrix in kinds.items():
         xyz = np.clip(linear @ np.array(matrix).T, 0, 1) @ to_xyz.T / [0.95047, 1, 1.08883]
         f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
@@ -345,10 +354,16 @@ def test_runs_of_one_name_and_other_data_are_kept_apart():
     assert [(one.name, len(one.runs)) for one in found] == [("ce name=fake", 1), ("ce name=other", 1)]
 
 
-@pytest.mark.parametrize(("runs", "says"), [
-    ([], "no run given"), ({}, "no run given"), ({"a": []}, "no run given"), ([3], "expected a run, given int"),
-    ([ONE, HUNDRED], "10 and 100 classes"),
-])
+@pytest.mark.parametrize(
+    ("runs", "says"),
+    [
+        ([], "no run given"),
+        ({}, "no run given"),
+        ({"a": []}, "no run given"),
+        ([3], "expected a run, given int"),
+        ([ONE, HUNDRED], "10 and 100 classes"),
+    ],
+)
 def test_what_is_no_run_is_refused(runs, says):
     with pytest.raises(ValueError, match=says):
         lp.plot_class_accuracy(runs)
@@ -497,8 +512,11 @@ def test_classes_are_sorted_by_count_whatever_their_numbers():
     order = np.random.default_rng(3).permutation(10)
     turned.counts, turned.confusion = run.counts[order], run.confusion[np.ix_(order, order)]
     turned.head_weight, turned.class_names = run.head_weight[order], [run.class_names[j] for j in order]
-    for plot, key in ((lp.plot_class_accuracy, "accuracy/ce"), (lp.plot_weight_norms, "norms/ce"),
-                      (lp.plot_confusion, "confusion")):
+    for plot, key in (
+        (lp.plot_class_accuracy, "accuracy/ce"),
+        (lp.plot_weight_norms, "norms/ce"),
+        (lp.plot_confusion, "confusion"),
+    ):
         np.testing.assert_allclose(plot(run).data[key], plot(turned).data[key])
     labels = [t.get_text() for t in lp.plot_class_accuracy(turned).ax.get_xticklabels()]
     assert [label.split()[0] for label in labels] == CIFAR
@@ -570,8 +588,11 @@ def test_rows_of_a_comparison_move_in_place():
     np.testing.assert_array_equal(drawn.dots[1].get_xdata(), rows[1].values)
     assert drawn.means[1].get_xdata()[0] == pytest.approx(rows[1].values.mean())
     assert [words.get_text() for words in drawn.words][::2] == ["compared with this", ""]
-    assert drawn.words[1].get_text() == rows[1].words == (
-        f"{100 * rows[1].pair.mean:+.1f} ± {100 * rows[1].pair.se:.1f} pp: better")
+    assert (
+        drawn.words[1].get_text()
+        == rows[1].words
+        == (f"{100 * rows[1].pair.mean:+.1f} ± {100 * rows[1].pair.se:.1f} pp: better")
+    )
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[0].replace("\N{NO-BREAK SPACE}", " ") == "ce (10 seeds)" and names[2] == ""
     drawn.update(rows[:1])
@@ -743,8 +764,16 @@ def test_what_training_returns_is_drawn():
     from ltviz.training import train
 
     run = train("ce", DIGITS, epochs=2, progress=False)
-    for plot in (lp.plot_class_accuracy, lp.plot_weight_norms, lp.plot_feature_norms, lp.plot_confusion,
-                 lp.plot_history, lp.plot_reliability, lp.plot_comparison, lp.plot_counts):
+    for plot in (
+        lp.plot_class_accuracy,
+        lp.plot_weight_norms,
+        lp.plot_feature_norms,
+        lp.plot_confusion,
+        lp.plot_history,
+        lp.plot_reliability,
+        lp.plot_comparison,
+        lp.plot_counts,
+    ):
         assert plot(run).data
     assert lp.plot_mistakes(run, DIGITS).data and lp.plot_embedding(run, method="pca").data
     assert lp.plot_mistakes(run).text == lp.plot_mistakes(run, DIGITS).text
@@ -900,8 +929,12 @@ def test_the_users_own_font_comes_first(chinese, tmp_path):
 def test_letters_that_no_font_has_are_said_once(monkeypatch, caplog):
     monkeypatch.setattr(words, "_told", set())
     names = ["\N{THAI CHARACTER KO KAI}\N{THAI CHARACTER KHO KHAI}", "\N{THAI CHARACTER KHO KHUAT}", "c", "d"]
-    if any(ord(c) in words._letters(file) for name, file in words._installed().items() if name != words.LAST
-           for c in names[0]):
+    if any(
+        ord(c) in words._letters(file)
+        for name, file in words._installed().items()
+        if name != words.LAST
+        for c in names[0]
+    ):
         pytest.skip("this machine has a Thai font")  # pragma: no cover
     for _ in range(2):
         lp.plot_counts(make_run(4, names=names))._repr_png_()
@@ -972,11 +1005,51 @@ def broken(**changes) -> Run:
 NAN_FEATURES = broken(features=np.where(np.arange(16) == 3, np.nan, ONE.features))
 INF_FEATURES = broken(features=np.where(np.arange(16) == 3, np.inf, ONE.features).astype(np.float16))
 NAN_LOGITS = broken(logits=np.where(np.arange(10) == 3, np.nan, ONE.logits))
-NO_RUN = [None, 3, True, "ce", b"ce", [], {}, [None], ["ce"], {"a": None}, {"a": 3}, {"a": "b"}, np.ones(3), Run,
-          object(), [ONE, None], [[ONE]], broken(counts=None), broken(counts=np.array([-1.0] * 10)),
-          broken(confusion=np.eye(3)), broken(confusion=None)]
-NO_COUNTS = [None, 3, True, "abc", [], {}, ["a", "b"], [[1, 2], [3, 4]], [1, -2], [1, np.nan], [1, np.inf], [0, 0],
-             [True, False], [1 + 2j, 3], [[1], [2, 3]], {0: 5, 2: 3}, {"a": "b"}, {(): 1}, object(), [None, 1]]
+NO_RUN = [
+    None,
+    3,
+    True,
+    "ce",
+    b"ce",
+    [],
+    {},
+    [None],
+    ["ce"],
+    {"a": None},
+    {"a": 3},
+    {"a": "b"},
+    np.ones(3),
+    Run,
+    object(),
+    [ONE, None],
+    [[ONE]],
+    broken(counts=None),
+    broken(counts=np.array([-1.0] * 10)),
+    broken(confusion=np.eye(3)),
+    broken(confusion=None),
+]
+NO_COUNTS = [
+    None,
+    3,
+    True,
+    "abc",
+    [],
+    {},
+    ["a", "b"],
+    [[1, 2], [3, 4]],
+    [1, -2],
+    [1, np.nan],
+    [1, np.inf],
+    [0, 0],
+    [True, False],
+    [1 + 2j, 3],
+    [[1], [2, 3]],
+    {0: 5, 2: 3},
+    {"a": "b"},
+    {(): 1},
+    object(),
+    [None, 1],
+]
 NO_AX = [3, "ax", Figure(), [], [None], {}, object(), np.zeros(2)]
 WRONG = {
     "counts data": [lambda v=v: lp.plot_counts(v) for v in NO_COUNTS],
@@ -1049,9 +1122,12 @@ def test_a_wrong_argument_is_named(what):
         try:
             call()
         except ValueError as error:
-            assert re.search(r"\b(data|beta|weights|columns|rows|runs?|base|counts|title|group|kind|targets|features|"
-                             r"method|seed|recorded|target|bins|scale|font|ax|logits|confusion|settings?|gamma|colour|"
-                             r"perplexity)\b", str(error)), f"{what}, call {i}: {error}"
+            assert re.search(
+                r"\b(data|beta|weights|columns|rows|runs?|base|counts|title|group|kind|targets|features|"
+                r"method|seed|recorded|target|bins|scale|font|ax|logits|confusion|settings?|gamma|colour|"
+                r"perplexity)\b",
+                str(error),
+            ), f"{what}, call {i}: {error}"
         except Exception as error:
             pytest.fail(f"{what}, call {i}: {type(error).__name__}: {error}")
         else:
@@ -1077,15 +1153,26 @@ def test_norms_of_half_precision_do_not_overflow():
     np.testing.assert_allclose(picture.data["norms"], 60_000 * np.sqrt(3), rtol=1e-3)
     heads = broken(head_weight=np.full((10, 16), 40_000, np.float16))
     np.testing.assert_allclose(lp.plot_weight_norms(heads).data["norms/ce"], 160_000, rtol=1e-3)
-    assert np.isfinite(lp.plot_embedding(far + np.arange(6, dtype=np.float16)[:, None] * 64, [0, 0, 1, 1, 2, 2],
-                                         [9, 5, 1], method="pca").data["points"]).all()
+    assert np.isfinite(
+        lp.plot_embedding(
+            far + np.arange(6, dtype=np.float16)[:, None] * 64, [0, 0, 1, 1, 2, 2], [9, 5, 1], method="pca"
+        ).data["points"]
+    ).all()
 
 
 def test_seeds_that_drew_other_images_are_one_series():
     runs = [make_run(seed=seed) for seed in range(3)]
     for run in runs:  # what follows from the images, and differs with the seed that drew them
-        run.data = {"name": "fake", "ratio": 50, "seed": run.seed, "fingerprint": str(run.seed),
-                    "mean": [0.1 * run.seed], "std": [1.0 + run.seed], "pad": 0, "flip": False}
+        run.data = {
+            "name": "fake",
+            "ratio": 50,
+            "seed": run.seed,
+            "fingerprint": str(run.seed),
+            "mean": [0.1 * run.seed],
+            "std": [1.0 + run.seed],
+            "pad": 0,
+            "flip": False,
+        }
     assert [(one.name, len(one.runs)) for one in series_of(runs)] == [("ce", 3)]
 
 

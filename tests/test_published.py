@@ -10,32 +10,67 @@ module = importlib.import_module("ltviz.published")
 
 #: Every method of the course that has published numbers.
 KEYS = {
-    "ce", "sigmoid", "focal", "class_balanced", "l2_constrained", "normface", "cosface", "am_softmax", "arcface",
-    "ring", "up", "dual_ring", "darl", "dual", "ldam", "ldam_drw", "ce_drw", "ce_drs", "contrastive", "range",
-    "lmle", "crl", "cdb", "tricdb", "logit_adjustment", "balanced_softmax", "equalization", "logit_adjusted",
-    "class_balanced_sampling", "square_root_sampling", "progressive_sampling", "crt", "lws", "tau_norm", "ncm",
-    "fslwf", "oltr",
+    "ce",
+    "sigmoid",
+    "focal",
+    "class_balanced",
+    "l2_constrained",
+    "normface",
+    "cosface",
+    "am_softmax",
+    "arcface",
+    "ring",
+    "up",
+    "dual_ring",
+    "darl",
+    "dual",
+    "ldam",
+    "ldam_drw",
+    "ce_drw",
+    "ce_drs",
+    "contrastive",
+    "range",
+    "lmle",
+    "crl",
+    "cdb",
+    "tricdb",
+    "logit_adjustment",
+    "balanced_softmax",
+    "equalization",
+    "logit_adjusted",
+    "class_balanced_sampling",
+    "square_root_sampling",
+    "progressive_sampling",
+    "crt",
+    "lws",
+    "tau_norm",
+    "ncm",
+    "fslwf",
+    "oltr",
 }
 
 
-@pytest.mark.parametrize("dataset, ratio, method, group, metric, value", [
-    ("CIFAR-10-LT", 100, "CE (softmax)", "A", "error", 29.64),
-    ("CIFAR-10-LT", 200, "best class-balanced", "A", "error", 31.11),
-    ("CIFAR-10-LT", 100, "Dual Loss", "-", "error", 24.10),
-    ("CIFAR-10-LT", 50, "LDAM-DRW", "A", "error", 18.97),
-    ("CIFAR-10-LT", 100, "logit adjustment post-hoc, best tau", "B", "error", 19.08),
-    ("CIFAR-10-LT", 100, "BALMS, strong augmentation", "C", "error", 15.1),
-    ("CIFAR-10-LT", 200, "TriCDB-CE", "F", "f1", 65),
-    ("CIFAR-100-LT", 10, "BBN", "A'", "error", 40.88),
-    ("CIFAR-100-LT", 100, "CDB-CE", "D", "error", 57.43),
-    ("CIFAR-100-LT", 100, "logit adjustment loss, long", "B+", "error", 55.94),
-    ("CIFAR-100-LT", 50, "LADE", "E", "error", 49.5),
-    ("ImageNet-LT", 256, "LWS", "K", "accuracy", None),
-    ("Places-LT", 996, "balanced softmax", "K", "accuracy_few", 30.5),
-    ("Places-LT", 996, "TriCDB-CE", "F", "accuracy_few", 2.8),
-    ("Manga109", None, "Dual Loss", "-", "map", 38.88),
-    ("X-Domain", None, "CRL (instance level)", "-", "balanced_accuracy", 79.66),
-])
+@pytest.mark.parametrize(
+    "dataset, ratio, method, group, metric, value",
+    [
+        ("CIFAR-10-LT", 100, "CE (softmax)", "A", "error", 29.64),
+        ("CIFAR-10-LT", 200, "best class-balanced", "A", "error", 31.11),
+        ("CIFAR-10-LT", 100, "Dual Loss", "-", "error", 24.10),
+        ("CIFAR-10-LT", 50, "LDAM-DRW", "A", "error", 18.97),
+        ("CIFAR-10-LT", 100, "logit adjustment post-hoc, best tau", "B", "error", 19.08),
+        ("CIFAR-10-LT", 100, "BALMS, strong augmentation", "C", "error", 15.1),
+        ("CIFAR-10-LT", 200, "TriCDB-CE", "F", "f1", 65),
+        ("CIFAR-100-LT", 10, "BBN", "A'", "error", 40.88),
+        ("CIFAR-100-LT", 100, "CDB-CE", "D", "error", 57.43),
+        ("CIFAR-100-LT", 100, "logit adjustment loss, long", "B+", "error", 55.94),
+        ("CIFAR-100-LT", 50, "LADE", "E", "error", 49.5),
+        ("ImageNet-LT", 256, "LWS", "K", "accuracy", None),
+        ("Places-LT", 996, "balanced softmax", "K", "accuracy_few", 30.5),
+        ("Places-LT", 996, "TriCDB-CE", "F", "accuracy_few", 2.8),
+        ("Manga109", None, "Dual Loss", "-", "map", 38.88),
+        ("X-Domain", None, "CRL (instance level)", "-", "balanced_accuracy", 79.66),
+    ],
+)
 def test_values_as_printed(dataset, ratio, method, group, metric, value):
     rows = published(dataset, ratio, method=method, group=group, metric=metric, profile=["exp", "natural"])
     if value is None:  # one row a network
@@ -47,7 +82,11 @@ def test_values_as_printed(dataset, ratio, method, group, metric, value):
 def test_step_profile():
     rows = published("cifar100_lt", 100, profile="step", source="Cao et al. 2019, table 2")
     assert dict(zip(rows["key"], rows["value"], strict=True)) == {
-        "ce": 61.45, "ldam": 60.42, "class_balanced": 78.69, "ldam_drw": 54.64}
+        "ce": 61.45,
+        "ldam": 60.42,
+        "class_balanced": 78.69,
+        "ldam_drw": 54.64,
+    }
 
 
 def test_every_row_is_complete():
@@ -57,8 +96,7 @@ def test_every_row_is_complete():
     assert set(table["profile"]) == {"exp", "step", "natural"}
     assert table["value"].between(0, 100).all()
     assert (table[["dataset", "method", "network", "source"]] != "").all(axis=None)
-    assert not table.duplicated(
-        ["dataset", "profile", "ratio", "method", "metric", "group", "network", "source"]).any()
+    assert not table.duplicated(["dataset", "profile", "ratio", "method", "metric", "group", "network", "source"]).any()
 
 
 def test_keys_are_those_of_the_course():
@@ -90,12 +128,16 @@ def test_filters():
     assert published(key="seesaw").empty and published(ratio=37).empty  # known, and without a number
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    *((name, value) for name in module.FILTERS for value in ([], {}, object(), ["x", 3], b"A")),
-    *((name, "nonsense") for name in module.FILTERS),
-    *((name, 3) for name in module.FILTERS if name != "ratio"),
-    *(("ratio", value) for value in (-1, 0.5, np.nan, np.inf, True, "100")), ("key", "balanced_sofmax"),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in module.FILTERS for value in ([], {}, object(), ["x", 3], b"A")),
+        *((name, "nonsense") for name in module.FILTERS),
+        *((name, 3) for name in module.FILTERS if name != "ratio"),
+        *(("ratio", value) for value in (-1, 0.5, np.nan, np.inf, True, "100")),
+        ("key", "balanced_sofmax"),
+    ],
+)
 def test_a_filter_that_nothing_has_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}="):
         published(**{name: value})

@@ -151,8 +151,15 @@ def test_nothing_of_a_run_leads_out_of_its_folder(run, tmp_path):
 # ---------------------------------------------------------------------------------------------------- lost in narrowing
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [(1.0, np.float16), (60_000.0, np.float16), (65_504.0, np.float16), (65_505.0, np.float32), (70_000.0, np.float32),
-     (np.inf, np.float32), (1e-9, np.float32)],
+    [
+        (1.0, np.float16),
+        (60_000.0, np.float16),
+        (65_504.0, np.float16),
+        (65_505.0, np.float32),
+        (70_000.0, np.float32),
+        (np.inf, np.float32),
+        (1e-9, np.float32),
+    ],
 )
 def test_features_are_narrowed_only_where_nothing_is_lost(value, kept):
     features = np.array([[value, value / 3]], np.float32)
@@ -259,6 +266,7 @@ def test_posthoc_rules_by_hand(run):
 
 def test_a_rule_sees_what_the_network_gave(run, monkeypatch):
     """The scale as well, which none of the rules that come with the package asks for."""
+
     def decide(bound, out, counts, gallery):
         assert out.features.dtype == torch.float32 and out.scale == 16.0
         np.testing.assert_array_equal(out.logits.numpy(), run.logits)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ltviz.explore import sweeps
-from ltviz.explore.export import export_html, grid
+from ltviz.explore.export import export, grid
 from ltviz.explore.frames import Frame, Handle, Point, Region
 from ltviz.explore.screen import Click, Drag, Screen
 from ltviz.explore.sweeps import Bounded, Sweep, Sweeper, difference, order
@@ -495,25 +495,25 @@ def test_a_grid_holds_every_place_where_it_fits_and_thins_evenly_where_not(scene
 def test_export_refuses_what_it_cannot_write(scene, tmp_path):
     s = scene()
     with pytest.raises(ValueError, match="controls='gamma': expected one of 'beta', 'tau'"):
-        export_html(tmp_path / "x.html", s.screen, controls=["gamma"])
+        export(s.screen, tmp_path / "x.html", controls=["gamma"])
     with pytest.raises(ValueError, match="controls=.*one or two different names"):
-        export_html(tmp_path / "x.html", s.screen, controls=["beta", "tau", "beta"])
+        export(s.screen, tmp_path / "x.html", controls=["beta", "tau", "beta"])
     with pytest.raises(ValueError, match="screens=.*expected at least one"):
-        export_html(tmp_path / "x.html", [])
+        export([], tmp_path / "x.html")
     with pytest.raises(ValueError, match="screens=3: expected a Screen"):
-        export_html(tmp_path / "x.html", 3)
+        export(3, tmp_path / "x.html")
     with pytest.raises(ValueError, match="most=10: expected a whole number of at least 50,000"):
-        export_html(tmp_path / "x.html", s.screen, most=10)
+        export(s.screen, tmp_path / "x.html", most=10)
     assert list(tmp_path.iterdir()) == []
     empty = Screen()
     with pytest.raises(ValueError, match="expected a screen that shows a picture"):
-        export_html(tmp_path / "x.html", empty)
+        export(empty, tmp_path / "x.html")
     empty.close()
 
 
 def test_a_page_holds_all_that_it_needs(scene, tmp_path):
     s = scene()
-    path = export_html(tmp_path / "deep" / "page.html", [s.screen], title="A <title>")
+    path = export([s.screen], tmp_path / "deep" / "page.html", title="A <title>")
     text = path.read_text(encoding="utf-8")
     assert "<title>A &lt;title&gt;</title>" in text and "<h2>Scene</h2>" in text
     assert "http:" not in text and "https:" not in text and "import " not in text.replace("important", "")

@@ -15,7 +15,7 @@ import pytest
 from conftest import chromium
 from test_browser import lab  # noqa: F401  the fixture
 
-from ltviz.explore.export import export_html
+from ltviz.explore.export import export
 from ltviz.explore.frames import Frame, Handle, Point, Region
 from ltviz.explore.screen import CSS, SCRIPT, Screen
 from ltviz.explore.sweeps import Sweep
@@ -565,7 +565,7 @@ CORNER = "[...document.querySelector('canvas').getContext('2d').getImageData(3, 
 def exporting(second: bool = False) -> Screen:
     """A screen of one slider, and of a dropdown besides."""
     slider = widgets.FloatSlider(value=2.5, min=0, max=5, step=0.1)
-    choice = widgets.Dropdown(options=["none", "prior", "a <b> & \"c\""])
+    choice = widgets.Dropdown(options=["none", "prior", 'a <b> & "c"'])
     screen = Screen((740, 370), title="Beta")
     sweeps = [Sweep("beta", slider, PLACES, PLACES)]
     if second:
@@ -581,7 +581,7 @@ def exporting(second: bool = False) -> Screen:
 
 
 def test_an_exported_page_plays_from_disk_without_any_request(opened, tmp_path):
-    path = export_html(tmp_path / "page.html", exporting())
+    path = export(exporting(), tmp_path / "page.html")
     assert path.stat().st_size < 3_000_000
     page = opened(path)
     slider = page.get_by_role("slider", name="beta")
@@ -600,7 +600,7 @@ def test_an_exported_page_plays_from_disk_without_any_request(opened, tmp_path):
 
 
 def test_a_page_that_would_be_too_large_holds_fewer_values_and_says_so(opened, tmp_path):
-    path = export_html(tmp_path / "page.html", exporting(), most=200_000)
+    path = export(exporting(), tmp_path / "page.html", most=200_000)
     page = opened(path)
     slider = page.get_by_role("slider", name="beta")
     kept = int(slider.get_attribute("max")) + 1
@@ -614,17 +614,17 @@ def test_a_page_that_would_be_too_large_holds_fewer_values_and_says_so(opened, t
 def test_a_picture_without_controls_is_exported_as_well(opened, tmp_path):
     screen = Screen((740, 370), title="Still")
     screen.show(Frame(picture(31), "beta is 2.5", REGIONS, POINTS))
-    page = opened(export_html(tmp_path / "page.html", [screen]))
+    page = opened(export([screen], tmp_path / "page.html"))
     until(page, f"{CORNER}[0] === 31")
     assert page.locator("h1").inner_text() == "Still" and page.locator("input").count() == 0
     screen.close()
 
 
 def test_two_controls_make_a_grid(opened, tmp_path):
-    path = export_html(tmp_path / "page.html", exporting(second=True), controls=["beta", "rule"], title="Two & more")
+    path = export(exporting(second=True), tmp_path / "page.html", controls=["beta", "rule"], title="Two & more")
     page = opened(path)
     assert page.title() == "Two & more" and page.locator("h2").inner_text() == "Beta"
-    page.get_by_role("combobox", name="rule").select_option("a <b> & \"c\"")
+    page.get_by_role("combobox", name="rule").select_option('a <b> & "c"')
     until(page, f"{CORNER}.join() === '25,20'")
     page.get_by_role("slider", name="beta").press("End")
     until(page, f"{CORNER}.join() === '50,20'")

@@ -96,7 +96,8 @@ def test_labels_are_legible_in_both_themes(kind, colour):
 def test_bold_text_holds_mathematics_and_code():
     line = "**at $\\tau = 1$ and `a*b`** and *soft $x$* \ue042 `$`"
     assert cards.inline(line) == (
-        "<b>at $\\tau = 1$ and <code>a*b</code></b> and <i>soft $x$</i> \ue042 <code>$</code>")
+        "<b>at $\\tau = 1$ and <code>a*b</code></b> and <i>soft $x$</i> \ue042 <code>$</code>"
+    )
     assert cards.plain(line) == "at $\\tau = 1$ and a*b and soft $x$ \ue042 $"
     assert cards.inline("\uf000 $a$") == " $a$"  # a sign that stands for a piece is none of the text
 
@@ -165,7 +166,7 @@ def test_kept_page_folds_the_answer(kind):
     for committed in (False, True):
         html, text = page(reveal)
         assert html.startswith("<details") and html.endswith("</details>") and "<details open" not in html
-        shut = html[html.index("</summary>"):]
+        shut = html[html.index("</summary>") :]
         for hidden in ("iVBOR", "secret", "the reason", cards.inline(gate.shown(truth))):
             assert hidden in shut and hidden not in html.removesuffix(shut)
         if committed:
@@ -235,7 +236,8 @@ def test_a_curve_is_compared_in_words():
     agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
     assert not agrees and how == (
         "Far off: 48 % away on average. Farthest at tau = 0: 0 % where the data says 80 %. "
-        "Yours rises where the data's falls.")
+        "Yours rises where the data's falls."
+    )
     agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])
     assert agrees and how == "Close: 4 % away on average."
     agrees, how = gate.compare([10, 30, 50, 70, 90], [0, 20, 40, 60, 80])
@@ -510,8 +512,30 @@ EVIL = [
     "&lt;b&gt;<b>",
     "\\`<img src=x>\\`", "\\$<img src=x>", "\\[c](javascript:alert(1))",
 ]  # fmt: skip
-OWN_TAGS = {"a", "b", "br", "code", "details", "div", "figcaption", "figure", "i", "img", "li", "p", "pre", "span",
-            "summary", "table", "tbody", "td", "th", "thead", "tr", "ul"}
+OWN_TAGS = {
+    "a",
+    "b",
+    "br",
+    "code",
+    "details",
+    "div",
+    "figcaption",
+    "figure",
+    "i",
+    "img",
+    "li",
+    "p",
+    "pre",
+    "span",
+    "summary",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
+    "ul",
+}
 OWN_ATTRIBUTES = {"alt", "href", "src", "style"}
 
 
@@ -538,8 +562,11 @@ class Pages(HTMLParser):
         wrong += [name for _, attrs in self.tags for name in attrs if name not in OWN_ATTRIBUTES]
         links = [attrs.get("href") or "" for tag, attrs in self.tags if tag == "a"]
         wrong += [link for link in links if ":" in link.split("/")[0] and not link.startswith("http")]
-        wrong += [attrs["src"] for tag, attrs in self.tags if "src" in attrs
-                  and not attrs["src"].startswith("data:image/png;base64,iVBOR")]
+        wrong += [
+            attrs["src"]
+            for tag, attrs in self.tags
+            if "src" in attrs and not attrs["src"].startswith("data:image/png;base64,iVBOR")
+        ]
         return wrong + [attrs["style"] for _, attrs in self.tags if "position" in attrs.get("style", "")]
 
 
@@ -550,9 +577,12 @@ def everything_with(evil: str) -> dict[str, str]:
     left, right = [make_run(evil, s, 0.1) for s in range(2)], [make_run(f"{evil} 2", s, 0.5) for s in range(2)]
     quiz = study.Quiz([study.Question(evil, {evil: evil, "b": ""}, "b", {evil: picture})])
     quiz.answer(0, evil)
-    gates = [study.Predict(evil, choices=[evil, "b"], unit=evil), study.Predict(evil, order=[evil, "b"]),
-             study.Predict(evil, number=(0, 1), unit=evil),
-             study.Predict(evil, curve=study.Axes((0, 1), (0, 1), evil, evil), unit=evil)]
+    gates = [
+        study.Predict(evil, choices=[evil, "b"], unit=evil),
+        study.Predict(evil, order=[evil, "b"]),
+        study.Predict(evil, number=(0, 1), unit=evil),
+        study.Predict(evil, curve=study.Axes((0, 1), (0, 1), evil, evil), unit=evil),
+    ]
     reveals = [gate.reveal([picture, evil], truth=gate.default, because=evil) for gate in gates]
     for gate in gates:
         gate.commit()
@@ -577,8 +607,12 @@ def everything_with(evil: str) -> dict[str, str]:
         gate.commit(gate.default)
     answers = [*quiz.cards, *(g.control for g in gates)]
     spans = [text for card in answers for _, text, *_ in card.spec.get("options", [])]
-    widgets = [*spans, *(one.head + one.said + one.lost for one in answers), quiz._score.value,
-               *(r.figure.value + r.verdict.value for r in reveals)]
+    widgets = [
+        *spans,
+        *(one.head + one.said + one.lost for one in answers),
+        quiz._score.value,
+        *(r.figure.value + r.verdict.value for r in reveals),
+    ]
     return found | {f"widget {i}": value for i, value in enumerate(widgets)}
 
 
@@ -607,7 +641,7 @@ def test_markdown_stays_as_it_was_written_where_nothing_is_foreign():
 
 
 def test_a_name_is_shown_as_it_is():
-    name = "a*b* [x](y) `c` $d$ \\e <i> & \"q\""
+    name = 'a*b* [x](y) `c` $d$ \\e <i> & "q"'
     left, right = [make_run(name, 0, 0.1)], [make_run("other", 0, 0.5)]
     card = study.difference(right, left)
     assert name in card.text and f"against {name}, accuracy" in "".join(Pages(card.html).words)
@@ -624,7 +658,8 @@ def test_a_name_is_shown_as_it_is():
 def test_links_lead_to_pages_only(address, followed):
     found = Pages(cards.inline(f"[words]({address})"))
     assert found.words == ["words"] and [attrs for tag, attrs in found.tags if tag == "a"] == (
-        [{"href": address}] if followed else [])
+        [{"href": address}] if followed else []
+    )
     assert (f"]({address})" in cards.markdown(f"[words]({address})").replace("&amp;", "&")) is followed
 
 
@@ -785,7 +820,9 @@ def test_progress_is_kept_beside_the_notebook_and_shown_in_the_header(reader):
     assert set(entries) == {"Q 1?", "Which?", "Plot?", "Effective number"}
     first = entries["Q 1?"]
     assert (first["answer"], first["right"]) == ("a", True) and (first["first_answer"], first["first_right"]) == (
-        "b", False)
+        "b",
+        False,
+    )
     assert first["tries"] == 2 and datetime.datetime.fromisoformat(first["date"]).tzinfo
     assert (entries["Which?"]["first_right"], entries["Which?"]["right"]) == (False, True)
     # The next day: another kernel, the same notebook; and a second chapter has progress of its own.

@@ -137,6 +137,7 @@ WRONG = {
 def cases(data, run, folder):
     """(function, arguments that are right, {argument: kind of wrong}) over the public API."""
     y, p = run.targets, run.logits.argmax(1)
+
     def cite(key):
         return lt.cite(key)
 

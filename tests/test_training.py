@@ -424,6 +424,7 @@ def test_threads_of_runs_that_overlap_are_their_own_and_go_back(cores):
     fresh.join()
     assert seen[-1] == 3
 
+
 # -------------------------------------------------------------------------------------------------------- bad input
 def test_errors_name_the_argument_and_say_what_to_do(data, toy_method):
     with pytest.raises(KeyError, match="did you mean 'ce'"):

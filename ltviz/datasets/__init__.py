@@ -23,13 +23,17 @@ def load(spec: Mapping) -> LongTailed:
     name = arguments.pop("loader", None)
     loader = LOADERS.get(name) if isinstance(name, str) else None
     if loader is None:
-        raise ValueError(f"spec: loader {check.shown(name)} is unknown{check.suggest(name, LOADERS)}; choose from "
-                         f"{', '.join(LOADERS)} (data made by hand cannot be rebuilt: make it again)")
+        raise ValueError(
+            f"spec: loader {check.shown(name)} is unknown{check.suggest(name, LOADERS)}; choose from "
+            f"{', '.join(LOADERS)} (data made by hand cannot be rebuilt: make it again)"
+        )
     known = inspect.signature(loader).parameters
     for argument in arguments:
         if argument not in known:
-            raise ValueError(f"spec: {name} has no argument {check.shown(argument)}{check.suggest(argument, known)}; "
-                             f"it takes {', '.join(known)}")
+            raise ValueError(
+                f"spec: {name} has no argument {check.shown(argument)}{check.suggest(argument, known)}; "
+                f"it takes {', '.join(known)}"
+            )
     missing = [one for one in known.values() if one.default is one.empty and one.name not in arguments]
     if missing:
         raise ValueError(f"spec: {name} needs {missing[0].name}")

@@ -16,15 +16,17 @@ from .profiles import check_ratio
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # of both sets, in Cao et al.'s public code
 VALIDATION = {10: 250, 100: 25}
-TORCHVISION = {10: ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
-               100: ("cifar-100-python", "cifar-100-python.tar.gz")}
+TORCHVISION = {
+    10: ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    100: ("cifar-100-python", "cifar-100-python.tar.gz"),
+}
 
 
 def cifar_lt(
     classes: int = 10, ratio: float = 100, size: int = 32, n_max: int | None = None, profile: str = "exp",
     seed: int = 0, class_order: str | Sequence[int | str] = "natural", validation: int | None = None,
     root: str | Path | None = None, download: bool = False,
-) -> LongTailed:
+) -> LongTailed:  # fmt: skip
     """Long-tailed CIFAR; with validation=0 the counts of the papers (12,406 images at 10 classes and ratio 100).
 
     classes: 10 or 100. ratio: largest / smallest class. size: 32, or 16 (each pixel the mean of 2 x 2).
@@ -55,7 +57,7 @@ def cifar_lt(
         # What was downloaded or not does not change the data, so `download` is not a part of what they are.
         spec=dict(loader="cifar_lt", classes=classes, ratio=ratio, size=size, n_max=n_max, profile=profile, seed=seed,
                   class_order=plain_order(class_order, order), validation=validation,
-                  root=None if root is None else str(Path(root))))
+                  root=None if root is None else str(Path(root))))  # fmt: skip
     data.recipe = default_recipe(size, int(data.counts[0]))
     if size == 16:  # now that few images are left
         parts = ("images", "val_images", "test_images")
@@ -116,20 +118,26 @@ def _locate(classes: int, root: Path | None, download: bool) -> tuple[str, Path]
             return "torchvision", base
     if download:
         return "torchvision", bases[0]
-    todo = (f"pass download=True (about 170 MB, checksummed), or root= a folder with train/<class>/* and "
-            f"test/<class>/*, or put {TORCHVISION[classes][1]} into {bases[0]}; digits_lt() needs no data at all")
+    todo = (
+        f"pass download=True (about 170 MB, checksummed), or root= a folder with train/<class>/* and "
+        f"test/<class>/*, or put {TORCHVISION[classes][1]} into {bases[0]}; digits_lt() needs no data at all"
+    )
     if root is not None and root.is_dir():
         inside = sorted(p.name for p in root.iterdir())[:5]
-        raise ValueError(f"root={str(root)!r} has neither train/<class>/* and test/<class>/* nor torchvision's files; "
-                         f"it holds {', '.join(inside) or 'nothing'}; {todo}")
+        raise ValueError(
+            f"root={str(root)!r} has neither train/<class>/* and test/<class>/* nor torchvision's files; "
+            f"it holds {', '.join(inside) or 'nothing'}; {todo}"
+        )
     raise FileNotFoundError(f"no CIFAR-{classes} found in {' or '.join(map(str, bases))}; {todo}")
 
 
 def _check_tree(root: Path) -> None:
     for split in ("train", "test"):
         if not (root / split).is_dir() or not sources.class_folders(root / split):
-            raise ValueError(f"root={str(root)!r} has no class folders in {split}/; expected train/<class>/* and "
-                             "test/<class>/* (for a folder without a test part use folder_lt)")
+            raise ValueError(
+                f"root={str(root)!r} has no class folders in {split}/; expected train/<class>/* and "
+                "test/<class>/* (for a folder without a test part use folder_lt)"
+            )
 
 
 def _read_torchvision(folder: Path, classes: int, download: bool) -> sources.Arrays:
@@ -148,18 +156,24 @@ def _read_torchvision(folder: Path, classes: int, download: bool) -> sources.Arr
         except OSError as error:
             raise ConnectionError(
                 f"CIFAR-{classes} could not be downloaded or unpacked ({error}); check the network, or fetch "
-                f"{archive.name} elsewhere and put it into {folder}, or use root= with an image folder") from error
+                f"{archive.name} elsewhere and put it into {folder}, or use root= with an image folder"
+            ) from error
         except RuntimeError as error:  # torchvision's word for a wrong checksum
             raise ValueError(
                 f"CIFAR-{classes} in {folder} is damaged, truncated or incomplete ({archive.name} or {batches.name}/ "
                 f"does not match its checksum); delete both and pass download=True, or copy {archive.name} again"
             ) from error
-        return {"class_names": np.array(train.classes),
-                "train_images": train.data, "train_labels": np.array(train.targets, np.int64),
-                "test_images": test.data, "test_labels": np.array(test.targets, np.int64)}
+        return {
+            "class_names": np.array(train.classes),
+            "train_images": train.data,
+            "train_labels": np.array(train.targets, np.int64),
+            "test_images": test.data,
+            "test_labels": np.array(test.targets, np.int64),
+        }
 
     if not batches.is_dir():
         return make()
     key = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(batches.iterdir())]
-    return sources.cached([folder / sources.CACHE, sources.own_folder() / sources.CACHE],
-                          sources.cache_name(batches), key, make)
+    return sources.cached(
+        [folder / sources.CACHE, sources.own_folder() / sources.CACHE], sources.cache_name(batches), key, make
+    )

@@ -20,8 +20,10 @@ def check_names(class_names: Sequence[str], k: int) -> tuple[str, ...]:
         raise ValueError(f"class_names: expected {expected}, got {len(names)}")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < k else []
     if twice:
-        raise ValueError(f"class_names: {', '.join(map(check.shown, twice[:5]))} names more than one class; classes are"
-                         " told apart by their names, so give each its own")
+        raise ValueError(
+            f"class_names: {', '.join(map(check.shown, twice[:5]))} names more than one class; classes are"
+            " told apart by their names, so give each its own"
+        )
     return names
 
 

@@ -13,8 +13,13 @@ FIXED_ORDER = (6, 0, 4, 8, 5, 7, 9, 2, 3, 1)  # RandomState(1006).permutation(10
 
 
 def digits_lt(
-    ratio: float = 50, n_max: int | None = 114, profile: str = "exp", seed: int = 0,
-    class_order: str | Sequence[int | str] = "fixed", validation: int = 10, test: int = 50,
+    ratio: float = 50,
+    n_max: int | None = 114,
+    profile: str = "exp",
+    seed: int = 0,
+    class_order: str | Sequence[int | str] = "fixed",
+    validation: int = 10,
+    test: int = 50,
 ) -> LongTailed:
     """Long-tailed handwritten digits: by default 114 73 47 30 20 12 8 5 3 2 images to train on.
 
@@ -41,8 +46,29 @@ def digits_lt(
     held, left = hold_out(labels, names, test, "test")
     rest = np.concatenate(left)
     return cut(
-        "digits_lt", (images[rest], labels[rest]), (images[held], labels[held]), names,
-        ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order, validation=validation,
-        mean=[0.3053 * 240 / 255], std=[0.376 * 240 / 255], pad=0, flip=False, recipe="digits",
-        spec=dict(loader="digits_lt", ratio=ratio, n_max=n_max, profile=profile, seed=seed,
-                  class_order=plain_order(class_order, order, fixed=FIXED_ORDER), validation=validation, test=test))
+        "digits_lt",
+        (images[rest], labels[rest]),
+        (images[held], labels[held]),
+        names,
+        ratio=ratio,
+        n_max=n_max,
+        profile=profile,
+        seed=seed,
+        order=order,
+        validation=validation,
+        mean=[0.3053 * 240 / 255],
+        std=[0.376 * 240 / 255],
+        pad=0,
+        flip=False,
+        recipe="digits",
+        spec=dict(
+            loader="digits_lt",
+            ratio=ratio,
+            n_max=n_max,
+            profile=profile,
+            seed=seed,
+            class_order=plain_order(class_order, order, fixed=FIXED_ORDER),
+            validation=validation,
+            test=test,
+        ),
+    )

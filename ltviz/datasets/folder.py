@@ -18,7 +18,7 @@ def folder_lt(
     root: str | Path, ratio: float | None = None, size: int | None = None, n_max: int | None = None,
     profile: str = "exp", seed: int = 0, class_order: str | Sequence[int | str] = "count",
     validation: float = 0.1, test: float = 0.2, pad: int | None = None, flip: bool = True,
-) -> LongTailed:
+) -> LongTailed:  # fmt: skip
     """Your own images: <root>/<class>/*, or <root>/train/<class>/*, with test/<class>/* and val/<class>/* if there are.
 
     ratio: largest / smallest class to cut the tail to; None keeps every image. size: side in pixels to crop and resize
@@ -32,8 +32,10 @@ def folder_lt(
     Raises FileNotFoundError, ValueError (layout, unreadable image, several sizes, a class left with no image).
     """
     if ratio is None and not (n_max is None and profile == "exp" and np.array_equal(class_order, "count")):
-        raise ValueError("ratio=None keeps the folder's own counts, so n_max, profile and class_order have no place; "
-                         "pass ratio= too, or leave them out")
+        raise ValueError(
+            "ratio=None keeps the folder's own counts, so n_max, profile and class_order have no place; "
+            "pass ratio= too, or leave them out"
+        )
     size = None if size is None else check.whole("size", size, 4, LARGEST)
     pad = None if pad is None else check.whole("pad", pad)
     validation, test = _amount("validation", validation), _amount("test", test)
@@ -59,7 +61,7 @@ def folder_lt(
         validation=_per_class(validation, per_class), val=val, mean=mean, std=std, pad=pad, flip=flip, recipe="",
         spec=dict(loader="folder_lt", root=str(Path(root)), ratio=ratio, size=size, n_max=n_max, profile=profile,
                   seed=seed, class_order=plain_order(class_order, order), validation=validation, test=test, pad=pad,
-                  flip=flip))
+                  flip=flip))  # fmt: skip
     data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]))
     return data
 
@@ -75,8 +77,10 @@ def _splits(root: Path) -> dict[str, Path]:
         classes = sources.class_folders(folder)
         if len(classes) < 2:
             inside = sorted(p.name for p in folder.iterdir())[:5]
-            raise ValueError(f"{folder} has {len(classes)} class folders, at least 2 are needed; it holds "
-                             f"{', '.join(inside) or 'nothing'}; expected <class>/<image> or train/<class>/<image>")
+            raise ValueError(
+                f"{folder} has {len(classes)} class folders, at least 2 are needed; it holds "
+                f"{', '.join(inside) or 'nothing'}; expected <class>/<image> or train/<class>/<image>"
+            )
     return splits
 
 

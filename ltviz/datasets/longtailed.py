@@ -67,8 +67,8 @@ class LongTailed:
             check.instance(name, getattr(self, name), Tensor, "a tensor")
         self.counts = self.counts.cpu()
         if self.counts.dtype != torch.int64 or self.counts.dim() != 1 or not len(self.counts):
-            raise ValueError(f"counts: expected int64 (k,), got {self.counts.dtype} {tuple(self.counts.shape)}; make "
-                             "them with torch.bincount(targets)")
+            got = f"{self.counts.dtype} {tuple(self.counts.shape)}"
+            raise ValueError(f"counts: expected int64 (k,), got {got}; make them with torch.bincount(targets)")
         self.class_names = check_names(self.class_names, self.k)
         for part in ("", "val_", "test_"):
             _check_part(part, getattr(self, part + "images"), getattr(self, part + "targets"), self.k, self.images)
@@ -78,10 +78,11 @@ class LongTailed:
             raise ValueError(f"counts: expected falling numbers >= 1, got {self.counts.tolist()}; sort the classes")
         for name, low in (("mean", -math.inf), ("std", 0.0)):
             values = getattr(self, name)
-            if values.dtype != torch.float32 or values.shape != (self.shape[0],) or not values.isfinite().all() \
-                    or not (values > low).all():
-                raise ValueError(f"{name}: expected float32 ({self.shape[0]},), one finite number for each channel"
-                                 f"{' above 0' if low == 0.0 else ''}, got {values.dtype} {values.tolist()}")
+            sound = values.dtype == torch.float32 and values.shape == (self.shape[0],)
+            if not (sound and values.isfinite().all() and (values > low).all()):
+                wanted = f"float32 ({self.shape[0]},), one finite number for each channel"
+                wanted += " above 0" if low == 0.0 else ""
+                raise ValueError(f"{name}: expected {wanted}, got {values.dtype} {values.tolist()}")
         self.pad = check.whole("pad", self.pad, 0, min(self.shape[1:]))
         self.flip = check.flag("flip", self.flip)
         check.instance("recipe", self.recipe, str, "the name of a training recipe")
@@ -90,7 +91,7 @@ class LongTailed:
             canonical(self.spec)
         except (TypeError, ValueError):
             raise check.refuse("spec", self.spec, 'how the data were made, as JSON can keep it: {"loader": name, …}, '
-                               "or {} for data made by hand") from None
+                               "or {} for data made by hand") from None  # fmt: skip
         self.spec = dict(self.spec)
 
     def _current(self, what: str, *names: str) -> bool:
@@ -118,7 +119,7 @@ class LongTailed:
     def __repr__(self) -> str:
         return (f"{self.name}: {len(self.images):,} training images of {' x '.join(map(str, self.shape))} in {self.k} "
                 f"classes, {int(self.counts[0]):,} to {int(self.counts[-1]):,} (ratio {self.ratio:.4g}), "
-                f"{len(self.val_images):,} validation, {len(self.test_images):,} test, on {self.device}")
+                f"{len(self.val_images):,} validation, {len(self.test_images):,} test, on {self.device}")  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.images)
@@ -163,7 +164,7 @@ class LongTailed:
     def identity(self) -> dict:
         """All of the data that can change a result, JSON-able: pixels and targets, names, normalisation, crops."""
         return dict(fingerprint=self.fingerprint, class_names=list(self.class_names), mean=self.mean.tolist(),
-                    std=self.std.tolist(), pad=self.pad, flip=self.flip)
+                    std=self.std.tolist(), pad=self.pad, flip=self.flip)  # fmt: skip
 
     def to(self, device: torch.device | str) -> "LongTailed":
         """The same data on another device (itself when it is there already); `counts` stays on the CPU."""
@@ -194,8 +195,10 @@ class LongTailed:
             changed = [name for name, value in identity.items() if now[name] != value]
             if changed:
                 what = "images or targets" if changed[0] == "fingerprint" else changed[0]
-                raise ValueError(f"data: {what} differ from what {self.spec['loader']} makes, so other seeds would not "
-                                 "have what was changed; train each seed with lt.train, or load the data again")
+                raise ValueError(
+                    f"data: {what} differ from what {self.spec['loader']} makes, so other seeds would not "
+                    "have what was changed; train each seed with lt.train, or load the data again"
+                )
             self._loads_as = identity
         return load({**self.spec, "seed": seed}).to(self.device)
 
@@ -303,13 +306,17 @@ def _check_part(part: str, images: Tensor, targets: Tensor, k: int, train: Tenso
     if not images[0:1].numel() and (len(images) or not part):
         raise ValueError(f"{part}images: expected at least one image of at least one pixel, got {tuple(images.shape)}")
     if len(images) and images.shape[1:] != train.shape[1:] or images.device != train.device:
-        raise ValueError(f"{part}images: expected {tuple(train.shape[1:])} on {train.device} as in images, got "
-                         f"{tuple(images.shape[1:])} on {images.device}")
+        raise ValueError(
+            f"{part}images: expected {tuple(train.shape[1:])} on {train.device} as in images, got "
+            f"{tuple(images.shape[1:])} on {images.device}"
+        )
     if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
         raise ValueError(f"{part}targets: expected int64 ({len(images)},), got {targets.dtype} {tuple(targets.shape)}")
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < k:
-        raise ValueError(f"{part}targets: expected 0 .. {k - 1}, got {int(targets.min())} .. {int(targets.max())}; "
-                         "number the classes from 0")
+        raise ValueError(
+            f"{part}targets: expected 0 .. {k - 1}, got {int(targets.min())} .. {int(targets.max())}; "
+            "number the classes from 0"
+        )
 
 
 def cut(
@@ -317,7 +324,7 @@ def cut(
     ratio: float | None, n_max: int | None, profile: str, seed: int, order: np.ndarray, validation: int | Sequence[int],
     mean: Sequence[float], std: Sequence[float], pad: int, flip: bool, recipe: str, spec: dict,
     val: tuple[np.ndarray, np.ndarray] | None = None,
-) -> LongTailed:
+) -> LongTailed:  # fmt: skip
     """Cut a long tail out of a full training set: first hold out validation images, then draw the subset by `seed`.
 
     train, test, val: images (n, H, W, C) uint8 and labels (n,) in the set's own numbering. order (k,): the class of
@@ -337,28 +344,27 @@ def cut(
     else:
         pool = [np.flatnonzero(labels == c) for c in range(len(order))]
     left = [len(pool[c]) for c in order]
-    if ratio is None:
-        counts = left
-    else:
-        if n_max is None:
-            n_max = _largest(left, ratio, profile)
+    counts = left
+    if ratio is not None:
+        n_max = _largest(left, ratio, profile) if n_max is None else n_max
         counts = profile_counts(n_max, len(order), ratio, profile)
     # What was chosen for None is written out: the same data have one description, whoever asked for it.
     chosen = dict(ratio=ratio, n_max=n_max, profile=profile, seed=seed, pad=pad, flip=flip)
     spec = {key: chosen.get(key, value) for key, value in canonical(spec).items()}
     for c, count, available in zip(order, counts, left, strict=True):
         if count < 1:
-            raise ValueError(
-                f"class {class_names[c]!r} is left with no image"
-                + (f": ratio={ratio:g} with n_max={n_max} cuts it to 0; pass a ratio below n_max, or a larger n_max"
-                   if ratio is not None else "; hold out fewer for validation and test, or remove the class"))
+            todo = "; hold out fewer for validation and test, or remove the class"
+            if ratio is not None:
+                todo = f": ratio={ratio:g} with n_max={n_max} cuts it to 0; pass a ratio below n_max, or a larger n_max"
+            raise ValueError(f"class {class_names[c]!r} is left with no image{todo}")
         if count > available:
             raise ValueError(
                 f"n_max={n_max} is too large: class {class_names[c]!r} needs {count:,} images and has {available:,}"
                 f" left for training; pass n_max={_largest(left, ratio, profile)} or less, or hold out fewer images"
-                f" (validation={validation if np.ndim(validation) == 0 else 'per class'})")
-    drawn = [np.sort(np.random.RandomState([seed, c]).permutation(pool[c])[:count])
-             for c, count in zip(order, counts, strict=True)]
+                f" (validation={validation if np.ndim(validation) == 0 else 'per class'})"
+            )
+    shuffled = (np.random.RandomState([seed, c]).permutation(pool[c]) for c in order)
+    drawn = [np.sort(rows[:count]) for rows, count in zip(shuffled, counts, strict=True)]
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     rows = np.concatenate(drawn)
@@ -371,7 +377,7 @@ def cut(
         mean=torch.tensor(mean, dtype=torch.float32, device="cpu"),
         std=torch.tensor(std, dtype=torch.float32, device="cpu"),
         pad=pad, flip=flip, spec=spec, recipe=recipe,
-        **{key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tensors.items()})
+        **{key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in tensors.items()})  # fmt: skip
 
 
 def hold_out(
@@ -383,8 +389,10 @@ def hold_out(
     for c, size in enumerate(sizes):
         rows = np.flatnonzero(labels == c)
         if size and size >= len(rows):
-            raise ValueError(f"class {class_names[c]!r} is left with no image: it has {len(rows)}, and {what} holds "
-                             f"out {size} of them; pass a smaller {what}=, or remove the class")
+            raise ValueError(
+                f"class {class_names[c]!r} is left with no image: it has {len(rows)}, and {what} holds "
+                f"out {size} of them; pass a smaller {what}=, or remove the class"
+            )
         shuffled = np.random.RandomState([HELD_OUT, c]).permutation(rows)
         held.append(np.sort(shuffled[:size]))
         left.append(np.sort(shuffled[size:]))

@@ -50,14 +50,17 @@ def read_folders(root: Path, splits: dict[str, Path], size: int | None) -> Array
             images = [e for e in os.scandir(folder / name) if _is_image(e.name) and e.is_file()]
             found = sorted((e.name, e.path, e.stat()) for e in images)
             if not found:
-                raise ValueError(f"class folder {folder / name} holds no image ({' '.join(sorted(SUFFIXES))}); "
-                                 "add at least one, or remove the folder")
+                raise ValueError(
+                    f"class folder {folder / name} holds no image ({' '.join(sorted(SUFFIXES))}); "
+                    "add at least one, or remove the folder"
+                )
             files += [(split, name, file, path, state.st_size, state.st_mtime_ns) for file, path, state in found]
 
     def make() -> Arrays:
         _say_reading(len(files))
-        return _arrays((split, name, path, decode(Path(path).read_bytes(), path, size))
-                       for split, name, _, path, *_ in files)
+        return _arrays(
+            (split, name, path, decode(Path(path).read_bytes(), path, size)) for split, name, _, path, *_ in files
+        )
 
     key = [(split, name, file, *state) for split, name, file, _, *state in files]
     return cached([root / CACHE, own_folder() / CACHE], cache_name(root, size), key, make)
@@ -83,8 +86,10 @@ def read_archive(path: Path) -> Arrays:
             raise ValueError(f"archive {path} is truncated or damaged ({error}); copy or download it again") from error
         if not {"train", "test"} <= {split for split, *_ in found}:
             raise ValueError(f"archive {path} holds no images at train/<class>/* and test/<class>/*; pack it that way")
-        return _arrays((split, name, f"{path}:{split}/{name}/{file}", decode(data, f"{path}:{split}/{name}/{file}"))
-                       for split, name, file, data in sorted(found))
+        return _arrays(
+            (split, name, f"{path}:{split}/{name}/{file}", decode(data, f"{path}:{split}/{name}/{file}"))
+            for split, name, file, data in sorted(found)
+        )
 
     state = path.stat()
     return cached([own_folder() / CACHE], cache_name(path), (state.st_size, state.st_mtime_ns), make)
@@ -221,16 +226,20 @@ def _arrays(images: Iterable[tuple[str, str, str, np.ndarray]]) -> Arrays:
     for split, name, file, image in images:
         shape = shape or image.shape
         if image.shape != shape:
-            raise ValueError(f"image {file} is {image.shape[1]} x {image.shape[0]}, others are {shape[1]} x {shape[0]};"
-                             " pass size= to folder_lt to bring all to one size")
+            raise ValueError(
+                f"image {file} is {image.shape[1]} x {image.shape[0]}, others are {shape[1]} x {shape[0]};"
+                " pass size= to folder_lt to bring all to one size"
+            )
         split_images.setdefault(split, []).append(image)
         split_classes.setdefault(split, []).append(name)
     names = sorted(set(split_classes["train"]))
     arrays: Arrays = {"class_names": np.array(names)}
     for split, classes in split_classes.items():
         if set(classes) != set(names):
-            raise ValueError(f"{split}/ and train/ hold different classes: {sorted(set(classes) ^ set(names))[:5]} "
-                             "in only one of them; give both the same class folders")
+            raise ValueError(
+                f"{split}/ and train/ hold different classes: {sorted(set(classes) ^ set(names))[:5]} "
+                "in only one of them; give both the same class folders"
+            )
         arrays[f"{split}_images"] = np.stack(split_images[split])
         arrays[f"{split}_labels"] = np.searchsorted(names, classes).astype(np.int64)
     return arrays

@@ -13,7 +13,7 @@ import inspect
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,17 +23,18 @@ from .. import check
 from ..plots.picture import DRAW_LOCK, SHARP, drawing
 from ..plots.surface import Surface
 from . import notebook
-from .controls import Control, button, close
+from .controls import Control, Number, button, close
 from .drive import drive
-from .frames import Frame, Region, regions_of
+from .frames import Frame, Handle, Point, Region, regions_of
 from .layout import HIDDEN, Code, Column, lay_out
-from .screen import Screen
+from .screen import Drag, Screen
 
 HEADING = "font-weight:600;font-size:14px;line-height:1.3;padding:2px 0 4px"
 ALERT = (
     "color:#B00020;background:#FDECEE;border-left:3px solid #B00020;padding:6px 8px;margin-top:6px;font-size:13px;"
     "line-height:1.35;overflow-wrap:anywhere"
 )
+BUTTONS = {"margin": "8px 0 0", "flex_flow": "wrap"}
 STATE_OF = "what `state` of an explorer gives, a dict"
 _live: weakref.WeakValueDictionary[int, Explorer] = weakref.WeakValueDictionary()
 _number = itertools.count()
@@ -72,8 +73,7 @@ class Explorer:
         extra: tuple[widgets.Widget, ...] = (),
         below: tuple[widgets.Widget, ...] = (),
     ):
-        for name, one in check.instance("controls", controls, Mapping, "a dict name -> Control").items():
-            check.instance(f"controls[{name!r}]", one, Control, "a Control, such as controls.control() makes")
+        check_controls(controls)
         self.error: str | None = None
         self.result: Any = None
         self.sentence = f"{self.title}."
@@ -110,6 +110,18 @@ class Explorer:
     def drawn(self, result: Any) -> None:
         """What else on the page follows the picture: widgets beside it. A sweep does not call this."""
 
+    def marks(self, result: Any) -> list[Point]:
+        """What can be pointed at in the picture, with what a reader is then told."""
+        return []
+
+    def handles(self, result: Any) -> list[Handle]:
+        """What can be dragged. One with the name of a number's control moves that number."""
+        return []
+
+    def dragged(self, drag: Drag) -> None:
+        """A handle has been dragged: the control of its name goes to the nearest of its steps."""
+        follow_drag(drag, self.controls.get(drag.name), self.screen.frame.handles)
+
     def data_code(self) -> list[str]:
         """The arguments of `as_code()` that come before the controls: the data, as code."""
         return []
@@ -122,19 +134,19 @@ class Explorer:
         self.error_label = widgets.HTML(layout=HIDDEN)
         self.screen = Screen((100 * self.size[0], 100 * self.size[1]), title=self.title, guard=self.guard)
         self.screen.observe(lambda change: self.guard(self._sharpen), "ratio")
+        self.screen.on_drag(self.dragged)
         heading = widgets.HTML(f"<div style='{HEADING}'>{html.escape(self.title)}</div>")
-        buttons = widgets.HBox([self.reset_button, self.code_button], layout={"margin": "8px 0 0"})
+        buttons = widgets.HBox([self.column.more, self.reset_button, self.code_button], layout=BUTTONS)
         return lay_out({
-            "controls": [heading, *self.column.widgets, *extra, self.error_label],
+            "controls": [heading, self.column.first, *extra, self.error_label],
             "picture": [self.screen, *below],
-            "more": [buttons, self.code_field],
+            "more": [buttons, self.column.rest, self.code_field],
         })  # fmt: skip
 
     def _use(self, controls: dict[str, Control]) -> None:
         """Show these controls in the column (a method of another name has other settings)."""
         for one in controls.values():
-            if self.refresh not in one.listeners:
-                one.listeners.append(self.refresh)
+            one.tell(self.refresh)
         self.controls = controls
         self.column.show(list(controls.values()))
         self.screen.follow([one.sweep() for one in self.played], lambda: self.values, self._frame)
@@ -162,19 +174,14 @@ class Explorer:
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *data: Any) -> Explorer:
         """The explorer of this state, on the data given. ValueError for a name that it does not have."""
-        known = inspect.signature(cls).parameters
-        closed = all(one.kind is not one.VAR_KEYWORD for one in known.values())
-        for name in check.instance("state", state, Mapping, STATE_OF):
-            if closed and name not in known:
-                raise ValueError(f"no control {name!r}{check.suggest(name, known)}; there are: {', '.join(known)}")
+        parameters = inspect.signature(cls).parameters
+        closed = all(one.kind is not one.VAR_KEYWORD for one in parameters.values())
+        check_names(check.instance("state", state, Mapping, STATE_OF) if closed else (), parameters)
         return cls(*data, **state)
 
     def set(self, **values: Any) -> None:
         """Change controls from code, and draw once. ValueError for an unknown name or an impossible value."""
-        for name in values:
-            if name not in self.controls:
-                known = ", ".join(self.controls) or "none"
-                raise ValueError(f"no control {name!r}{check.suggest(name, self.controls)}; there are: {known}")
+        check_names(values, self.controls)
         with self._hold():
             for name, value in values.items():
                 self.controls[name].value = value
@@ -216,6 +223,8 @@ class Explorer:
 
     def _redraw(self) -> None:
         values, ticket = self.values, self.screen.ticket()
+        for one in self.controls.values():
+            one.rest(one.setting.idle(values))
         result = self.compute(**values)
         with DRAW_LOCK:
             self.draw(result)
@@ -236,7 +245,7 @@ class Explorer:
     def _framed(self, result: Any) -> Frame:
         """What the artists show now, with what can be pointed at."""
         pixels = self.surface.pixels()
-        return Frame(pixels, self.say(result), self.regions())
+        return Frame(pixels, self.say(result), self.regions(), self.marks(result), self.handles(result))
 
     def regions(self) -> list[Region]:
         """The axes that can be pointed at, as they were drawn last: those with a linear or a logarithmic scale."""
@@ -259,18 +268,13 @@ class Explorer:
         """Keep a message in `error` and show it in red; None takes it away."""
         if message == self.error:
             return
-        self.error = message
-        self.error_label.layout.display = None if message else "none"
+        self.error, self.error_label.layout.display = message, None if message else "none"
         self.error_label.value = f"<div role='alert' style='{ALERT}'>{html.escape(message)}</div>" if message else ""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        view = {} if self._closed else self.widget._repr_mimebundle_()
-        bundle = {
-            **view,
-            "image/png": base64.b64encode(self.picture()).decode("ascii"),
-            "text/plain": repr(self),
-        }
-        return bundle, {"image/png": {"alt": self.sentence, "width": round(100 * self.size[0])}}
+        view = self.widget._repr_mimebundle_() if not self._closed else {}
+        kept = {"image/png": base64.b64encode(self.picture()).decode("ascii"), "text/plain": repr(self)}
+        return {**view, **kept}, {"image/png": {"alt": self.sentence, "width": round(100 * self.size[0])}}
 
     def picture(self) -> bytes:
         """The present picture as PNG, as small as it gets, for keeping in a notebook; a sweep may have drawn last."""
@@ -296,6 +300,27 @@ class Explorer:
         The first problem also stays in `error`. Afterwards the controls stand where they stood.
         """
         return drive(self)
+
+
+def check_controls(controls: Any) -> None:
+    """Raise ValueError for what is no dict of controls."""
+    for name, one in check.instance("controls", controls, Mapping, "a dict name -> Control").items():
+        check.instance(f"controls[{name!r}]", one, Control, "a Control, such as controls.control() makes")
+
+
+def check_names(names: Iterable[str], known: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the nearest, where one of these names is not a known control's."""
+    for name in names:
+        if name not in known:
+            there = ", ".join(known) or "none"
+            raise ValueError(f"no control {name!r}{check.suggest(name, known)}; there are: {there}")
+
+
+def follow_drag(drag: Drag, control: Control | None, handles: Iterable[Handle]) -> None:
+    """Take a number's control to the step that is nearest to where its handle has been dragged."""
+    along = next((one.axis for one in handles if one.name == drag.name), "x")
+    if isinstance(control, Number):
+        control.value = control.nearest(drag.y if along == "y" else drag.x)
 
 
 def in_words(error: Exception) -> str:

@@ -31,6 +31,7 @@ class Control:
         self.name, self.setting = check.text("name", name), setting
         self.start = setting.default if value is ... else value
         self.listeners: list[Callable[[], None]] = []
+        self.idle = ""  # why it has no effect at present
 
     @property
     def value(self) -> Any:
@@ -53,6 +54,20 @@ class Control:
         """Back to the value that it was made with."""
         self.value = self.start
 
+    def rest(self, why: str) -> None:
+        """It has no effect at present, and this is why: greyed, and its tooltip says so. "": it has one again."""
+        if why == self.idle:
+            return
+        self.idle = why
+        for part in self.parts:
+            part.disabled = bool(why)
+            part.tooltip = why or self.setting.meaning
+
+    @property
+    def parts(self) -> list[widgets.Widget]:
+        """The widgets that a person moves."""
+        return [self.widget]
+
     def close(self) -> None:
         """Take it off the page."""
         close(self.widget)
@@ -65,6 +80,11 @@ class Control:
     def describe(self, width: str) -> None:
         """Give the label this width (CSS), so that the labels of a column line up and none is cut."""
         self.widget.style.description_width = width
+
+    def tell(self, listener: Callable[[], None]) -> None:
+        """Call this whenever the value changes; asking twice is asking once."""
+        if listener not in self.listeners:
+            self.listeners.append(listener)
 
     def _tell(self, change: Any = None) -> None:
         for listener in self.listeners:
@@ -113,12 +133,16 @@ class Number(Control):
         )  # fmt: skip
         self.slider = widgets.FloatSlider(
             value=self.place(self.start), min=self.left, max=self.right, step=self.step, readout=False,
-            tooltip=f"{name}: arrow keys move it", layout={"flex": "1 1 60px", "min_width": "60px", "width": "auto"},
+            tooltip=setting.meaning, layout={"flex": "1 1 60px", "min_width": "60px", "width": "auto"},
         )  # fmt: skip
         self.widget = widgets.HBox([self.box, self.slider], layout={"width": "100%", "overflow": "visible"})
         self._linking = False
         self.box.observe(self._typed, "value")
         self.slider.observe(self._slid, "value")
+
+    @property
+    def parts(self) -> list[widgets.Widget]:
+        return [self.box, self.slider]
 
     @property
     def value(self) -> float | int:
@@ -152,6 +176,10 @@ class Number(Control):
         if self.setting.scale == "one-minus-log":
             return min(max(-math.log10(max(1.0 - value, SMALLEST)), self.left), self.right)
         return value
+
+    def nearest(self, value: float) -> float | int:
+        """The value at the step of the slider that is nearest to this one."""
+        return self.at(self.left + round((self.place(value) - self.left) / self.step) * self.step)
 
     def at(self, place: float) -> float | int:
         """The value at a place of the slider, in as many digits as a person would write."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -19,8 +19,10 @@ from ..plots.surface import Surface
 from ..plots.weights import BETAS, EffectiveNumbers, balanced_weights, effective
 from .base import Explorer
 from .controls import control
+from .frames import Handle, Point, Region
 
 BETA = Setting(0.999, 0.0, 0.99999, "one-minus-log", symbol="β", meaning="(N - 1) / N for N prototypes of a class")
+MARKS = 40  # classes that can be pointed at, at most
 PLACES = np.linspace(0.0, 5.0, 201)  # of beta: -log10(1 - beta)
 
 
@@ -116,6 +118,30 @@ class EffectiveNumber(Explorer):
             f"beta = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
             f"{number(result.effective[rarest])}, so the rarest class weighs {number(times)} times the commonest."
         )
+
+    def regions(self) -> list[Region]:
+        left, right = (points.artists[0].axes for points in self.classes)
+        numbers = Region.of(left, "effective number", xname="images", yname="count for")
+        place = Region.of(right, "class weights", xname="β", yname="weight")
+        (start, _, stop, _), (low, high) = place.box, place.x
+        ends = [start + (end - low) / (high - low) * (stop - start) for end in (PLACES[0], PLACES[-1])]
+        box = (ends[0], place.box[1], ends[1], place.box[3])
+        return [numbers, replace(place, box=box, x=(BETA.low, BETA.high), xscale="one-minus-log")]
+
+    def marks(self, result: Effect) -> list[Point]:
+        some = np.unique(np.linspace(0, len(self.counts) - 1, MARKS).round().astype(int))
+        found = []
+        for j in (j for j in some if self.counts[j] > 0):
+            images, counts_for, weight = self.counts[j], result.effective[j], result.weight[j]
+            whose = f"Class of {images:,.0f} images, number {j + 1} of {len(self.counts)} by count"
+            found.append(Point(images, counts_for, f"{whose}: they count for {number(counts_for)}"))
+            found.append(Point(min(result.beta, BETA.high), weight, f"{whose}: weight {number(weight)}", 1))
+        return found
+
+    def handles(self, result: Effect) -> list[Handle]:
+        bottom = self.classes[1].artists[0].axes.get_ylim()[0]
+        beta = min(max(result.beta, BETA.low), BETA.high)
+        return [Handle("beta", beta, bottom, "beta", "x", (BETA.low, BETA.high), region=1)]
 
     def data_code(self) -> list[str]:
         return [repr([int(n) if n == int(n) else float(n) for n in self.counts])]

@@ -20,8 +20,9 @@ from .frames import Frame
 from .screen import CSS, SCRIPT, Screen
 from .sweeps import Sweep, difference
 
-MOST = 3_000_000  # bytes of one screen in the page, unless another number is asked for
+MOST = 2_900_000  # bytes of one screen's frames, unless another number is asked for: a page of one stays below 3 MB
 GLUE = (Path(__file__).parent / "export.js").read_text(encoding="utf-8")
+DARK = '[data-jp-theme-light="false"] '  # what rules for a dark theme begin with
 SAMPLE = 5  # frames from which the number that fits is estimated
 # Nothing but what is in the file may be loaded: the browser itself refuses anything else.
 _PAGE = """<!doctype html>
@@ -34,7 +35,7 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <link rel="icon" href="data:,">
 <style>
-:root {{ color-scheme: {scheme}; }}
+:root {{ color-scheme: light dark; }}
 body {{ max-width: 60rem; margin: 1.5rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; }}
 section {{ margin: 2rem 0; }}
 .controls {{ display: flex; flex-wrap: wrap; gap: 0.5rem 2rem; margin: 0.5rem 0 0.75rem; }}
@@ -76,9 +77,9 @@ class Grid:
         return len(_json(self.frames))
 
 
-def export_html(
-    path: Any,
+def export(
     screens: Any,
+    path: Any,
     *,
     title: str | None = None,
     controls: Mapping[str, Sequence[str]] | Sequence[str] | None = None,
@@ -86,13 +87,12 @@ def export_html(
 ) -> Path:
     """Write one HTML file that shows these screens without a kernel, without a server, and without any request.
 
-    screens: a `Screen`, something that has one (an explorer: `.screen`), or a list of them. title: of the page; that of
-    the first screen without it. controls: names of the one
-    or two controls that move in the page (of each screen, or a dict title of the screen -> names); its first one
-    without it. The others stay where they are now, and the page says so. most: bytes of one screen in the page; where
-    its frames are more, some values of the controls are left out, and the page says which. Returns the path.
-    Errors: ValueError for a wrong argument or a screen that follows no control and shows nothing, OSError where the
-    file cannot be written.
+    screens: an explorer, a `Screen`, or a list of them. title: of the page; that of the first screen without it.
+    controls: names of the one or two controls that move in the page (of each screen, or a dict title of the screen ->
+    names); its first one without it. The others stay where they are now, and the page says so. most: bytes of one
+    screen's frames; where there are more, some values of the controls are left out, and the page says which. Returns
+    the path. Errors: ValueError for a wrong argument or a screen that follows no control and shows nothing, OSError
+    where the file cannot be written.
     """
     path, most = check.path("path", path), check.whole("most", most, 50_000)
     several = list(screens) if isinstance(screens, (list, tuple)) else [screens]
@@ -104,10 +104,17 @@ def export_html(
     heading = check.text("title", (found[0].title or "Explorers") if title is None else title)
     sections = "\n".join(_section(one, i, _names(one, controls), most, heading) for i, one in enumerate(found))
     script = f"{SCRIPT}\n{GLUE}".replace("</", r"<\/")
-    scheme = "dark" if found[0].theme == "dark" else "light"  # the pictures are drawn for one of them
-    page = _PAGE.format(title=html.escape(heading), css=CSS, sections=sections, script=script, scheme=scheme)
+    page = _PAGE.format(title=html.escape(heading), css=_css(), sections=sections, script=script)
     write_atomically(path, page.encode())
     return path
+
+
+def _css() -> str:
+    """The look of a screen; where the reader's system is dark, as in a dark theme of JupyterLab."""
+    lines = CSS.splitlines()
+    dark = [line.replace(DARK, "") for line in lines if line.startswith(DARK)]
+    light = [line for line in lines if not line.startswith(DARK)]
+    return "\n".join([*light, "@media (prefers-color-scheme: dark) {", *dark, "}"])
 
 
 def _names(screen: Screen, controls: Any) -> list[str]:

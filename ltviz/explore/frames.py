@@ -25,9 +25,10 @@ class Region:
     """An axes of the picture, as the page knows it.
 
     box = (left, top, right, bottom), fractions of the picture. x = the data at the left and at the right edge, y = at
-    the bottom and at the top. xscale, yscale: "linear" or "log". xname, yname: what stands before a value. xnames,
-    ynames: names of the places 0, 1, ... of an axis of categories. percent: axes ("", "x", "y", "xy") of fractions.
-    cells: the points are the cells of a matrix, so that the pointer is always in the nearest.
+    the bottom and at the top. xscale, yscale: "linear", "log" or "one-minus-log" (of 1 - value). xname, yname: what
+    stands before a value. xnames, ynames: names of the places 0, 1, ... of an axis of categories. percent: axes ("",
+    "x", "y", "xy") of fractions. cells: the points are the cells of a matrix, so that the pointer is always in the
+    nearest.
     """
 
     box: tuple[float, float, float, float]
@@ -44,13 +45,13 @@ class Region:
     cells: bool = False
 
     def __post_init__(self):
-        left, top, right, bottom = (check.number("box", one, 0, 1) for one in _several("box", self.box, 4))
-        if not (left < right and top < bottom):
-            raise check.refuse("box", self.box, "(left, top, right, bottom), left < right and top < bottom")
+        _box("box", self.box)
         for axis in "xy":
-            scale = check.choice(f"{axis}scale", getattr(self, f"{axis}scale"), ("linear", "log"))
-            above = 0.0 if scale == "log" else None
+            scale = check.choice(f"{axis}scale", getattr(self, f"{axis}scale"), ("linear", "log", "one-minus-log"))
+            above, below = (0.0 if scale == "log" else None), (1.0 if scale == "one-minus-log" else None)
             ends = [check.number(axis, one, above=above) for one in _several(axis, getattr(self, axis), 2)]
+            if below is not None and max(ends) >= below:
+                raise check.refuse(axis, ends, "numbers below 1, as the scale is that of 1 - value")
             if ends[0] == ends[1]:
                 raise check.refuse(axis, ends, "two different ends")
         check.choice("percent", self.percent, ("", "x", "y", "xy"))
@@ -136,7 +137,8 @@ class Frame:
     """One picture.
 
     image: a PNG, or pixels (height, width, 3 or 4) uint8, which are cheaper in a sweep: they need not be read back.
-    text: the sentence that says what is seen; it becomes the `alt` text.
+    text: the sentence that says what is seen; it becomes the `alt` text. photos: boxes (left, top, right, bottom),
+    fractions of the picture, whose colours stay as they are in a dark theme.
     """
 
     image: bytes | np.ndarray
@@ -144,6 +146,7 @@ class Frame:
     regions: Sequence[Region] = ()
     points: Sequence[Point] = ()
     handles: Sequence[Handle] = ()
+    photos: Sequence[tuple[float, float, float, float]] = ()
 
     def __post_init__(self):
         expected = "a PNG as bytes, or pixels (height, width, 3 or 4) as uint8"
@@ -154,6 +157,8 @@ class Frame:
         elif not isinstance(self.image, bytes) or not self.image.startswith(PNG):
             raise check.refuse("image", self.image, expected)
         check.text("text", self.text)
+        for box in self.photos:
+            _box("photos", box)
         for name, kind in (("regions", Region), ("points", Point), ("handles", Handle)):
             for one in getattr(self, name):
                 check.instance(name, one, kind, f"a list of {kind.__name__}")
@@ -183,13 +188,19 @@ class Frame:
     def meta(self) -> dict[str, Any]:
         """All but the picture, as the page reads it."""
         parts = {name: [one.as_json() for one in getattr(self, name)] for name in ("regions", "points", "handles")}
-        return {"text": self.text, **parts}
+        return {"text": self.text, **parts, "photos": [list(map(float, box)) for box in self.photos]}
 
 
 def _several(name: str, value: Any, n: int) -> Sequence[Any]:
     if not isinstance(value, (tuple, list)) or len(value) != n:
         raise check.refuse(name, value, f"{n} numbers")
     return value
+
+
+def _box(name: str, value: Any) -> None:
+    left, top, right, bottom = (check.number(name, one, 0, 1) for one in _several(name, value, 4))
+    if not (left < right and top < bottom):
+        raise check.refuse(name, value, "(left, top, right, bottom), left < right and top < bottom")
 
 
 def _finite(value: float) -> float | None:

@@ -19,7 +19,6 @@ class Column:
     def __init__(self):
         self.first, self.rest = widgets.VBox(layout=WIDE), widgets.VBox(layout={**WIDE, "display": "none"})
         self.more = button("More", "sliders", "Further controls", self._toggle)
-        self.widgets = [self.first, self.more, self.rest]
 
     def show(self, controls: Sequence[Control]) -> None:
         """Show these in place of those before, their labels in line."""

@@ -17,8 +17,10 @@ from ..plots.picture import DASHES, GROUP_COLOURS, QUIET, number, rung
 from ..plots.series import class_counts
 from ..plots.surface import Surface
 from ..probe import Probe, probe
+from .frames import Point, Region
 from .method import METHOD, MethodExplorer
 
+MARKS = np.linspace(0.1, 0.9, 9).round(1)  # p of the places on the curves that can be pointed at
 COUNTS = (500, 347, 240, 167, 116, 80, 56, 38, 26, 18)
 
 
@@ -73,11 +75,24 @@ class LossAnatomy(MethodExplorer):
             for curve in (result.head, result.tail, result.plain)
         ]
         self.panels.update(found)
-        limits = []
-        for head, tail in zip(found[0][1:], found[1][1:], strict=True):
+        for ax, head, tail in zip(self.panels.axes, found[0][1:], found[1][1:], strict=True):
             values = np.concatenate([head, tail])
-            limits.append((min(0.0, float(np.floor(values.min()))), rung(np.quantile(values, 0.97))))
-        self.panels.limit(*limits)
+            self.surface.limit(ax, (min(0.0, float(np.floor(values.min()))), rung(np.quantile(values, 0.97))))
+
+    def regions(self) -> list[Region]:
+        names = ("loss", "size of the gradient")
+        return [Region.of(ax, name, xname="p", yname=name) for ax, name in zip(self.panels.axes, names, strict=True)]
+
+    def marks(self, result: Anatomy) -> list[Point]:
+        found, (loss_end, pull_end) = [], (ax.get_ylim()[1] for ax in self.panels.axes)
+        for whose, curve in (("Head class", result.head), ("Tail class", result.tail)):
+            p, loss, pull = (one.numpy() for one in (curve.p, curve.loss, curve.gradient))
+            for at in MARKS[(p[0] <= MARKS) & (MARKS <= p[-1])]:
+                for region, (word, values, end) in enumerate((("loss", loss, loss_end), ("gradient", pull, pull_end))):
+                    y = float(np.interp(at, p, values))
+                    if y <= end:
+                        found.append(Point(float(at), y, f"{whose} at p = {at:g}: {word} {number(y)}", region))
+        return found
 
     def drawn(self, result: Anatomy) -> None:
         formula = f"$$\\small {html.escape(METHODS[result.method].equation, quote=False)}$$"

@@ -2,190 +2,212 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import html
+import io
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
-import torch
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from PIL import Image
 
 from .. import check, metrics
-from ..methods import METHODS
-from ..objective import Method, Output
-from ..plots.classes import NAMED, GroupPoints, class_axis
-from ..plots.picture import FAINT, INK, MANY, QUIET, as_percent, group_look, percent
+from ..datasets import LongTailed
+from ..objective import Setting
+from ..plots.confusion import NAME, WRITTEN, AccuracyPanels, ConfusionPanels
+from ..plots.examples import mosaic
+from ..plots.picture import BINNED, DRAW_LOCK, PALETTE, as_percent, group_look
 from ..plots.series import by_count
 from ..plots.surface import Surface
+from ..plots.text import short, short_names, width
 from ..run import Run
-from .base import Explorer
-from .controls import control
+from .base import STATE_OF, Explorer
+from .controls import Control, control
+from .decide import GROUPS, Decision, Rules
+from .frames import Point, Region
 from .notebook import name_of
+from .screen import Click
 
-GROUPS = ("all", "head", "mid", "tail")
-NAMES = {("logit_adjusted", "tau"): "prior"}  # of controls, where two papers use one letter
-ROOM = 0.09  # accuracy that a label takes
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A post-hoc rule, the settings under which it changes nothing, and the control that each setting has."""
-
-    method: Method
-    neutral: dict[str, Any]
-    names: dict[str, str]
-
-    def asked(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Its settings, from the values of the controls."""
-        return {setting: values[name] for setting, name in self.names.items()}
-
-    def words(self, settings: dict[str, Any]) -> str:
-        written = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
-        told = (f"{self.method.settings[name].symbol or name} = {value}" for name, value in written.items())
-        return f"{self.method.title[:1].lower()}{self.method.title[1:]} ({', '.join(told)})"
+ROWS = (*GROUPS, "deployed")
+START = {"tau": 0.0, "bias": "keep", "prior": 0.0}
+OWN = ("deployment", "data", "first")  # names that no setting of a rule may have
+DEPLOYMENT = Setting(
+    0.0, -1.0, 1.0,
+    meaning="how often classes occur where the network is used: as their training images to this power. 0: all alike, "
+    "1: as in training, -1: the rarest most often",
+)  # fmt: skip
+MATRIX, SHARES, CLASSES, MEANS = range(4)  # the regions of the picture
+PICTURES, COLUMNS, SIDE = 24, 12, 48  # of a cell: how many at most, in a row, and about how many pixels high
+HINT = "Click a cell of the matrix (or go there with the arrow keys and press Enter) to see the test images in it."
+NOTE = "font-size:13px;line-height:1.4;margin:2px 0;overflow-wrap:anywhere"
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Accuracy of each class (k,) and mean over each group (4,), after the rules."""
+class Cell:
+    """A cell of the confusion matrix: classes in its row and its column, numbers of the test images, images in its row.
 
-    per_class: np.ndarray
-    groups: np.ndarray
-    words: str
+    A cell of a matrix of many classes holds several of them.
+    """
+
+    true: tuple[int, ...]
+    answered: tuple[int, ...]
+    images: np.ndarray
+    of: int
+
+
+class Cells:
+    """Below the picture: the test images of the cell that was chosen, as they are decided now."""
+
+    def __init__(self, explorer: Posthoc):
+        self.explorer, self.place = explorer, None
+        self.told: list[Callable[[Cell], None]] = []
+        self.widget = widgets.HTML(layout={"width": "100%"})
+
+    def look(self, row: int, column: int) -> None:
+        """Choose a cell, and tell those who asked."""
+        with DRAW_LOCK:
+            self.place = row, column
+            self.show()
+            cell = self.now()
+        for callback in list(self.told):
+            self.explorer.guard(lambda callback=callback: callback(cell))
+
+    def now(self) -> Cell | None:
+        of = self.explorer
+        if self.place is None or of.result is None:
+            return None
+        true, answered = (of.rank[of.panels.members(one)] for one in self.place)
+        row = np.isin(of.rules.targets, true)
+        images = of.rules.numbers[row & np.isin(of.result.decided, answered)]
+        return Cell(tuple(map(int, true)), tuple(map(int, answered)), np.sort(images), int(row.sum()))
+
+    def show(self) -> None:
+        cell = self.now()
+        written = f"<div style='{NOTE}'>{HINT}</div>" if cell is None else self._written(cell)
+        if self.widget.value != written:
+            self.widget.value = written
+
+    def _written(self, cell: Cell) -> str:
+        called = [html.escape(self.explorer.called[one]) for one in self.place]
+        what, numbers = f"true {called[0]}, answered {called[1]}", cell.images
+        told = f"<b>{what}: {len(numbers):,} of {cell.of:,} test images</b>"
+        if len(numbers):
+            some = ", ".join(map(str, numbers[:PICTURES])) + (", …" if len(numbers) > PICTURES else "")
+            told += f" (number{'s' if len(numbers) > 1 else ''} {some})"
+        if len(numbers) and self.explorer.data is not None:
+            shown, width = _picture(self.explorer.data, numbers[:PICTURES])
+            alt = f"The first {min(len(numbers), PICTURES)} of these images"
+            style = "display:block;max-width:100%;image-rendering:pixelated;margin:4px 0"
+            told += f"<img alt='{alt}' width='{width}' style='{style}' src='data:image/png;base64,{shown}'>"
+        return f"<div role='status' style='{NOTE}'>{told}</div>"
 
 
 class Posthoc(Explorer):
-    """Accuracy of each class as the post-hoc rules of METHODS change the decision (not the network).
+    """Confusion matrix and accuracies as the post-hoc rules of METHODS change the decision (not the network).
 
-    A rule can be slid where it says under which settings it is plain cross-entropy: there it starts.
+    A rule can be slid where it says under which settings it is plain cross-entropy: there it starts. `cell` is the
+    `Cell` that a reader has clicked last, or None; `choose(true, answered)` does the same from code, and callbacks of
+    `on_cell` get it.
     """
 
     function = "posthoc"
     title = "Re-deciding, without training"
-    size = (7.6, 3.9)
+    size = (7.6, 5.4)
 
-    def __init__(self, run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0, **others: Any):
-        self.run = _checked(run)
-        self.order = by_count(run.counts)
-        self.counts = torch.from_numpy(run.counts)
-        self.out = Output(
-            torch.from_numpy(run.logits), torch.from_numpy(run.features.astype(np.float32)),
-            torch.from_numpy(run.head_weight), run.scale,
-        )  # fmt: skip
-        self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
-        self.before = self._score(self.out.logits, "as trained")
-        self.rules = list(self._find_rules())
-        given, start = {"tau": tau, "bias": bias, "prior": prior, **others}, {"tau": 0.0, "bias": "keep", "prior": 0.0}
+    def __init__(
+        self,
+        run: Run,
+        tau: float = 0.0,
+        bias: str = "keep",
+        prior: float = 0.0,
+        *,
+        deployment: float = 0.0,
+        data: LongTailed | None = None,
+        first: str = "prior",
+        **others: Any,
+    ):
+        self.run, self.data, self.first = _checked(run), _matching(data, run), first
+        self.rank = by_count(run.counts)
+        self.rules = Rules(run, OWN)
+        given = {**START, "tau": tau, "bias": bias, "prior": prior, **others}
+        controls = self._make_controls(given) | {"deployment": control("deployment", DEPLOYMENT, deployment)}
+        check.choice("first", first, controls)
+        self.rules.taus = np.array(controls["prior"].sweep().values if "prior" in controls else [])
+        self.before = self.rules.decide(self.rules.neutral)
+        self.cells = Cells(self)
+        order = {name: controls[name] for name in (first, "deployment", *controls)}
+        super().__init__(order, below=(self.cells.widget,))
+        self.screen.on_click(self._clicked)
+
+    def _make_controls(self, given: dict[str, Any]) -> dict[str, Control]:
         controls = {}
-        for rule in self.rules:
+        for rule in self.rules.rules:
             for setting, name in rule.names.items():
                 declared = replace(rule.method.settings[setting], default=rule.neutral[setting], symbol="")
                 controls[name] = control(name, declared, given.pop(name, rule.neutral[setting]))
         for name, value in given.items():
-            if name not in start:
-                known = ", ".join(controls)
+            if name not in START:
+                known = ", ".join([*controls, "deployment"])
                 raise ValueError(f"no control {name!r}{check.suggest(name, controls)}; there are: {known}")
-            if value != start[name]:
-                raise ValueError(
-                    f"{name}={value!r}: {run.name!r} has a cosine head, which has neither tau nor bias; leave it out"
-                )
-        super().__init__(controls)
+            if value != START[name]:
+                who = f"{self.run.name!r} has a cosine head, which has neither tau nor bias"
+                raise ValueError(f"{name}={value!r}: {who}; leave it out")
+        return controls
 
-    def _find_rules(self) -> Iterator[Rule]:
-        """Rules that decide from the features first, then those that go on from the logits."""
-        found = []
-        for method in METHODS.values():
-            neutral = next((dict(limit.settings) for limit in method.limits if limit.other == "ce"), None)
-            if method.posthoc is None or neutral is None:
-                continue
-            if self.run.scale is not None and self._reads("head_weight", method, neutral):
-                continue  # the rows of a cosine head have no length that counts
-            found.append((method, {**method().settings, **neutral}))
-        taken: set[str] = set()
-        for method, neutral in sorted(found, key=lambda pair: not self._reads("features", *pair)):
-            names = {}
-            for setting in method.settings:
-                name = NAMES.get((method.key, setting), setting)
-                names[setting] = f"{method.key}_{name}" if name in taken else name
-                taken.add(names[setting])
-            yield Rule(method, neutral, names)
+    def _use(self, controls: dict[str, Control]) -> None:
+        super()._use(controls)
+        one, *others = [one.widget for one in controls.values()]
+        self.column.first.children, self.column.rest.children = [one], others  # in sight: what the text speaks of
+        self.column.more.layout.display = None if others else "none"
 
-    def _reads(self, part: str, method: Method, settings: dict[str, Any]) -> bool:
-        """Whether a rule needs this part of what the network gave."""
-        try:
-            method(**settings).decide(replace(self.out, **{part: None}), self.counts, self.run.gallery)
-        except Exception:  # whatever a rule says of None
-            return True
-        return False
-
+    # ------------------------------------------------------------------------------------------------- the picture
     def build(self, surface: Surface) -> None:
-        bottom = 0.275 if self.run.k <= NAMED else 0.15  # names of classes may be slanted
+        counts, names = self.run.counts[self.rank], [self.run.class_names[j] for j in self.rank]
+        left, bottom = _room(counts, names)
         grid = surface.figure.add_gridspec(
-            1, 2, left=0.075, right=0.985, bottom=bottom, top=0.875, wspace=0.16, width_ratios=(2.1, 1)
-        )
-        left, right = (surface.figure.add_subplot(grid[0, i]) for i in range(2))
-        self._build_classes(left)
-        self._build_means(right)
-        surface.animate(self.moves, *self.points.artists, *self.bars, *self.labels)
+            2, 2, left=left, right=0.98, bottom=bottom, top=0.945, wspace=0.055, hspace=0.05,
+            width_ratios=(1.55, 1), height_ratios=(1, 4.1),
+        )  # fmt: skip
+        shares, matrix, classes = (surface.figure.add_subplot(grid[place]) for place in ((0, 0), (1, 0), (1, 1)))
+        place = grid[0, 1].get_position(surface.figure)
+        means = surface.figure.add_axes((place.x0 + 0.085, place.y0 + 0.02, place.width - 0.145, place.height - 0.02))
+        self.axes = matrix, shares, classes, means
+        trained, turned = (metrics.power_prior(self.run.counts, power) for power in (1.0, -1.0))
+        room = self.before.answered, metrics.answer_shares(self.before.confusion, trained), trained, turned
+        self.panels = ConfusionPanels(shares, matrix, counts, names, [one[self.rank] for one in room])
+        colours = [*(group_look(name)["color"] for name in GROUPS), PALETTE[3]]
+        before = self.before.per_class[self.rank]
+        self.accuracies = AccuracyPanels(classes, means, self.panels, counts, before, ROWS, colours)
+        self.names = [short(one, 40) for one in names]
+        self.called = [self._call(self.panels.members(i)) for i in range(len(self.panels.starts))]
+        self._title()
+        surface.animate(*self.panels.artists, *self.accuracies.artists)
 
-    def _build_classes(self, ax: Axes) -> None:
-        """Accuracy of each class: a dash before, a point now."""
-        counts = self.run.counts[self.order]
-        k = len(counts)
-        ax.set_title("Accuracy of each class", pad=16)
-        ax.set_ylim(-0.03, 1.08)
-        percent(ax.yaxis)
-        class_axis(ax, counts, [self.run.class_names[j] for j in self.order])
-        dash = {"linestyle": "", "marker": "_", "markersize": min(16, 260 / k + 3), "markeredgewidth": 2}
-        ax.plot(np.arange(k), self.before.per_class[self.order], color=QUIET, zorder=2, **dash)
-        self.moves = LineCollection([], colors=FAINT, linewidths=2.5 if k <= MANY else 1.2, zorder=1.5)
-        ax.add_collection(self.moves)
-        self.points = GroupPoints(ax, counts, 7 if k <= MANY else 4)
-
-    def _build_means(self, ax: Axes) -> None:
-        """Mean accuracy of each group: a bar now, a dash before."""
-        ax.set_title("Mean", pad=16)
-        ax.set(ylim=(0, 1.08), xlim=(-0.6, 3.6))
-        ax.set_xticks(range(4), GROUPS)
-        percent(ax.yaxis)
-        colours = [group_look(name)["color"] for name in GROUPS]
-        self.bars = ax.bar(range(4), np.zeros(4), width=0.62, color=colours, alpha=0.9, zorder=2)
-        at = np.arange(4)
-        dashes = ax.hlines(self.before.groups, at - 0.38, at + 0.38, color=QUIET, linewidth=2, zorder=3)
-        dashes.set_label("as trained")
-        ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), handlelength=1.4)
-        text = {"ha": "center", "va": "bottom", "fontsize": 8.5, "color": INK, "zorder": 4}
-        self.labels = [ax.text(i, 0, "", **text) for i in at]
-
-    def compute(self, **values: Any) -> Decision:
-        out, words = self.out, []
-        for rule in self.rules:
-            settings = rule.asked(values)
-            if settings != rule.neutral:
-                with torch.no_grad():
-                    logits = rule.method(**settings).decide(out, self.counts, self.run.gallery)
-                out = replace(out, logits=logits)
-                words.append(rule.words(settings))
-        return self._score(out.logits, ", ".join(words) or "as trained")
-
-    def _score(self, logits: torch.Tensor, words: str) -> Decision:
-        per_class = metrics.per_class(self.run.targets, logits.argmax(1).numpy(), self.run.k)
-        groups = [np.nanmean(per_class[self.masks[name]]) if self.masks[name].any() else np.nan for name in GROUPS]
-        return Decision(per_class, np.array(groups), words)
+    def _title(self) -> None:
+        matrix, shares, classes, means = self.axes
+        title = {"loc": "left", "fontsize": 9.5, "pad": 4}
+        shares.set_title("Share of answers (dotted: of images)", **title)
+        means.set_title("Accuracy (dash: as trained)", **{**title, "loc": "center"})
+        what, size = ("class" if self.panels.written else "rank of the class"), self.panels.size
+        cells = " (cells: % of the true class)" if self.panels.written else f" (cells: {size} x {size} ranks)"
+        matrix.set_xlabel(f"answered {what}{cells if size > 1 or self.panels.written else ''}")
+        matrix.set_ylabel(f"true {what} (training images)")
+        classes.set_xlabel("accuracy of the class")
 
     def draw(self, result: Decision) -> None:
-        before, now = self.before.per_class[self.order], result.per_class[self.order]
-        x = np.arange(len(now))
-        self.moves.set_segments(np.stack([np.column_stack([x, before]), np.column_stack([x, now])], 1))
-        self.points.update(x, now)
-        for bar, text, value, old in zip(self.bars, self.labels, result.groups, self.before.groups, strict=True):
-            height = 0.0 if np.isnan(value) else float(value)
-            bar.set_height(height)
-            text.set_text("none" if np.isnan(value) else f"{100 * value:.0f}%")
-            # On its bar; above the dash where there is no room between the two.
-            room = np.isnan(old) or old - height > ROOM
-            text.set_y((height if room else max(height, float(old))) + 0.015)
+        matrix = result.confusion[np.ix_(self.rank, self.rank)]
+        self.panels.update(matrix, result.answered[self.rank], result.occurs[self.rank])
+        self.accuracies.update(result.per_class[self.rank], *self._means(result))
+
+    def _means(self, result: Decision) -> tuple[np.ndarray, np.ndarray]:
+        """(before, now): the accuracy of each group, and at deployment."""
+        deployed = metrics.expected_accuracy(self.before.per_class, result.occurs)
+        return np.append(self.before.groups, deployed), np.append(result.groups, result.deployed)
+
+    def compute(self, deployment: float, **values: Any) -> Decision:
+        return self.rules.decide(values, deployment)
 
     def say(self, result: Decision) -> str:
         told = [
@@ -195,10 +217,115 @@ class Posthoc(Explorer):
         own = "" if self.run.scores is None else ", its own rule put aside"
         kept, tested = len(self.run.targets), int(self.run.confusion.sum())
         of = f" of the {kept:,} test images it kept" if kept < tested else ""
-        return f"{self.run.name}{own}, {result.words}: accuracy{of} {', '.join(told)}."
+        where = {0.0: "all classes occur equally often", 1.0: "classes occur as in training"}.get(
+            result.power, f"classes occur as their training images to the power {result.power:g}"
+        )
+        said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}. "
+        said += f"Deployed where {where}: {as_percent(result.deployed)}"
+        if result.best is None:
+            return f"{said}."
+        tau, accuracy = result.best
+        return (
+            f"{said}; logit adjustment alone would do best there with τ = {tau:g} ({as_percent(accuracy)}). Choosing τ "
+            "on test images, as here, is a demonstration and not a protocol: use validation images."
+        )
 
+    # ------------------------------------------------------------------------------------------------- pointing
+    def _call(self, ranks: np.ndarray) -> str:
+        """What a row or a column stands for."""
+        return self.names[ranks[0]] if len(ranks) == 1 else f"ranks {ranks[0] + 1:,}–{ranks[-1] + 1:,}"
+
+    def regions(self) -> list[Region]:
+        matrix, shares, classes, means = self.axes
+        named, cells = tuple(self.called), "confusion matrix"
+        rows = named if self.panels.size == 1 else ()
+        return [
+            Region.of(matrix, cells, xname="answered", yname="true", xnames=named, ynames=named, cells=True),
+            Region.of(shares, "answers", xname="class", xnames=named, yname="share", percent="y"),
+            Region.of(classes, "classes", xname="accuracy", yname="class", ynames=rows, percent="x"),
+            Region.of(means, "accuracy", xname="accuracy", yname="classes", ynames=ROWS, percent="x"),
+        ]
+
+    def marks(self, result: Decision) -> list[Point]:
+        called = self.called
+        points = [
+            Point(j, i, f"true {called[i]}, answered {called[j]}: {n:,} of {of:,}", MATRIX)
+            for i, j, n, of in self.panels.counted()
+        ]
+        for j, (answered, occurs) in enumerate(zip(*self.panels.shares, strict=True)):
+            told = f"{called[j]}: {as_percent(answered)} of answers, {as_percent(occurs)} of images"
+            points.append(Point(j, min(answered, self.panels.top), told, SHARES))
+        if self.run.k <= BINNED:
+            pairs = zip(self.before.per_class[self.rank], result.per_class[self.rank], strict=True)
+            points += self._compared(CLASSES, self.names, self.panels.place, pairs)
+        return points + self._compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
+
+    @staticmethod
+    def _compared(region: int, names: Iterable[str], at: Iterable[float], pairs: Iterable[Any]) -> list[Point]:
+        rows = zip(names, at, pairs, strict=True)
+        return [
+            Point(new, y, f"{name}: {as_percent(new)} (as trained {as_percent(old)})", region)
+            for name, y, (old, new) in rows
+        ]
+
+    def _clicked(self, event: Click) -> None:
+        if event.region == MATRIX:
+            last = len(self.called) - 1
+            self.cells.look(*(min(max(round(one), 0), last) for one in (event.y, event.x)))
+
+    @property
+    def cell(self) -> Cell | None:
+        """The cell that was chosen last, as it is now; None before that."""
+        return self.cells.now()
+
+    def choose(self, true: int, answered: int) -> Cell:
+        """Choose the cell of these two classes, as a click does, and return it. ValueError for what is no class."""
+        found = (check.whole("true", true, 0, self.run.k - 1), check.whole("answered", answered, 0, self.run.k - 1))
+        self.cells.look(*(int(np.flatnonzero(self.rank == one)[0]) // self.panels.size for one in found))
+        return self.cell
+
+    def on_cell(self, callback: Callable[[Cell], None], remove: bool = False) -> None:
+        """Call this with a `Cell` whenever one is chosen; remove: no longer."""
+        if not callable(callback):
+            raise check.refuse("callback", callback, "a function of one Cell")
+        told = self.cells.told
+        told[:] = [one for one in told if one != callback] + ([] if check.flag("remove", remove) else [callback])
+
+    def drawn(self, result: Decision) -> None:
+        self.cells.show()
+
+    # ------------------------------------------------------------------------------------------------- as code
     def data_code(self) -> list[str]:
-        return [name_of(self.run) or "run"]
+        code = [name_of(self.run) or "run"]
+        code += [] if self.data is None else [f"data={name_of(self.data) or 'data'}"]
+        return code + ([] if self.first == "prior" else [f"first={self.first!r}"])
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], *data: Any) -> Posthoc:
+        """The explorer of this state, of a run and, if wanted, its data. ValueError for a name it does not have."""
+        check.instance("state", state, Mapping, STATE_OF)
+        return super().from_state({**state, "data": data[1]} if len(data) > 1 else state, *data[:1])
+
+
+def _room(counts: np.ndarray, names: list[str]) -> tuple[float, float]:
+    """What the names of classes, and what is written beside them, take at the left and at the bottom of the picture."""
+    if len(names) > WRITTEN:
+        return 0.055 + 0.009 * len(f"{len(names):,} ({counts[0]:,.0f})"), 0.11
+    first = short_names(names, NAME)
+    longest = max(width(f"{one} ({count:,.0f})") for one, count in zip(first, counts, strict=True))
+    slanted = max(map(width, first))
+    return 0.055 + 0.009 * longest, 0.11 + (0.0065 * slanted if slanted > 3 else 0.0)
+
+
+def _picture(data: LongTailed, numbers: np.ndarray) -> tuple[str, int]:
+    """These test images in rows, as PNG in base64, and its width in CSS pixels."""
+    images = check.to_array(data.test_images[numbers.tolist()])
+    columns = min(len(images), COLUMNS)
+    where = [divmod(i, columns) for i in range(len(images))]
+    made = Image.fromarray(mosaic(images, where, where[-1][0] + 1, columns))
+    buffer = io.BytesIO()
+    made.save(buffer, "png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii"), made.width * max(1, round(SIDE / images.shape[1]))
 
 
 def _checked(run: Any) -> Run:
@@ -220,12 +347,43 @@ def _checked(run: Any) -> Run:
     return run
 
 
-def posthoc(run: Run, tau: float = 0.0, bias: str = "keep", prior: float = 0.0, **others: Any) -> Posthoc:
+def _matching(data: Any, run: Run) -> LongTailed | None:
+    """The data that the run was tested on, or None. ValueError for any other."""
+    if data is None:
+        return None
+    check.instance("data", data, LongTailed, "None, or the data set that the run was tested on")
+    tested = check.to_array(data.test_targets)[: len(run.targets)]
+    same = run.data.get("fingerprint", data.fingerprint) == data.fingerprint  # other images may have the same classes
+    if not same or list(data.class_names) != list(run.class_names) or not np.array_equal(tested, run.targets):
+        raise ValueError(
+            f"data={data.name!r}: its classes or its test images are not those of the run {run.name!r}; pass the data "
+            "set that it was trained on, made with the same arguments (run.data has them)"
+        )
+    return data
+
+
+def posthoc(
+    run: Run,
+    tau: float = 0.0,
+    bias: str = "keep",
+    prior: float = 0.0,
+    *,
+    deployment: float = 0.0,
+    data: LongTailed | None = None,
+    first: str = "prior",
+    **others: Any,
+) -> Posthoc:
     """Slide tau-normalisation, logit adjustment, and other post-hoc rules of METHODS over a trained network.
 
     run: one that keeps features and logits of its test images (from lt.train, or a full record); nothing is trained.
     tau in [0, 2]: rows of the classifier divided by their length to this power; bias "keep" or "drop"; prior in [0, 3]:
     how much of the log prior is subtracted from the logits. A cosine head has no tau and no bias. others: the settings
     of further rules that METHODS has, where their limits say under which settings they are plain cross-entropy.
+
+    deployment in [-1, 1]: how often classes occur where the network is used, as their training images to this power
+    (0: all alike, 1: as in training); the accuracy there is sum_i pi_i a_i. A network whose softmax is calibrated for
+    its training set does best there with prior = 1 - deployment (Menon et al. 2021, with that prior in the place of the
+    balanced one). data: the data set of the run, to see the test images in a cell of the matrix that is clicked.
+    first: the control that stays in sight; the others are under "More".
     """
-    return Posthoc(run, tau, bias, prior, **others)
+    return Posthoc(run, tau, bias, prior, deployment=deployment, data=data, first=first, **others)

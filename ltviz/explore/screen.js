@@ -17,14 +17,12 @@ class Bounded {
   }
   put(key, value, size) {
     this.drop(key, value);
-    this.kept.set(key, { value, size });
-    this.size += size;
+    this.kept.set(key, { value, size }); this.size += size;
     for (const old of this.kept.keys()) if (this.size > this.bound) this.drop(old);
   }
   drop(key, except) {
     const entry = this.kept.get(key);
-    this.kept.delete(key);
-    this.size -= entry?.size ?? 0;
+    this.kept.delete(key); this.size -= entry?.size ?? 0;
     if (entry && entry.value !== except) this.dropped(entry.value);
   }
   clear() { for (const key of [...this.kept.keys()]) this.drop(key); }
@@ -65,8 +63,10 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 const FAR = { PageUp: [5, -5], PageDown: [-5, 5], Home: [-Infinity, Infinity], End: [Infinity, -Infinity] };
 const taken = (event) => { event.preventDefault(); event.stopPropagation(); };
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-const along = (t, [a, b], scale) => (scale === "log" ? a * (b / a) ** t : a + t * (b - a));
-const part = (v, [a, b], scale) => (scale === "log" ? Math.log(v / a) / Math.log(b / a) : (v - a) / (b - a));
+const along = (t, [a, b], scale) => (scale === "one-minus-log" ? 1 - along(t, [1 - a, 1 - b], "log")
+  : scale === "log" ? a * (b / a) ** t : a + t * (b - a));
+const part = (v, [a, b], scale) => (scale === "one-minus-log" ? part(1 - v, [1 - a, 1 - b], "log")
+  : scale === "log" ? Math.log(v / a) / Math.log(b / a) : (v - a) / (b - a));
 /** Fractions of the picture to data, and back. */
 const toData = ({ box: [l, t, r, b], ...region }, fx, fy) =>
   [along((fx - l) / (r - l), region.x, region.xscale), along((b - fy) / (b - t), region.y, region.yscale)];
@@ -75,7 +75,8 @@ const toPlace = ({ box: [l, t, r, b], ...region }, x, y) =>
 /** "accuracy 40.0 %" */
 function written(region, axis, value) {
   const names = region[`${axis}names`], name = names[clamp(Math.round(value), 0, names.length - 1)];
-  const number = region.percent.includes(axis) ? `${(100 * value).toFixed(1)} %` : Number(value.toPrecision(3));
+  const near1 = region[`${axis}scale`] === "one-minus-log" && (1 - Number((1 - value).toPrecision(2))).toFixed(7);
+  const number = region.percent.includes(axis) ? `${(100 * value).toFixed(1)} %` : Number(near1 || value.toPrecision(3));
   return `${region[`${axis}name`]} ${name ?? number}`;
 }
 const described = (region, x, y) => `${written(region, "x", x)}, ${written(region, "y", y)}`;
@@ -143,8 +144,7 @@ class Pointing {
     else if (event.key === "Enter" || event.key === " ") this.choose(this.cursor);
     else if (event.key === "Escape") this.cursor = null;
     else return;
-    taken(event);
-    this.last = this.cursor && [this.cursor.fx, this.cursor.fy];
+    taken(event); this.last = this.cursor && [this.cursor.fx, this.cursor.fy];
     this.point(this.cursor, true);
   }
   next(step, name) {
@@ -155,7 +155,7 @@ class Pointing {
       return { region, x, y, point, fx, fy };
     }).filter(({ x, y }) => x !== null && y !== null);
     if (!all.length) {
-      const [fx, fy] = here ? [here.fx, here.fy] : [(l + r) / 2, (t + b) / 2], [sx, sy] = here && step ? step : [0, 0];
+      const [fx, fy] = here ? [here.fx, here.fy] : [(l + r) / 2, (t + b) / 2], [sx, sy] = (here && step) || [0, 0];
       return this.look(clamp(fx + 0.02 * sx, l, r), clamp(fy + 0.02 * sy, t, b)) ?? here;
     }
     if (!step || !here) return all.at(name === "End" ? -1 : 0);
@@ -170,14 +170,12 @@ class Pointing {
     let handle = this.handles.get(spec.name);
     if (!handle) {
       const node = make(this.stage, "div", { class: "handle", role: "slider", tabindex: "0" });
-      handle = { node, held: false };
-      this.handles.set(spec.name, handle);
+      this.handles.set(spec.name, handle = { node, held: false });
       const hold = (held) => { handle.held = held; node.classList.toggle("held", held); };
       node.addEventListener("pointerdown", (event) => {
         if (event.button) return;
         node.setPointerCapture(event.pointerId);
-        hold(true);
-        taken(event);
+        hold(true); taken(event);
         node.focus({ preventScroll: true });
       });
       node.addEventListener("pointermove", (event) => handle.held && this.drag(handle, ...this.spot(event), false));
@@ -197,8 +195,7 @@ class Pointing {
   move(handle, x, y) {
     const { node, spec } = handle, region = this.meta.regions[spec.region], axis = spec.axis === "y" ? "y" : "x";
     const [fx, fy] = toPlace(region, x, y), [low, high] = this.limits(handle, axis);
-    Object.assign(handle, { x, y, at: [fx, fy] });
-    node.style.inset = `${100 * fy}% auto auto ${100 * fx}%`;
+    Object.assign(handle, { x, y, at: [fx, fy] }); node.style.inset = `${100 * fy}% auto auto ${100 * fx}%`;
     const text = spec.axis === "xy" ? described(region, x, y) : written(region, axis, handle[axis]);
     const facts = { label: spec.label, valuemin: low, valuemax: high, valuenow: handle[axis], valuetext: text };
     for (const key in facts) node.setAttribute(`aria-${key}`, facts[key]);
@@ -217,8 +214,7 @@ class Pointing {
     this.busy = true;
   }
   acknowledged() {
-    const next = this.waiting;
-    [this.busy, this.waiting] = [false, null];
+    const next = this.waiting; [this.busy, this.waiting] = [false, null];
     if (next) this.report(next); else this.meta.handles.forEach((spec) => this.place(spec));
   }
   nudge(handle, event) {
@@ -227,8 +223,7 @@ class Pointing {
     const { axis } = handle.spec, [l, t, r, b] = this.meta.regions[handle.spec.region].box, [fx, fy] = handle.at;
     if (axis !== "xy") step = axis === "x" ? [step[0] || -step[1], 0] : [0, step[1] || -step[0]];
     const [dx, dy] = step.map((one) => one * (event.shiftKey ? 0.1 : 0.02));
-    this.drag(handle, clamp(fx + dx * (r - l), l, r), clamp(fy + dy * (b - t), t, b), true);
-    taken(event);
+    this.drag(handle, clamp(fx + dx * (r - l), l, r), clamp(fy + dy * (b - t), t, b), true); taken(event);
   }
 }
 
@@ -244,7 +239,7 @@ function render({ model, el, kept }) {
   const pen = canvas.getContext("2d"), pictures = new Pictures(kept ? Infinity : STORED);
   const pointing = new Pointing(stage, canvas, said, (message) => model.send(message));
   const tracks = new Map(), plans = new Map(), asked = new Map(), shown = { played: false, where: {}, key: null };
-  let seq = -1, turn = 0, active = null, resting = 0, wiring = 0, rest = ""; // rest: stands for values without a track
+  let seq = -1, turn = 0, photos = null, active = null, resting = 0, wiring = 0, rest = ""; // rest: stands for values without a track
   const index = ({ spec: { places, trait, nearest }, model: slider }) => {
     const value = slider.get(trait);
     if (!nearest) return places.includes(value) ? places.indexOf(value) : null;
@@ -267,11 +262,16 @@ function render({ model, el, kept }) {
     const [{ width: wide, height: high }] = bitmaps();
     if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
     bitmaps().forEach((bitmap, i) => pen.drawImage(bitmap, layers[i][1], layers[i][2]));
+    if (meta.photos?.length || photos) { // above the canvas, whose lightness a dark theme turns over
+      photos ??= make(stage, "canvas", { class: "photos", "aria-hidden": "true" });
+      [photos.width, photos.height] = [wide, high]; // which clears it
+      const cut = ([l, t, r, b]) => [l * wide, t * high, (r - l) * wide, (b - t) * high].map(Math.round);
+      for (const box of meta.photos) photos.getContext("2d").drawImage(canvas, ...cut(box), ...cut(box));
+    }
     put(canvas, { "aria-label": meta.text, "aria-busy": !facts.exact });
     if (caption) caption.textContent = meta.text;
     pointing.use(meta);
-    clearTimeout(resting);
-    resting = setTimeout(() => { said.textContent = meta.text; }, REST);
+    clearTimeout(resting); resting = setTimeout(() => { said.textContent = meta.text; speak(); }, REST);
     canvas.dispatchEvent(new CustomEvent("ltviz-drawn", { bubbles: true, detail: { key, exact: facts.exact } }));
   }
   /** Show the frame nearest to where a slider stands, if there is one of the present state. */
@@ -302,8 +302,7 @@ function render({ model, el, kept }) {
     for (const track of [...tracks.values()]) for (const part of [track.model, track.box]) {
       const views = await Promise.all(Object.values(part?.views ?? {}));
       if (!views.some((view) => view.el.contains(target))) continue;
-      active = part === track.model ? track : null;
-      ask(track);
+      active = part === track.model ? track : null; ask(track);
     }
   }
   async function moved(track) {
@@ -315,6 +314,14 @@ function render({ model, el, kept }) {
       const input = view.el.querySelector("input:not(:focus)");
       if (input && i !== null) input.value = track.spec.labels[i];
     }
+    speak();
+  }
+  /** Sliders have the name of their box for screen readers, and its value, not that of their place. */
+  function speak() {
+    for (const handle of root.closest(".ltviz-explorer")?.querySelectorAll(".noUi-handle") ?? []) {
+      const [name, input] = ["label", "input"].map((kind) => handle.closest(".widget-hbox")?.querySelector(kind));
+      if (input) put(handle, { "aria-label": name?.textContent ?? "", "aria-valuetext": input.value });
+    }
   }
   async function wire() {
     const mine = ++wiring, get = async (id) => (id ? model.widget_manager.get_model(id).catch(() => null) : null);
@@ -324,8 +331,7 @@ function render({ model, el, kept }) {
     unwire();
     for (const track of found.filter((one) => one.model)) {
       track.moved = () => moved(track);
-      track.model.on(`change:${track.spec.trait}`, track.moved);
-      tracks.set(track.spec.name, track);
+      track.model.on(`change:${track.spec.trait}`, track.moved); tracks.set(track.spec.name, track);
     }
     for (const { name, where: place, keys } of kept?.plans ?? []) plans.set(planned(name, place), { keys, done: true });
   }
@@ -357,8 +363,7 @@ function render({ model, el, kept }) {
       }
     },
     done({ plan }) {
-      asked.clear();
-      const whole = [...plans.values()].filter(({ number }) => number === plan);
+      asked.clear(); const whole = [...plans.values()].filter(({ number }) => number === plan);
       whole.forEach((one) => { one.done = true; prepare(one, where()[one.name] ?? 0); });
       root.dataset.swept = plan;
     },
@@ -381,18 +386,13 @@ function render({ model, el, kept }) {
   kernel.forEach(([kind, act]) => model.on(kind, act));
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   for (const frame of kept?.frames ?? []) pictures.put(frame.key, frame);
-  report();
-  model.send({ kind: "ready" }); // the answer lets what follows be heard while a cell runs
+  report(); model.send({ kind: "ready" }); // the answer lets what follows be heard while a cell runs
   wire().then(() => kept && [...tracks.values()].slice(0, 1).forEach(play));
   arrived();
   return () => {
     page.forEach(([target, kind, act]) => target.removeEventListener(kind, act, options));
     kernel.forEach(([kind, act]) => model.off(kind, act));
-    clearTimeout(resting);
-    theme.disconnect();
-    unwire();
-    pictures.clear();
-    root.remove();
+    clearTimeout(resting); theme.disconnect(); unwire(); pictures.clear(); root.remove();
   };
 }
 

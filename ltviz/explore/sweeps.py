@@ -16,7 +16,7 @@ from .. import check
 from ..plots.surface import fast_png
 from .frames import Frame
 
-BREATH = 0.002  # seconds between two frames, in which others get the lock of drawing
+BREATH = 0.001  # seconds between two frames, in which others get the lock of drawing
 
 
 @dataclass(frozen=True)

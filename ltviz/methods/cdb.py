@@ -69,7 +69,9 @@ SETTINGS = {
     "tau_rule": Setting(
         "paper", choices=("paper", "sigmoid", "public", "fixed"), meaning="how the exponent follows from the accuracies"
     ),
-    "tau": Setting(1.0, 0.0, 5.0, symbol="τ", meaning='the exponent where tau_rule is "fixed"'),
+    "tau": Setting(
+        1.0, 0.0, 5.0, symbol="τ", meaning='the exponent where tau_rule is "fixed"', when={"tau_rule": ("fixed",)}
+    ),
     "normalise": Setting(True, choices=(True, False), meaning="scale the weights to mean 1"),
 }
 

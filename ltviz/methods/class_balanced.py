@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from ..functional import cross_entropy, effective_number, inverse_weights
@@ -13,6 +15,7 @@ from .sigmoid import METHOD as SIGMOID
 
 LOSSES = ("softmax", "sigmoid", "focal", "softmax_focal", "weighted_softmax_focal")
 SIGMOIDS = ("sigmoid", "focal")
+FOCALS = ("focal", "softmax_focal", "weighted_softmax_focal")
 
 
 def class_balanced_weights(counts: Tensor, beta: float) -> Tensor:
@@ -71,9 +74,11 @@ METHOD = Method(
             0.999, 0.0, 1.0, "one-minus-log", symbol="β", meaning="0: no weights; towards 1: inverse frequency"
         ),
         "loss": Setting("softmax", choices=LOSSES, meaning="which loss"),
-        "gamma": Setting(1.0, 0.0, 5.0, symbol="γ", meaning="focusing, of the focal losses only"),
+        "gamma": Setting(
+            1.0, 0.0, 5.0, symbol="γ", meaning="focusing, of the focal losses only", when={"loss": FOCALS}
+        ),
         "reduction": REDUCTION,
-        "decay_bias": DECAY_BIAS,
+        "decay_bias": replace(DECAY_BIAS, when={"loss": SIGMOIDS}),
     },
     limits=(
         Limit({"beta": 0.0}, "ce"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -188,6 +189,9 @@ class ClassRectification(Regularizer):
         return {**{n: keep * v for n, v in self.base.terms(out, targets).items()}, self.name: share * loss}
 
 
+MARGINS = ("relative", "absolute", "absolute_poster")  # comparisons with a margin
+HISTOGRAMS = ("distribution", "distribution_poster")
+
 METHOD = Method(
     key="crl",
     title="Class Rectification Loss",
@@ -198,20 +202,38 @@ METHOD = Method(
     settings={
         "base": BASE,
         "combination": Setting("sum", choices=("sum", "weighted"), meaning="poster's sum or paper's weighted mean"),
-        "strength": Setting(1.0, 0.0, 10.0, "log", meaning="factor of the term in the sum"),
-        "eta": Setting(0.01, 0.0, 0.01, symbol="η", meaning="share of the term for each percent of imbalance"),
+        "strength": Setting(
+            1.0, 0.0, 10.0, "log", meaning="factor of the term in the sum", when={"combination": ("sum",)}
+        ),
+        "eta": Setting(
+            0.01,
+            0.0,
+            0.01,
+            symbol="η",
+            meaning="share of the term for each percent of imbalance",
+            when={"combination": ("weighted",)},
+        ),
         "level": Setting("class", choices=("class", "instance"), meaning="hard by class score, or by feature distance"),
         "comparison": Setting(
             "relative",
-            choices=("relative", "absolute", "absolute_poster", "distribution", "distribution_poster"),
+            choices=MARGINS + HISTOGRAMS,
             meaning="how hard positives and negatives are compared",
         ),
         "rho": Setting(0.5, 0.0, 1.0, symbol="ρ", meaning="share of the batch that its minority classes may hold"),
         "kappa": Setting(10, 1, 50, symbol="κ", meaning="hard positives and hard negatives of an anchor"),
-        "margin_rule": Setting("fixed", choices=("fixed", "classes"), meaning="margin as given, or 2 pi / k"),
-        "margin": Setting(0.5, 0.0, 2.0, symbol="m", meaning="how much farther a negative must be"),
-        "bins": Setting(100, 5, 200, meaning="nodes of the histograms"),
-        "embedding": EMBEDDING,
+        "margin_rule": Setting(
+            "fixed", choices=("fixed", "classes"), meaning="margin as given, or 2 pi / k", when={"comparison": MARGINS}
+        ),
+        "margin": Setting(
+            0.5,
+            0.0,
+            2.0,
+            symbol="m",
+            meaning="how much farther a negative must be",
+            when={"comparison": MARGINS, "margin_rule": ("fixed",)},
+        ),
+        "bins": Setting(100, 5, 200, meaning="nodes of the histograms", when={"comparison": HISTOGRAMS}),
+        "embedding": replace(EMBEDDING, when={"level": ("instance",)}),
     },
     limits=(Limit({"strength": 0.0}, "ce"), Limit({"combination": "weighted", "eta": 0.0}, "ce")),
     citation=r"""@inproceedings{dong2017class,

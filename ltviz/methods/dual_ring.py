@@ -79,8 +79,18 @@ RINGS = {
     "feature_strength": Setting(0.01, 0.0, 1.0, "log", symbol="λ₁", meaning="strength of the ring of the features"),
     "weight_strength": Setting(0.01, 0.0, 10.0, "log", symbol="λ₂", meaning="strength of the ring of classifier rows"),
     "target": Setting("learned", choices=("learned", "fixed", "mean"), meaning="where the two radii come from"),
-    "feature_target": Setting(10.0, 0.1, 100.0, "log", symbol="α", meaning="radius of the features where it is fixed"),
-    "weight_target": Setting(1.5, 0.1, 10.0, "log", symbol="β", meaning="radius of the rows where it is fixed"),
+    "feature_target": Setting(
+        10.0,
+        0.1,
+        100.0,
+        "log",
+        symbol="α",
+        meaning="radius of the features where it is fixed",
+        when={"target": ("fixed",)},
+    ),
+    "weight_target": Setting(
+        1.5, 0.1, 10.0, "log", symbol="β", meaning="radius of the rows where it is fixed", when={"target": ("fixed",)}
+    ),
 }
 CITATION = r"""@inproceedings{li2020dual,
   title = {Dual Loss for Manga Character Recognition with Imbalanced Training Data},

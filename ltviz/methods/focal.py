@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -85,7 +87,7 @@ METHOD = Method(
             symbol="p",
             meaning="where the probability p comes from",
         ),
-        "decay_bias": DECAY_BIAS,
+        "decay_bias": replace(DECAY_BIAS, when={"form": ("sigmoid",)}),
     },
     limits=(
         Limit({"gamma": 0.0}, "ce"),

@@ -78,7 +78,12 @@ METHOD = Method(
         "base": BASE,
         "strength": Setting(0.01, 0.0, 10.0, "log", symbol="λ", meaning="strength of the pull of rows to one length"),
         "reading": Setting("rare", choices=("rare", "all"), meaning="rare classes, norms squared; or all, not squared"),
-        "detach": Setting(True, choices=(True, False), meaning="whether the target is a constant for the gradient"),
+        "detach": Setting(  # the mean of all norms has no gradient of its own: the gaps to it sum to 0
+            True,
+            choices=(True, False),
+            meaning="whether the target is a constant for the gradient",
+            when={"reading": ("rare",)},
+        ),
     },
     limits=(Limit({"strength": 0.0}, "ce"), Limit({"strength": 0.0, "reading": "all"}, "ce")),
     smooth={"detach": False},

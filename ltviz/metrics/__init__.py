@@ -11,11 +11,15 @@ from .comparison import NO_DATA, ONE_SEED, Paired, comparison_table, paired
 from .geometry import WeightNormFit, feature_quality, spearman, weight_norm_fit
 from .scores import (
     GROUPS,
+    accuracies_along,
     accuracy,
+    answer_shares,
     balanced_accuracy,
     confusion,
+    expected_accuracy,
     f1,
     per_class,
+    power_prior,
     precision,
     recall,
     shot_accuracy,
@@ -24,8 +28,8 @@ from .scores import (
 )
 
 __all__ = [
-    "GROUPS", "NO_DATA", "ONE_SEED", "Paired", "Reliability", "WeightNormFit", "accuracy", "balanced_accuracy",
-    "comparison_table", "confusion", "ece", "f1", "feature_quality", "paired", "per_class", "precision",
-    "probabilities", "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups",
-    "weight_norm_fit",
+    "GROUPS", "NO_DATA", "ONE_SEED", "Paired", "Reliability", "WeightNormFit", "accuracies_along", "accuracy",
+    "answer_shares", "balanced_accuracy", "comparison_table", "confusion", "ece", "expected_accuracy", "f1",
+    "feature_quality", "paired", "per_class", "power_prior", "precision", "probabilities", "recall", "reliability",
+    "shot_accuracy", "shot_groups", "spearman", "third_groups", "weight_norm_fit",
 ]  # fmt: skip

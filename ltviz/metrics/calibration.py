@@ -48,8 +48,10 @@ def probabilities(logits: Any, kind: str | None = None, normalise: bool = False)
 def _decided(run: Any) -> np.ndarray:
     """The logits (n, k) that a run's predictions are made from: after its post-hoc rule, where it has one."""
     if run.logits is None:
-        raise ValueError("this run was recorded without its test logits, so it has no probabilities; "
-                         "use the value that it kept (run.ece), or train it again")
+        raise ValueError(
+            "this run was recorded without its test logits, so it has no probabilities; "
+            "use the value that it kept (run.ece), or train it again"
+        )
     scores = getattr(run, "scores", None)
     return run.logits if scores is None else scores
 
@@ -94,8 +96,11 @@ def _answers(values: Any, targets: ArrayLike | None) -> tuple[Floats, NDArray[np
         expected = "a run that kept its test logits, or probabilities (n, k)"
         p = check.array("probabilities", values, 2, expected).astype(np.float64)
         if not p.shape[1] or (p.size and not (p.min() >= 0.0 and p.max() <= 1.0 + 1e-6)):
-            raise check.refuse("probabilities", values, "probabilities (n, k), which lie in [0, 1]; turn logits into "
-                               "them with metrics.probabilities(logits)")
+            raise check.refuse(
+                "probabilities",
+                values,
+                "probabilities (n, k), which lie in [0, 1]; turn logits into them with metrics.probabilities(logits)",
+            )
         guess = p.argmax(1)
     if targets is None:
         raise ValueError("targets (n,) are needed beside the probabilities")

@@ -126,8 +126,10 @@ def _by_seed(runs: Sequence[Any], name: str) -> dict[int, Any]:
     found: dict[int, Any] = {}
     for run in runs:
         if run.seed in found:
-            raise ValueError(f"{name} holds two runs of seed {run.seed}; a comparison pairs one run per seed: "
-                             "choose one setting first")
+            raise ValueError(
+                f"{name} holds two runs of seed {run.seed}; a comparison pairs one run per seed: "
+                "choose one setting first"
+            )
         found[run.seed] = run
     return found
 
@@ -137,16 +139,20 @@ def _pairs(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[Any, Any]]:
     left, right = _by_seed(a, "a"), _by_seed(b, "b")
     seeds = sorted(left.keys() & right.keys())
     if not seeds:
-        raise ValueError(f"a and b have no seed in common (a: {sorted(left)}, b: {sorted(right)}), so there is nothing "
-                         "to pair; train both on the same seeds")
+        raise ValueError(
+            f"a and b have no seed in common (a: {sorted(left)}, b: {sorted(right)}), so there is nothing "
+            "to pair; train both on the same seeds"
+        )
     for seed in seeds:
         data = [getattr(side[seed], "data", None) or {} for side in (left, right)]
         prints = [d.get("fingerprint") for d in data]
         sizes = [len(side[seed].counts) for side in (left, right)]
         if sizes[0] != sizes[1] or (None not in prints and prints[0] != prints[1]):
-            raise ValueError(f"the runs of seed {seed} were trained or tested on different data "
-                             f"({data[0].get('name')} {prints[0]}, {data[1].get('name')} {prints[1]}); "
-                             "compare methods on one data set at a time")
+            raise ValueError(
+                f"the runs of seed {seed} were trained or tested on different data "
+                f"({data[0].get('name')} {prints[0]}, {data[1].get('name')} {prints[1]}); "
+                "compare methods on one data set at a time"
+            )
     return [(left[seed], right[seed]) for seed in seeds]
 
 
@@ -195,5 +201,10 @@ def _row(runs: list[Any], reference: list[Any] | None, group: str) -> dict[str, 
         words = "reference" if unfinished is None else f"reference; {unfinished}"
         return row | {"pairs": len(runs)} | dict.fromkeys(("difference", "se", "t"), float("nan")) | {"verdict": words}
     found = paired(runs, reference, group)
-    return row | {"pairs": found.n, "difference": found.mean, "se": found.se, "t": found.t,
-                  "verdict": unfinished or found.verdict}
+    return row | {
+        "pairs": found.n,
+        "difference": found.mean,
+        "se": found.se,
+        "t": found.t,
+        "verdict": unfinished or found.verdict,
+    }

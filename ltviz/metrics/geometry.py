@@ -99,8 +99,12 @@ def unit_rows(name: str, values: Any) -> Floats:
     x = check.array(name, values, 2, "a run that kept its test features, or features (n, d)").astype(np.float64)
     wrong = np.flatnonzero(~np.isfinite(x).all(1))
     if wrong.size:
-        raise check.refuse(name, values, f"finite features, found {wrong.size} rows with NaN or infinity, the first is "
-                           f"row {wrong[0]} (float16 holds no number beyond 65,504)")
+        raise check.refuse(
+            name,
+            values,
+            f"finite features, found {wrong.size} rows with NaN or infinity, the first is "
+            f"row {wrong[0]} (float16 holds no number beyond 65,504)",
+        )
     largest = np.abs(x).max(1, keepdims=True, initial=0.0)
     x = x / np.where(largest > 0, largest, 1.0)  # first, so that no square over- or underflows
     length = np.linalg.norm(x, axis=1, keepdims=True)

@@ -27,8 +27,11 @@ def confusion(targets: Any, predictions: ArrayLike | None = None, k: int | None 
     k = None if k is None else check.whole("k", k, 1, check.MOST_CLASSES)
     if predictions is None or hasattr(targets, "confusion"):
         if predictions is not None:
-            raise check.refuse("predictions", predictions, "none beside a run, which has its own confusion matrix; "
-                               "for others pass run.targets and them")
+            raise check.refuse(
+                "predictions",
+                predictions,
+                "none beside a run, which has its own confusion matrix; for others pass run.targets and them",
+            )
         matrix = _whole_counts(getattr(targets, "confusion", targets))
         if k not in (None, len(matrix)):
             raise check.refuse("k", k, f"{len(matrix)}, the number of classes of this confusion matrix, or None")
@@ -50,8 +53,12 @@ def _whole_counts(values: Any) -> NDArray[np.int64]:
     wrong = np.argwhere(~((matrix >= 0) & np.isfinite(matrix) & (matrix == np.floor(matrix))))
     if len(wrong):
         i, j = wrong[0]
-        raise check.refuse("confusion", values, f"{expected}; found {matrix[i, j]} in row {i}, column {j} (of a "
-                           "normalised matrix, pass the counts that it was made from)")
+        raise check.refuse(
+            "confusion",
+            values,
+            f"{expected}; found {matrix[i, j]} in row {i}, column {j} (of a "
+            "normalised matrix, pass the counts that it was made from)",
+        )
     if matrix.astype(np.float64).sum() > EXACT:
         raise check.refuse("confusion", values, f"{expected}, at most 2^53 in all")
     return matrix.astype(np.int64)
@@ -115,9 +122,120 @@ def per_class(targets: Any, predictions: ArrayLike | None = None, k: int | None 
 def balanced_accuracy(targets: Any, predictions: ArrayLike | None = None, k: int | None = None) -> float:
     """Mean over classes of the class's accuracy; on a balanced test set this is plain accuracy.
 
-        (1/k) sum_i C[i, i] / sum_j C[i, j]          (equal to scikit-learn's balanced_accuracy_score)
+    (1/k) sum_i C[i, i] / sum_j C[i, j]          (equal to scikit-learn's balanced_accuracy_score)
     """
     return _mean(per_class(targets, predictions, k))
+
+
+# ------------------------------------------------------------------------------------------------- other priors
+def power_prior(counts: Any, power: float) -> Floats:
+    """How often each class occurs (k,) where the classes are as frequent as a power of their training images.
+
+        pi_j = n_j^power / sum_i n_i^power
+
+    power 0: all equally often, 1: as in training, -1: the rarest most often. counts n (k,), or a run or data set that
+    has them; a class without images counts as one image. ValueError: counts that are none, a power that is no number.
+    """
+    log = check.number("power", power) * np.log(np.maximum(check.counts(counts), 1.0))
+    share = np.exp(log - log.max())
+    return share / share.sum()
+
+
+def expected_accuracy(per_class: ArrayLike, prior: ArrayLike) -> Any:
+    """Accuracy where class i occurs with probability pi_i, from the accuracy of each class: sum_i pi_i a_i.
+
+    per_class a (k,), as `per_class` gives, or several rows of them (m, k), for which the answer is (m,); prior pi (k,)
+    >= 0. Classes whose accuracy is NaN (no test image) are left out, and the others' shares make 1; NaN where none is
+    left. The mean over classes is that of an equal prior.
+    """
+    expected = "the accuracy of each class: (k,), or several rows of them (m, k)"
+    accuracy = check.array("per_class", per_class, None, expected).astype(np.float64)
+    if accuracy.ndim not in (1, 2) or not accuracy.shape[-1]:
+        raise check.refuse("per_class", per_class, expected)
+    share = np.where(np.isnan(accuracy), 0.0, _prior(prior, accuracy.shape[-1]))
+    total = share.sum(-1)
+    mean = (share * np.nan_to_num(accuracy)).sum(-1) / np.where(total > 0, total, 1.0)
+    found = np.where(total > 0, mean, np.nan)
+    return float(found) if found.ndim == 0 else found
+
+
+def answer_shares(targets: Any, prior: ArrayLike, predictions: ArrayLike | None = None) -> Floats:
+    """How often each class is answered (k,) where class i occurs with probability pi_i: sum_i pi_i C[i, j] / sum C[i].
+
+    targets: a run, a confusion matrix C (k, k), or targets (n,) beside predictions (n,); prior pi (k,) >= 0. Classes
+    without test images are left out, and the others' shares make 1; NaN where none is left.
+    """
+    share = _prior(prior)
+    matrix = confusion(targets, predictions, None if predictions is None else len(share))
+    images = matrix.sum(1)
+    share = np.where(images > 0, _prior(prior, len(matrix)), 0.0)
+    total = share.sum()
+    return share / np.maximum(images, 1) @ matrix / total if total > 0 else np.full(len(matrix), np.nan)
+
+
+def _prior(values: ArrayLike, k: int | None = None) -> Floats:
+    """How often each class occurs (k,), checked; the largest is 1."""
+    which = "each class" if k is None else f"each of the {k} classes"
+    expected = f"how often {which} occurs: ({'k' if k is None else k},), none negative, not all zero"
+    prior = check.array("prior", values, 1, expected).astype(np.float64)
+    if len(prior) != (len(prior) if k is None else k) or not np.isfinite(prior).all() or (prior < 0).any():
+        raise check.refuse("prior", values, expected)
+    if not prior.any():
+        raise check.refuse("prior", values, expected)
+    return prior / prior.max()
+
+
+def accuracies_along(scores: Any, direction: Any, targets: Any, at: Any) -> Floats:
+    """Accuracy of each class (m, k) for m decisions: argmax_j of z_ij + t d_j, for each t of `at`.
+
+    scores z (n, k), direction d (k,), targets (n,), at (m,) rising; all finite. Exact, in one pass over the scores:
+    z_iy + t d_y is at least z_ij + t d_j from, or up to, one t for each j, so an image is right on one interval of t.
+    Of equal scores the first wins, as in argmax. Logit adjustment with every tau: d = -log prior. NaN as `per_class`.
+    """
+    z = check.array("scores", scores, 2, "finite scores (n, k) of numbers, a row for each image")
+    n, k = z.shape
+    d, t = (check.array(name, one, 1, what).astype(np.float64) for name, one, what in (
+        ("direction", direction, f"one finite number for each of the {k} classes: ({k},)"),
+        ("at", at, "finite numbers (m,), rising"),
+    ))  # fmt: skip
+    for name, one, sound in (
+        ("scores", z, k > 0), ("direction", d, len(d) == k), ("at", t, bool((np.diff(t) > 0).all())),
+    ):  # fmt: skip
+        if not (sound and np.isfinite(one).all()):
+            raise check.refuse(name, one, "finite numbers: scores (n, k), direction (k,), at (m,) rising")
+    truth = check.labels("targets", targets, k)
+    if len(truth) != n:
+        raise ValueError(f"targets: expected one for each of the {n} rows of scores, not {len(truth)}")
+    right = np.full((len(t), k), np.nan)
+    order = np.argsort(truth, kind="stable")
+    ends = np.searchsorted(truth[order], np.arange(k + 1))
+    for y in np.flatnonzero(np.diff(ends)):
+        rows = order[ends[y] : ends[y + 1]]
+        with np.errstate(over="ignore"):  # infinity is before or after every t as well
+            first, last = _right_between(z[rows] - z[rows, y, None], d[y] - d, y, t)
+        gained = np.bincount(first, minlength=len(t) + 1) - np.bincount(last, minlength=len(t) + 1)
+        right[:, y] = np.cumsum(gained)[: len(t)] / len(rows)
+    return right
+
+
+def _right_between(ahead: Any, gain: Floats, y: int, t: Floats) -> tuple[Any, Any]:
+    """For each image of class y, the half-open range of numbers of t at which it is right (empty: 0, 0).
+
+    ahead (n, k): by how much each class leads over y at t = 0; gain (k,): what y wins back of that for each t.
+    """
+    later = np.arange(len(gain)) > y  # of equal scores the first wins
+    first, last = np.zeros(len(ahead), np.int64), np.full(len(ahead), len(t))
+    for group, wins, loses in ((later, "left", "right"), (~later, "right", "left")):
+        up, down, flat = (np.flatnonzero(group & one) for one in (gain > 0, gain < 0, gain == 0))
+        if len(up):
+            first = np.maximum(first, np.searchsorted(t, (ahead[:, up] / gain[up]).max(1), wins))
+        if len(down):
+            last = np.minimum(last, np.searchsorted(t, (ahead[:, down] / gain[down]).min(1), loses))
+        if len(flat := flat[flat != y]):
+            lost = ahead[:, flat] > 0 if group is later else ahead[:, flat] >= 0
+            last = np.where(lost.any(1), 0, last)
+    empty = last <= first
+    return np.where(empty, 0, first), np.where(empty, 0, last)
 
 
 # ------------------------------------------------------------------------------------------------------- class groups

@@ -58,7 +58,7 @@ def plot_loss_curve(
     follow = _follow if plain else _probe
     p, losses, gradients = _stack([follow(method, n, target, of) for of in chosen])
     varied = [key for key in settings if isinstance(settings[key], (list, tuple, np.ndarray))]
-    labels = [short(", ".join(f"{key} = {of[key]}" for key in varied) or name, LETTERS) for of in chosen]
+    labels = [short(", ".join(f"{key} = {_said(of[key])}" for key in varied) or name, LETTERS) for of in chosen]
     if not np.isfinite(losses).any():
         raise ValueError(f"method: the loss {name} is not finite for any p")
     panels = LossPanels(get_axes(ax, 8.4, 3.5, panels=2), f"Loss: {name}")
@@ -117,20 +117,29 @@ def _combinations(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(settings, chosen, strict=True))
 
 
+def _said(value: Any) -> str:
+    """A value of a setting in a legend: that of a base by its name."""
+    if isinstance(value, (Method, Bound)):
+        return value.key if isinstance(value, Method) else value.label
+    return as_method(value).key if callable(value) else str(value)
+
+
 def _of_logits(loss: Any, settings: dict[str, Any]) -> bool:
-    """Whether it is a function of logits and targets. ValueError for one that has no such settings."""
+    """Whether it is a function of logits and targets alone. ValueError for one that has no such settings."""
     if not callable(loss) or isinstance(loss, (type, Method, Bound, nn.Module)):
         return False
     try:
         signature = inspect.signature(loss)
     except (TypeError, ValueError):  # a function of C has none
         return True
+    if "counts" in signature.parameters or next(iter(signature.parameters), "") in ("out", "output"):
+        return False
     try:
         signature.bind(None, None, **settings)
     except TypeError as error:
         expected = f"a function (logits, targets, **settings) that takes {', '.join(settings) or 'none'}; {error}"
         raise check.refuse("method", loss, expected) from None
-    return next(iter(signature.parameters)) not in ("out", "output")
+    return True
 
 
 def _probe(method: Any, counts: np.ndarray, target: int, settings: dict[str, Any]) -> tuple[np.ndarray, ...]:

@@ -51,9 +51,7 @@ LADDER = np.outer(10.0 ** np.arange(-3, 7), (1.2, 2.2, 3.2, 6.4)).ravel()  # upp
 _scale, _theme = 1.0, "light"
 
 
-def style(
-    scale: float | None = None, *, font: str | Sequence[str] | None = None, theme: str | None = None
-) -> float:
+def style(scale: float | None = None, *, font: str | Sequence[str] | None = None, theme: str | None = None) -> float:
     """Set how large pictures made from now on are (1 for reading, 1.6 for a projector); returns the scale in force.
 
     Letters, lines and points grow together, so the layout does not change. font: the name of an installed font, or

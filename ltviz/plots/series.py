@@ -174,8 +174,9 @@ def series_of(runs: Any, name: str = "runs") -> list[Series]:
     """Group runs into series. A dict gives its own labels; otherwise runs of one name are seeds of one series.
 
     Runs of one name that differ in more than the seed (ratio, epochs, ...) are kept apart, and named by what differs;
-    two different runs of one seed are kept apart, and numbered. No two series have one name. Raises ValueError for no
-    run, for what is no run, and for runs whose numbers of classes differ.
+    different losses of the reader's own, and two different runs of one seed, are kept apart, and numbered. No two
+    series have one name. Raises ValueError for no run, for what is no run, and for runs whose numbers of classes
+    differ.
     """
     if is_run(runs):
         found = [Series(_name(checked_run(runs, name)), [runs])]
@@ -254,7 +255,7 @@ def _group(runs: list[Any]) -> list[Series]:
         keys = dict.fromkeys(key for one in asked for key in one)
         differ = [key for key in keys if len({json.dumps(a.get(key), default=str) for a in asked}) > 1]
         for says, of in zip(asked, kinds.values(), strict=True):
-            extra = " ".join(f"{key.rpartition('.')[2]}={says.get(key)}" for key in differ)
+            extra = " ".join(f"{key.rpartition('.')[2]}={says.get(key)}" for key in differ if key != "code")
             found.append(Series(f"{name} {extra}".strip(), of))
     return found
 
@@ -263,13 +264,14 @@ _OF_THE_SEED = ("fingerprint", "class_names", "mean", "std")  # what follows fro
 
 
 def _asked(run: Any) -> dict[str, Any]:
-    """What defines a run apart from its seed, flat: settings, recipe, parent's presence, and the data's arguments."""
+    """What defines a run apart from its seed, flat: settings, recipe, parent's presence, the data's arguments, and the
+    hash of what a loss of the reader's own computes."""
     parts = {"settings": getattr(run, "settings", None), "recipe": getattr(run, "recipe", None)}
     data = dict(getattr(run, "data", None) or {})
     parts["data"] = {key: value for key, value in data.items() if key not in ("seed", *_OF_THE_SEED, "spec")} | dict(
         data.get("spec") or {}
     )
-    flat = {"branch": bool(getattr(run, "parent", None))}
+    flat = {"branch": bool(getattr(run, "parent", None)), "code": (getattr(run, "provenance", None) or {}).get("code")}
     for part, values in parts.items():
         flat |= {f"{part}.{key}": value for key, value in dict(values or {}).items() if key != "seed"}
     return flat

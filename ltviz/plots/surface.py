@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from PIL import Image
 
 from .picture import DRAW_LOCK, SHARP, drawing, new_figure, small_png
+
+KEPT = 12  # backgrounds, of 3 to 5 MB
 
 
 class Surface:
@@ -17,8 +21,9 @@ class Surface:
 
     width, height are in inches of 100 CSS pixels. Make axes and artists inside `drawing()`; name those that move in
     `animate`. `png()` then costs a copy of the background, the moving artists and the encoding: a change is five to
-    twenty times cheaper than a new figure. The background is drawn anew only when something in it has changed (limits,
-    a title), which matplotlib itself keeps track of: an animated artist never makes its figure stale.
+    twenty times cheaper than a new figure. The background is drawn anew only when something in it has changed (a title,
+    say), which matplotlib itself keeps track of: an animated artist never makes its figure stale. Limits that `limit`
+    moves have a background each, of which the last `KEPT` are kept: a slider that goes to and fro finds them again.
     """
 
     def __init__(self, width: float = 7.4, height: float = 3.6):
@@ -26,8 +31,8 @@ class Surface:
         self.figure.set_dpi(100 * SHARP)
         self.size = round(100 * width), round(100 * height)
         self.moving: list[Artist] = []
-        self.backgrounds = 0  # how often it was drawn; a slider must not add to it
-        self._background = None
+        self.backgrounds = 0  # how often one was drawn; a slider must not add to it
+        self._kept: dict[tuple, Any] = {}  # backgrounds by the limits of all axes
 
     def animate(self, *artists: Artist) -> None:
         """These artists move; all others stand still. Drawn in the order of their zorder, then of naming."""
@@ -39,12 +44,17 @@ class Surface:
         """The picture as it is now: (height, width, 4) uint8, a copy."""
         with DRAW_LOCK:
             canvas = self.figure.canvas
-            if self._background is None or self.figure.stale:
+            if self.figure.stale:
+                self._kept.clear()
+            limits = tuple((*ax.get_xlim(), *ax.get_ylim()) for ax in self.figure.axes)
+            if limits not in self._kept:
                 with drawing():
                     canvas.draw()
-                self._background = canvas.copy_from_bbox(self.figure.bbox)
+                self._kept[limits] = canvas.copy_from_bbox(self.figure.bbox)
                 self.backgrounds += 1
-            canvas.restore_region(self._background)
+                if len(self._kept) > KEPT:
+                    del self._kept[next(iter(self._kept))]
+            canvas.restore_region(self._kept[limits])
             renderer = canvas.get_renderer()
             for artist in self.moving:
                 artist.draw(renderer)
@@ -68,7 +78,14 @@ class Surface:
         """Draw with this many pixels for each CSS pixel from now on."""
         with DRAW_LOCK:
             self.figure.set_dpi(100 * ratio)
-            self._background = None
+            self._kept.clear()
+
+    def limit(self, ax: Axes, ends: tuple[float, float]) -> None:
+        """Move the limits of an axes in y, and nothing else in it."""
+        if ax.get_ylim() != ends:
+            stale = self.figure.stale
+            ax.set_ylim(ends)
+            self.figure.stale = stale
 
 
 def fast_png(pixels: np.ndarray) -> bytes:

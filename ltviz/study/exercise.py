@@ -133,8 +133,12 @@ class Exercise:
             raise check.refuse("oracle", self.oracle, "the reference function")
         texts("hints", self.hints, 0)
         for name in ("mistakes", "given"):
-            check.instance(name, getattr(self, name), Mapping, "a dict: text -> function" if name == "mistakes" else
-                           "a dict: name -> value")
+            check.instance(
+                name,
+                getattr(self, name),
+                Mapping,
+                "a dict: text -> function" if name == "mistakes" else "a dict: name -> value",
+            )
         for reason, wrong in self.mistakes.items():
             if not callable(wrong):
                 raise check.refuse(f"mistakes[{reason!r}]", wrong, "a function with this mistake")
@@ -257,7 +261,10 @@ def _numbers(values: torch.Tensor) -> str:
 
 def _explain(error: Exception) -> str:
     """An error of the reader's code in one line: what, and in which of their lines."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(OURS)
-              and "site-packages" not in f.filename]
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith(OURS) and "site-packages" not in f.filename
+    ]
     where = f" (in your line `{frames[-1].line}`)" if frames and frames[-1].line else ""
     return f"Your code raised {type(error).__name__}: {literal(error)}{where}"

@@ -131,10 +131,11 @@ def class_mean(values: Tensor, targets: Tensor, k: int) -> Tensor:
 
 def provenance(trainer: Trainer) -> dict[str, Any]:
     """Where, when and how a run was computed, and the call that gives it again."""
-    device, text = trainer.device, source(trainer.request.bound)
+    device, text, code = trainer.device, source(trainer.request.bound), trainer.request.code
     return {
         "command": trainer.request.command,
         **({} if text is None else {"source": text}),
+        **({} if code is None else {"code": code.text}),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": trainer.threads,
         "speed": str(trainer.speed),

@@ -16,8 +16,9 @@ from .. import check
 from ..datasets import LongTailed
 from ..device import Speed, default_speed, pick_device
 from ..files import request_id
+from ..naming import Code
 from ..objective import Bound, Method
-from ..own import as_method, bind, is_own, own_code
+from ..own import as_method, bind, described, spell, spell_settings
 from ..run import Run, checksums
 from .recipe import RECIPES, Recipe, make_recipe
 
@@ -83,6 +84,11 @@ class Request:
         speed = dataclasses.replace(speed, **{name: False for name, idle in without.items() if idle})
         return recipe, speed
 
+    @cached_property
+    def code(self) -> Code | None:
+        """What a loss of the reader's own computed when the run was asked for; None for the methods of ltviz."""
+        return described(self.bound)
+
     @property
     def label(self) -> str:
         return self.bound.label
@@ -93,7 +99,7 @@ class Request:
         return run_id(
             self.method.key, self.settings, self.data_record, self.identity["class_names"], _record(recipe), self.seed,
             None if self.start is None else request_id(id=self.start.id, network=checksums(self.start.network)),
-            self.device.type, str(speed), own_code(self.bound),
+            self.device.type, str(speed), None if self.code is None else self.code.unique,
         )  # fmt: skip
 
     @property
@@ -102,12 +108,12 @@ class Request:
         named = RECIPES.get(self.recipe.name)
         changed = {name: getattr(self.recipe, name) for name in ("epochs", "model")}
         changed = {name: value for name, value in changed.items() if value != getattr(named, name, None)}
-        changed |= self.bound.differing
+        changed = {name: repr(value) for name, value in changed.items()} | spell_settings(self.bound)
         made = {n: v for n, v in self.data_record.items() if n not in ("loader", "name", *self.data.identity)}
         made |= {n: v for n, v in self.data.spec.items() if n in self.data.identity}  # an argument of that name
         data = f"lt.{self.data.spec['loader']}({keywords(made)})" if "loader" in self.data.spec else "data"
-        key = self.method.key if is_own(self.method) else repr(self.method.key)
-        asked = [key, data, keywords({"recipe": self.recipe.name, "seed": self.seed, **changed})]
+        asked = [spell(self.method), data, keywords({"recipe": self.recipe.name, "seed": self.seed})]
+        asked += [f"{name}={text}" for name, text in changed.items()]
         return f"lt.train({', '.join(asked + (['start=run'] if self.start is not None else []))})"
 
 

@@ -1,0 +1,147 @@
+"""What the post-hoc rules of METHODS make of a trained network: decisions, and their accuracy under any prior."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import metrics
+from ..functional import log_prior
+from ..methods import METHODS
+from ..objective import Method, Output
+from ..run import Run
+
+GROUPS = ("all", "head", "mid", "tail")
+NAMES = {("logit_adjusted", "tau"): "prior"}  # of controls, where two papers use one letter
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A post-hoc rule, the settings under which it changes nothing, and the control that each setting has."""
+
+    method: Method
+    neutral: dict[str, Any]
+    names: dict[str, str]
+
+    def asked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Its settings, from the values of the controls."""
+        return {setting: values[name] for setting, name in self.names.items()}
+
+    def words(self, settings: dict[str, Any]) -> str:
+        written = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
+        told = (f"{self.method.settings[name].symbol or name} = {value}" for name, value in written.items())
+        return f"{self.method.title[:1].lower()}{self.method.title[1:]} ({', '.join(told)})"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the rules decide.
+
+    decided (n,)           class of each test image, in the order of `Rules.numbers`
+    confusion (k, k), per_class (k,), groups (4,)   images, accuracy of each class, mean over each of `GROUPS`
+    power                  the prior at deployment: training images to this power
+    occurs, answered (k,)  how often each class occurs there and is answered; deployed: the accuracy there
+    best                   (tau of logit adjustment alone with the highest accuracy there, that accuracy), or None
+    words                  which rules have changed something
+    """
+
+    decided: np.ndarray
+    confusion: np.ndarray
+    per_class: np.ndarray
+    groups: np.ndarray
+    power: float
+    occurs: np.ndarray
+    answered: np.ndarray
+    deployed: float
+    best: tuple[float, float] | None
+    words: str
+
+
+class Rules:
+    """The rules that start from the trained network, and what they decide for its test images.
+
+    taken: names of controls that no setting of a rule may have. numbers (n,): the test images, sorted by true class.
+    taus (m,): where to look for the best tau of logit adjustment, rising; empty for nowhere.
+    """
+
+    taus = np.zeros(0)
+
+    def __init__(self, run: Run, taken: tuple[str, ...] = ()):
+        self.run, self.k = run, run.k
+        self.counts = torch.from_numpy(run.counts)
+        self.numbers = np.argsort(run.targets, kind="stable")
+        self.targets = run.targets[self.numbers]
+        logits, features = run.logits[self.numbers], run.features[self.numbers].astype(np.float32)
+        self.out = Output(
+            torch.from_numpy(logits), torch.from_numpy(features), torch.from_numpy(run.head_weight), run.scale
+        )
+        self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
+        self.rules = list(self._find(set(taken)))
+
+    def _find(self, taken: set[str]) -> Iterator[Rule]:
+        """Rules that decide from the features first, then those that go on from the logits."""
+        found = []
+        for method in METHODS.values():
+            neutral = next((dict(limit.settings) for limit in method.limits if limit.other == "ce"), None)
+            if method.posthoc is None or neutral is None:
+                continue
+            if self.run.scale is not None and self._reads("head_weight", method, neutral):
+                continue  # the rows of a cosine head have no length that counts
+            found.append((method, {**method().settings, **neutral}))
+        for method, neutral in sorted(found, key=lambda pair: not self._reads("features", *pair)):
+            names = {}
+            for setting in method.settings:
+                name = NAMES.get((method.key, setting), setting)
+                names[setting] = f"{method.key}_{name}" if name in taken else name
+                taken.add(names[setting])
+            yield Rule(method, neutral, names)
+
+    def _reads(self, part: str, method: Method, settings: dict[str, Any]) -> bool:
+        """Whether a rule needs this part of what the network gave."""
+        try:
+            method(**settings).decide(replace(self.out, **{part: None}), self.counts, self.run.gallery)
+        except Exception:  # whatever a rule says of None
+            return True
+        return False
+
+    @property
+    def neutral(self) -> dict[str, Any]:
+        """Values of the controls under which no rule changes anything."""
+        return {name: rule.neutral[setting] for rule in self.rules for setting, name in rule.names.items()}
+
+    def decide(self, values: Mapping[str, Any], power: float = 0.0) -> Decision:
+        """Under these values of the controls. power: that of the training images in the prior at deployment."""
+        out, words = self.out, []
+        for rule in self.rules:
+            settings = rule.asked(values)
+            if settings != rule.neutral:
+                with torch.no_grad():
+                    logits = rule.method(**settings).decide(out, self.counts, self.run.gallery)
+                out = replace(out, logits=logits)
+                words.append(rule.words(settings))
+        occurs = metrics.power_prior(self.run.counts, power)
+        decided = out.logits.argmax(1).numpy()
+        confusion = metrics.confusion(self.targets, decided, self.k)
+        per_class = metrics.per_class(confusion)
+        known = [per_class[mask & ~np.isnan(per_class)] for mask in self.masks.values()]
+        groups = np.array([one.mean() if len(one) else np.nan for one in known])
+        there = metrics.answer_shares(confusion, occurs), metrics.expected_accuracy(per_class, occurs)
+        told = ", ".join(words) or "as trained"
+        return Decision(decided, confusion, per_class, groups, power, occurs, *there, self._best(occurs), told)
+
+    @functools.cached_property
+    def along(self) -> np.ndarray:
+        """Accuracy of each class (m, k) as trained, but for logit adjustment with each of `taus`."""
+        return metrics.accuracies_along(self.out.logits, -log_prior(self.counts), self.targets, self.taus)
+
+    def _best(self, occurs: np.ndarray) -> tuple[float, float] | None:
+        """Of several equally good ones, the smallest."""
+        if not len(self.taus):
+            return None
+        found = metrics.expected_accuracy(self.along, occurs)
+        return None if np.isnan(found).any() else (float(self.taus[found.argmax()]), float(found.max()))

@@ -1,0 +1,371 @@
+"""Every explorer in JupyterLab and as an exported page: layout, themes, pointing, keyboard, accessibility."""
+
+import io
+import json
+import os
+import re
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_browser import lab  # noqa: F401  the fixture
+from test_screen_browser import browser  # noqa: F401  the fixture
+
+import ltviz as lt
+
+pytestmark = pytest.mark.browser
+COUNTS = [500, 347, 240, 167, 116, 80, 56, 38, 26, 18]
+OPEN = {
+    "effective_number": f"lt.explore.effective_number({COUNTS})",
+    "loss_anatomy": "lt.explore.loss_anatomy('class_balanced')",
+    "posthoc": "lt.explore.posthoc(lt.train('ce', lt.digits_lt(ratio=20), epochs=3, progress=False))",
+    "lab": "lt.explore.lab(lt.digits_lt(ratio=20), epochs=3, seeds=1)",
+}
+SLIDER = ".ltviz-explorer .noUi-handle"
+AXE = os.environ.get("LTVIZ_AXE", "")  # path of axe.min.js, from npm's axe-core
+
+
+def notebook(*cells: str) -> dict:
+    """A notebook of these cells, not yet run."""
+    made = [
+        {"cell_type": "code", "id": f"cell{i}", "metadata": {}, "outputs": [], "execution_count": None, "source": code}
+        for i, code in enumerate(cells)
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+class Opened:
+    """An explorer in a JupyterLab of its own, and what the browser's console said was wrong."""
+
+    def __init__(self, browser, address: str, token: str, name: str):  # noqa: F811
+        cells = f"import ltviz as lt\nexplorer = {OPEN[name]}\nexplorer", "import time; time.sleep(10)"
+        body = json.dumps({"type": "notebook", "content": notebook(*cells)}).encode()
+        request = urllib.request.Request(f"{address}/api/contents/x_{name}.ipynb?token={token}", body, method="PUT")
+        urllib.request.urlopen(request, timeout=20).close()
+        self.page = page = browser.new_page(viewport={"width": 1366, "height": 900})
+        self.errors = []
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(f"{address}/lab/workspaces/{name}/tree/x_{name}.ipynb?token={token}")
+        page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
+        page.locator(".jp-Notebook .jp-Cell").first.click()
+        page.keyboard.press("Shift+Enter")
+        page.locator(".ltviz-screen canvas[aria-label]:not([aria-label='picture'])").first.wait_for()
+        page.wait_for_function("() => document.querySelector('.ltviz-screen .said').textContent.length > 9")
+
+    def theme(self, name: str) -> None:
+        """Choose JupyterLab's theme, "Light" or "Dark"."""
+        self.page.get_by_role("menuitem", name="Settings", exact=True).click()
+        self.page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Theme$")).hover()
+        self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^JupyterLab {name}$")).click()
+        self.page.locator(f"body[data-jp-theme-light='{str(name == 'Light').lower()}']").wait_for(state="attached")
+
+    def more(self) -> None:
+        """Open "More", where it is closed."""
+        closed = self.page.locator(".ltviz-explorer").get_by_role("button", name="More", exact=True)
+        if closed.count() and closed.is_visible():
+            closed.click()
+            closed.wait_for(state="hidden")
+
+    def caption(self) -> str:
+        return self.page.locator(".ltviz-screen .caption").first.inner_text()
+
+    def place(self, fx: float, fy: float) -> tuple[float, float]:
+        """Coordinates on the page of a place in the picture."""
+        box = self.page.locator(".ltviz-screen canvas").first.bounding_box()
+        return box["x"] + fx * box["width"], box["y"] + fy * box["height"]
+
+
+@pytest.fixture(scope="module")
+def explorers(lab, browser):  # noqa: F811
+    """explorers(name): each is opened once."""
+    made: dict[str, Opened] = {}
+
+    def opener(name: str) -> Opened:
+        if name not in made:
+            made[name] = Opened(browser, *lab, name)
+        return made[name]
+
+    yield opener
+    assert {name: one.errors for name, one in made.items() if one.errors} == {}
+    for one in made.values():
+        one.page.close()
+
+
+every_explorer = pytest.mark.parametrize("name", OPEN)
+
+# What sticks out of an explorer, and where its parts are.
+FACTS = """() => {
+  const root = document.querySelector('.ltviz-explorer'), { left, right } = root.getBoundingClientRect();
+  const box = (name) => { const one = root.querySelector(`.ltviz-${name}`).getBoundingClientRect();
+    return { left: one.left, right: one.right, top: one.top, bottom: one.bottom }; };
+  const shown = [...root.querySelectorAll('*')]
+    .filter((one) => one.getClientRects().length && !one.closest('mjx-container'));
+  const out = shown.filter((one) => {
+    const b = one.getBoundingClientRect();
+    return b.right > right + 1 || b.left < left - 1;
+  });
+  const labels = shown.filter((one) => one.matches('label, button') && one.scrollWidth > one.clientWidth + 1);
+  return { width: root.clientWidth, out: out.map((one) => one.className), cut: labels.map((one) => one.textContent),
+    scrolls: document.documentElement.scrollWidth > innerWidth, controls: box('controls'), picture: box('picture'),
+    more: box('more'), rows: [...root.querySelectorAll('.ltviz-controls > .widget-vbox:first-of-type > *')].length };
+}"""
+
+
+@every_explorer
+def test_nothing_is_cut_at_any_width(explorers, name):
+    one = explorers(name)
+    one.more()
+    seen = set()
+    for _ in range(2):  # with the file browser, and without
+        for width in (1100, 1280, 1366, 1440, 1920):
+            one.page.set_viewport_size({"width": width, "height": 900})
+            one.page.wait_for_timeout(250)
+            found = one.page.evaluate(FACTS)
+            assert (found["out"], found["cut"], found["scrolls"]) == ([], [], False), (width, found)
+            beside = found["width"] >= 900
+            seen.add(beside)
+            if beside:
+                assert found["controls"]["right"] <= found["picture"]["left"], width
+                assert found["controls"]["top"] == pytest.approx(found["picture"]["top"], abs=1)
+            else:  # what is secondary comes after the picture
+                assert found["controls"]["bottom"] <= found["picture"]["top"] + 1, width
+                assert found["picture"]["bottom"] <= found["more"]["top"] + 1
+        one.page.keyboard.press("Control+b")
+    one.page.set_viewport_size({"width": 1366, "height": 900})
+    assert seen == {True, False}
+
+
+@every_explorer
+def test_at_most_three_controls_are_in_sight_at_first(explorers, name):
+    page = explorers(name).page
+    first = page.locator(".ltviz-controls > .widget-vbox").first.locator(":scope > *")
+    assert 1 <= first.count() <= 3
+
+
+@every_explorer
+def test_axe_finds_nothing_in_either_theme(explorers, name):
+    if not AXE:
+        pytest.skip("axe: set LTVIZ_AXE to the path of axe.min.js (npm pack axe-core)")
+    one = explorers(name)
+    one.more()
+    one.page.evaluate(Path(AXE).read_text(encoding="utf-8"))
+    for theme in ("Dark", "Light"):
+        one.theme(theme)
+        one.page.wait_for_timeout(500)
+        found = one.page.evaluate("axe.run(document.querySelector('.ltviz-explorer'))")["violations"]
+        assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == [], theme
+
+
+def test_the_picture_is_dark_in_a_dark_theme(explorers):
+    one = explorers("effective_number")
+    one.theme("Dark")
+    one.page.wait_for_timeout(500)
+    corner = one.page.locator(".ltviz-screen canvas").first.screenshot()
+
+    pixels = Image.open(io.BytesIO(corner)).convert("L")
+    assert max(pixels.getpixel((3, 3)), pixels.getpixel((pixels.width // 2, 3))) < 40, "no white block"
+    one.theme("Light")
+    one.page.wait_for_timeout(500)
+    pixels = Image.open(io.BytesIO(one.page.locator(".ltviz-screen canvas").first.screenshot())).convert("L")
+    assert pixels.getpixel((3, 3)) > 240
+
+
+# ms from taking hold of the first slider to its whole sweep, and of each key to the frame after the picture was drawn.
+SWEEP = """async () => {
+  const root = document.querySelector('.ltviz-screen'), start = performance.now();
+  delete root.dataset.swept;
+  document.querySelector('.ltviz-explorer .noUi-handle').focus();
+  while (!root.dataset.swept) await new Promise((done) => setTimeout(done, 5));
+  return performance.now() - start;
+}"""
+LATENCY = """async (moves) => {
+  const handle = document.querySelector('.ltviz-explorer .noUi-handle'), found = [];
+  const frame = () => new Promise(requestAnimationFrame), old = document.activeElement;
+  const task = () => new Promise((done) => {
+    const c = new MessageChannel();
+    c.port1.onmessage = done;
+    c.port2.postMessage(0);
+  });
+  let drawn = 0;
+  document.addEventListener('ltviz-drawn', () => { drawn += 1; });
+  for (let i = 0; i < moves; i++) {
+    await frame();
+    await new Promise((done) => setTimeout(done, 60 + 10 * Math.random()));
+    const before = drawn, start = performance.now(), key = Math.floor(i / 10) % 2 ? 'ArrowLeft' : 'ArrowRight';
+    handle.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+    while (drawn === before && performance.now() - start < 3000) await task();
+    await frame();
+    await task();
+    found.push(performance.now() - start);
+  }
+  return found.sort((one, other) => one - other);
+}"""
+
+
+@pytest.mark.parametrize("name", ["effective_number", "loss_anatomy", "posthoc"])
+def test_a_slider_is_followed_at_once_and_while_a_cell_sleeps(explorers, name):
+    one = explorers(name)
+    sweep = one.page.evaluate(SWEEP)
+    free = one.page.evaluate(LATENCY, 40)
+    one.page.locator(".jp-Notebook .jp-Cell").last.click()
+    one.page.keyboard.press("Shift+Enter")
+    asleep = one.page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*")
+    asleep.first.wait_for()
+    busy = one.page.evaluate(LATENCY, 40)
+    assert asleep.count() == 1, "the cell still sleeps"
+    told = [
+        f"{kind}: median {found[20]:.1f} ms, 95 % below {found[37]:.1f}"
+        for kind, found in (("free", free), ("busy", busy))
+    ]
+    print(f"{name}: sweep {sweep:.0f} ms; {'; '.join(told)}")
+    # On a machine that others use as well; the benchmark has the strict bounds of 1.5 s, 20 ms and 33 ms.
+    assert sweep < 6000 and free[20] < 50 and busy[20] < 50
+    asleep.first.wait_for(state="detached")
+
+
+# ------------------------------------------------------------------------------------------------------------ pointing
+
+
+def test_the_classes_of_effective_number_are_pointed_at_and_beta_is_dragged(explorers):
+    one = explorers("effective_number")
+    page, tip = one.page, one.page.locator(".ltviz-screen .tip")
+    page.locator(".ltviz-explorer").get_by_role("button", name="Reset").click()
+    page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('beta = 0.999:')")
+    canvas = page.locator(".ltviz-screen canvas").first
+    canvas.focus()
+    canvas.press("Home")
+    assert tip.inner_text() == "Class of 500 images, number 1 of 10 by count: they count for 394"
+    canvas.press("End")
+    assert re.fullmatch(r"Class of 18 images, number 10 of 10 by count: weight \d\.\d+", tip.inner_text())
+    box = page.locator(".ltviz-screen .handle").bounding_box()
+    page.mouse.move(box["x"] + 12, box["y"] - 60)  # on the line of beta, above its handle
+    page.mouse.move(*one.place(0.75, 0.3))
+    assert re.fullmatch(r"β 0\.\d+, weight [\d.]+", tip.inner_text()), "the axis is that of 1 - beta"
+    page.mouse.move(box["x"] + 12, box["y"] + 12)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 30, box["y"] + 12, steps=4)
+    page.mouse.move(*one.place(0.6, 0.9), steps=4)
+    page.mouse.up()
+    page.wait_for_function("!document.querySelector('.ltviz-screen .caption').textContent.startsWith('beta = 0.999:')")
+    page.wait_for_timeout(500)
+    handle = page.get_by_role("slider", name="beta", exact=True)
+    beta = float(page.locator(".ltviz-explorer input[type=number]").first.input_value())
+    assert 0 <= beta < 0.99 and f"beta = {beta:g}:" in one.caption()
+    assert float(handle.get_attribute("aria-valuenow")) == pytest.approx(beta, abs=1e-6), "it stays on the steps"
+    handle.focus()
+    handle.press("End")
+    page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('beta = 0.99999:')")
+    page.locator(".ltviz-explorer").get_by_role("button", name="Reset").click()
+
+
+def test_curves_of_loss_anatomy_are_pointed_at(explorers):
+    one = explorers("loss_anatomy")
+    canvas, tip = one.page.locator(".ltviz-screen canvas").first, one.page.locator(".ltviz-screen .tip")
+    canvas.focus()
+    canvas.press("Home")
+    assert re.fullmatch(r"Head class at p = 0\.1: loss [\d.]+", tip.inner_text())
+    canvas.press("ArrowRight")
+    assert " at p = 0.2: loss " in tip.inner_text()
+    one.page.mouse.move(*one.place(0.3, 0.2))
+    assert re.fullmatch(r"p 0\.\d+, loss [\d.]+", tip.inner_text())
+
+
+def test_a_control_without_effect_is_disabled_and_says_why(explorers):
+    one = explorers("loss_anatomy")
+    one.more()
+    row = one.page.locator(".ltviz-more .widget-hbox", has=one.page.locator("label", has_text="gamma"))
+    gamma, loss = row.locator("input"), one.page.get_by_label("loss", exact=True)
+    assert gamma.is_disabled() and row.locator(".noUi-target").get_attribute("disabled") is not None
+    why = "only for loss = focal or softmax focal or weighted softmax focal"
+    assert row.locator(f"[title='{why}']").count() >= 1
+    loss.select_option("softmax focal")
+    one.page.wait_for_function("!document.querySelector('.ltviz-more input[type=number]').disabled")
+    assert row.locator(f"[title='{why}']").count() == 0
+    loss.select_option("softmax")
+    one.page.wait_for_function("document.querySelector('.ltviz-more input[type=number]').disabled")
+
+
+# What has the focus: its name, and whether that is seen.
+FOCUS = """() => {
+  const one = document.activeElement;
+  if (!one.closest('.ltviz-explorer')) return null;
+  const look = getComputedStyle(one), box = one.getBoundingClientRect();
+  const name = one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent || one.title;
+  return { name: name.trim().slice(0, 60), seen: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2,
+    size: box.width * box.height, place: [...document.querySelectorAll('.ltviz-explorer *')].indexOf(one) };
+}"""
+REACHABLE = """() => [...document.querySelectorAll(
+    '.ltviz-explorer :is(input, select, button, textarea, [tabindex="0"])')]
+  .filter((one) => one.getClientRects().length && !one.disabled && one.tabIndex >= 0
+    && !one.closest('[disabled], mjx-container')).length"""
+
+
+@every_explorer
+def test_the_keyboard_reaches_everything_in_order_and_is_seen(explorers, name):
+    one = explorers(name)
+    one.more()
+    page = one.page
+    page.evaluate("""document.querySelector('.ltviz-explorer :is(input, select, button):not([disabled])').focus()""")
+    wanted, found = page.evaluate(REACHABLE), []
+    for _ in range(wanted + 5):
+        here = page.evaluate(FOCUS)
+        if here is None:
+            break
+        found.append(here)
+        page.keyboard.press("Tab")
+    assert len({here["place"] for here in found}) == wanted, [here["name"] for here in found]
+    assert [here["place"] for here in found] == sorted(here["place"] for here in found), "in the order of reading"
+    assert [here["name"] for here in found if not here["name"]] == []
+    assert [here["name"] for here in found[1:] if not here["seen"]] == [], "the focus is seen"
+    before = one.caption()
+    page.locator(SLIDER).first.focus()
+    page.keyboard.press("ArrowRight")
+    if name != "lab":  # its picture is that of runs
+        page.wait_for_function(
+            "said => document.querySelector('.ltviz-screen .caption').textContent !== said", arg=before
+        )
+    page.keyboard.press("ArrowLeft")
+
+
+# ------------------------------------------------------------------------------------------------------------ exported
+
+
+@pytest.fixture(scope="module")
+def run():
+    return lt.train("ce", lt.digits_lt(ratio=20), epochs=3, progress=False)
+
+
+@every_explorer
+def test_every_explorer_is_exported_to_one_file(browser, run, tmp_path, name):  # noqa: F811
+    explorer = eval(OPEN[name] if name != "posthoc" else "lt.explore.posthoc(run)", {"lt": lt, "run": run})
+    path = lt.export(explorer, tmp_path / "page.html")
+    sentence = explorer.sentence
+    explorer.close()
+    assert path.stat().st_size <= 3_000_000
+    context = browser.new_context(viewport={"width": 1000, "height": 800}, offline=True, color_scheme="dark")
+    page, wrong, asked = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(path.as_uri())
+    canvas = page.locator("canvas")
+    page.wait_for_timeout(300)
+    assert canvas.get_attribute("aria-label") == sentence
+    assert "invert" in canvas.evaluate("one => getComputedStyle(one).filter"), "dark where the reader's system is"
+    slider, seen = page.get_by_role("slider"), {sentence}
+    if name != "lab":
+        for key in ("Home", "End"):
+            slider.first.press(key)
+            deadline = time.monotonic() + 10
+            while (said := canvas.get_attribute("aria-label")) in seen and time.monotonic() < deadline:
+                page.wait_for_timeout(10)
+            if said not in seen or key == "End":
+                seen.add(said)
+        assert len(seen) >= 2
+    assert (wrong, asked) == ([], [path.as_uri()])
+    context.close()

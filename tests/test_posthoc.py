@@ -1,0 +1,463 @@
+"""The explorer that re-decides a trained network: rules, the prior at deployment, cells, pointing, sweeps."""
+
+import base64
+import copy
+import dataclasses
+import html
+import io
+import re
+import statistics
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ltviz as lt
+from ltviz import metrics
+from ltviz.explore.posthoc import CLASSES, MATRIX, MEANS, PICTURES, SHARES
+from ltviz.explore.screen import Click
+from ltviz.methods import METHODS
+from ltviz.objective import Limit, Method, Setting
+
+
+@pytest.fixture(autouse=True)
+def close_all():
+    """Each test leaves no explorer open."""
+    yield
+    for explorer in lt.explore.registry():
+        explorer.close()
+
+
+@pytest.fixture(scope="module")
+def data():
+    return lt.digits_lt(ratio=20)
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    return lt.train("ce", data, epochs=8, progress=False)
+
+
+def made(n=600, d=8, k=6, **changes):
+    """A run with numbers of its own: n test images with d features in k classes, which are not sorted by class."""
+    rng = np.random.default_rng(0)
+    weight, targets = rng.normal(size=(k, d)).astype(np.float32), rng.integers(0, k, n)
+    features = (weight[targets] + 2 * rng.normal(size=(n, d))).astype(np.float16)
+    logits = features.astype(np.float32) @ weight.T
+    fields = {
+        "method": "ce", "settings": {}, "data": {}, "recipe": {}, "seed": 0, "history": {}, "targets": targets,
+        "counts": np.geomspace(500, 5, k).astype(int), "class_names": [f"class {j}" for j in range(k)],
+        "confusion": metrics.confusion(targets, logits.argmax(1), k), "head_weight": weight,
+        "head_bias": np.zeros(k, np.float32), "logits": logits, "features": features,
+    }  # fmt: skip
+    return lt.Run(**fields | changes)
+
+
+# --- rules -----------------------------------------------------------------------------------------------------------
+
+
+def test_posthoc_agrees_with_the_rules_of_the_methods(run):
+    explorer = lt.explore.posthoc(run, prior=1.0)
+    decided = run.posthoc("logit_adjusted", tau=1.0).argmax(1)
+    assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, decided, run.k))
+    explorer.set(prior=0.0, tau=1.0, bias="drop")
+    decided = run.posthoc("tau_norm", tau=1.0).argmax(1)
+    assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, decided, run.k))
+    explorer.set(tau=0.0, bias="keep")
+    assert explorer.result.per_class == pytest.approx(run.per_class)
+
+
+def test_every_rule_that_starts_from_the_trained_network_is_a_control(run):
+    def only_the_rarest(out, counts, gallery, *, share, tau):
+        return out.logits + share * tau * (counts == counts.min())
+
+    own = Method(
+        key="own_rule", title="Own rule", paper="", equation="", objective=METHODS["ce"].objective,
+        settings={"share": Setting(0.5, 0.0, 100.0), "tau": Setting(1.0, 0.0, 2.0)}, posthoc=only_the_rarest,
+        limits=(Limit({"share": 0.0}, "ce"),),
+    )  # fmt: skip
+    METHODS.add(own)
+    try:
+        explorer = lt.explore.posthoc(run)
+        assert sorted(explorer.controls) == ["bias", "deployment", "own_rule_tau", "prior", "share", "tau"]
+        assert explorer.values["share"] == 0.0 and explorer.result.words == "as trained"
+        explorer.set(share=100.0, prior=1.0, tau=0.5)
+        logits = run.posthoc("tau_norm", tau=0.5, bias="keep")
+        logits = logits - np.log(run.counts / run.counts.sum()) + 100.0 * (run.counts == run.counts.min())
+        assert explorer.result.per_class == pytest.approx(lt.metrics.recall(run.targets, logits.argmax(1), run.k))
+        assert "own rule (share = 100, tau = 1)" in explorer.sentence
+        assert eval(explorer.as_code(), {"lt": lt, "run": run}).state == explorer.state
+    finally:
+        METHODS.remove("own_rule")
+    assert sorted(lt.explore.posthoc(run).controls) == ["bias", "deployment", "prior", "tau"]
+    with pytest.raises(ValueError, match="no control 'shore'"):
+        lt.explore.posthoc(run, shore=1.0)
+
+
+def test_posthoc_refuses_a_record_without_features(run, tmp_path):
+    small = lt.load_run(run.save(tmp_path, small=True))
+    with pytest.raises(ValueError, match="keeps no logits and features"):
+        lt.explore.posthoc(small)
+
+
+@pytest.mark.parametrize("name", ["features", "logits", "head_weight"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_posthoc_refuses_numbers_from_which_nothing_follows(name, value, run):
+    broken = copy.copy(run)
+    values = getattr(run, name).astype(np.float32)
+    values[3, 1] = value
+    setattr(broken, name, values)
+    with pytest.raises(ValueError, match=f"its {name} hold NaN or infinity in 1 of {len(values)} rows"):
+        lt.explore.posthoc(broken)
+
+
+def test_posthoc_says_what_its_numbers_are_of(data, run, tmp_path):
+    part = copy.copy(run)
+    for name in ("targets", "logits", "features"):
+        setattr(part, name, getattr(run, name)[:50])
+    assert "of the 50 test images it kept" in lt.explore.posthoc(part).sentence
+    assert "kept" not in lt.explore.posthoc(run).sentence
+    ruled = lt.train("logit_adjusted", data, epochs=3, progress=False)
+    assert "its own rule put aside, as trained" in lt.explore.posthoc(ruled).sentence
+
+
+def test_posthoc_of_a_cosine_head_has_no_row_lengths(data):
+    run = lt.train("cosface", data, epochs=3, progress=False)
+    explorer = lt.explore.posthoc(run)
+    assert list(explorer.controls) == ["prior", "deployment"] and explorer.drive() == []
+    for asked in ({"tau": 1.0}, {"bias": "drop"}, {"tau": "x"}):
+        with pytest.raises(ValueError, match="cosine head"):
+            lt.explore.posthoc(run, **asked)
+
+
+def test_a_rule_whose_setting_is_called_like_a_control_of_the_explorer_gets_another_name(run):
+    own = Method(
+        key="own_rule", title="Own rule", paper="", equation="", objective=METHODS["ce"].objective,
+        settings={"deployment": Setting(0.0, 0.0, 2.0)}, limits=(Limit({"deployment": 0.0}, "ce"),),
+        posthoc=lambda out, counts, gallery, deployment: out.logits + deployment * (counts == counts.min()),
+    )  # fmt: skip
+    METHODS.add(own)
+    try:
+        explorer = lt.explore.posthoc(run, deployment=1.0, own_rule_deployment=2.0)
+        assert explorer.values["deployment"] == 1.0 and explorer.values["own_rule_deployment"] == 2.0
+        logits = run.logits + 2.0 * (run.counts == run.counts.min())
+        assert explorer.result.per_class == pytest.approx(metrics.recall(run.targets, logits.argmax(1), run.k))
+    finally:
+        METHODS.remove("own_rule")
+
+
+def test_test_images_in_any_order_are_decided_alike():
+    run = made()
+    assert (np.diff(run.targets) < 0).any()
+    explorer = lt.explore.posthoc(run, prior=0.7)
+    decided = run.posthoc("logit_adjusted", tau=0.7).argmax(1)
+    assert explorer.result.confusion.tolist() == metrics.confusion(run.targets, decided, run.k).tolist()
+
+
+# --- the prior at deployment -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [-1.0, -0.35, 0.0, 0.5, 1.0])
+def test_accuracy_and_answers_are_those_of_the_prior_at_deployment(power):
+    run = made()
+    result = lt.explore.posthoc(run, prior=1.0, deployment=power).result
+    prior = run.counts**power / (run.counts**power).sum()
+    decided = run.posthoc("logit_adjusted", tau=1.0).argmax(1)
+    right = [(decided[run.targets == i] == i).mean() for i in range(run.k)]
+    np.testing.assert_allclose(result.occurs, prior)
+    assert result.deployed == pytest.approx(sum(p * a for p, a in zip(prior, right, strict=True)))
+    answered = [sum(prior[i] * (decided[run.targets == i] == j).mean() for i in range(run.k)) for j in range(run.k)]
+    np.testing.assert_allclose(result.answered, answered, atol=1e-12)
+    assert result.answered.sum() == pytest.approx(1.0)
+
+
+def test_a_balanced_deployment_is_the_mean_over_classes_and_the_test_set_need_not_be_balanced():
+    run = made()
+    keep = (run.targets > 0) | (np.arange(len(run.targets)) % 5 == 0)
+    run = made(**{name: getattr(run, name)[keep] for name in ("targets", "logits", "features")})
+    explorer = lt.explore.posthoc(run)
+    assert explorer.result.deployed == pytest.approx(explorer.result.groups[0])
+    assert explorer.result.deployed == pytest.approx(
+        metrics.balanced_accuracy(run.targets, run.logits.argmax(1), run.k)
+    )
+
+
+@pytest.mark.parametrize("power", [-1.0, 0.0, 0.6, 1.0])
+def test_the_best_tau_is_the_best_of_all_places_of_the_slider(power, run):
+    explorer = lt.explore.posthoc(run, deployment=power)
+    prior = run.counts**power / (run.counts**power).sum()
+    places = explorer.controls["prior"].sweep().values
+    found = []
+    for tau in places:
+        decided = run.posthoc("logit_adjusted", tau=tau).argmax(1)
+        found.append(prior @ metrics.per_class(run.targets, decided, run.k))
+    tau, accuracy = explorer.result.best
+    assert tau == places[int(np.argmax(found))] and accuracy == pytest.approx(max(found))
+    assert f"τ = {tau:g} ({100 * accuracy:.1f} %)" in explorer.sentence
+    assert "a demonstration and not a protocol" in explorer.sentence
+    explorer.set(prior=tau)
+    assert explorer.result.deployed == pytest.approx(accuracy)
+    explorer.set(tau=1.0, bias="drop")
+    assert explorer.result.best == (tau, accuracy), "of logit adjustment alone"
+
+
+def test_the_sentence_says_where_the_network_is_used(run):
+    explorer = lt.explore.posthoc(run)
+    for power, words in (
+        (0.0, "all classes occur equally often"), (1.0, "classes occur as in training"),
+        (-0.5, "training images to the power -0.5"),
+    ):  # fmt: skip
+        explorer.set(deployment=power)
+        assert f"{words}: {100 * explorer.result.deployed:.1f} %" in explorer.sentence
+
+
+def test_a_class_without_test_images_counts_nowhere():
+    run = made()
+    keep = run.targets != 2
+    part = {name: getattr(run, name)[keep] for name in ("targets", "logits", "features")}
+    explorer = lt.explore.posthoc(made(**part), prior=1.0, deployment=1.0)
+    result, prior = explorer.result, np.where(np.arange(6) == 2, 0, run.counts / run.counts.sum())
+    assert np.isnan(result.per_class[2]) and explorer.error is None
+    assert result.deployed == pytest.approx(np.nansum(prior * result.per_class) / prior.sum())
+    assert result.answered.sum() == pytest.approx(1.0) and result.best is not None
+    assert explorer.drive() == []
+    meta = explorer.screen.frame.meta()
+    assert [None, 2.0, "class 2: undefined (as trained undefined)", CLASSES] in meta["points"]
+    assert explorer.choose(2, 0).images.tolist() == [] and explorer.cell.of == 0
+
+
+@pytest.mark.parametrize("k", [1, 2, 14, 15, 25, 26, 100, 203])
+def test_any_number_of_classes(k):
+    explorer = lt.explore.posthoc(made(max(3 * k, 30), 4, k), prior=0.5)
+    assert explorer.error is None
+    explorer.set(prior=3.0, deployment=-1.0)
+    assert explorer.error is None and len(explorer.screen.frame.regions) == 4
+    cells = explorer.panels.cells
+    assert cells.sum() == max(3 * k, 30) and len(cells) == (k if k <= 25 else -(-k // -(-k // 20)))
+    assert len(explorer.screen.frame.points) <= 25 * 25 + 25 + 200 + 5
+
+
+# --- pointing --------------------------------------------------------------------------------------------------------
+
+
+def texts(explorer, region):
+    return [point.text for point in explorer.screen.frame.points if point.region == region]
+
+
+def test_every_cell_says_how_many_images_it_holds(run):
+    explorer = lt.explore.posthoc(run, prior=1.0)
+    decided = run.posthoc("logit_adjusted", tau=1.0).argmax(1)
+    matrix = metrics.confusion(run.targets, decided, run.k)
+    names = run.class_names
+    expected = [
+        f"true {names[i]}, answered {names[j]}: {matrix[i, j]} of {matrix[i].sum()}"
+        for i in range(10)
+        for j in range(10)
+    ]
+    assert texts(explorer, MATRIX) == expected
+    points = [point for point in explorer.screen.frame.points if point.region == MATRIX]
+    assert [(point.y, point.x) for point in points] == [(i, j) for i in range(10) for j in range(10)]
+    region = explorer.screen.frame.regions[MATRIX]
+    assert region.cells and region.x == (-0.5, 9.5) and region.y == (9.5, -0.5)
+
+
+def test_bars_and_points_say_their_numbers(run):
+    explorer = lt.explore.posthoc(run, prior=1.0, deployment=1.0)
+    result, before = explorer.result, explorer.before.per_class
+    share = f"{100 * result.answered[0]:.1f} % of answers, {100 * run.counts[0] / run.counts.sum():.1f} % of images"
+    assert texts(explorer, SHARES)[0] == f"{run.class_names[0]}: {share}"
+    now = f"{100 * result.per_class[9]:.1f} % (as trained {100 * before[9]:.1f} %)"
+    assert texts(explorer, CLASSES)[9] == f"{run.class_names[9]}: {now}"
+    trained = run.counts @ before / run.counts.sum()
+    deployed = f"deployed: {100 * result.deployed:.1f} % (as trained {100 * trained:.1f} %)"
+    assert texts(explorer, MEANS)[4] == deployed
+
+
+def test_neighbouring_ranks_share_a_cell_where_there_are_many_classes():
+    run = made(2000, 8, 100)
+    explorer = lt.explore.posthoc(run)
+    decided = run.logits.argmax(1)
+    true, answered = (run.targets >= 95), (decided >= 5) & (decided < 10)
+    told = f"true ranks 96–100, answered ranks 6–10: {(true & answered).sum()} of {true.sum()}"
+    assert texts(explorer, MATRIX)[19 * 20 + 1] == told
+    cell = explorer.choose(97, 8)
+    assert cell.true == (95, 96, 97, 98, 99) and cell.answered == (5, 6, 7, 8, 9)
+    assert cell.images.tolist() == np.flatnonzero(true & answered).tolist() and cell.of == true.sum()
+
+
+def test_classes_stand_in_the_order_of_their_counts_whatever_their_numbers():
+    run = made(counts=np.array([5, 500, 40, 300, 12, 90]))
+    explorer = lt.explore.posthoc(run)
+    order = [1, 3, 5, 2, 4, 0]
+    matrix = metrics.confusion(run.targets, run.logits.argmax(1), 6)
+    assert explorer.panels.cells.tolist() == matrix[np.ix_(order, order)].tolist()
+    explorer._clicked(Click(5.2, 0.1, MATRIX, 5))
+    assert explorer.cell.true == (1,) and explorer.cell.answered == (0,) and len(explorer.cell.images) == matrix[1, 0]
+
+
+def click(explorer, x, y, region=MATRIX):
+    """What the page sends."""
+    content = {"kind": "click", "x": x, "y": y, "region": region, "point": 0}
+    explorer.screen._handle_custom_msg(content, [])
+
+
+def test_a_click_on_a_cell_tells_which_test_images_lie_in_it_and_shows_them(run, data):
+    explorer = lt.explore.posthoc(run, data=data)
+    heard = []
+    explorer.on_cell(heard.append)
+    assert explorer.cell is None and "Click a cell" in explorer.cells.widget.value
+    click(explorer, 3.0, 8.0, SHARES)
+    assert heard == []
+    click(explorer, 3.2, 7.8)
+    images = np.flatnonzero((run.targets == 8) & (run.logits.argmax(1) == 3))
+    assert len(images) > PICTURES / 2
+    assert len(heard) == 1 and heard[0].images.tolist() == images.tolist() and heard[0].of == (run.targets == 8).sum()
+    shown = explorer.cells.widget.value
+    names = run.class_names
+    assert f"true {names[8]}, answered {names[3]}: {len(images)} of {heard[0].of} test images" in shown
+    picture = base64.b64decode(re.search("base64,([^']+)'", shown).group(1))
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+    height, width = data.shape[1:]
+    first, other = data.test_images[images[0]].numpy(), data.test_images[images[1]].numpy()
+    np.testing.assert_array_equal(pixels[:height, :width], np.broadcast_to(first, (height, width, 3)))
+    np.testing.assert_array_equal(
+        pixels[:height, width + 1 : 2 * width + 1], np.broadcast_to(other, first.shape[:2] + (3,))
+    )
+    explorer.set(prior=3.0)
+    now = np.flatnonzero((run.targets == 8) & (run.posthoc("logit_adjusted", tau=3.0).argmax(1) == 3))
+    assert explorer.cell.images.tolist() == now.tolist() != images.tolist(), "the cell follows the slider"
+    assert f": {len(now)} of" in explorer.cells.widget.value
+    explorer.on_cell(heard.append, remove=True)
+    explorer.choose(0, 0)
+    assert len(heard) == 1
+
+
+def test_without_data_a_cell_tells_the_numbers_alone(run):
+    explorer = lt.explore.posthoc(run)
+    cell = explorer.choose(0, 0)
+    assert ", ".join(map(str, cell.images[:PICTURES])) in explorer.cells.widget.value
+    assert "<img" not in explorer.cells.widget.value
+
+
+def test_names_from_outside_are_text_below_the_picture(run):
+    strange = copy.copy(run)
+    strange.class_names = [f"<script>{j}</script>" for j in range(run.k)]
+    explorer = lt.explore.posthoc(strange)
+    explorer.choose(0, 1)
+    assert "<script" not in explorer.cells.widget.value
+    assert html.escape("true <script>0</script>, answered <script>1</script>") in explorer.cells.widget.value
+
+
+def test_an_error_of_a_callback_is_shown_and_the_others_are_called(run):
+    explorer, heard = lt.explore.posthoc(run), []
+    explorer.on_cell(lambda cell: cell.nothing)
+    explorer.on_cell(heard.append)
+    click(explorer, 0, 0)
+    assert len(heard) == 1 and "AttributeError" in explorer.error
+
+
+# --- arguments, code, controls ---------------------------------------------------------------------------------------
+
+
+def test_the_control_that_the_text_speaks_of_is_alone_in_sight(run):
+    for first in ("prior", "tau", "deployment", "bias"):
+        explorer = lt.explore.posthoc(run, first=first)
+        assert list(explorer.controls)[0] == first and sorted(explorer.controls) == [
+            "bias",
+            "deployment",
+            "prior",
+            "tau",
+        ]
+        assert explorer.column.first.children == (explorer.controls[first].widget,)
+        assert explorer.column.rest.children == tuple(one.widget for one in list(explorer.controls.values())[1:])
+        assert eval(explorer.as_code(), {"lt": lt, "run": run}).first == first
+
+
+def test_code_and_state_bring_back_the_data_too(run, data):
+    explorer = lt.explore.posthoc(run, prior=1.0, deployment=-0.5, data=data)
+    assert explorer.as_code().startswith("lt.explore.posthoc(run, data=data, prior=1.0, deployment=-0.5")
+    again = eval(explorer.as_code(), {"lt": lt, "run": run, "data": data})
+    assert again.data is data and again.screen.frame.png == explorer.screen.frame.png
+    assert type(explorer).from_state(explorer.state, run, data).data is data
+    assert type(explorer).from_state(explorer.state, run).state == explorer.state
+
+
+@pytest.mark.parametrize("name, value, call", [
+    *[("deployment", value, None) for value in (True, "1", None, 1.5, -2, float("nan"), [0.5])],
+    *[("first", value, None) for value in (None, "gamma", 3, "priors")],
+    *[("data", value, None) for value in (3, "digits", [1], object())],
+    *[("true", value, lambda e, value: e.choose(value, 0)) for value in (True, "3", None, 10, -1, 2.5)],
+    *[("answered", value, lambda e, value: e.choose(0, value)) for value in (True, "3", None, 10, -1, 2.5)],
+    *[("callback", value, lambda e, value: e.on_cell(value)) for value in (None, 3, "print")],
+    *[("remove", value, lambda e, value: e.on_cell(print, value)) for value in (None, 3, "yes")],
+    *[("state", value, lambda e, value: type(e).from_state(value, e.run)) for value in (None, 3, ["prior"])],
+])  # fmt: skip
+def test_a_wrong_argument_is_refused_by_name(name, value, call, run):
+    with pytest.raises(ValueError, match=f"{name}="):
+        lt.explore.posthoc(run, **{name: value}) if call is None else call(lt.explore.posthoc(run), value)
+
+
+def test_other_data_than_the_run_s_are_refused(run, data):
+    alike = dataclasses.replace(data, test_images=data.test_images.flip(0))
+    named = dataclasses.replace(data, class_names=[f"digit {name}" for name in data.class_names])
+    for other in (alike, named, lt.digits_lt(ratio=20, seed=3)):
+        with pytest.raises(ValueError, match="its classes or its test images are not those of the run"):
+            lt.explore.posthoc(run, data=other)
+    assert lt.explore.posthoc(run, data=lt.digits_lt(ratio=20)).error is None, "the same, made again"
+    part = copy.copy(run)
+    part.targets, part.logits, part.features = run.targets[:50], run.logits[:50], run.features[:50]
+    assert lt.explore.posthoc(part, data=data).choose(0, 0).of == 5
+
+
+# --- the artists -----------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_shows_the_numbers_of_the_decision(run):
+    explorer = lt.explore.posthoc(run, prior=1.0, deployment=1.0)
+    result, panels = explorer.result, explorer.panels
+    share = result.confusion / result.confusion.sum(1, keepdims=True)
+    np.testing.assert_allclose(panels.mesh.get_array().reshape(10, 10), share)
+    assert len(panels.numbers.get_paths()) == (share >= 0.005).sum()
+    np.testing.assert_array_equal(panels.numbers.get_offsets()[:, ::-1], np.argwhere(share >= 0.005))
+    tops = [path.vertices[:, 1].max() for path in panels.answers.get_paths()]
+    np.testing.assert_allclose(tops, result.answered)
+    np.testing.assert_allclose(panels.occurs[0].get_ydata()[:-1], result.occurs)
+    widths = [bar.get_width() for bar in explorer.accuracies.bars]
+    np.testing.assert_allclose(widths, [*result.groups, result.deployed])
+    assert [text.get_text() for text in explorer.accuracies.labels] == [f"{100 * one:.0f}%" for one in widths]
+
+
+def test_no_slider_draws_the_background_anew():
+    explorer = lt.explore.posthoc(made())
+    drawn = explorer.surface.backgrounds
+    for name, control in explorer.controls.items():
+        for stop in control.stops:
+            explorer.set(**{name: stop})
+    assert explorer.error is None and explorer.surface.backgrounds == drawn
+
+
+def test_a_sweep_of_the_deployment_sends_every_frame():
+    explorer = lt.explore.posthoc(made())
+    sent = []
+    explorer.screen._sweeper.send = lambda content, buffers: sent.append(content)
+    explorer.screen.sweep("deployment")
+    assert explorer.screen.wait(60) and explorer.error is None
+    frames = [one for one in sent if one["kind"] == "frame"]
+    assert len(frames) == len(explorer.controls["deployment"].sweep().values) == 101 and sent[-1]["kind"] == "done"
+    assert sum(len(str(one["meta"])) for one in frames) < 2_000_000
+
+
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+
+def test_posthoc_decides_ten_thousand_images_of_a_hundred_classes_at_once():
+    big = made(10_000, 64, 100)
+    explorer = lt.explore.posthoc(big)
+    times = []
+    for place in np.linspace(0.1, 2.0, 10):
+        began = time.process_time()
+        explorer.controls["tau"].slider.value = place
+        times.append(time.process_time() - began)
+    print(f"post-hoc {1000 * statistics.median(times):.1f} ms")
+    assert explorer.error is None and statistics.median(times) < 0.1
