@@ -30,7 +30,7 @@ _WHERE = {
     "plots": (
         "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_counts",
         "plot_effective_number", "plot_embedding", "plot_examples", "plot_feature_norms", "plot_gain", "plot_history",
-        "plot_loss_curve", "plot_mistakes", "plot_reliability", "plot_weight_norms", "style",
+        "plot_loss_curve", "plot_mistakes", "plot_reliability", "plot_weight_norms", "plot_who_pays", "style",
     ),
     "study": ("Exercise", "Predict", "Quiz", "chapter", "recorded", "say"),
 }  # fmt: skip

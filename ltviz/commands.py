@@ -125,6 +125,6 @@ def grid_table(folder: str | Path) -> pandas.DataFrame:
     if "ce" not in by_label:
         raise ValueError(f"{folder}: there is no recorded run of ce, which the others are compared with")
     frame = comparison_table(by_label, "ce")
-    percent = ["all", "head", "mid", "tail", "difference", "se"]
+    percent = ["all", "head", "mid", "tail", "difference", "half"]
     frame[percent] = frame[percent] * 100
     return frame.sort_values("difference", ascending=False, na_position="first")

@@ -60,6 +60,19 @@ class MLP(nn.Module):
         return self.layers(images)
 
 
+class PlaneMLP(nn.Module):
+    """Flattened image -> 128 -> 64 with ReLU -> 2 without: features in the plane, so that they can be drawn as they are."""
+
+    def __init__(self, shape: tuple[int, int, int], width: int = 64):
+        super().__init__()
+        hidden = MLP(shape, width)
+        self.dim = 2
+        self.layers = nn.Sequential(*hidden.layers, nn.Linear(hidden.dim, self.dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
 class CNN(nn.Module):
     """Three 3 x 3 convolutions with BatchNorm (16-32-64 channels), max-pooling between them, global average pooling."""
 
@@ -286,12 +299,20 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 MODELS = {
     "mlp": MLP,
+    "plane": PlaneMLP,
     "cnn": CNN,
     "resnet8": lambda shape, width=16: ResNet(shape, 8, width),
     "resnet20": lambda shape, width=16: ResNet(shape, 20, width),
     "resnet32": lambda shape, width=16: ResNet(shape, 32, width),
 }
-WIDTHS = {"mlp": 64, "cnn": 16, "resnet8": 16, "resnet20": 16, "resnet32": 16}  # unless another is asked for
+WIDTHS = {
+    "mlp": 64,
+    "plane": 64,
+    "cnn": 16,
+    "resnet8": 16,
+    "resnet20": 16,
+    "resnet32": 16,
+}  # unless another is asked for
 
 
 def model_name(name: str) -> str:

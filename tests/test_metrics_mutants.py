@@ -78,9 +78,9 @@ def test_what_is_not_known_is_nan():
 @pytest.mark.parametrize(
     ("differences", "t", "verdict"),
     [
-        ([0.0, 0.0, 0.0], 0.0, "within noise"), ([0.25] * 3, np.inf, "better"), ([-0.25] * 3, -np.inf, "worse"),
-        ([1e-12] * 3, np.inf, "better"), ([9e-13] * 3, 0.0, "within noise"), ([0.25] * 2, np.inf, "within noise"),
-        ([100.0, 100.0, 100.0 + 1e-10], np.inf, "better"), ([0.0, 1.8e-12, 5.2e-12], None, "within noise"),
+        ([0.0, 0.0, 0.0], 0.0, "undecided"), ([0.25] * 3, np.inf, "clearly better"), ([-0.25] * 3, -np.inf, "clearly worse"),
+        ([1e-12] * 3, np.inf, "clearly better"), ([9e-13] * 3, 0.0, "undecided"), ([0.25] * 2, np.inf, "undecided"),
+        ([100.0, 100.0, 100.0 + 1e-10], np.inf, "clearly better"), ([0.0, 1.8e-12, 5.2e-12], None, "undecided"),
     ],
 )  # fmt: skip
 def test_differences_that_are_equal_up_to_rounding(differences, t, verdict):
@@ -111,7 +111,7 @@ def test_runs_without_a_status_are_whole():
     left, right = ([run(seed, right) for seed in range(2)] for right in ((4, 3, 1), (4, 2, 1)))
     for one in (*left, *right):
         del one.status
-    assert metrics.paired(left, right).verdict == "within noise"  # two seeds, equal differences
+    assert metrics.paired(left, right).verdict == "undecided"  # two seeds, equal differences
     table = metrics.comparison_table({"x": left, "y": right})
     assert table.loc["x", "verdict"] == "reference"
 
@@ -125,7 +125,7 @@ def test_two_runs_of_a_seed_are_named_by_their_side():
 
 def test_the_reference_alone_has_no_difference():
     table = metrics.comparison_table({"ce": [run(0), run(1)]})
-    for name in ("difference", "se", "t"):
+    for name in ("difference", "half", "p"):
         assert table[name].dtype == np.float64 and np.isnan(table.loc["ce", name])
     assert table.loc["ce", ["seeds", "pairs"]].tolist() == [2, 2]
     for side in ("ten", [[1, 2]], [None]):
@@ -137,15 +137,15 @@ def test_a_table_by_hand():
     base = [run(seed, right) for seed, right in ((0, (4, 2, 0)), (1, (4, 2, 1)), (2, (4, 2, 0)))]
     other = [run(seed, right) for seed, right in ((0, (3, 2, 2)), (1, (4, 1, 2)))]
     table = metrics.comparison_table({"ce": base, "cb": other}, group="tail")
-    assert list(table.columns) == ["seeds", "all", "head", "mid", "tail", "pairs", "difference", "se", "t", "verdict"]
+    assert list(table.columns) == ["seeds", "all", "head", "mid", "tail", "pairs", "difference", "half", "p", "verdict"]
     assert table.index.name == "run" and list(table.index) == ["ce", "cb"]
     assert table.loc["ce", ["seeds", "pairs", "verdict"]].tolist() == [3, 3, "reference"]
-    assert all(np.isnan(table.loc["ce", name]) for name in ("difference", "se", "t"))
+    assert all(np.isnan(table.loc["ce", name]) for name in ("difference", "half", "p"))
     assert table.loc["ce", ["head", "mid", "tail"]].tolist() == pytest.approx([1.0, 0.5, 1 / 12])
     assert table.loc["cb", ["head", "mid", "tail", "all"]].tolist() == pytest.approx([0.875, 0.375, 0.5, 3.5 / 6])
     # Of the tail, by seed: 0.5 - 0, and 0.5 - 0.25.
-    numbers = table.loc["cb", ["seeds", "pairs", "difference", "se", "t"]].tolist()
-    assert numbers == pytest.approx([2, 2, 0.375, 0.125, 3])
+    numbers = table.loc["cb", ["seeds", "pairs", "difference", "half", "p"]].tolist()  # t = 3, one degree of freedom
+    assert numbers == pytest.approx([2, 2, 0.375, 0.125 * 12.7062, 2 / np.pi * np.arctan(1 / 3)])
     whole = metrics.comparison_table({"ce": base, "cb": other}, reference="cb")
     assert whole.loc["cb", "verdict"] == "reference"
     assert whole.loc["ce", "difference"] == pytest.approx((6 + 7) / 24 - (7 + 7) / 24)

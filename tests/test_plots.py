@@ -21,7 +21,7 @@ from PIL import Image
 
 import ltviz.plots as lp
 from ltviz.datasets import digits_lt
-from ltviz.metrics import paired, shot_accuracy, third_groups, weight_norm_fit
+from ltviz.metrics import beyond, frontier, paired, shot_accuracy, third_groups, weight_norm_fit
 from ltviz.plots import picture as shared
 from ltviz.plots import text as words
 from ltviz.plots.comparison import SeedRows, compare
@@ -562,11 +562,13 @@ def test_comparison_draws_every_seed_and_the_verdict(group):
     dots = [ln for ln in left.lines if len(ln.get_xdata()) == 10]
     np.testing.assert_allclose(dots[1].get_xdata(), values)
     want = paired(METHOD, BASE, group)
-    assert picture.data["difference"][1] == pytest.approx(want.mean) and picture.data["se"][1] == pytest.approx(want.se)
+    assert picture.data["difference"][1] == pytest.approx(want.mean) and picture.data["half"][1] == pytest.approx(
+        want.half
+    )
     words = [text.get_text() for text in right.texts]
-    assert words[0] == "compared with this" and words[1].endswith(want.verdict) and want.verdict == "better"
+    assert words[0] == "compared with this" and words[1].endswith(want.verdict) and want.verdict == "clearly better"
     assert want.verdict in picture.text and "reference" in picture.text
-    assert list(lp.plot_comparison(SEEDS, base=LONG, group=group).data["verdict"]) == ["worse", "reference"]
+    assert list(lp.plot_comparison(SEEDS, base=LONG, group=group).data["verdict"]) == ["clearly worse", "reference"]
 
 
 def test_comparison_refuses_what_it_cannot_compare():
@@ -591,7 +593,7 @@ def test_rows_of_a_comparison_move_in_place():
     assert (
         drawn.words[1].get_text()
         == rows[1].words
-        == (f"{100 * rows[1].pair.mean:+.1f} ± {100 * rows[1].pair.se:.1f} pp: better")
+        == (f"{100 * rows[1].pair.mean:+.1f} ± {100 * rows[1].pair.half:.1f} pp: clearly better")
     )
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[0].replace("\N{NO-BREAK SPACE}", " ") == "ce (10 seeds)" and names[2] == ""
@@ -1206,3 +1208,33 @@ def test_a_dark_theme_turns_lightness_and_keeps_hues_and_photographs():
     assert (light[1][last] == 255).all() and (dark[1][last] == 18).all()
     with pytest.raises(ValueError, match="theme='night'"):
         lp.style(theme="night")
+
+
+def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():
+    base = [make_run(seed=seed) for seed in range(4)]
+    picture = lp.plot_who_pays({"other": METHOD[:4], "same": base}, base, goal=(0.7, 0.4))
+    lines = [frontier(run) for run in base]
+    drawn = [line for line in picture.ax.lines if line.get_alpha() == 0.45]
+    np.testing.assert_allclose([line.get_ydata() for line in drawn], [one.tail[one.tau >= 0] for one in lines])
+    data = picture.data
+    np.testing.assert_allclose(data["frontier_head"], np.mean([one.head[one.tau >= 0] for one in lines], axis=0))
+    want = beyond(METHOD[:4], base)
+    assert data["beyond"][0] == pytest.approx(want.mean) and data["beyond_half"][0] == pytest.approx(want.half)
+    assert list(data["labels"]) == ["other", "same"] and data["verdict"][0] == want.verdict
+    assert data["head"][0] == pytest.approx(np.mean([shot_accuracy(run)["head"] for run in METHOD[:4]]))
+    assert want.verdict in picture.text and "goal of 70% and 40%" in picture.text
+    legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert len(legend) == 3 and legend[1].endswith(want.verdict)
+
+
+def test_who_pays_refuses_what_it_cannot_draw():
+    base = [make_run()]
+    for goal in (0.5, (0.5,), (0.5, 2.0), ("a", 0.1)):
+        with pytest.raises(ValueError, match="^goal"):
+            lp.plot_who_pays(base, base, goal=goal)
+    with pytest.raises(ValueError, match="logits"):
+        lp.plot_who_pays(base, METHOD[:1])
+    with pytest.raises(ValueError, match="^base="):
+        lp.plot_who_pays(base, 3)
+    with pytest.raises(ValueError, match="^base="):
+        lp.plot_who_pays(base, [])

@@ -66,7 +66,7 @@ def test_a_new_run_replaces_only_the_old_one_of_its_name(full):
     assert before.keys() - after.keys() == {old.name} and new.rpartition("-")[0] == old.name.rpartition("-")[0]
     assert all(before[name] == after[name] for name in before.keys() & after.keys())
     made = load_run(folder / new)
-    assert (made.method, made.seed, made.status, made.network) == ("ce", 0, "finished", None)
+    assert (made.method, made.seed, made.status) == ("ce", 0, "finished") and made.network is not None
     assert made.id == Trainer("ce", _data(), recipe="digits", device="cpu").id
 
 
@@ -115,6 +115,22 @@ def test_images_are_kept_of_the_first_seed_of_the_methods_that_are_opened(tmp_pa
         ("class_balanced", 1): (0, 0),
         ("class_balanced beta=0.9", 0): (0, 0),
     }
+
+
+def test_the_network_is_kept_of_the_plain_run_of_the_first_seed(tmp_path, monkeypatch):
+    for one in (task(tmp_path), task(tmp_path, seed=1), task(tmp_path, "focal")):
+        record_one(one)
+    kept = {
+        (run.method, run.seed): (run.network is not None, run.train_features is not None) for run in load_runs(tmp_path)
+    }
+    assert kept == {("ce", 0): (True, True), ("ce", 1): (False, False), ("focal", 0): (False, False)}
+    monkeypatch.setattr(record, "WHOLE", set())
+    again = tmp_path / "again"
+    record_one(task(again))
+    monkeypatch.undo()
+    monkeypatch.setitem(RECIPES, "digits", dataclasses.replace(RECIPES["digits"], epochs=1))
+    assert "finished" in record_one(task(again)), "a record without its network is not complete"
+    assert load_runs(again)[0].network is not None and len(load_runs(again)) == 1
 
 
 def test_a_group_is_what_its_runs_are_one_by_one(tmp_path, monkeypatch):

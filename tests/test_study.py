@@ -11,8 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import real_data
 
 from ltviz import functional, study
+from ltviz.datasets import cifar_lt
 from ltviz.files import request_id
 from ltviz.run import Run, RunFileError
 from ltviz.study import cards, progress, runs
@@ -466,16 +468,19 @@ def two() -> dict[str, list[Run]]:
 
 def test_difference_is_a_sentence_with_error_and_verdict(two):
     text = study.difference(two["new"], two["ce"], "tail").text
-    assert text == "new against ce, tail accuracy: +40.0 ± 5.8 points (paired over 3 seeds, t = 6.9, p = 0.02): better."
+    assert text == (
+        "new against ce, tail accuracy: +40.0 ± 24.8 points (95 % interval, paired over 3 seeds, p = 0.02): "
+        "suggestive: better."
+    )
     assert "one seed: no verdict" in study.difference(two["new"][:1], two["ce"]).text
     same = study.difference(two["ce"], two["ce"]).text
-    assert "+0.0" in same and "within noise" in same
+    assert "+0.0" in same and "undecided" in same
 
 
 def test_comparison_table_shows_groups_and_verdict(two):
     html, text = page(study.comparison(two, group="tail"))
-    assert "<b>better</b>" in html and "reference" in html
-    assert re.search(r"new +3 +76\.7 +100\.0 +80\.0 +50\.0 +\+40\.0 ± 5\.8 +better", text)
+    assert "<b>suggestive: better</b>" not in html and "suggestive: better" in html and "reference" in html
+    assert re.search(r"new +3 +76\.7 +100\.0 +80\.0 +50\.0 +\+40\.0 ± 24\.8 +suggestive: better", text)
 
 
 def test_redecide_changes_the_decisions_only(two):
@@ -928,3 +933,30 @@ def test_progress_is_exported_without_a_name_unless_it_is_given(reader, tmp_path
     for wrong in (3, "", True):
         with pytest.raises(ValueError, match="name="):
             study.export_progress(tmp_path / "x.csv", name=wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------- photographs
+def test_the_photographs_are_ten_of_each_class_in_turn():
+    found = study.photographs()
+    assert (
+        found.images.shape == (100, 32, 32, 3) and found.images.dtype == np.uint8 and not found.images.flags.writeable
+    )
+    assert found.names[:11].tolist() == [
+        *"airplane automobile bird cat deer dog frog horse ship truck".split(),
+        "airplane",
+    ]
+    assert found.small.shape == (100, 16, 16, 3)
+    assert found.small[7, 3, 5, 1] == (int(found.images[7, 6:8, 10:12, 1].sum()) + 2) // 4
+
+
+def test_the_photographs_are_the_first_test_images_of_the_recorded_runs():
+    """Under every seed; the class order differs."""
+    found = study.photographs()
+    for run in study.recorded("cifar16", "ce"):
+        np.testing.assert_array_equal(found.targets(run.class_names), run.targets[:100])
+
+
+@pytest.mark.realdata
+def test_the_photographs_are_those_of_cifar():
+    data = cifar_lt(ratio=100, root=real_data())
+    np.testing.assert_array_equal(study.photographs().images, data.test_images[:100].numpy())

@@ -70,6 +70,8 @@ OPENED = {("digits", "ce"): 500, ("digits", "class_balanced"): 500, ("cifar16", 
 OPENED |= {("cifar16", key): 1000 for key in ("class_balanced", "sigmoid", "focal", "ldam_drw", "logit_adjustment")}
 # What keeps the logits under every seed: the frontier that post-hoc adjustment of the plain network draws is paired.
 LOGITS = {("digits", "ce"): 500, ("cifar16", "ce"): 10_000}
+# What also keeps its network and training features, of seed 0: to be applied to other pictures, and for nearest means.
+WHOLE = {("cifar16", "ce"), ("digits", "ce")}
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def record_group(group: Sequence[Task]) -> list[str]:
             **task.settings,
         )  # fmt: skip
         found = there(task.folder, trainer)
-        if found and (found.logits is not None or not images_of(found, task)):
+        if found and complete(found, task):
             lines.append(f"{found.label}, seed {found.seed}: there already, {found.accuracy:.1%}")
         else:
             trainers.append(trainer)
@@ -164,10 +166,22 @@ def images_of(run: Run, task: Task) -> int:
     return 0 if run.label != run.method else (OPENED if run.seed == 0 else LOGITS).get(kind, 0)
 
 
+def is_whole(run: Run, task: Task) -> bool:
+    """Whether the record of a run keeps its network."""
+    return run.seed == 0 and run.label == run.method and (task.recipe, run.method) in WHOLE
+
+
+def complete(run: Run, task: Task) -> bool:
+    """Whether a record keeps all that is to be kept of its run."""
+    logits = run.logits is not None or not images_of(run, task)
+    return logits and (run.network is not None or not is_whole(run, task))
+
+
 def save(run: Run, task: Task) -> None:
     """Keep a run in the grid's folder, in place of an older one of its name."""
-    features = run.features if run.seed == 0 else None
-    path = dataclasses.replace(run, features=features).save(task.folder, small=True, images=images_of(run, task))
+    small, images = not is_whole(run, task), images_of(run, task)
+    run = run if run.seed == 0 else dataclasses.replace(run, features=None)
+    path = run.save(task.folder, small=small, images=images)
     for old in task.folder.glob("*.safetensors"):  # of another request under this name, once the new one is there
         if old != path and old.name.rpartition("-")[0] == path.name.rpartition("-")[0]:
             old.unlink()

@@ -76,10 +76,9 @@ class Rules:
         self.counts = torch.from_numpy(run.counts)
         self.numbers = np.argsort(run.targets, kind="stable")
         self.targets = run.targets[self.numbers]
-        logits, features = run.logits[self.numbers], run.features[self.numbers].astype(np.float32)
-        self.out = Output(
-            torch.from_numpy(logits), torch.from_numpy(features), torch.from_numpy(run.head_weight), run.scale
-        )
+        features = None if run.features is None else torch.from_numpy(run.features[self.numbers].astype(np.float32))
+        logits = torch.from_numpy(run.logits[self.numbers].astype(np.float32))
+        self.out = Output(logits, features, torch.from_numpy(run.head_weight), run.scale)
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.rules = list(self._find(set(taken)))
 
@@ -92,6 +91,8 @@ class Rules:
                 continue
             if self.run.scale is not None and self._reads("head_weight", method, neutral):
                 continue  # the rows of a cosine head have no length that counts
+            if self.run.features is None and self._reads("features", method, neutral):
+                continue
             found.append((method, {**method().settings, **neutral}))
         for method, neutral in sorted(found, key=lambda pair: not self._reads("features", *pair)):
             names = {}
@@ -113,6 +114,33 @@ class Rules:
     def neutral(self) -> dict[str, Any]:
         """Values of the controls under which no rule changes anything."""
         return {name: rule.neutral[setting] for rule in self.rules for setting, name in rule.names.items()}
+
+    def in_order(self, decided: np.ndarray) -> np.ndarray:
+        """Decisions (n,) in the order of the test images."""
+        found = np.empty_like(decided)
+        found[self.numbers] = decided
+        return found
+
+    def turning(self, n: int, places: int) -> np.ndarray:
+        """Numbers of test images below n that tau = 1 of logit adjustment turns right, and as many that it turns wrong.
+
+        At most `places`; of more, some evenly spread over the classes. By class, the most frequent first.
+        """
+        control = NAMES["logit_adjusted", "tau"]
+        if not n or control not in self.neutral:
+            return np.zeros(0, int)
+        true, rank = self.run.targets[:n], np.argsort(np.argsort(-self.run.counts, kind="stable"), kind="stable")
+        plain, adjusted = (
+            self.in_order(self.decide({**self.neutral, control: tau}).decided)[:n] == true for tau in (0.0, 1.0)
+        )
+        kinds = [np.flatnonzero(one) for one in (~plain & adjusted, plain & ~adjusted)]
+        first = min(len(kinds[0]), max(places - len(kinds[1]), places // 2))
+        chosen: list[int] = []
+        for kind, most in zip(kinds, (first, places - first), strict=True):
+            by_class = kind[np.argsort(rank[true[kind]], kind="stable")]
+            some = np.linspace(0, len(kind) - 1, min(len(kind), most)).round().astype(int)
+            chosen += by_class[some].tolist()
+        return np.array(sorted(chosen, key=lambda one: (rank[true[one]], one)), int)
 
     def decide(self, values: Mapping[str, Any], power: float = 0.0) -> Decision:
         """Under these values of the controls. power: that of the training images in the prior at deployment."""

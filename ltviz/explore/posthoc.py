@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
-from PIL import Image
 
 from .. import check, metrics
 from ..datasets import LongTailed
 from ..objective import Setting
 from ..plots.confusion import NAME, WRITTEN, AccuracyPanels, ConfusionPanels
-from ..plots.examples import mosaic
-from ..plots.picture import BINNED, DRAW_LOCK, PALETTE, as_percent, group_look
+from ..plots.photo_row import PhotoRow
+from ..plots.picture import BINNED, PALETTE, as_percent, group_look
 from ..plots.series import by_count
 from ..plots.surface import Surface
 from ..plots.text import short, short_names, width
 from ..run import Run
 from .base import STATE_OF, Explorer
+from .cells import Cell, Cells, images_of
 from .controls import Control, control
 from .decide import GROUPS, Decision, Rules
-from .frames import Point, Region
+from .frames import Frame, Point, Region
 from .notebook import name_of
 from .screen import Click
 
@@ -38,70 +34,8 @@ DEPLOYMENT = Setting(
     meaning="how often classes occur where the network is used: as their training images to this power. 0: all alike, "
     "1: as in training, -1: the rarest most often",
 )  # fmt: skip
-MATRIX, SHARES, CLASSES, MEANS = range(4)  # the regions of the picture
-PICTURES, COLUMNS, SIDE = 24, 12, 48  # of a cell: how many at most, in a row, and about how many pixels high
-HINT = "Click a cell of the matrix (or go there with the arrow keys and press Enter) to see the test images in it."
-NOTE = "font-size:13px;line-height:1.4;margin:2px 0;overflow-wrap:anywhere"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the confusion matrix: classes in its row and its column, numbers of the test images, images in its row.
-
-    A cell of a matrix of many classes holds several of them.
-    """
-
-    true: tuple[int, ...]
-    answered: tuple[int, ...]
-    images: np.ndarray
-    of: int
-
-
-class Cells:
-    """Below the picture: the test images of the cell that was chosen, as they are decided now."""
-
-    def __init__(self, explorer: Posthoc):
-        self.explorer, self.place = explorer, None
-        self.told: list[Callable[[Cell], None]] = []
-        self.widget = widgets.HTML(layout={"width": "100%"})
-
-    def look(self, row: int, column: int) -> None:
-        """Choose a cell, and tell those who asked."""
-        with DRAW_LOCK:
-            self.place = row, column
-            self.show()
-            cell = self.now()
-        for callback in list(self.told):
-            self.explorer.guard(lambda callback=callback: callback(cell))
-
-    def now(self) -> Cell | None:
-        of = self.explorer
-        if self.place is None or of.result is None:
-            return None
-        true, answered = (of.rank[of.panels.members(one)] for one in self.place)
-        row = np.isin(of.rules.targets, true)
-        images = of.rules.numbers[row & np.isin(of.result.decided, answered)]
-        return Cell(tuple(map(int, true)), tuple(map(int, answered)), np.sort(images), int(row.sum()))
-
-    def show(self) -> None:
-        cell = self.now()
-        written = f"<div style='{NOTE}'>{HINT}</div>" if cell is None else self._written(cell)
-        if self.widget.value != written:
-            self.widget.value = written
-
-    def _written(self, cell: Cell) -> str:
-        called = [html.escape(self.explorer.called[one]) for one in self.place]
-        what, numbers = f"true {called[0]}, answered {called[1]}", cell.images
-        told = f"<b>{what}: {len(numbers):,} of {cell.of:,} test images</b>"
-        if len(numbers):
-            some = ", ".join(map(str, numbers[:PICTURES])) + (", …" if len(numbers) > PICTURES else "")
-            told += f" (number{'s' if len(numbers) > 1 else ''} {some})"
-        if len(numbers) and self.explorer.data is not None:
-            shown, width = _picture(self.explorer.data, numbers[:PICTURES])
-            alt = f"The first {min(len(numbers), PICTURES)} of these images"
-            style = "display:block;max-width:100%;image-rendering:pixelated;margin:4px 0"
-            told += f"<img alt='{alt}' width='{width}' style='{style}' src='data:image/png;base64,{shown}'>"
-        return f"<div role='status' style='{NOTE}'>{told}</div>"
+MATRIX, SHARES, CLASSES, MEANS, PHOTOS = range(5)  # the regions of the picture; the last with photographs alone
+STRIP, PLACES = 1.25, 10  # of the photographs whose answer turns: inches high, and how many there is room for
 
 
 class Posthoc(Explorer):
@@ -125,10 +59,12 @@ class Posthoc(Explorer):
         *,
         deployment: float = 0.0,
         data: LongTailed | None = None,
+        images: Any = None,
         first: str = "prior",
         **others: Any,
     ):
         self.run, self.data, self.first = _checked(run), _matching(data, run), first
+        self.images, self.given_images = images_of(images, run), images
         self.rank = by_count(run.counts)
         self.rules = Rules(run, OWN)
         given = {**START, "tau": tau, "bias": bias, "prior": prior, **others}
@@ -136,7 +72,11 @@ class Posthoc(Explorer):
         check.choice("first", first, controls)
         self.rules.taus = np.array(controls["prior"].sweep().values if "prior" in controls else [])
         self.before = self.rules.decide(self.rules.neutral)
-        self.cells = Cells(self)
+        self.turning = self.rules.turning(0 if self.images is None else len(self.images), PLACES)
+        if len(self.turning):
+            self.size = (self.size[0], self.size[1] + STRIP)
+        pictures = self.images if self.data is None else self.data.test_images
+        self.cells = Cells(self._cell, lambda: self.called, self.guard, pictures)
         order = {name: controls[name] for name in (first, "deployment", *controls)}
         super().__init__(order, below=(self.cells.widget,))
         self.screen.on_click(self._clicked)
@@ -152,8 +92,10 @@ class Posthoc(Explorer):
                 known = ", ".join([*controls, "deployment"])
                 raise ValueError(f"no control {name!r}{check.suggest(name, controls)}; there are: {known}")
             if value != START[name]:
-                who = f"{self.run.name!r} has a cosine head, which has neither tau nor bias"
-                raise ValueError(f"{name}={value!r}: {who}; leave it out")
+                why = f"{self.run.name!r} has a cosine head, which has neither tau nor bias"
+                if self.run.features is None:
+                    why = f"this record of {self.run.name!r} keeps no features, from which tau and bias decide"
+                raise ValueError(f"{name}={value!r}: {why}; leave it out")
         return controls
 
     def _use(self, controls: dict[str, Control]) -> None:
@@ -166,9 +108,10 @@ class Posthoc(Explorer):
     def build(self, surface: Surface) -> None:
         counts, names = self.run.counts[self.rank], [self.run.class_names[j] for j in self.rank]
         left, bottom = _room(counts, names)
+        part = Posthoc.size[1] / self.size[1]  # of the height; the photographs have the rest
         grid = surface.figure.add_gridspec(
-            2, 2, left=left, right=0.98, bottom=bottom, top=0.945, wspace=0.055, hspace=0.05,
-            width_ratios=(1.55, 1), height_ratios=(1, 4.1),
+            2, 2, left=left, right=0.98, bottom=1 - (1 - bottom) * part, top=1 - 0.055 * part,
+            wspace=0.055, hspace=0.05, width_ratios=(1.55, 1), height_ratios=(1, 4.1),
         )  # fmt: skip
         shares, matrix, classes = (surface.figure.add_subplot(grid[place]) for place in ((0, 0), (1, 0), (1, 1)))
         place = grid[0, 1].get_position(surface.figure)
@@ -184,6 +127,21 @@ class Posthoc(Explorer):
         self.called = [self._call(self.panels.members(i)) for i in range(len(self.panels.starts))]
         self._title()
         surface.animate(*self.panels.artists, *self.accuracies.artists)
+        if len(self.turning):
+            self._build_photos(surface)
+
+    def _build_photos(self, surface: Surface) -> None:
+        """Below the matrix: photographs whose answer turns, framed by whether it is right."""
+        height = self.size[1]
+        ax = surface.figure.add_axes((0.012, 0.01, 0.976, (STRIP - 0.24) / height))
+        chosen = self.turning
+        groups = {j: name for name, mask in metrics.third_groups(self.run.counts).items() for j in np.flatnonzero(mask)}
+        row = self.images[chosen], self.run.targets[chosen], self.run.class_names
+        self.row = PhotoRow(ax, *row, [groups.get(j, "") for j in range(self.run.k)], PLACES)
+        what = "Test photographs that prior = 1 turns right or wrong (true class above, answer below)"
+        surface.figure.text(0.012, (STRIP - 0.2) / height, what, fontsize=9.5, va="bottom")
+        self.axes = *self.axes, ax
+        surface.animate(*self.row.artists)
 
     def _title(self) -> None:
         matrix, shares, classes, means = self.axes
@@ -200,6 +158,16 @@ class Posthoc(Explorer):
         matrix = result.confusion[np.ix_(self.rank, self.rank)]
         self.panels.update(matrix, result.answered[self.rank], result.occurs[self.rank])
         self.accuracies.update(result.per_class[self.rank], *self._means(result))
+        if len(self.turning):
+            self.row.update(self._answers(result))
+
+    def _answers(self, result: Decision) -> np.ndarray:
+        """The answers for the photographs in the row."""
+        return self.rules.in_order(result.decided)[self.turning]
+
+    def _framed(self, result: Decision) -> Frame:
+        frame = super()._framed(result)
+        return replace(frame, photos=self.row.boxes()) if len(self.turning) else frame
 
     def _means(self, result: Decision) -> tuple[np.ndarray, np.ndarray]:
         """(before, now): the accuracy of each group, and at deployment."""
@@ -221,6 +189,9 @@ class Posthoc(Explorer):
             result.power, f"classes occur as their training images to the power {result.power:g}"
         )
         said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}. "
+        if len(self.turning):
+            right = int((self._answers(result) == self.run.targets[self.turning]).sum())
+            said += f"Of the {len(self.turning)} photographs {right} are right. "
         said += f"Deployed where {where}: {as_percent(result.deployed)}"
         if result.best is None:
             return f"{said}."
@@ -236,15 +207,16 @@ class Posthoc(Explorer):
         return self.names[ranks[0]] if len(ranks) == 1 else f"ranks {ranks[0] + 1:,}–{ranks[-1] + 1:,}"
 
     def regions(self) -> list[Region]:
-        matrix, shares, classes, means = self.axes
+        matrix, shares, classes, means, *photos = self.axes
         named, cells = tuple(self.called), "confusion matrix"
         rows = named if self.panels.size == 1 else ()
-        return [
+        found = [
             Region.of(matrix, cells, xname="answered", yname="true", xnames=named, ynames=named, cells=True),
             Region.of(shares, "answers", xname="class", xnames=named, yname="share", percent="y"),
             Region.of(classes, "classes", xname="accuracy", yname="class", ynames=rows, percent="x"),
             Region.of(means, "accuracy", xname="accuracy", yname="classes", ynames=ROWS, percent="x"),
         ]
+        return found + [Region.of(ax, "photographs", xname="photograph", yname="", cells=True) for ax in photos]
 
     def marks(self, result: Decision) -> list[Point]:
         called = self.called
@@ -258,7 +230,18 @@ class Posthoc(Explorer):
         if self.run.k <= BINNED:
             pairs = zip(self.before.per_class[self.rank], result.per_class[self.rank], strict=True)
             points += self._compared(CLASSES, self.names, self.panels.place, pairs)
+        if len(self.turning):
+            points += self._photo_marks(result)
         return points + self._compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
+
+    def _photo_marks(self, result: Decision) -> list[Point]:
+        names, told = self.run.class_names, []
+        before, now = self._answers(self.before), self._answers(result)
+        for i, (number, was, answer) in enumerate(zip(self.turning, before, now, strict=True)):
+            true = self.run.targets[number]
+            said = f"test image {number}, true {names[true]} ({self.run.counts[true]:,.0f} training images): "
+            told.append(Point(i, 0, f"{said}answered {names[answer]} (as trained {names[was]})", PHOTOS))
+        return told
 
     @staticmethod
     def _compared(region: int, names: Iterable[str], at: Iterable[float], pairs: Iterable[Any]) -> list[Point]:
@@ -272,6 +255,15 @@ class Posthoc(Explorer):
         if event.region == MATRIX:
             last = len(self.called) - 1
             self.cells.look(*(min(max(round(one), 0), last) for one in (event.y, event.x)))
+
+    def _cell(self, row: int, column: int) -> Cell | None:
+        """What lies in a row and a column of the matrix now."""
+        if self.result is None:
+            return None
+        true, answered = (self.rank[self.panels.members(one)] for one in (row, column))
+        inside = np.isin(self.rules.targets, true)
+        images = self.rules.numbers[inside & np.isin(self.result.decided, answered)]
+        return Cell(tuple(map(int, true)), tuple(map(int, answered)), np.sort(images), int(inside.sum()))
 
     @property
     def cell(self) -> Cell | None:
@@ -298,13 +290,18 @@ class Posthoc(Explorer):
     def data_code(self) -> list[str]:
         code = [name_of(self.run) or "run"]
         code += [] if self.data is None else [f"data={name_of(self.data) or 'data'}"]
+        code += [] if self.images is None else [f"images={name_of(self.given_images) or 'images'}"]
         return code + ([] if self.first == "prior" else [f"first={self.first!r}"])
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *data: Any) -> Posthoc:
-        """The explorer of this state, of a run and, if wanted, its data. ValueError for a name it does not have."""
+        """The explorer of this state, of a run and, if wanted, its data or images (or both, in this order).
+
+        ValueError for a name it does not have.
+        """
         check.instance("state", state, Mapping, STATE_OF)
-        return super().from_state({**state, "data": data[1]} if len(data) > 1 else state, *data[:1])
+        more = {"data" if isinstance(one, LongTailed) else "images": one for one in data[1:] if one is not None}
+        return super().from_state({**state, **more}, *data[:1])
 
 
 def _room(counts: np.ndarray, names: list[str]) -> tuple[float, float]:
@@ -317,27 +314,18 @@ def _room(counts: np.ndarray, names: list[str]) -> tuple[float, float]:
     return 0.055 + 0.009 * longest, 0.11 + (0.0065 * slanted if slanted > 3 else 0.0)
 
 
-def _picture(data: LongTailed, numbers: np.ndarray) -> tuple[str, int]:
-    """These test images in rows, as PNG in base64, and its width in CSS pixels."""
-    images = check.to_array(data.test_images[numbers.tolist()])
-    columns = min(len(images), COLUMNS)
-    where = [divmod(i, columns) for i in range(len(images))]
-    made = Image.fromarray(mosaic(images, where, where[-1][0] + 1, columns))
-    buffer = io.BytesIO()
-    made.save(buffer, "png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii"), made.width * max(1, round(SIDE / images.shape[1]))
-
-
 def _checked(run: Any) -> Run:
-    """A run that kept what the rules need: finite logits, features and classifier. ValueError for any other."""
+    """A run that kept what the rules need: finite logits, features if any, classifier. ValueError for any other."""
     check.instance("run", run, Run, "a run: what ltviz.train returns, or a full record that load_run reads")
-    if run.logits is None or run.features is None or run.targets is None:
+    if run.logits is None or run.targets is None:
         raise ValueError(
-            f"this record of {run.name!r} keeps no logits and features of test images. Train it here, or load a full "
+            f"this record of {run.name!r} keeps no logits of test images. Train it here, or load a full "
             "record (run.save(path) keeps everything; run.save(path, small=True) does not)."
         )
     for name in ("logits", "features", "head_weight"):
         rows = getattr(run, name)
+        if rows is None:  # fewer rules, then
+            continue
         wrong = int((~np.isfinite(rows)).any(1).sum())
         if wrong:
             raise ValueError(
@@ -370,20 +358,26 @@ def posthoc(
     *,
     deployment: float = 0.0,
     data: LongTailed | None = None,
+    images: Any = None,
     first: str = "prior",
     **others: Any,
 ) -> Posthoc:
     """Slide tau-normalisation, logit adjustment, and other post-hoc rules of METHODS over a trained network.
 
-    run: one that keeps features and logits of its test images (from lt.train, or a full record); nothing is trained.
-    tau in [0, 2]: rows of the classifier divided by their length to this power; bias "keep" or "drop"; prior in [0, 3]:
-    how much of the log prior is subtracted from the logits. A cosine head has no tau and no bias. others: the settings
-    of further rules that METHODS has, where their limits say under which settings they are plain cross-entropy.
+    run: one that keeps logits of its test images (from lt.train, or a full record); nothing is trained. Without their
+    features, and with a cosine head, it has no tau and no bias. tau in [0, 2]: rows of the classifier divided by their
+    length to this power; bias "keep" or "drop"; prior in [0, 3]: how much of the log prior is subtracted from the
+    logits. others: the settings of further rules that METHODS has, where their limits say under which settings they
+    are plain cross-entropy.
 
     deployment in [-1, 1]: how often classes occur where the network is used, as their training images to this power
     (0: all alike, 1: as in training); the accuracy there is sum_i pi_i a_i. A network whose softmax is calibrated for
     its training set does best there with prior = 1 - deployment (Menon et al. 2021, with that prior in the place of the
-    balanced one). data: the data set of the run, to see the test images in a cell of the matrix that is clicked.
-    first: the control that stays in sight; the others are under "More".
+    balanced one). first: the control that stays in sight; the others are under "More".
+
+    data: the data set of the run, to see the test images in a cell of the matrix that is clicked. images: pictures
+    (m, H, W, 1 or 3) uint8 of its first m test images, or an object with such `images` and the `names` of their
+    classes (lt.study.photographs()), for the same; a row of up to ten whose answer prior = 1 turns right or wrong then
+    stands below the matrix, in green frames where the answer is right and in red, dashed ones where it is wrong.
     """
-    return Posthoc(run, tau, bias, prior, deployment=deployment, data=data, first=first, **others)
+    return Posthoc(run, tau, bias, prior, deployment=deployment, data=data, images=images, first=first, **others)

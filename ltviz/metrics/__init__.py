@@ -7,8 +7,11 @@ is a ValueError that names it.
 """
 
 from .calibration import Reliability, ece, probabilities, reliability
-from .comparison import NO_DATA, ONE_SEED, Paired, comparison_table, paired
+from .comparison import NO_DATA, ONE_SEED, SUGGESTIVE, UNDECIDED, Paired, comparison_table, paired
+from .coverage import draw_prototypes, expected_distinct, first_hits
+from .frontier import TAUS, Frontier, beyond, frontier
 from .geometry import WeightNormFit, feature_quality, spearman, weight_norm_fit
+from .pull import Pull, pull
 from .scores import (
     GROUPS,
     accuracies_along,
@@ -28,8 +31,9 @@ from .scores import (
 )
 
 __all__ = [
-    "GROUPS", "NO_DATA", "ONE_SEED", "Paired", "Reliability", "WeightNormFit", "accuracies_along", "accuracy",
-    "answer_shares", "balanced_accuracy", "comparison_table", "confusion", "ece", "expected_accuracy", "f1",
-    "feature_quality", "paired", "per_class", "power_prior", "precision", "probabilities", "recall", "reliability",
-    "shot_accuracy", "shot_groups", "spearman", "third_groups", "weight_norm_fit",
+    "GROUPS", "NO_DATA", "ONE_SEED", "Pull", "SUGGESTIVE", "TAUS", "UNDECIDED", "Frontier", "Paired", "Reliability",
+    "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "balanced_accuracy", "beyond",
+    "comparison_table", "confusion", "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1",
+    "feature_quality", "first_hits", "frontier", "paired", "per_class", "power_prior", "precision", "probabilities", "pull",
+    "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups", "weight_norm_fit",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ONE_SEED = "one seed: no verdict"
 NO_DATA = "not defined"
 SHOWN = ("all", "head", "mid", "tail")  # of the groups, in a table
+CLEAR, SUGGESTIVE, UNDECIDED = 0.005, 0.05, "undecided"  # levels of p (Benjamin et al. 2018), and the word for the rest
 UNFINISHED = ("diverged", "stopped")  # what may stand in Run.status beside "finished"
 
 
@@ -31,6 +32,12 @@ class Paired(NamedTuple):
     verdict: str
 
     @property
+    def half(self) -> float:
+        """Half the width of the 95 % interval: t(0.975, n - 1) se."""
+        low, high = self.interval
+        return (high - low) / 2
+
+    @property
     def interval(self) -> tuple[float, float]:
         """Ends of the 95 % confidence interval of the mean, mean ± t(0.975, n - 1) se; NaN where there is no se."""
         from scipy import stats
@@ -43,7 +50,8 @@ class Paired(NamedTuple):
     def __str__(self) -> str:
         if self.n < 2 or np.isnan(self.mean):
             return f"{self.mean:+.3f} ({self.verdict})"
-        return f"{self.mean:+.3f} ± {self.se:.3f} over {self.n} seeds ({self.verdict})"
+        low, high = self.interval
+        return f"{self.mean:+.3f} [{low:+.3f}, {high:+.3f}] over {self.n} seeds ({self.verdict})"
 
 
 def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: str = "all") -> Paired:
@@ -53,9 +61,10 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
 
     a, b: one value per seed in the same order (n,), or lists of runs, which are paired by seed (accuracy of `group`;
     seeds that only one side has are left out, so that n may be less than either length). Positive means that a is
-    better. Verdict: "better" or "worse" where |t| >= 3 and p < 0.05, else "within noise". p carries the price of few
-    seeds (two need |t| > 12.7, three 4.3, four 3.2); 3 is asked of many seeds because dozens of methods are compared.
-    Two seeds whose differences happen to be equal are no evidence either. One seed: "one seed: no verdict". A run that
+    better. Verdict: "clearly better" or "clearly worse" where p < 0.005, "suggestive: better" or "suggestive: worse"
+    where p < 0.05, else "undecided" (Benjamin et al. 2018); p carries the price of few seeds. Beside m comparisons,
+    luck alone would call about m / 20 suggestive. Two seeds whose differences happen to be equal are no evidence. One
+    seed: "one seed: no verdict". A run that
     was stopped or diverged: "a stopped run: no verdict". A NaN on either side: "not defined". ValueError: two runs of
     one seed on a side, no seed in common, different data.
     """
@@ -65,7 +74,7 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
     unfinished = None
     runs = [_runs(name, side) for name, side in (("a", a), ("b", b))]
     if all(one is not None for one in runs):
-        pairs = _pairs(*runs)
+        pairs = pairs_of(*runs)
         unfinished = _unfinished([run for pair in pairs for run in pair])
         x, y = (np.array([shot_accuracy(run)[group] for run in side]) for side in zip(*pairs, strict=True))
     elif any(one is not None for one in runs):
@@ -87,9 +96,13 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
         se, t, p = (0.0, 0.0, 1.0) if abs(mean) < 1e-12 else (0.0, float(np.copysign(np.inf, mean)), 0.0)
     else:
         t, p = map(float, stats.ttest_1samp(d, 0.0))
-    certain = abs(t) >= 3.0 and p < 0.05 and not (n == 2 and se == 0.0)
-    verdict = ("better" if mean > 0 else "worse") if certain else "within noise"
-    return Paired(mean, se, t, p, n, unfinished or verdict)
+    p_or_none = 1.0 if n == 2 and se == 0.0 else p
+    return Paired(mean, se, t, p, n, unfinished or _verdict(mean, p_or_none))
+
+
+def _verdict(mean: float, p: float) -> str:
+    way = "better" if mean > 0 else "worse"
+    return f"clearly {way}" if p < CLEAR else f"suggestive: {way}" if p < SUGGESTIVE else UNDECIDED
 
 
 def _is_run(thing: Any) -> bool:
@@ -122,7 +135,8 @@ def _unfinished(runs: Sequence[Any]) -> str | None:
     return next((f"a {status} run: no verdict" for status in UNFINISHED if status in found), None)
 
 
-def _by_seed(runs: Sequence[Any], name: str) -> dict[int, Any]:
+def by_seed(runs: Sequence[Any], name: str) -> dict[int, Any]:
+    """Runs by their seed. ValueError, by name, where two share one."""
     found: dict[int, Any] = {}
     for run in runs:
         if run.seed in found:
@@ -134,13 +148,22 @@ def _by_seed(runs: Sequence[Any], name: str) -> dict[int, Any]:
     return found
 
 
-def _pairs(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """The runs that a and b have for the same seeds, in the order of the seeds."""
-    left, right = _by_seed(a, "a"), _by_seed(b, "b")
+def runs_of(name: str, side: Any) -> list[Any]:
+    """A list of runs, one per seed. ValueError, by name, for anything else."""
+    found = _runs(name, side)
+    if found is None:
+        raise check.refuse(name, side, "a list of runs, one per seed")
+    return found
+
+
+def pairs_of(a: Sequence[Any], b: Sequence[Any], names: tuple[str, str] = ("a", "b")) -> list[tuple[Any, Any]]:
+    """The runs that a and b have for the same seeds, in the order of the seeds. ValueError uses the names."""
+    left, right = by_seed(a, names[0]), by_seed(b, names[1])
     seeds = sorted(left.keys() & right.keys())
     if not seeds:
         raise ValueError(
-            f"a and b have no seed in common (a: {sorted(left)}, b: {sorted(right)}), so there is nothing "
+            f"{names[0]} and {names[1]} have no seed in common "
+            f"({names[0]}: {sorted(left)}, {names[1]}: {sorted(right)}), so there is nothing "
             "to pair; train both on the same seeds"
         )
     for seed in seeds:
@@ -163,7 +186,8 @@ def comparison_table(
 
     runs_by_label: label -> runs, one per seed; reference: the label to compare with (default: the first); group: what
     the difference is taken of. Columns: seeds, all, head, mid, tail (means over the seeds; NaN as soon as one run
-    diverged), pairs (seeds that the reference has too), difference (over those), se, t, verdict. A row with a run that
+    diverged), pairs (seeds that the reference has too), difference (over those), half (of its 95 %
+    interval), p, verdict. A row with a run that
     was stopped or diverged has no verdict. ValueError as for `paired`.
     """
     import pandas
@@ -185,10 +209,8 @@ def _labelled(label: str, runs: Any) -> list[Any]:
     name = f"runs_by_label[{label!r}]"
     if isinstance(runs, (list, tuple)) and not runs:
         raise ValueError(f"{name} is empty: train it first, or leave it out")
-    found = _runs(name, runs)
-    if found is None:
-        raise check.refuse(name, runs, "a list of runs, one per seed")
-    _by_seed(found, name)
+    found = runs_of(name, runs)
+    by_seed(found, name)
     return found
 
 
@@ -199,12 +221,14 @@ def _row(runs: list[Any], reference: list[Any] | None, group: str) -> dict[str, 
     unfinished = _unfinished(runs)
     if reference is None:
         words = "reference" if unfinished is None else f"reference; {unfinished}"
-        return row | {"pairs": len(runs)} | dict.fromkeys(("difference", "se", "t"), float("nan")) | {"verdict": words}
+        return (
+            row | {"pairs": len(runs)} | dict.fromkeys(("difference", "half", "p"), float("nan")) | {"verdict": words}
+        )
     found = paired(runs, reference, group)
     return row | {
         "pairs": found.n,
         "difference": found.mean,
-        "se": found.se,
-        "t": found.t,
+        "half": found.half,
+        "p": found.p,
         "verdict": unfinished or found.verdict,
     }

@@ -17,6 +17,7 @@ _FAMILY = {
     "plot_effective_number": "weights",
     "plot_class_weights": "weights",
     "plot_weight_norms": "weight_norms",
+    "plot_who_pays": "who_pays",
     "plot_feature_norms": "feature_norms",
     "plot_embedding": "embedding",
     "plot_class_accuracy": "accuracy",

@@ -35,12 +35,12 @@ def plot_comparison(
     """One row a method: accuracy of every seed and their mean; beside it the difference to `base`, paired by seed.
 
     runs: runs (grouped by name) or a dict label -> runs. base: the label to compare with (default: the first). group:
-    "all" (mean over classes), "head", "mid", "tail", "many", "medium", "few". The bar is one standard error of the mean
+    "all" (mean over classes), "head", "mid", "tail", "many", "medium", "few". The bar is the 95 % interval of the mean
     difference; the words are those of metrics.paired. ax: two axes (accuracy, difference).
-    `.data`: labels, mean, difference, se, t, verdict, and the accuracy of every seed, "accuracy/<label>".
+    `.data`: labels, mean, difference, half, p, verdict, and the accuracy of every seed, "accuracy/<label>".
 
     Shows whether a difference stands out from the seeds. Cannot show more than these data and this recipe say, nor
-    protect from trying many methods and believing the best: ask for |t| of 3.
+    protect from trying many methods and believing the best.
     """
     group = check.choice("group", group, WORDS)
     found = series_of(runs)
@@ -54,12 +54,12 @@ def plot_comparison(
     for i, row in enumerate(rows):
         if row.pair is not None and not np.isnan(row.pair.mean):
             kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 7, "elinewidth": 2, "capsize": 3}
-            right.errorbar(row.pair.mean, i, xerr=None if np.isnan(row.pair.se) else row.pair.se, zorder=3, **kind)
+            right.errorbar(row.pair.mean, i, xerr=None if np.isnan(row.pair.half) else row.pair.half, zorder=3, **kind)
     _frame(left, right, against, group)
     means = [float(row.values.mean()) for row in rows]
     pairs = [row.pair or NOT_COMPARED for row in rows]
     data = {"labels": names, "mean": means, "difference": [pair.mean for pair in pairs]}
-    data |= {key: [getattr(pair, key) for pair in pairs] for key in ("se", "t", "verdict")}
+    data |= {key: [getattr(pair, key) for pair in pairs] for key in ("half", "p", "verdict")}
     data |= {f"accuracy/{one.name}": row.values for one, row in zip(found, rows, strict=True)}
     said = [
         f"{one.shown} {as_percent(mean)} ({seeds(len(one.runs))}, {'the reference' if row.pair is None else row.words})"
@@ -106,7 +106,7 @@ def _in_words(pair: metrics.Paired, one: Series, base: Series) -> str:
         return pair.verdict
     if pair.n == 1 and len({run.seed for run in (*one.runs, *base.runs)}) > 1:
         return f"one shared seed: {as_percent(pair.mean, sign=True)}"  # the means beside it are over more seeds
-    error = "" if np.isnan(pair.se) else f" ± {100 * pair.se:.1f}"
+    error = "" if np.isnan(pair.half) else f" ± {100 * pair.half:.1f}"
     return f"{100 * pair.mean:+.1f}{error} pp: {pair.verdict}"
 
 

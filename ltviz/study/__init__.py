@@ -7,6 +7,7 @@ picture or HTML and a plain sentence always travel with the widget.
 from .cards import Card, chapter, course, say
 from .exercise import Case, Claim, Exercise, Result
 from .kinds import Axes
+from .photographs import Photographs, photographs
 from .predict import Predict
 from .progress import export_progress
 from .quiz import Question, Quiz
@@ -18,6 +19,7 @@ __all__ = [
     "Case",
     "Claim",
     "Exercise",
+    "Photographs",
     "Predict",
     "Question",
     "Quiz",
@@ -27,6 +29,7 @@ __all__ = [
     "course",
     "difference",
     "export_progress",
+    "photographs",
     "recorded",
     "redecide",
     "say",

@@ -71,7 +71,7 @@ def _value(value: Any) -> str:
 def difference(
     ours: Sequence[Run], base: Sequence[Run], group: str = "all", names: tuple[str, str] | None = None
 ) -> Card:
-    """One sentence: by how much `ours` differs from `base`, paired by seed, with its error and the verdict.
+    """One sentence: by how much `ours` differs from `base`, paired by seed, with its 95 % interval and the verdict.
 
     group is "all" (balanced accuracy), "head", "mid", "tail", "many", "medium" or "few"; names replace the runs' own.
     ValueError for what is no list of runs, and where the two have no seed in common.
@@ -89,8 +89,8 @@ def difference(
     if found.n < 2 or found.se != found.se:
         return say(f"*{ours_name}* against *{base_name}*, {what}: {points} points; {found.verdict}.")
     return say(
-        f"*{ours_name}* against *{base_name}*, {what}: {points} ± {100 * found.se:.1f} points "
-        f"(paired over {found.n} seeds, t = {found.t:.1f}, p {_p(found.p)}): **{found.verdict}**."
+        f"*{ours_name}* against *{base_name}*, {what}: {points} ± {100 * found.half:.1f} points "
+        f"(95 % interval, paired over {found.n} seeds, p {_p(found.p)}): **{found.verdict}**."
     )
 
 
@@ -108,7 +108,8 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
     """A table of recorded runs: mean accuracy of all, head, mid and tail classes, paired difference, verdict.
 
     groups maps a label to its runs, one per seed; reference (default: the first label) is what the others are
-    compared with; the difference is that of `group`. Accuracies in percent, differences in percentage points.
+    compared with; the difference is that of `group`. Accuracies in percent, differences in percentage points with
+    their 95 % intervals. The line below says how many of so many comparisons luck alone would call suggestive.
     """
     group = check.choice("group", group, metrics.GROUPS)
     if not isinstance(groups, Mapping) or not groups:
@@ -123,10 +124,21 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
         parts = [row[name] for name in ("all", "head", "mid", "tail")]
         scores = [f"{100 * part:.1f}" if part == part else "–" for part in parts]
         gap = "–" if row["difference"] != row["difference"] else f"{100 * row['difference']:+.1f}"
-        if row["se"] == row["se"]:
-            gap += f" ± {100 * row['se']:.1f}"
+        if row["half"] == row["half"]:
+            gap += f" ± {100 * row['half']:.1f}"
         rows.append([" ".join(label.split()), str(row["seeds"]), *scores, gap, str(row["verdict"])])
-    return Card(_html(head, rows), _text(head, rows))
+    luck = _luck(len(groups) - 1)
+    return Card(f"{_html(head, rows)}<div>{safe(luck)}</div>" if luck else _html(head, rows), _text(head, rows) + luck)
+
+
+def _luck(comparisons: int) -> str:
+    """What chance alone would find among so many comparisons."""
+    if comparisons < 2:
+        return ""
+    return (
+        f"\n± half of the 95 % interval. If none of these {comparisons} methods differed, chance alone would call about "
+        f"{comparisons * metrics.SUGGESTIVE:.1g} of them suggestive or clear."
+    )
 
 
 def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -135,7 +147,7 @@ def _html(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f'<th style="{a}">{safe(name)}</th>' for a, name in zip(align, head, strict=True))
     body = ""
     for row in rows:
-        strong = row[-1] in ("better", "worse")
+        strong = row[-1].startswith("clearly")
         cells = [f"<b>{safe(c)}</b>" if strong and i >= len(row) - 2 else safe(c) for i, c in enumerate(row)]
         body += "<tr>" + "".join(f'<td style="{a}">{c}</td>' for a, c in zip(align, cells, strict=True)) + "</tr>"
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

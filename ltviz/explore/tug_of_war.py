@@ -1,0 +1,342 @@
+"""Explorer: the features of a network in the plane, its classifier vectors, and what every class does to each."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+
+from .. import check, metrics
+from ..datasets import LongTailed, digits_lt
+from ..objective import Setting
+from ..plots.picture import CLASS_COLOURS, DASHES, EDGE, GROUP_COLOURS, INK, QUIET, as_percent, number
+from ..plots.surface import Surface
+from ..plots.text import short
+from ..training.recipe import RECIPES
+from ..training.snapshots import Snapshots, take_snapshots
+from .base import STATE_OF, Explorer
+from .controls import Choice, Number
+from .frames import Handle, Point, Region
+from .notebook import name_of
+from .screen import Click
+
+EPOCHS = 100
+RATES = {"sgd": 0.03, "adam": 0.003}  # learning rate of each optimiser
+GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
+LONGEST, ARROW, FIELD = 0.92, 0.55, 1.32  # in the plane: longest vector, longest arrow, half the side
+GRID = 96  # places a side at which the decision is drawn
+PALE = 0.2  # of a class's colour in its region
+PLANE, COURSE, FORCES = range(3)  # the regions of the picture
+MOST = 20  # classes
+
+
+@dataclass(frozen=True)
+class Tug:
+    """One epoch under the switches. unit: length of a feature that is drawn at 1.
+
+    regions (GRID, GRID)    decided class; points (m, 2): training features / unit
+    tips (k, 2)             classifier vectors as drawn; lengths (k,): theirs as trained
+    arrows (k, 2)           what the images of each class do to the chosen vector, the longest of length ARROW
+    pull, push (k,)         along each vector: step of its own images, and of all others; scale: the largest of both
+    course, before (epochs, 3)   accuracy of frequent, middle, rare classes: under the switches, and as trained
+    """
+
+    epoch: int
+    chosen: int
+    switches: tuple[bool, bool]
+    unit: float
+    regions: np.ndarray
+    points: np.ndarray
+    tips: np.ndarray
+    lengths: np.ndarray
+    arrows: np.ndarray
+    pull: np.ndarray
+    push: np.ndarray
+    scale: float
+    course: np.ndarray
+    before: np.ndarray
+
+
+class TugOfWar(Explorer):
+    """A network with two features, live: where the images lie, which class each place is given to, who pulls whom.
+
+    Trained when it is first looked at, for each optimiser by itself: about a second. `snapshots` holds what was kept.
+    """
+
+    function = "tug_of_war"
+    title = "Tug of war"
+    size = (7.6, 4.5)
+
+    def __init__(
+        self,
+        data: LongTailed | None = None,
+        epoch: int = 20,
+        equal_lengths: bool = False,
+        subtract_prior: bool = False,
+        vector: str | None = None,
+        optimizer: str = "sgd",
+    ):
+        self.given = data
+        self.data = digits_lt(ratio=20) if data is None else _checked(data)
+        self.counts, self.names = self.data.counts.numpy(), list(self.data.class_names)
+        self.targets = self.data.targets.numpy()
+        self.snapshots: dict[str, Snapshots] = {}
+        self._training = threading.Lock()
+        self._course = functools.cache(self._accuracies)
+        self.groups = {name: mask for name, mask in metrics.third_groups(self.counts).items() if mask.any()}
+        names = tuple(self.names)
+        vector = names[-1] if vector is None else vector
+        titles = {one: f"{one} ({count:,} images)" for one, count in zip(names, self.counts, strict=True)}
+        whose = Setting(names[-1], choices=names, meaning="whose classifier vector the arrows are drawn at")
+        controls = (
+            Number("epoch", Setting(20, 0, EPOCHS, meaning="epochs of training that are done"), epoch),
+            Choice("equal_lengths", Setting(False, choices=(False, True), meaning="every vector to length 1, and the "
+                   "bias dropped (tau-normalisation, tau = 1)"), equal_lengths),
+            Choice("subtract_prior", Setting(False, choices=(False, True), meaning="subtract the log prior from the "
+                   "logits (logit adjustment, tau = 1)"), subtract_prior),
+            Choice("vector", whose, vector, titles),
+            Choice("optimizer", Setting("sgd", choices=tuple(RATES), meaning="how the network was trained"), optimizer,
+                   {"sgd": "SGD", "adam": "Adam"}),
+        )  # fmt: skip
+        super().__init__({one.name: one for one in controls})
+        self.screen.on_click(self._clicked)
+
+    # ------------------------------------------------------------------------------------------------- the numbers
+    def film(self, optimizer: str) -> Snapshots:
+        """The network at every epoch; trained here when it is asked for first."""
+        with self._training:
+            if optimizer not in self.snapshots:
+                recipe = dataclasses.replace(
+                    RECIPES["digits"], name="plane", model="plane", epochs=EPOCHS, optimizer=optimizer,
+                    lr=RATES[optimizer],
+                )  # fmt: skip
+                self.snapshots[optimizer] = take_snapshots("ce", self.data, range(EPOCHS + 1), recipe=recipe)
+            return self.snapshots[optimizer]
+
+    def _accuracies(self, optimizer: str, equal: bool, prior: bool) -> np.ndarray:
+        """Accuracy on the test images of each group (epochs, groups)."""
+        film, rows = self.film(optimizer), []
+        for i, features in enumerate(film.test_features):
+            decided = film.logits(i, features, equal, prior).argmax(1)
+            each = metrics.per_class(metrics.confusion(film.test_targets, decided, len(self.counts)))
+            rows.append([each[mask].mean() for mask in self.groups.values()])
+        return np.array(rows)
+
+    def compute(self, epoch: int, equal_lengths: bool, subtract_prior: bool, vector: str, optimizer: str) -> Tug:
+        film, chosen = self.film(optimizer), self.names.index(vector)
+        weight, features = film.weight[epoch], film.features[epoch]
+        unit = float(np.quantile(np.linalg.norm(features, axis=1), 0.97)) or 1.0
+        places = np.linspace(-FIELD, FIELD, GRID)
+        grid = unit * np.stack(np.meshgrid(places, places), -1).reshape(-1, 2)
+        regions = film.logits(epoch, grid, equal_lengths, subtract_prior).argmax(1).reshape(GRID, GRID)
+        lengths = np.linalg.norm(weight, axis=1)
+        shown = weight / (lengths[:, None] if equal_lengths else lengths.max())
+        force = metrics.pull(film.logits(epoch, features), features, film.targets)
+        arrows = force.by_class[chosen]
+        along = weight / lengths[:, None]
+        pull, push = (force.own * along).sum(1), (force.others * along).sum(1)
+        return Tug(
+            epoch, chosen, (equal_lengths, subtract_prior), unit, regions, features / unit, LONGEST * shown, lengths,
+            ARROW * arrows / max(np.linalg.norm(arrows, axis=1).max(), 1e-30), pull, push,
+            max(float(np.abs([pull, push]).max()), 1e-30),
+            self._course(optimizer, equal_lengths, subtract_prior), self._course(optimizer, False, False),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------- the picture
+    def build(self, surface: Surface) -> None:
+        self.colours = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.85, len(self.counts)))[:, :3]
+        place = surface.figure.add_axes
+        high = 0.83
+        wide = high * self.size[1] / self.size[0]
+        self.plane, self.course, self.forces = (
+            place((0.012, 0.09, wide, high)), place((0.605, 0.61, 0.31, 0.31)), place((0.605, 0.13, 0.375, 0.31))
+        )  # fmt: skip
+        self._build_plane(self.plane)
+        self._build_course(self.course)
+        self._build_forces(self.forces)
+        surface.animate(
+            self.ground, *self.dots, *self.spokes, *self.pulls, *self.labels, self.ring, *self.before, *self.after,
+            self.cursor, *self.values_now, *self.bars,
+        )  # fmt: skip
+
+    def _build_plane(self, ax: Axes) -> None:
+        ax.set(xlim=(-FIELD, FIELD), ylim=(-FIELD, FIELD), xticks=[], yticks=[])
+        ax.grid(False)
+        ax.set_title("Training images, and who is given which place", fontsize=9.5, loc="left", pad=4)
+        ax.set_xlabel("feature 1 (lines: classifier vectors; arrows: pulls)", fontsize=8.5)
+        self.pale = 1 - PALE + PALE * self.colours
+        box = (-FIELD, FIELD, -FIELD, FIELD)
+        blank = np.ones((GRID, GRID, 3))
+        self.ground = ax.imshow(blank, extent=box, origin="lower", interpolation="nearest", zorder=0, aspect="auto")
+        self.dots = [
+            ax.plot([], [], "o", color=c, markersize=3.2, zorder=2, markeredgewidth=0)[0] for c in self.colours
+        ]
+        self.spokes = [ax.plot([], [], color=c, linewidth=2, zorder=3)[0] for c in self.colours]
+        # An arrow is its shaft and a head at the end: two lines are cheaper than a patch.
+        shafts = [ax.plot([], [], color=c, linewidth=2.6, zorder=5)[0] for c in self.colours]
+        heads = [ax.plot([], [], marker=(3, 0, 0), color=c, markersize=8, zorder=5, **EDGE)[0] for c in self.colours]
+        self.pulls = [*shafts, *heads]
+        self.ring = ax.plot([], [], "o", markersize=19, markerfacecolor="none", markeredgecolor=INK, zorder=6)[0]
+        box = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "linewidth": 1.2}
+        self.labels = [
+            ax.text(0, 0, short(name, 6), fontsize=8, ha="center", va="center", zorder=7, parse_math=False,
+                    bbox={**box, "edgecolor": colour})
+            for name, colour in zip(self.names, self.colours, strict=True)
+        ]  # fmt: skip
+
+    def _build_course(self, ax: Axes) -> None:
+        ax.set(xlim=(0, EPOCHS), ylim=(0, 1.02), xlabel="epoch")
+        ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+        ax.set_title("Accuracy (dotted: as trained)", fontsize=9.5, loc="left", pad=4)
+        looks = [GROUP_COLOURS[name] for name in self.groups]
+        self.before = [ax.plot([], [], color=c, linestyle=DASHES[2], linewidth=1.2, zorder=2)[0] for c in looks]
+        self.after = [ax.plot([], [], color=c, linewidth=2, zorder=3)[0] for c in looks]
+        self.cursor = ax.axvline(0, color=INK, linewidth=1.1, zorder=4)
+        # Beside the axes, at fixed places: the values may lie on one another, their names must not.
+        places = np.linspace(0.9, 0.1, len(looks))
+        self.values_now = [
+            ax.text(1.03, y, "", color=c, fontsize=8.5, va="center", transform=ax.transAxes)
+            for y, c in zip(places, looks, strict=True)
+        ]
+
+    def _build_forces(self, ax: Axes) -> None:
+        k = len(self.counts)
+        ax.set(xlim=(-0.6, k - 0.4), ylim=(-1.08, 1.08), yticks=[-1, 0, 1])
+        ax.set_yticks([-1, 0, 1], ["shorter", "0", "longer"])
+        ax.set_xticks(range(k), [f"{short(name, 6)}\n{count:,}" for name, count in zip(self.names, self.counts,
+                      strict=True)], fontsize=8)  # fmt: skip
+        ax.set_xlabel("class and its training images", fontsize=8.5)
+        ax.set_title("Along its vector: own images pull, others push", fontsize=9.5, loc="left", pad=4)
+        ax.axhline(0, color=QUIET, linewidth=1)
+        up = ax.bar(np.arange(k) - 0.19, np.zeros(k), 0.36, color=self.colours, zorder=3)
+        down = ax.bar(
+            np.arange(k) + 0.19, np.zeros(k), 0.36, color="white", edgecolor=self.colours, hatch="////", zorder=3
+        )
+        self.bars = [*up, *down]
+
+    def draw(self, result: Tug) -> None:
+        self.ground.set_data(self.pale[result.regions])
+        for j, (dots, spoke, label) in enumerate(zip(self.dots, self.spokes, self.labels, strict=True)):
+            mine = result.points[self.targets == j]
+            dots.set_data(mine[:, 0], mine[:, 1])
+            x, y = result.tips[j]
+            spoke.set_data([0, x], [0, y])
+            spoke.set_linewidth(3.4 if j == result.chosen else 2)
+            label.set_position((x, y))
+        self._draw_arrows(result)
+        for lines, rows in ((self.before, result.before), (self.after, result.course)):
+            for line, row in zip(lines, rows.T, strict=True):
+                line.set_data(np.arange(len(row)), row)
+        self.cursor.set_xdata([result.epoch, result.epoch])
+        for text, name, value in zip(self.values_now, self.groups, result.course[result.epoch], strict=True):
+            text.set_text(f"{GROUPS[name]}\n{as_percent(value)}")
+        for bar, height in zip(self.bars, np.concatenate([result.pull, result.push]) / result.scale, strict=True):
+            bar.set_height(height)
+
+    def _draw_arrows(self, result: Tug) -> None:
+        tip, k = result.tips[result.chosen], len(self.counts)
+        self.ring.set_data([tip[0]], [tip[1]])
+        for shaft, head, arrow in zip(self.pulls[:k], self.pulls[k:], result.arrows, strict=True):
+            end, long = tip + arrow, np.hypot(*arrow)
+            shown = long > 0.05
+            shaft.set_data(*np.stack([tip, end]).T if shown else ([], []))
+            head.set_data([end[0]] if shown else [], [end[1]] if shown else [])
+            head.set_marker((3, 0, float(np.degrees(np.arctan2(arrow[1], arrow[0])) - 90)))
+
+    def say(self, result: Tug) -> str:
+        j, (equal, prior) = result.chosen, result.switches
+        longest, shortest = int(result.lengths.argmax()), int(result.lengths.argmin())
+        rule = {(False, False): "as trained", (True, False): "equal lengths", (False, True): "log prior subtracted",
+                (True, True): "equal lengths and log prior subtracted"}[equal, prior]  # fmt: skip
+        changes = ", ".join(
+            f"{GROUPS[name]} {as_percent(now)}" + ("" if rule == "as trained" else f" (as trained {as_percent(old)})")
+            for name, now, old in zip(
+                self.groups, result.course[result.epoch], result.before[result.epoch], strict=True
+            )
+        )
+        return (
+            f"Epoch {result.epoch}, {rule}. Accuracy: {changes}. Longest vector: {self.names[longest]} "
+            f"({number(result.lengths[longest])}), shortest: {self.names[shortest]} "
+            f"({number(result.lengths[shortest])}). Along the vector of {self.names[j]}, its own images pull with "
+            f"{number(result.pull[j])} and all others push with {number(result.push[j])}."
+        )
+
+    # ------------------------------------------------------------------------------------------------- pointing
+    def regions(self) -> list[Region]:
+        return [
+            Region.of(self.plane, "feature plane", xname="feature 1", yname="feature 2"),
+            Region.of(self.course, "accuracy", xname="epoch", yname="accuracy", percent="y"),
+            Region.of(self.forces, "pull and push", xname="class", xnames=tuple(self.names), yname="of the largest"),
+        ]
+
+    def marks(self, result: Tug) -> list[Point]:
+        called = [f"{name} ({count:,} images)" for name, count in zip(self.names, self.counts, strict=True)]
+        found = [
+            Point(*tip, f"Vector of {name}: length {number(length)}. Click to see what pulls at it.", PLANE)
+            for name, tip, length in zip(called, result.tips, result.lengths, strict=True)
+        ]
+        for name, value in zip(self.groups, result.course[result.epoch], strict=True):
+            found.append(Point(result.epoch, value, f"{GROUPS[name]} classes: {as_percent(value)}", COURSE))
+        for j, name in enumerate(called):
+            told = f"{name}: own images {number(result.pull[j])}, others {number(result.push[j])}"
+            found += [Point(j - 0.19, result.pull[j] / result.scale, told, FORCES),
+                      Point(j + 0.19, result.push[j] / result.scale, told, FORCES)]  # fmt: skip
+        return found
+
+    def handles(self, result: Tug) -> list[Handle]:
+        return [Handle("epoch", result.epoch, 0.0, "epoch", "x", (0, EPOCHS), region=COURSE)]
+
+    def _clicked(self, event: Click) -> None:
+        """A click in the plane chooses the vector whose tip is nearest, one in the bars the class there."""
+        if event.region == PLANE:
+            away = np.hypot(*(self.result.tips - (event.x, event.y)).T)
+            self.set(vector=self.names[int(away.argmin())])
+        elif event.region == FORCES:
+            self.set(vector=self.names[int(np.clip(round(event.x), 0, len(self.names) - 1))])
+
+    # ------------------------------------------------------------------------------------------------- as code
+    def data_code(self) -> list[str]:
+        return [] if self.given is None else [name_of(self.given) or "data"]
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], *data: Any) -> TugOfWar:
+        """The explorer of this state, of the data if they were given. ValueError for a name it does not have."""
+        check.instance("state", state, Mapping, STATE_OF)
+        return super().from_state(state, *data)
+
+
+def _checked(data: Any) -> LongTailed:
+    """Small data: every picture holds all training images. ValueError for any other."""
+    check.instance("data", data, LongTailed, "None, or a data set, such as lt.digits_lt() gives")
+    if not 2 <= data.k <= MOST or len(data) > 3000 or data.device.type != "cpu":
+        raise check.refuse(
+            "data", data, f"2 to {MOST} classes and at most 3,000 training images on the CPU: this network is trained "
+            "live, and every image is drawn"
+        )  # fmt: skip
+    return data
+
+
+def tug_of_war(
+    data: LongTailed | None = None,
+    epoch: int = 20,
+    equal_lengths: bool = False,
+    subtract_prior: bool = False,
+    vector: str | None = None,
+    optimizer: str = "sgd",
+) -> TugOfWar:
+    """Train a network with two features, and see at every epoch who pulls each classifier vector where.
+
+    data: small images (default: lt.digits_lt(ratio=20)); epoch: from 0 to 100, each kept. equal_lengths decides with
+    vectors of length 1 and without the bias (tau-normalisation with tau = 1), subtract_prior with the log prior taken
+    from the logits (logit adjustment with tau = 1); the network stays the same. vector: name of the class whose vector
+    has its arrows drawn (default: the rarest); optimizer: "sgd" or "adam". Trains for about a second when it is opened.
+    Two features cannot hold ten classes as well as 64: this shows the mechanism, not what a network can reach.
+    """
+    return TugOfWar(data, epoch, equal_lengths, subtract_prior, vector, optimizer)

@@ -1,0 +1,149 @@
+"""Who pays for the rare classes: every method's dot beside the line that one slider draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from .. import check, metrics
+from .picture import EDGE, INK, QUIET, Picture, draws, get_axes, look, offset, percent, seeds
+from .series import Series, series_of
+from .text import wrap
+
+LINE = "#93A4C3"  # of the frontier: no series has this colour
+MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)  # tau written along the line
+BOX = dict(facecolor="#E6F4EA", edgecolor="#2a7f3b", linewidth=1.0, zorder=0.5)
+
+
+@draws
+def plot_who_pays(
+    groups: Any,
+    base: Sequence[Any],
+    *,
+    goal: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """Accuracy of the frequent third of the classes against that of the rare third, and who lies beyond the slider.
+
+    groups: runs (grouped by name) or a dict label -> runs, one a seed; base: the plain network's runs with logits of
+    their test images, of the same seeds. Thin lines: what subtracting tau log prior from its scores reaches, one a seed
+    (metrics.frontier); the thick one is their mean, with tau written beside it. A dot is the mean of a group, its bars
+    the 95 % interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond the line of
+    its own seed at equal accuracy of the frequent classes (metrics.beyond). goal: (frequent, rare), as fractions.
+    `.data`: labels, head, tail, head_half, tail_half, beyond, beyond_half, verdict; tau, frontier_head, frontier_tail.
+
+    Shows what a remedy costs the frequent classes. Cannot show the middle classes, nor what they pay.
+    """
+    found = series_of(groups)
+    wanted = None if goal is None else _goal(goal)
+    if not isinstance(base, (list, tuple)) or not base:
+        raise check.refuse("base", base, "the plain network's runs, one a seed, with logits of their test images")
+    lines = [metrics.frontier(run) for run in base]
+    (ax,) = get_axes(ax, 9.6, max(4.3, 1.6 + 0.36 * len(found)))
+    shown = lines[0].tau >= 0
+    mean_head, mean_tail = (np.mean([getattr(one, name)[shown] for one in lines], axis=0) for name in ("head", "tail"))
+    for line in lines:
+        ax.plot(line.head[shown], line.tail[shown], color=LINE, linewidth=0.8, alpha=0.45, zorder=1.2)
+    ax.plot(mean_head, mean_tail, color=LINE, linewidth=3, zorder=1.6, solid_capstyle="round")
+    _write_taus(ax, lines[0].tau[shown], mean_head, mean_tail)
+    rows = [_Dot(one, base) for one in found]
+    said = f"plain network, τ from 0 to 3\n({seeds(len(lines))})"
+    handles = [Line2D([], [], color=LINE, linewidth=3, label=said)]
+    for i, row in enumerate(rows):
+        kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 8, "elinewidth": 1.3, **EDGE}
+        bars = [None if np.isnan(half) else half for half in (row.half[0], row.half[1])]
+        ax.errorbar(*row.mean, xerr=bars[0], yerr=bars[1], zorder=4 + i / 100, **kind)
+        said = f"{wrap(row.name, 30)}\n{row.words}"
+        handles.append(
+            Line2D([], [], linestyle="", marker=kind["fmt"], color=kind["color"], markersize=7, label=said, **EDGE)
+        )
+    if wanted:
+        _draw_goal(ax, wanted)
+    _frame(ax, handles)
+    return Picture(
+        ax, _data(rows, lines[0].tau[shown], mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail)
+    )
+
+
+class _Dot:
+    """A group's mean accuracies, the half widths of their intervals, and its distance from the frontier."""
+
+    def __init__(self, series: Series, base: Sequence[Any]):
+        values = np.array([[metrics.shot_accuracy(run)[name] for name in ("head", "tail")] for run in series.runs])
+        self.name = " ".join(series.name.split())
+        self.mean = values.mean(0)
+        self.half = np.array([metrics.paired(column, np.zeros(len(column))).half for column in values.T])
+        self.beyond = metrics.beyond(series.runs, base)
+
+    @property
+    def words(self) -> str:
+        found = self.beyond
+        if np.isnan(found.mean) or np.isnan(found.half):
+            return found.verdict
+        return f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}: {found.verdict}"
+
+
+def _goal(goal: Any) -> tuple[float, float]:
+    expected = "(frequent, rare): two fractions between 0 and 1, such as (0.7, 0.4)"
+    if not isinstance(goal, (tuple, list)) or len(goal) != 2:
+        raise check.refuse("goal", goal, expected)
+    head, tail = (check.number(f"goal[{i}]", one, 0.0, 1.0) for i, one in enumerate(goal))
+    return head, tail
+
+
+def _write_taus(ax: Axes, tau: np.ndarray, head: np.ndarray, tail: np.ndarray) -> None:
+    for value in MARKED:
+        i = int(np.abs(tau - value).argmin())
+        ax.plot(
+            head[i], tail[i], "o", color="white", markeredgecolor=LINE, markeredgewidth=1.6, markersize=5, zorder=1.8
+        )
+        ax.annotate(
+            f"τ = {value:g}", (head[i], tail[i]), xytext=(-6, -4), color=QUIET, zorder=1.9, **offset("right", "top")
+        )
+
+
+def _draw_goal(ax: Axes, goal: tuple[float, float]) -> None:
+    head, tail = goal
+    ax.add_patch(Rectangle(goal, 1 - head, 1 - tail, **BOX))
+    said = f"goal: frequent ≥ {head:.0%},\nrare ≥ {tail:.0%}"
+    ax.annotate(said, (1, 1), xycoords="axes fraction", xytext=(-4, -4), color=INK, **offset("right", "top"))
+
+
+def _frame(ax: Axes, handles: list[Line2D]) -> None:
+    ax.set_xlim(0, 1)
+    top = max(line.get_ydata().max() for line in ax.lines if len(line.get_ydata()))
+    ax.set_ylim(-0.02, min(1.0, top + 0.08))
+    ax.grid(True, axis="both")
+    percent(ax.xaxis)
+    percent(ax.yaxis)
+    ax.set_xlabel("accuracy of the frequent third of the classes")
+    ax.set_ylabel("accuracy of the rare third")
+    ax.set_title("Who pays?")
+    title = "Points of rare accuracy beyond the line\n(mean, 95 % interval)"
+    ax.figure.legend(handles=handles, loc="outside right upper", fontsize=8.5, title=title, title_fontsize=8.5,
+                     alignment="left", labelspacing=0.7)  # fmt: skip
+
+
+def _data(rows: Sequence[_Dot], tau: np.ndarray, head: np.ndarray, tail: np.ndarray) -> dict[str, Any]:
+    return {
+        "labels": [row.name for row in rows],
+        "head": [row.mean[0] for row in rows], "tail": [row.mean[1] for row in rows],
+        "head_half": [row.half[0] for row in rows], "tail_half": [row.half[1] for row in rows],
+        "beyond": [row.beyond.mean for row in rows], "beyond_half": [row.beyond.half for row in rows],
+        "verdict": [row.beyond.verdict for row in rows],
+        "tau": tau, "frontier_head": head, "frontier_tail": tail,
+    }  # fmt: skip
+
+
+def _sentence(rows: Sequence[_Dot], goal: tuple[float, float] | None, head: np.ndarray, tail: np.ndarray) -> str:
+    dots = [f"{row.name} {row.mean[0]:.0%} and {row.mean[1]:.0%} (beyond it by {row.words})" for row in rows]
+    text = "Accuracy of frequent and of rare classes, beside what one slider reaches: " + "; ".join(dots) + "."
+    if goal:
+        does = "reaches" if ((head >= goal[0]) & (tail >= goal[1])).any() else "does not reach"
+        text += f" The slider alone {does} the goal of {goal[0]:.0%} and {goal[1]:.0%}."
+    return text
