@@ -61,7 +61,7 @@ class MLP(nn.Module):
 
 
 class PlaneMLP(nn.Module):
-    """Flattened image -> 128 -> 64 with ReLU -> 2 without: features in the plane, so that they can be drawn as they are."""
+    """Flattened image -> 128 -> 64 with ReLU -> 2 without: features in the plane, drawn as they are."""
 
     def __init__(self, shape: tuple[int, int, int], width: int = 64):
         super().__init__()

@@ -22,7 +22,14 @@ def test_chapter_runs_in_the_fast_profile(path):
 
 
 def test_first_chapters_exist():
-    assert {"00_start_here", "03_class_balanced_loss"} <= {path.stem for path in CHAPTERS}
+    names = {path.stem for path in CHAPTERS}
+    assert {
+        "00_start_here",
+        "01_long_tails",
+        "02_what_softmax_learns",
+        "03_decide_again",
+        "04_class_balanced_loss",
+    } <= names
 
 
 def executed(*sources):
@@ -130,6 +137,19 @@ def test_check_finds_in_an_output(words, output):
     nb = kept()
     nb.cells[1].outputs.append(output)
     assert [problem for problem in notebooks.check(nb, 1000) if words in problem]
+
+
+def test_check_finds_a_chapter_that_is_too_long():
+    nb = kept()
+    nb.cells += [new_markdown_cell("word " * 30 + "$$ a + b $$") for _ in range(44)]
+    assert notebooks.too_long(nb) == [
+        "it has 46 cells; at most 45 are allowed",
+        "it has 1,321 words of prose; at most 1,200 are allowed",
+    ]
+    picture = {"image/png": "aGVsbG8=", "text/plain": "bars"}
+    live = {**picture, "text/plain": "Bars. Run this cell to make it live."}
+    many = kept(more=[*[new_output("display_data", dict(picture))] * 6, *[new_output("display_data", live)] * 6])
+    assert notebooks.too_long(many) == ["it has 7 figures; at most 6 are allowed"]
 
 
 def test_check_finds_a_large_file():

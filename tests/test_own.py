@@ -12,6 +12,7 @@ from torch import nn
 import ltviz as lt
 from ltviz.commands import grid_table
 from ltviz.datasets import digits_lt
+from ltviz.device import Speed
 from ltviz.methods import METHODS
 from ltviz.objective import Bound, Objective, Output, Regularizer, Stage
 from ltviz.own import as_method, bind, own_code, source
@@ -457,3 +458,20 @@ def test_records_are_taken_and_what_is_none_is_advised():
     with pytest.raises(ValueError, match="^unknown method .*passed as it is, lt.train.loss, data., or.*lt.as_method"):
         METHODS[adjusted]
     assert lt.Objective is Objective and lt.Regularizer is Regularizer
+
+
+def test_a_loss_of_ones_own_is_captured_as_a_graph_only_where_that_is_asked_for(monkeypatch):
+    """A graph repeats the kernels of one step, so Python that counts, draws or branches in a loss would run once."""
+    from ltviz.training import request
+
+    graph = Speed(graph=True)
+    monkeypatch.setattr(request, "default_speed", lambda device, model: graph)
+
+    def loss(logits, targets):
+        return torch.nn.functional.cross_entropy(logits, targets)
+
+    def asked(method, **how):
+        return request.make_request(method, digits_lt(), device="cpu", **how).speed.graph
+
+    assert asked("ce") and not asked(loss) and asked(loss, speed=graph)
+    assert not asked("ring", base=loss), "nor one that a regulariser is added to"

@@ -276,3 +276,20 @@ def test_what_jupyterlab_is_asked_for(tmp_path, monkeypatch, capsys, browser):
     assert not [one for one in asked if "token" in one or "password" in one]
     assert (root / start.MINE / start.FIRST).is_file()
     assert f"opening JupyterLab on {root / start.MINE / start.FIRST}" in capsys.readouterr().out
+
+
+def test_what_a_chapter_imports_and_the_glossary_come_beside_it(course, tmp_path):
+    (course / "cards_00.py").write_text("answer = 2\n")
+    (course / "GLOSSARY.md").write_text("# Glossary\n")
+    (course / "scratch.py").write_text("mine = 1\n")
+    mine = tmp_path / "mine"
+    start.prepare(mine, course)
+    assert (mine / "cards_00.py").read_text() == "answer = 2\n" and (mine / "GLOSSARY.md").is_file()
+    assert not (mine / "scratch.py").exists()
+    (course / "cards_00.py").write_text("answer = 3\n")
+    start.prepare(mine, course)
+    assert (mine / "cards_00.py").read_text() == "answer = 3\n"
+    (mine / "cards_00.py").write_text("answer = 4\n")
+    (course / "cards_00.py").write_text("answer = 5\n")
+    said = start.prepare(mine, course)
+    assert (mine / "cards_00.py").read_text() == "answer = 4\n" and any("cards_00.py has changed" in one for one in said)

@@ -33,6 +33,8 @@ from ltviz.files import write_atomically
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS = {"fast": 45, "full": 180}  # budget of a chapter on two CPU cores
 MEGABYTE = 1_000_000
+MOST = {"cells": 45, "words of prose": 1_200, "figures": 6}  # of a chapter; explorers are counted apart
+LIVE = "Run this cell to make it live"  # what the kept picture of an explorer says
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
@@ -191,7 +193,7 @@ def clean(nb: NotebookNode, profile: str = "full") -> NotebookNode:
 
 def check(nb: NotebookNode, size: int) -> list[str]:
     """What stands in the way of keeping this notebook of `size` bytes; an empty list if nothing does."""
-    said = errors(nb)
+    said = errors(nb) + too_long(nb)
     note = nb.metadata.get("ltviz", {})
     if note.get("profile") != "full":
         said.append("its outputs do not come from a full run: make notebooks")
@@ -217,6 +219,25 @@ def check(nb: NotebookNode, size: int) -> list[str]:
             if found := re.search(pattern, text):
                 said.append(f"{where} holds {what}: {found.group()[:80]!r}")
     return said
+
+
+def too_long(nb: NotebookNode) -> list[str]:
+    """By what a chapter is longer than a reader has patience for."""
+    prose = " ".join(
+        re.sub(r"\$\$.*?\$\$", " ", cell.source, flags=re.S) for cell in nb.cells if cell.cell_type == "markdown"
+    )
+    shown = [o for _, cell in _code(nb) for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
+    still = [o for o in shown if LIVE not in o.data.get("text/plain", "")]
+    found = {
+        "cells": len(nb.cells),
+        "words of prose": len(re.findall(r"[^\W\d_][\w’'-]*", prose)),
+        "figures": len(still),
+    }
+    return [
+        f"it has {found[what]:,} {what}; at most {most:,} are allowed"
+        for what, most in MOST.items()
+        if found[what] > most
+    ]
 
 
 _UNWANTED = {

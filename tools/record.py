@@ -67,7 +67,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 
 # What keeps logits and features of test images (seed 0 only): how many.
 OPENED = {("digits", "ce"): 500, ("digits", "class_balanced"): 500, ("cifar16", "ce"): 10_000}
-OPENED |= {("cifar16", key): 1000 for key in ("class_balanced", "sigmoid", "focal", "ldam_drw", "logit_adjustment")}
+OPENED |= {("cifar16", key): 500 for key in ("class_balanced", "sigmoid", "focal", "ldam_drw", "logit_adjustment")}
 # What keeps the logits under every seed: the frontier that post-hoc adjustment of the plain network draws is paired.
 LOGITS = {("digits", "ce"): 500, ("cifar16", "ce"): 10_000}
 # What also keeps its network and training features, of seed 0: to be applied to other pictures, and for nearest means.

@@ -105,9 +105,12 @@ def prepare(mine: Path, course: Path = FOLDER) -> list[str]:
             said.append(f"{source.stem} has changed. Your copy stays as it is; the new version is {target.name}")
         (new if how == "new" else renewed if how == "renewed" else []).append(target.stem)
     shown = b"".join(source.read_bytes() for source in chapters)
-    for source in sorted(path for path in (course / "images").rglob("*") if path.is_file()):
+    images = (path for path in (course / "images").rglob("*") if path.is_file())
+    beside = [*course.glob("cards_*.py"), *course.glob("GLOSSARY.md")]
+    for source in sorted([*beside, *images]):
         name = source.relative_to(course).as_posix()
-        if name.encode() in shown and not _bring_image(source.read_bytes(), mine / name, name, given):
+        needed = source in beside or name.encode() in shown
+        if needed and not _bring_file(source.read_bytes(), mine / name, name, given):
             said.append(f"{name} has changed; yours was changed too, and stays")
     given.write(notes)
     if renewed:
@@ -150,8 +153,8 @@ def _version(stem: str, name: str) -> re.Match[str] | None:
     return re.fullmatch(rf"{re.escape(stem)}_version_(\d+)\.ipynb", name)
 
 
-def _bring_image(content: bytes, target: Path, name: str, given: Given) -> bool:
-    """A picture that chapters show; False where the reader has changed it, and it was left alone."""
+def _bring_file(content: bytes, target: Path, name: str, given: Given) -> bool:
+    """What a chapter needs beside it: a picture, its cards. False where the reader changed it, and it was left alone."""
     there = _sha(target.read_bytes()) if target.is_file() else None
     if there not in (None, given.files.get(name), _sha(content)):
         return False

@@ -8,6 +8,7 @@ lt.explore.posthoc(run)                     re-decide a trained network, without
 lt.explore.quality(run)                     blur, shrink, cover real pictures, and see the length of their features
 lt.explore.throw()                          one long-tailed sample, its borders, and four scores
 lt.explore.tug_of_war()                     two features live: which class pulls which classifier vector where
+lt.explore.wall(run, photographs)           one hundred photographs, right or wrong as tau and the world move
 """
 
 from .base import Explorer, registry
@@ -18,5 +19,6 @@ from .loss_anatomy import loss_anatomy
 from .posthoc import posthoc
 from .throw import throw
 from .tug_of_war import tug_of_war
+from .wall import wall
 
-__all__ = ["Explorer", "dartboard", "effective_number", "lab", "loss_anatomy", "posthoc", "registry", "throw", "tug_of_war"]
+__all__ = ["Explorer", "dartboard", "effective_number", "lab", "loss_anatomy", "posthoc", "registry", "throw", "tug_of_war", "wall"]

@@ -113,7 +113,7 @@ class Dartboard(Explorer):
         figure = surface.figure
         self._build_board(figure.add_axes((0.01, 0.1, 0.452, 0.81)))
         self._build_curves(figure.add_axes((0.555, 0.125, 0.42, 0.60)))
-        lines = [line for line in (*self.lines.values(), self.cursor, *self.values)]
+        lines = (*self.lines.values(), self.cursor, *self.readout)
         surface.animate(self.tiles, *self.darts, *lines, *self.dots)
 
     def _build_board(self, ax: Axes) -> None:

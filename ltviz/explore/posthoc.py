@@ -35,7 +35,7 @@ DEPLOYMENT = Setting(
     "1: as in training, -1: the rarest most often",
 )  # fmt: skip
 MATRIX, SHARES, CLASSES, MEANS, PHOTOS = range(5)  # the regions of the picture; the last with photographs alone
-STRIP, PLACES = 1.25, 10  # of the photographs whose answer turns: inches high, and how many there is room for
+STRIP, PLACES = 1.3, 10  # of the photographs whose answer turns: inches high, and how many there is room for
 
 
 class Posthoc(Explorer):
@@ -133,13 +133,11 @@ class Posthoc(Explorer):
     def _build_photos(self, surface: Surface) -> None:
         """Below the matrix: photographs whose answer turns, framed by whether it is right."""
         height = self.size[1]
-        ax = surface.figure.add_axes((0.012, 0.01, 0.976, (STRIP - 0.24) / height))
+        ax = surface.figure.add_axes((0.012, 0.01, 0.976, (STRIP - 0.28) / height))
         chosen = self.turning
-        groups = {j: name for name, mask in metrics.third_groups(self.run.counts).items() for j in np.flatnonzero(mask)}
-        row = self.images[chosen], self.run.targets[chosen], self.run.class_names
-        self.row = PhotoRow(ax, *row, [groups.get(j, "") for j in range(self.run.k)], PLACES)
+        self.row = PhotoRow(ax, self.images[chosen], self.run.targets[chosen], self.run.class_names, PLACES)
         what = "Test photographs that prior = 1 turns right or wrong (true class above, answer below)"
-        surface.figure.text(0.012, (STRIP - 0.2) / height, what, fontsize=9.5, va="bottom")
+        ax.set_title(what, loc="left", fontsize=9.5, pad=5)
         self.axes = *self.axes, ax
         surface.animate(*self.row.artists)
 

@@ -170,7 +170,7 @@ class TugOfWar(Explorer):
         ax.set(xlim=(-FIELD, FIELD), ylim=(-FIELD, FIELD), xticks=[], yticks=[])
         ax.grid(False)
         ax.set_title("Training images, and who is given which place", fontsize=9.5, loc="left", pad=4)
-        ax.set_xlabel("feature 1 (lines: classifier vectors; arrows: pulls)", fontsize=8.5)
+        ax.set_xlabel("lines: classifier vectors; arrows: what each class does to the ringed one", fontsize=8.5)
         self.pale = 1 - PALE + PALE * self.colours
         box = (-FIELD, FIELD, -FIELD, FIELD)
         blank = np.ones((GRID, GRID, 3))
@@ -213,7 +213,7 @@ class TugOfWar(Explorer):
         ax.set_xticks(range(k), [f"{short(name, 6)}\n{count:,}" for name, count in zip(self.names, self.counts,
                       strict=True)], fontsize=8)  # fmt: skip
         ax.set_xlabel("class and its training images", fontsize=8.5)
-        ax.set_title("Along its vector: own images pull, others push", fontsize=9.5, loc="left", pad=4)
+        ax.set_title("Own images pull, others push", fontsize=9.5, loc="left", pad=4)
         ax.axhline(0, color=QUIET, linewidth=1)
         up = ax.bar(np.arange(k) - 0.19, np.zeros(k), 0.36, color=self.colours, zorder=3)
         down = ax.bar(

@@ -269,8 +269,8 @@ class Wall(Explorer):
             f"τ = {result.tau:g}: {right} of {n} photographs are right; {int(result.changed.sum())} answers differ "
             f"from those at τ = 0, {won} now right, {lost} no longer. All {len(self.run.targets):,} test images: "
             f"{', '.join(f'{name} {as_percent(value)}' for name, value in groups)}. Where {where}: "
-            f"{as_percent(result.deployed)}; the best τ there is {tau:g} ({as_percent(accuracy)}), as seen on these test "
-            "images: to choose τ, use validation images."
+            f"{as_percent(result.deployed)}; the best τ there is {tau:g} ({as_percent(accuracy)}), as these test "
+            "images say; to choose τ, use validation images."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
 from .examples import mosaic
-from .picture import GROUP_INK, INK
+from .picture import INK
 from .text import literal, short_names
 from .theme import PHOTO
 
@@ -23,15 +23,13 @@ class PhotoRow:
 
     Photograph i lies at x = i, y = 0, and is 0.76 wide. ax: an axes that is as many times wider than high as there are
     `places`, but for the two lines of text. images (n, H, W, 1 or 3) uint8; names: of all classes; true (n,): the class
-    of each image; groups (k,): "head", "mid" or "tail" of each class. A frame is green and drawn through where the
+    of each image; A frame is green and drawn through where the
     answer is right, red and dashed where it is wrong.
     """
 
     SIDE = 0.76
 
-    def __init__(
-        self, ax: Axes, images: np.ndarray, true: np.ndarray, names: Sequence[str], groups: Sequence[str], places: int
-    ):
+    def __init__(self, ax: Axes, images: np.ndarray, true: np.ndarray, names: Sequence[str], places: int):
         self.true, self.names, half = true, short_names(names, NAME), self.SIDE / 2
         box, page = ax.get_position(), ax.figure.bbox
         middle = places * (box.height * page.height) / (box.width * page.width) / 2
@@ -46,8 +44,7 @@ class PhotoRow:
         text = {"ha": "center", "fontsize": 7.5, "clip_on": False, **literal()}
         edge = half + EDGE
         for i, j in enumerate(true):
-            ink = GROUP_INK.get(groups[j], INK)
-            ax.text(i, -edge - 0.03, self.names[j], va="bottom", color=ink, fontweight="bold", **text)
+            ax.text(i, -edge - 0.03, self.names[j], va="bottom", color=INK, fontweight="bold", **text)
         self.answers = [ax.text(i, edge + 0.04, "", va="top", zorder=4, **text) for i in range(len(true))]
         corners = np.array([(-edge, -edge), (edge, -edge), (edge, edge), (-edge, edge)])
         self.frames = PolyCollection(

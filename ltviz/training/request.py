@@ -183,6 +183,8 @@ def make_request(
     plan = make_recipe(recipe, data, epochs=epochs, model=model)
     where = pick_device(device)
     how = speed or default_speed(where, plan.model)
+    if speed is None and described(bound) is not None:
+        how = dataclasses.replace(how, graph=False)  # a graph repeats kernels: Python in a reader's loss would run once
     request = Request(bound, data, plan, check.seed(seed), start, where, how)
     request.id  # noqa: B018  made now, before anybody edits the data
     return request

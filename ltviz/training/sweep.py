@@ -49,7 +49,8 @@ def train(
     start       a run whose network is continued; it becomes the parent. The classes are matched by name
     device      "cuda", "mps" or "cpu"; None takes the best there is
     checkpoint  a file: written at least every ten seconds, continued from if it is there
-    speed       how a step is computed (device.Speed); None takes what is fastest for the device
+    speed       how a step is computed (device.Speed); None takes what is fastest for the device, but for a loss of
+                your own no CUDA graph: that would repeat its kernels, and not its Python
     Ctrl-C (or the kernel's stop button) ends training and returns what was learned, with status "stopped".
     Raises ValueError, naming the argument, for what makes no sense.
     """
