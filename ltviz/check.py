@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-LARGEST = 2**63 - 1  # of the whole numbers that arrays hold
+LARGEST_WHOLE = 2**63 - 1  # of the whole numbers that arrays hold
 
 
 def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:
@@ -71,7 +71,7 @@ def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -
         number = None if _is_bool(value) or getattr(value, "shape", ()) != () else operator.index(value)
     except TypeError:
         number = None
-    below, above = low is not None and number is not None and number < low, number is not None and number > LARGEST
+    below, above = low is not None and number is not None and number < low, number is not None and number > LARGEST_WHOLE
     if number is None or below or above or (high is not None and number > high):
         raise refuse(name, value, f"a whole number{_range(low, high)}")
     return number

@@ -45,7 +45,7 @@ from .training import (
 from .training.control import Interrupts
 from .training.evaluation import warn_diverged
 
-LARGEST = {"cuda": 21}  # runs at a time: seven methods under three seeds; elsewhere eight
+AT_ONCE = {"cuda": 21}  # runs at a time: seven methods under three seeds; elsewhere eight
 SMALL = 1_000_000  # bytes of training images, up to which four times as many are prepared, so that no core waits
 
 
@@ -123,7 +123,7 @@ def _sorted(runs: list[Run], order: dict[str, int]) -> list[Run]:
 def _groups(asked: list[tuple[str, int, dict]], data: LongTailed) -> Iterator[list[tuple[str, int, dict]]]:
     """The requests in the order asked, as many at a time as are prepared at once."""
     kinds = {pick_device(chosen.get("device")).type for _, _, chosen in asked}
-    size = min((LARGEST.get(kind, 8) for kind in kinds), default=8)
+    size = min((AT_ONCE.get(kind, 8) for kind in kinds), default=8)
     if kinds == {"cpu"} and data.images.numel() <= SMALL:
         size *= 4
     for first in range(0, len(asked), size):

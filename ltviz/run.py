@@ -149,21 +149,26 @@ class Run:
     def posthoc(self, key: str, **settings: Any) -> np.ndarray:
         """Re-decide with another method's post-hoc rule: its logits (n, k) for the stored test images.
 
-        Raises ValueError where the method has no such rule, or the record keeps no features.
+        Raises ValueError where the method has no such rule, or the record keeps no logits, or no features where the
+        rule decides from them.
         """
         method = METHODS[key]
         if method.posthoc is None:
             with_rule = ", ".join(k for k, m in METHODS.items() if m.posthoc)
             raise ValueError(f"{method.key} has no post-hoc rule; these have: {with_rule}")
-        self._need("features", "features of test images")
+        self._need("logits", "logits of test images")
         out = Output(
             torch.from_numpy(self.logits),
-            torch.from_numpy(self.features.astype(np.float32)),
+            None if self.features is None else torch.from_numpy(self.features.astype(np.float32)),
             torch.from_numpy(self.head_weight),
             self.scale,
         )
-        with torch.no_grad():
-            logits = method(**settings).decide(out, torch.from_numpy(self.counts), self.gallery)
+        try:
+            with torch.no_grad():
+                logits = method(**settings).decide(out, torch.from_numpy(self.counts), self.gallery)
+        except (AttributeError, TypeError, ValueError):
+            self._need("features", "features of test images")  # where there are none, that is why
+            raise
         return logits.numpy()
 
     def gallery(self) -> tuple[torch.Tensor, torch.Tensor]:

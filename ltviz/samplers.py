@@ -75,7 +75,7 @@ def split(order: Tensor, batch_size: int) -> list[Tensor]:
     return batches
 
 
-def class_counts(targets: Tensor, k: int | None = None) -> Tensor:
+def images_per_class(targets: Tensor, k: int | None = None) -> Tensor:
     """Images per class, (n,) -> (k,) int64; n may be 0 where k is given, else k is the highest class + 1."""
     k = None if k is None else whole("k", k, 1, MOST_CLASSES)
     check_tensor("targets", targets, 1, "int64", "an int64 tensor (n,), the class of each image")
@@ -92,13 +92,13 @@ def draw(targets: Tensor, class_probability: Tensor, generator: torch.Generator)
 
     The probabilities need not sum to 1. A class without images is never drawn.
     """
-    counts = class_counts(targets)
+    counts = images_per_class(targets)
     expected = f"one probability for each of {len(counts)} classes, finite and not negative, in a float tensor (k,)"
     check_tensor("class_probability", class_probability, 1, "float", expected, targets)
     k = len(class_probability)
     if k < len(counts) or not bool((class_probability.isfinite() & (class_probability >= 0)).all()):
         raise refuse("class_probability", class_probability.tolist(), expected)
-    per_image = (class_probability / class_counts(targets, k).clamp_min(1))[targets]
+    per_image = (class_probability / images_per_class(targets, k).clamp_min(1))[targets]
     if not bool(per_image.sum() > 0):
         raise refuse("class_probability", class_probability.tolist(), "a class with images whose probability is not 0")
     _check_generator(generator, targets)
@@ -127,13 +127,13 @@ def instance(targets: Tensor, batch_size: int, progress: float, generator: torch
 @sampler
 def class_balanced(targets: Tensor, batch_size: int, progress: float, generator: torch.Generator) -> list[Tensor]:
     """Every class with the same probability, 1 / k (Kang et al. 2020, q = 0)."""
-    return split(draw(targets, power_probability(class_counts(targets), 0.0), generator), batch_size)
+    return split(draw(targets, power_probability(images_per_class(targets), 0.0), generator), batch_size)
 
 
 @sampler
 def square_root(targets: Tensor, batch_size: int, progress: float, generator: torch.Generator) -> list[Tensor]:
     """A class with probability proportional to sqrt(n_j) (Kang et al. 2020, q = 1/2)."""
-    return split(draw(targets, power_probability(class_counts(targets), 0.5), generator), batch_size)
+    return split(draw(targets, power_probability(images_per_class(targets), 0.5), generator), batch_size)
 
 
 @sampler
@@ -142,7 +142,7 @@ def progressive(targets: Tensor, batch_size: int, progress: float, generator: to
 
     Source: Kang et al. 2020, eq. (2).
     """
-    counts = class_counts(targets)
+    counts = images_per_class(targets)
     t = min(max(progress, 0.0), 1.0)
     p = (1.0 - t) * power_probability(counts, 1.0) + t * power_probability(counts, 0.0)
     return split(draw(targets, p, generator), batch_size)
@@ -152,7 +152,7 @@ def _by_class(targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tens
     """The images class after class, each class in random order, and each one's place (0, 1, ...) within its class."""
     order = torch.randperm(len(targets), generator=generator, device=targets.device)
     members = order[torch.sort(targets[order], stable=True).indices]
-    counts = class_counts(targets)
+    counts = images_per_class(targets)
     starts = torch.cumsum(counts, 0) - counts
     return members, torch.arange(len(members), device=targets.device) - starts[targets[members]]
 
@@ -167,7 +167,7 @@ def undersample(targets: Tensor, batch_size: int, progress: float, generator: to
 
     Every pass draws a fresh subset. The last one is cut where the epoch ends; mixed as it is, it cuts no class first.
     """
-    counts = class_counts(targets)
+    counts = images_per_class(targets)
     smallest = int(counts[counts > 0].min())
     picked: list[Tensor] = []
     while sum(map(len, picked)) < len(targets):
@@ -182,7 +182,7 @@ def oversample(targets: Tensor, batch_size: int, progress: float, generator: tor
 
     So a class is seen with probability 1 / k, and within one pass no image repeats before its class is used up.
     """
-    counts = class_counts(targets)
+    counts = images_per_class(targets)
     largest = int(counts.max())
     members, _ = _by_class(targets, generator)
     starts = torch.cumsum(counts, 0) - counts

@@ -21,7 +21,7 @@ from . import check
 from .datasets import LongTailed, cifar_lt
 from .device import Speed, default_speed, pick_device
 from .files import data_folder
-from .many import LARGEST, side_by_side
+from .many import AT_ONCE, side_by_side
 from .methods import METHODS
 from .published import published
 from .run import Run, load_runs
@@ -122,7 +122,7 @@ def train_cells(
     control = control or Control()
     began, pace = time.monotonic(), None
     at = pick_device(device)
-    most = LARGEST.get(at.type, 8) if at.type == "cuda" else 1
+    most = AT_ONCE.get(at.type, 8) if at.type == "cuda" else 1
     recipe = recipe or find_recipe(table.recipe)
     draw = functools.lru_cache(2)(functools.partial(_data, table, root))
     queue = [cell for cell in todo if find_run(table, cell, load_runs(folder), recipe) is None]

@@ -296,7 +296,7 @@ FOCUS = """() => {
   if (!one.closest('.ltviz-explorer')) return null;
   const look = getComputedStyle(one), box = one.getBoundingClientRect();
   const name = one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent || one.title;
-  return { name: name.trim().slice(0, 60), seen: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2,
+  return { html: one.outerHTML.slice(0, 160) + look.outline, name: name.trim().slice(0, 60), seen: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2,
     size: box.width * box.height, place: [...document.querySelectorAll('.ltviz-explorer *')].indexOf(one) };
 }"""
 REACHABLE = """() => [...document.querySelectorAll(
@@ -321,7 +321,7 @@ def test_the_keyboard_reaches_everything_in_order_and_is_seen(explorers, name):
     assert len({here["place"] for here in found}) == wanted, [here["name"] for here in found]
     assert [here["place"] for here in found] == sorted(here["place"] for here in found), "in the order of reading"
     assert [here["name"] for here in found if not here["name"]] == []
-    assert [here["name"] for here in found[1:] if not here["seen"]] == [], "the focus is seen"
+    assert [here["html"] for here in found[1:] if not here["seen"]] == [], "the focus is seen"
     before = one.caption()
     page.locator(SLIDER).first.focus()
     page.keyboard.press("ArrowRight")

@@ -8,6 +8,7 @@ import io
 import re
 import statistics
 import time
+import types
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image
 
 import ltviz as lt
 from ltviz import metrics
-from ltviz.explore.posthoc import CLASSES, MATRIX, MEANS, PICTURES, SHARES
+from ltviz.explore.cells import PICTURES
+from ltviz.explore.posthoc import CLASSES, MATRIX, MEANS, PHOTOS, PLACES, SHARES, Posthoc
 from ltviz.explore.screen import Click
 from ltviz.methods import METHODS
 from ltviz.objective import Limit, Method, Setting
@@ -95,10 +97,20 @@ def test_every_rule_that_starts_from_the_trained_network_is_a_control(run):
         lt.explore.posthoc(run, shore=1.0)
 
 
-def test_posthoc_refuses_a_record_without_features(run, tmp_path):
+def test_posthoc_refuses_a_record_without_logits(run, tmp_path):
     small = lt.load_run(run.save(tmp_path, small=True))
-    with pytest.raises(ValueError, match="keeps no logits and features"):
+    with pytest.raises(ValueError, match="keeps no logits of test images"):
         lt.explore.posthoc(small)
+
+
+def test_a_record_without_features_has_the_rules_that_decide_from_logits(run):
+    part = dataclasses.replace(run, features=None)
+    explorer = lt.explore.posthoc(part, prior=1.0)
+    assert list(explorer.controls) == ["prior", "deployment"] and explorer.drive() == []
+    whole = lt.explore.posthoc(run, prior=1.0)
+    assert explorer.result.confusion.tolist() == whole.result.confusion.tolist()
+    with pytest.raises(ValueError, match="tau=1.0: this record of 'ce' keeps no features"):
+        lt.explore.posthoc(part, tau=1.0)
 
 
 @pytest.mark.parametrize("name", ["features", "logits", "head_weight"])
@@ -355,6 +367,139 @@ def test_an_error_of_a_callback_is_shown_and_the_others_are_called(run):
     explorer.on_cell(heard.append)
     click(explorer, 0, 0)
     assert len(heard) == 1 and "AttributeError" in explorer.error
+
+
+# --- photographs -----------------------------------------------------------------------------------------------------
+
+
+def pictured(n=600, m=300, **changes):
+    """A run of `made`, and pictures of its first m test images, each of one colour."""
+    run = made(n, **changes)
+    images = np.random.default_rng(1).integers(0, 256, (m, 1, 1, 3)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    return run, images
+
+
+def answers(run, tau):
+    return run.posthoc("logit_adjusted", tau=tau).argmax(1)
+
+
+def test_the_row_shows_photographs_whose_answer_turns_as_many_of_either_kind():
+    run, images = pictured()
+    explorer = lt.explore.posthoc(run, images=images)
+    right = [answers(run, tau)[:300] == run.targets[:300] for tau in (0.0, 1.0)]
+    gained, lost = np.flatnonzero(~right[0] & right[1]), np.flatnonzero(right[0] & ~right[1])
+    assert len(gained) > 5 and len(lost) > 5, "or this shows nothing"
+    chosen = explorer.turning.tolist()
+    assert len(chosen) == len(set(chosen)) == PLACES
+    assert len(set(chosen) & set(gained.tolist())) == len(set(chosen) & set(lost.tolist())) == PLACES // 2
+    assert run.targets[chosen].tolist() == sorted(run.targets[chosen]), "made() has its classes in order of count"
+    for photo, number in zip(explorer.row.photos, chosen, strict=True):
+        assert photo.get_array()[0, 0].tolist() == [*images[number, 0, 0], 255]
+
+
+@pytest.mark.parametrize("m", [1, 8, 30])
+def test_of_few_photographs_all_that_turn_are_shown(m):
+    run, images = pictured(m=m)
+    turn = (answers(run, 0.0)[:m] == run.targets[:m]) != (answers(run, 1.0)[:m] == run.targets[:m])
+    explorer = lt.explore.posthoc(run, images=images)
+    assert len(explorer.turning) == min(PLACES, turn.sum()) and set(explorer.turning) <= set(np.flatnonzero(turn))
+    assert explorer.error is None and explorer.size[1] > Posthoc.size[1] * (1 if turn.any() else 0.99)
+    assert len(explorer.screen.frame.regions) == (5 if turn.any() else 4)
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.4, 1.0, 3.0])
+def test_frames_are_green_where_the_answer_is_right_and_dashed_where_it_is_wrong(prior):
+    run, images = pictured()
+    explorer = lt.explore.posthoc(run, images=images, prior=prior)
+    row, now = explorer.row, answers(run, prior)[explorer.turning]
+    right = now == run.targets[explorer.turning]
+    green = [tuple(np.round(255 * one[:3]).astype(int)) == (0x2A, 0x7F, 0x3B) for one in row.frames.get_edgecolor()]
+    assert green == right.tolist()
+    assert [dashes is None for _, dashes in row.frames.get_linestyle()] == right.tolist()
+    assert [text.get_text() for text in row.answers] == [run.class_names[j] for j in now]
+    assert f"Of the 10 photographs {right.sum()} are right" in explorer.sentence
+    told = texts(explorer, PHOTOS)
+    true, was = run.targets[explorer.turning][0], answers(run, 0.0)[explorer.turning][0]
+    assert told[0] == (
+        f"test image {explorer.turning[0]}, true class {true} ({run.counts[true]:,} training images): "
+        f"answered class {now[0]} (as trained class {was})"
+    )
+
+
+def test_photographs_keep_their_colours_in_a_dark_theme_and_their_place_at_any_resolution():
+    run, images = pictured()
+    explorer = lt.explore.posthoc(run, images=images)
+    frame = explorer.screen.frame
+    height, width = frame.pixels.shape[:2]
+    assert len(frame.photos) == PLACES
+    for (left, top, right, bottom), number in zip(frame.photos, explorer.turning, strict=True):
+        middle = frame.pixels[round(height * (top + bottom) / 2), round(width * (left + right) / 2), :3]
+        assert middle.tolist() == images[number, 0, 0].tolist()
+    explorer.surface.resolve(1.0)
+    np.testing.assert_allclose(explorer.row.boxes(), frame.photos, atol=2e-3)
+
+
+def test_photographs_stay_still_while_a_slider_moves_and_every_frame_of_its_range_is_sent():
+    run, images = pictured()
+    explorer, sent = lt.explore.posthoc(run, images=images), []
+    drawn = explorer.surface.backgrounds
+    explorer.screen._sweeper.send = lambda content, buffers: sent.append(content)
+    explorer.screen.sweep("prior")
+    assert explorer.screen.wait(60) and explorer.error is None and explorer.surface.backgrounds == drawn
+    frames = [one for one in sent if one["kind"] == "frame"]
+    assert len(frames) == len(explorer.controls["prior"].sweep().values) and sent[-1]["kind"] == "done"
+
+
+def test_a_cell_shows_the_photographs_that_there_are_and_says_so():
+    run, images = pictured()
+    explorer = lt.explore.posthoc(run, images=images)
+    cell = explorer.choose(0, 0)
+    few = cell.images[cell.images < 300]
+    assert 0 < len(few) < len(cell.images)
+    shown = explorer.cells.widget.value
+    assert f"{len(cell.images)} of {cell.of} test images" in shown and ", ".join(map(str, few[:PICTURES])) in shown
+    assert f"; {len(few)} of them are among the first 300 test images" in shown
+    picture = base64.b64decode(re.search("base64,([^']+)'", shown).group(1))
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+    assert pixels[0, 0].tolist() == images[few[0], 0, 0].tolist()
+    one = lt.explore.posthoc(run, images=images[:1])
+    other = one.choose((run.targets[0] + 1) % 6, 0)
+    assert len(other.images) and "none of them is among the first 1 test images" in one.cells.widget.value
+
+
+def test_code_and_state_bring_back_the_photographs():
+    run, images = pictured()
+    explorer = lt.explore.posthoc(run, images=images, prior=0.5)
+    again = eval(explorer.as_code(), {"lt": lt, "run": run, "images": images})
+    assert again.state == explorer.state and again.screen.frame.png == explorer.screen.frame.png
+    assert type(explorer).from_state(explorer.state, run, images).turning.tolist() == explorer.turning.tolist()
+    assert explorer.drive() == []
+
+
+def test_photographs_with_names_must_be_those_of_the_run():
+    run, images = pictured()
+    names = [run.class_names[j] for j in run.targets[:300]]
+    kept = types.SimpleNamespace(images=images, names=np.array(names))
+    assert len(lt.explore.posthoc(run, images=kept).turning) == PLACES
+    kept.names = np.roll(kept.names, 1)
+    with pytest.raises(ValueError, match="images=.*not the classes of the first 300 test images of 'ce'"):
+        lt.explore.posthoc(run, images=kept)
+
+
+@pytest.mark.parametrize("images", [
+    True, 3, "photographs", [], object(), np.zeros((3, 8, 8), np.uint8), np.zeros((3, 8, 8, 2), np.uint8),
+    np.zeros((3, 8, 8, 3), np.float32), np.zeros((0, 8, 8, 3), np.uint8), np.zeros((601, 8, 8, 3), np.uint8),
+])  # fmt: skip
+def test_what_is_no_image_is_refused(images):
+    with pytest.raises(ValueError, match="images=.*expected None, or images"):
+        lt.explore.posthoc(made(), images=images)
+
+
+def test_recorded_photographs_of_every_seed():
+    photographs = lt.study.photographs()
+    for run in lt.recorded("cifar16", "ce", seed=[0, 3]):
+        explorer = lt.explore.posthoc(run, images=photographs)
+        assert len(explorer.turning) == PLACES and explorer.error is None
 
 
 # --- arguments, code, controls ---------------------------------------------------------------------------------------

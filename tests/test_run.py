@@ -37,7 +37,7 @@ def test_a_small_record_keeps_what_tables_need_and_says_what_it_lacks(run, tmp_p
     small = load_run(path)
     assert path.stat().st_size < 25_000 and small.logits is None and small.network is None
     np.testing.assert_array_equal(small.per_class, run.per_class)
-    with pytest.raises(ValueError, match="keeps no features"):
+    with pytest.raises(ValueError, match="keeps no logits"):
         small.posthoc("tau_norm")
     some = load_run(run.save(tmp_path / "some.safetensors", small=True, images=50))
     assert some.logits.shape == (50, 10) and some.features.shape == (50, 64) and some.network is None

@@ -9,7 +9,7 @@ import torch
 from ltviz.check import MOST_CLASSES
 from ltviz.samplers import (
     SAMPLERS,
-    class_counts,
+    images_per_class,
     draw,
     instance,
     oversample,
@@ -36,7 +36,7 @@ def frequencies(name, progress=0.0, epochs=200):
     """Share of each class over many epochs."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.cat(SAMPLERS[name](TARGETS, 16, progress, generator)) for _ in range(epochs)]
-    return class_counts(TARGETS[torch.cat(drawn)], 4) / (epochs * len(TARGETS))
+    return images_per_class(TARGETS[torch.cat(drawn)], 4) / (epochs * len(TARGETS))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_class_frequencies_are_those_of_theory(name, progress, expected):
 def test_images_of_a_class_are_drawn_alike(name):
     generator = torch.Generator().manual_seed(0)
     drawn = torch.cat([torch.cat(SAMPLERS[name](TARGETS, 16, 0.5, generator)) for _ in range(300)])
-    times = class_counts(drawn, 100).to(torch.float64)
+    times = images_per_class(drawn, 100).to(torch.float64)
     for j in range(4):
         own = times[TARGETS == j]
         assert own.min() > 0.6 * own.mean() and own.max() < 1.4 * own.mean()
@@ -97,7 +97,7 @@ def test_undersampling_takes_fresh_balanced_subsets_without_replacement():
     for first in range(0, 100, 20):
         subset = index[first : first + 20]
         assert len(set(subset.tolist())) == 20
-        assert class_counts(TARGETS[subset], 4).tolist() == [5, 5, 5, 5]
+        assert images_per_class(TARGETS[subset], 4).tolist() == [5, 5, 5, 5]
     heads = [set(index[i : i + 20][TARGETS[index[i : i + 20]] == 0].tolist()) for i in range(0, 100, 20)]
     assert len(set.union(*heads)) > 15, "one subset is used again and again"
 
@@ -106,16 +106,16 @@ def test_every_pass_of_undersampling_is_in_mixed_order():
     """No class comes sooner or later in a pass than another, so that a cut pass cuts no class first."""
     generator, places, last = torch.Generator().manual_seed(0), torch.zeros(4), torch.zeros(4)
     targets, epochs = TARGETS[:97], 400  # four whole passes of 20 or less, and a cut one
-    smallest = int(class_counts(targets).min())
+    smallest = int(images_per_class(targets).min())
     size = 4 * smallest
     for _ in range(epochs):
         classes = targets[torch.cat(undersample(targets, 16, 0.0, generator))]
         assert len(classes) == 97
         for first in range(0, 97 - size, size):
             one = classes[first : first + size]
-            assert class_counts(one, 4).tolist() == [smallest] * 4
+            assert images_per_class(one, 4).tolist() == [smallest] * 4
             places += torch.stack([(one == j).nonzero().float().mean() for j in range(4)])
-        last += class_counts(classes[97 - 97 % size :], 4)
+        last += images_per_class(classes[97 - 97 % size :], 4)
     mean = places / (epochs * (97 // size))
     assert (mean - (size - 1) / 2).abs().max() < 0.4, f"mean places {mean.tolist()} in a pass of {size}"
     share = last / last.sum()
@@ -125,13 +125,13 @@ def test_every_pass_of_undersampling_is_in_mixed_order():
 def test_batches_of_undersampling_hold_every_class():
     tail = torch.tensor([0] * 2000 + [1] * 500 + [2] * 64)
     batches = undersample(tail, 64, 0.0, torch.Generator().manual_seed(0))
-    assert all(class_counts(tail[batch], 3).min() >= 8 for batch in batches[:-1]), "21 of each are expected"
+    assert all(images_per_class(tail[batch], 3).min() >= 8 for batch in batches[:-1]), "21 of each are expected"
 
 
 def test_oversampling_repeats_no_image_before_its_class_is_used_up():
     drawn = oversample(TARGETS, 1000, 0.0, torch.Generator().manual_seed(0))
     assert len(drawn) == 1
-    times = class_counts(drawn[0], 100)
+    times = images_per_class(drawn[0], 100)
     for j, n in enumerate(COUNTS.tolist()):
         assert times[TARGETS == j].max() <= math.ceil(60 / n)
 
@@ -245,7 +245,7 @@ THREE, RANDOM = torch.tensor([0, 1, 1]), torch.Generator()
 PARTS = [
     (split, {"order": TARGETS, "batch_size": 16}, {
         "order": (*NO_CLASSES[:9], list(range(4))), "batch_size": (0, True, 2.5, "3", None)}),
-    (class_counts, {"targets": TARGETS, "k": None}, {
+    (images_per_class, {"targets": TARGETS, "k": None}, {
         "targets": NO_CLASSES, "k": (0, -1, True, 2.5, "3", float("nan"), 2, 3, 10**9)}),
     (draw, {"targets": THREE, "class_probability": torch.ones(2), "generator": RANDOM}, {
         "targets": NO_CLASSES,
@@ -271,16 +271,16 @@ def test_a_wrong_argument_of_a_part_is_refused_by_name(call, right, wrong):
 
 
 def test_counts_of_no_images_and_of_numpys_numbers():
-    assert class_counts(TARGETS[:0], 3).tolist() == [0, 0, 0]
+    assert images_per_class(TARGETS[:0], 3).tolist() == [0, 0, 0]
     with pytest.raises(ValueError, match=r"^targets=.*expected an int64 tensor \(n,\)"):
-        class_counts(torch.zeros((0, 2), dtype=torch.int64), 3)
+        images_per_class(torch.zeros((0, 2), dtype=torch.int64), 3)
     for k in (None, MOST_CLASSES):
-        assert len(class_counts(torch.tensor([MOST_CLASSES - 1]), k)) == MOST_CLASSES
+        assert len(images_per_class(torch.tensor([MOST_CLASSES - 1]), k)) == MOST_CLASSES
         with pytest.raises(ValueError, match=f"^targets: .*got {MOST_CLASSES}$"):
-            class_counts(torch.tensor([MOST_CLASSES]), k)
-    assert class_counts(THREE, np.int64(3)).tolist() == [1, 2, 0]
+            images_per_class(torch.tensor([MOST_CLASSES]), k)
+    assert images_per_class(THREE, np.int64(3)).tolist() == [1, 2, 0]
     with pytest.raises(ValueError, match="^k=1: expected at least 2, as the targets hold class 1$"):
-        class_counts(THREE, 1)
+        images_per_class(THREE, 1)
     assert power_probability(torch.tensor([10**12, 1]), 16).tolist() == pytest.approx([1.0, 0.0])
     assert power_probability(torch.tensor([4, 1, 0]), -1.0).tolist() == pytest.approx([0.2, 0.8, 0.0])
 
@@ -289,14 +289,14 @@ def test_a_class_of_one_image_is_drawn_as_often_as_any():
     """Exactly: each image's share is its class's, divided by the images of the class."""
     targets = torch.tensor([0, 0, 0, 0, 1])
     index = torch.cat([draw(targets, torch.tensor([0.5, 0.5]), torch.Generator().manual_seed(s)) for s in range(2000)])
-    share = class_counts(index, 5) / len(index)
+    share = images_per_class(index, 5) / len(index)
     assert (share - torch.tensor([0.125] * 4 + [0.5])).abs().max() < 0.02
 
 
 def test_the_last_classes_may_have_no_image():
     targets = torch.tensor([0, 0, 1])
     index = draw(targets, torch.tensor([0.5, 0.5, 0.0]), torch.Generator().manual_seed(0))
-    assert len(index) == 3 and class_counts(targets, 4).tolist() == [2, 1, 0, 0]
+    assert len(index) == 3 and images_per_class(targets, 4).tolist() == [2, 1, 0, 0]
 
 
 def test_an_epoch_draws_what_it_needs_and_no_more():

@@ -104,6 +104,8 @@ def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None
         work.mkdir()
         if files is not None and (files / "images").is_dir():
             shutil.copytree(files / "images", work / "images")
+        for cards in files.glob("cards_*.py") if files is not None else ():
+            shutil.copy(cards, work)
         env = {**os.environ, "LTVIZ_PROFILE": profile, "IPYTHONDIR": str(Path(folder) / "ipython")}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), env.get("PYTHONPATH")]))  # this ltviz
         client = NotebookClient(

@@ -23,7 +23,7 @@ from typing import Any
 from ltviz import check
 from ltviz.device import Speed
 from ltviz.files import RunFileError
-from ltviz.many import LARGEST, side_by_side
+from ltviz.many import AT_ONCE, side_by_side
 from ltviz.methods import METHODS
 from ltviz.run import Run, load_run
 from ltviz.tables import RUNS
@@ -235,7 +235,7 @@ def record_all(recipe: str, todo: Sequence[Task], jobs: int) -> None:
     """Train them in processes of their own, and say what is done."""
     if todo:
         make_data(recipe, **({"root": todo[0].root} if todo[0].root else {}))  # files are read and cached once
-    size = LARGEST["cuda"] if todo and todo[0].device == "cuda" else 1
+    size = AT_ONCE["cuda"] if todo and todo[0].device == "cuda" else 1
     began, done = time.monotonic(), 0
     with multiprocessing.get_context("spawn").Pool(jobs, _one_thread) as pool:
         for lines in pool.imap_unordered(record_group, groups(todo, size)):

@@ -25,18 +25,19 @@ def blur(images: Any, sigma: float) -> np.ndarray:
 
 
 def low_resolution(images: Any, factor: float) -> np.ndarray:
-    """Images (n, H, W, C) uint8 with a `factor` times fewer pixels a side, shown at their old size.
+    """Images (n, H, W, C) uint8 with a `factor` times fewer pixels a side, brought back to their old size.
 
-    Each side keeps round(side / factor) pixels, at least 1: means of what they cover. factor: at least 1.
+    Each side keeps round(side / factor) pixels, at least 1; down and up bilinear, down with antialiasing. factor: at
+    least 1.
     """
     found, factor = _images(images), check.number("factor", factor, 1)
-    height, width = found.shape[1:3]
-    rows, columns = (max(1, round(side / factor)) for side in (height, width))
-    if (rows, columns) == (height, width):
+    side = tuple(found.shape[1:3])
+    small = tuple(max(1, round(one / factor)) for one in side)
+    if small == side:
         return found
-    small = F.adaptive_avg_pool2d(torch.from_numpy(found).permute(0, 3, 1, 2).float(), (rows, columns))
-    back = small[:, :, torch.arange(height) * rows // height][:, :, :, torch.arange(width) * columns // width]
-    return _bytes(back.permute(0, 2, 3, 1).numpy())
+    x = torch.tensor(found).permute(0, 3, 1, 2).float()
+    x = F.interpolate(x, small, mode="bilinear", antialias=True)
+    return _bytes(F.interpolate(x, side, mode="bilinear", align_corners=False).permute(0, 2, 3, 1).numpy())
 
 
 def noise(images: Any, sd: float) -> np.ndarray:

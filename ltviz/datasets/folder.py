@@ -11,7 +11,7 @@ from . import sources
 from .classes import order_classes, plain_order
 from .longtailed import LongTailed, cut, default_recipe, hold_out
 
-LARGEST = 4096  # side of an image in pixels
+LARGEST_SIDE = 4096  # side of an image in pixels
 
 
 def folder_lt(
@@ -36,7 +36,7 @@ def folder_lt(
             "ratio=None keeps the folder's own counts, so n_max, profile and class_order have no place; "
             "pass ratio= too, or leave them out"
         )
-    size = None if size is None else check.whole("size", size, 4, LARGEST)
+    size = None if size is None else check.whole("size", size, 4, LARGEST_SIDE)
     pad = None if pad is None else check.whole("pad", pad)
     validation, test = _amount("validation", validation), _amount("test", test)
     folder = check.path("root", root)

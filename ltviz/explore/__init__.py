@@ -4,6 +4,7 @@ lt.explore.dartboard()                      n darts on N tiles: how many differe
 lt.explore.effective_number(data.counts)    what n images count for, as beta moves
 lt.explore.loss_anatomy("focal")            loss and gradient of any method, its controls made from its settings
 lt.explore.lab(data)                        train live, stop, resume, compare the runs so far
+lt.explore.lengths(groups)                  lengths of classifier vectors against counts, and the law of the slides
 lt.explore.posthoc(run)                     re-decide a trained network, without training
 lt.explore.quality(run)                     blur, shrink, cover real pictures, and see the length of their features
 lt.explore.throw()                          one long-tailed sample, its borders, and four scores
@@ -15,10 +16,25 @@ from .base import Explorer, registry
 from .dartboard import dartboard
 from .effective_number import effective_number
 from .lab import lab
+from .lengths import lengths
 from .loss_anatomy import loss_anatomy
 from .posthoc import posthoc
+from .quality import quality
 from .throw import throw
 from .tug_of_war import tug_of_war
 from .wall import wall
 
-__all__ = ["Explorer", "dartboard", "effective_number", "lab", "loss_anatomy", "posthoc", "registry", "throw", "tug_of_war", "wall"]
+__all__ = [
+    "Explorer",
+    "dartboard",
+    "effective_number",
+    "lab",
+    "lengths",
+    "loss_anatomy",
+    "posthoc",
+    "quality",
+    "registry",
+    "throw",
+    "tug_of_war",
+    "wall",
+]

@@ -25,7 +25,7 @@ EXPONENT = Setting(
     0.0, 0.0, 2.0, symbol="s", meaning="tile i is hit with probability ~ 1 / i^s: 0 all alike, 1 Zipf's law"
 )
 TILES = Setting(100, 1, 200, "log", symbol="N", meaning="prototypes of the class: different things that can be seen")
-SEED = Setting(0, 0, 50, meaning="another throw with the same probabilities")
+SEED = Setting(6, 0, 50, meaning="another throw with the same probabilities")
 ALONG = np.unique(np.geomspace(1, MOST, 120).round())  # numbers of darts at which the curves are known
 COVERED, BARE = "#BFD4FF", "#F4F5F7"
 LINES = {  # of the right panel: how each is drawn, and what it is called
@@ -72,9 +72,11 @@ def board(tiles: int) -> tuple[list[np.ndarray], np.ndarray]:
         turn = 2 * np.pi * np.linspace(0, 1, last - first + 1) + 0.4 * ring
         for start, stop in zip(turn, turn[1:], strict=False):
             edges.append((first / tiles, last / tiles, start, stop))
-            arc = np.linspace(start, stop, max(3, int(24 * (stop - start) / np.pi)))
+            arc = np.linspace(start, stop, max(4, int(60 * (stop - start) / np.pi)))
             circle = np.column_stack([np.cos(arc), np.sin(arc)])
-            outlines.append(np.concatenate([circle * np.sqrt(last / tiles), circle[::-1] * np.sqrt(first / tiles)]))
+            inner = circle[::-1] * np.sqrt(first / tiles)
+            whole = first == 0 and last == 1  # the bull's eye has no seam
+            outlines.append(np.concatenate([circle * np.sqrt(last / tiles), inner[:0] if whole else inner]))
     return outlines, np.array(edges)
 
 
@@ -137,7 +139,7 @@ class Dartboard(Explorer):
 
     def _build_curves(self, ax: Axes) -> None:
         self.curves = ax
-        ax.set(xlim=(0, MOST), ylim=(0, 1.04), xlabel="darts thrown, n", ylabel="tiles covered")
+        ax.set(xlim=(0, MOST), ylim=(0, 1.04), xlabel="darts thrown, n", ylabel="share of the tiles covered")
         percent(ax.yaxis)
         ax.grid(True, axis="both", color=FAINT)
         self.lines, self.dots, self.readout = {}, [], []

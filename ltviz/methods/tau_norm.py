@@ -36,7 +36,7 @@ def posthoc(out: Output, counts: Tensor, gallery: Any, tau: float, bias: str) ->
     """Logits (n, k) with normalised rows; the bias is what the logits have beyond W x."""
     logits = out.features @ normalised_weight(out.head_weight, tau).T
     if bias == "keep":
-        logits = logits + (out.logits - out.features @ out.head_weight.T).mean(0)
+        logits = logits + (out.logits.mean(0) - out.head_weight @ out.features.mean(0))
     return logits
 
 

@@ -10,7 +10,7 @@ from .calibration import Reliability, ece, probabilities, reliability
 from .comparison import NO_DATA, ONE_SEED, SUGGESTIVE, UNDECIDED, Paired, comparison_table, paired
 from .coverage import draw_prototypes, expected_distinct, first_hits
 from .frontier import TAUS, Frontier, beyond, frontier
-from .geometry import WeightNormFit, feature_quality, spearman, weight_norm_fit
+from .geometry import WeightNormFit, feature_quality, law_explains, spearman, weight_norm_fit
 from .pull import Pull, pull
 from .scores import (
     GROUPS,
@@ -34,6 +34,6 @@ __all__ = [
     "GROUPS", "NO_DATA", "ONE_SEED", "Pull", "SUGGESTIVE", "TAUS", "UNDECIDED", "Frontier", "Paired", "Reliability",
     "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "balanced_accuracy", "beyond",
     "comparison_table", "confusion", "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1",
-    "feature_quality", "first_hits", "frontier", "paired", "per_class", "power_prior", "precision", "probabilities",
+    "feature_quality", "first_hits", "frontier", "law_explains", "paired", "per_class", "power_prior", "precision", "probabilities",
     "pull", "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups", "weight_norm_fit",
 ]  # fmt: skip

@@ -62,6 +62,22 @@ def weight_norm_fit(norms: Any, counts: Any = None) -> WeightNormFit:
     return WeightNormFit(float(s), float(c), spearman(x, n))
 
 
+def law_explains(norms: Any, counts: Any, s: float) -> float:
+    """R^2 of log n = s * norm + c with this s and the best c: the share of the variance of log n that the law explains.
+
+    norms (k,), counts (k,) as for `weight_norm_fit`; classes without images are left out. 1: exactly; 0: no better than
+    one count for all; below 0: worse. NaN where all counts are equal.
+    """
+    x, n = check.array("norms", norms, 1, "lengths (k,), finite").astype(np.float64), check.counts(counts)
+    s = check.number("s", s)
+    if x.shape != n.shape or not np.isfinite(x).all():
+        raise check.refuse("norms", norms, f"a finite length for each of the {n.size} classes")
+    x, logs = x[n > 0], np.log(n[n > 0])
+    spread = float(((logs - logs.mean()) ** 2).sum())
+    rest = logs - logs.mean() - s * (x - x.mean())
+    return 1.0 - float((rest**2).sum()) / spread if spread > 0 else float("nan")
+
+
 def feature_quality(features: Any, targets: ArrayLike | None = None, neighbours: int = 10) -> float:
     """How well the features alone separate the classes: balanced leave-one-out nearest-neighbour accuracy.
 

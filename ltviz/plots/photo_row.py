@@ -23,7 +23,7 @@ class PhotoRow:
 
     Photograph i lies at x = i, y = 0, and is 0.76 wide. ax: an axes that is as many times wider than high as there are
     `places`, but for the two lines of text. images (n, H, W, 1 or 3) uint8; names: of all classes; true (n,): the class
-    of each image; A frame is green and drawn through where the
+    of each image. A frame is green and drawn through where the
     answer is right, red and dashed where it is wrong.
     """
 

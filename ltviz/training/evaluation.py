@@ -17,7 +17,7 @@ from ..check import to_array
 from ..objective import Output
 from ..own import source
 from ..run import Run, compact, stopped_id
-from ..samplers import class_counts
+from ..samplers import images_per_class
 
 if TYPE_CHECKING:
     from .loop import Epoch, Trainer
@@ -126,7 +126,7 @@ def warn_diverged(trainer: Trainer, loss: float | str) -> None:
 def class_mean(values: Tensor, targets: Tensor, k: int) -> Tensor:
     """Mean of the rows of values (n, d) of each class (k, d); NaN for a class without rows."""
     total = torch.zeros(k, values.shape[1], device=values.device).index_add_(0, targets, values)
-    return total / class_counts(targets, k)[:, None]
+    return total / images_per_class(targets, k)[:, None]
 
 
 def provenance(trainer: Trainer) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from ..objective import Output, Report, Stage
 from ..optimizer import clip, make_optimizer, set_rate
 from ..own import contains_own
 from ..run import Run
-from ..samplers import SAMPLERS, class_counts
+from ..samplers import SAMPLERS, images_per_class
 from . import checkpoint as checkpoints
 from .control import Control, Stopped, interrupts
 from .evaluation import answers, history_row, make_run, warn_diverged
@@ -60,7 +60,7 @@ class Tally:
 
     def read(self, order: Tensor, targets: Tensor) -> tuple[dict[str, float], np.ndarray]:
         """The mean of each term, and of the feature lengths of each class (k,), over the images visited, (n,)."""
-        seen = class_counts(targets[order], len(self.lengths))
+        seen = images_per_class(targets[order], len(self.lengths))
         return {name: float(v) / len(order) for name, v in self.terms.items()}, to_array(self.lengths / seen)
 
 
@@ -75,7 +75,7 @@ class Epoch:
 
 
 class Trainer:
-    """One run, an epoch at a time. `train`, `LiveRun` and `sweep` are the doors; use it directly to look inside.
+    """One run, an epoch at a time. What `train`, `LiveRun` and `sweep` use; use it directly to look inside.
 
     Arguments are those of `train`; `request` holds them, checked.
     """
@@ -119,7 +119,7 @@ class Trainer:
         # Whether a step draws by itself (dropout): the first one of a stage shows it; a reader's loss may at any time.
         self.own, self.draws = contains_own(ask.bound), True
         self.tally, self.hits = Tally(data.k, self.device), torch.zeros(data.k, device=self.device)
-        self.val_counts = class_counts(self.data.val_targets, data.k)
+        self.val_counts = images_per_class(self.data.val_targets, data.k)
         self.stages = ask.bound.stages
         self.starts = stage_starts(self.stages, self.recipe.epochs)
         self.stage, self.epoch, self.seconds, self.halfway = -1, 0, 0.0, False
