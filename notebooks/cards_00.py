@@ -1,13 +1,15 @@
 """Chapter 00: its header, predictions, exercises and quiz, and the figures and numbers that they open."""
 # ruff: noqa: E501  (text for readers is not cut into lines)
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
 import ltviz as lt
+from ltviz.plots.examples import mosaic
+from ltviz.plots.picture import GROUP_COLOURS, Picture, draws, new_figure
+from ltviz.plots.series import by_count
+from ltviz.plots.theme import PHOTO
 
 GOAL = (0.70, 0.40)  # accuracy of the frequent and of the rare classes
 SELDOM = 1 / 200  # of all answers: what is given less often counts as never
@@ -57,20 +59,33 @@ def span(values, unit=""):
 
 
 # --------------------------------------------------------------------------------------------------------- pictures
+@draws
 def plot_photographs(photographs, run):
-    """Ten photographs of each class, in the order of how many the network was trained on."""
-    shown = SimpleNamespace(
-        images=photographs.images, targets=photographs.targets(run.class_names), counts=run.counts,
-        class_names=run.class_names,
-    )  # fmt: skip
-    picture = lt.plot_examples(shown, columns=10)
-    picture.ax.set_title("Ten test photographs of each class (in brackets: training images)")
-    first, last = (run.class_names[i] for i in (run.counts.argmax(), run.counts.argmin()))
-    picture.text = (
-        f"Ten test photographs of each of {run.k} classes. The network was trained on {run.counts.max():,} images of "
-        f'"{first}", fewer of each further class, and {run.counts.min():,} of "{last}".'
+    """Training images of each class as bars, the most frequent on top, and ten test photographs of it."""
+    rank, true = by_count(run.counts), photographs.targets(run.class_names)
+    chosen = [np.flatnonzero(true == j) for j in rank]
+    where = [(row, column) for row, some in enumerate(chosen) for column in range(len(some))]
+    images = photographs.images[np.concatenate(chosen)]
+    figure = new_figure(9.2, 4.6)
+    bars, photos = figure.subplots(1, 2, width_ratios=[1, 1.45])
+    names, k = [run.class_names[j] for j in rank], len(rank)
+    for name, mask in lt.metrics.third_groups(run.counts[rank]).items():
+        bars.barh(np.flatnonzero(mask), run.counts[rank][mask], color=GROUP_COLOURS[name], height=0.72)
+    for row, count in enumerate(run.counts[rank]):
+        bars.annotate(f"{count:,}", (count, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9)
+    bars.set(ylim=(k - 0.5, -0.5), xlim=(0, 1.22 * run.counts.max()), xticks=[])
+    bars.set_yticks(range(k), names)
+    bars.grid(False)
+    bars.spines[["bottom", "right", "top"]].set_visible(False)
+    bars.set_title("Training images of each class")
+    photos.imshow(mosaic(images, where, k, 10), interpolation="nearest", aspect="auto", gid=PHOTO)
+    photos.axis("off")
+    photos.set_title("Ten test photographs of each")
+    text = (
+        f'Ten test photographs of each of {k} classes. The network was trained on {run.counts.max():,} images of "{names[0]}", '
+        f'fewer of each further class, and {run.counts.min():,} of "{names[-1]}".'
     )
-    return picture
+    return Picture([bars, photos], {"counts": run.counts[rank]}, text)
 
 
 # ------------------------------------------------------------------------------------------------------ predictions
@@ -276,7 +291,11 @@ def moved(p, old, new):
         ),
         lt.study.Case(
             "a class that does not occur there",
-            (torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]]), torch.tensor([0.2, 0.2, 0.6]), torch.tensor([0.5, 0.5, 0.0])),
+            (
+                torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]]),
+                torch.tensor([0.2, 0.2, 0.6]),
+                torch.tensor([0.5, 0.5, 0.0]),
+            ),
             "Its probability is 0, and the others share its part.",
         ),
     ],
@@ -289,10 +308,12 @@ def moved(p, old, new):
     ],
     mistakes={
         "The rows no longer sum to 1.": lambda p, old, new: p * new / old,
-        "The old share is still in there: take it out first.": lambda p, old, new: (p * new) / (p * new).sum(1, keepdim=True),
+        "The old share is still in there: take it out first.": lambda p, old, new: (
+            (p * new) / (p * new).sum(1, keepdim=True)
+        ),
         "You moved in the other direction: divide by the old shares, multiply by the new ones.": lambda p, old, new: (
-            p * old / new.clamp(min=1e-9)
-        ) / (p * old / new.clamp(min=1e-9)).sum(1, keepdim=True),
+            (p * old / new.clamp(min=1e-9)) / (p * old / new.clamp(min=1e-9)).sum(1, keepdim=True)
+        ),
     },
 )
 

@@ -2,16 +2,14 @@
 
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 from conftest import REPO, chromium
+
+from tools.benchmark.page import jupyterlab
 
 pytestmark = pytest.mark.browser
 CHAPTER = "00_start_here.ipynb"
@@ -24,30 +22,8 @@ def lab(tmp_path_factory):
     root = tmp_path_factory.mktemp("lab")
     # As a course that somebody opens in a checkout: JupyterLab can reach the originals too.
     (root / "notebooks").symlink_to(REPO / "notebooks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folders = {f"JUPYTER_{kind}_DIR": str(root / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    folders |= {f"JUPYTERLAB_{kind}_DIR": str(root / kind.lower()) for kind in ("SETTINGS", "WORKSPACES")}
-    env = {**os.environ, **folders, "PYTHONPATH": str(REPO), "LTVIZ_PROFILE": "full"}
-    env.pop("JUPYTER_TOKEN", None)
-    # The environment of this test stands for the one that make would build: -o says it is ready.
-    ready = f"{sys.prefix}/.ltviz-installed"
-    command = ["make", "-o", ready, "lab", f"VENV={sys.prefix}", "BROWSER=no", f"PORT={port}", f"ROOT={root}"]
-    log = root / "lab.log"
-    with log.open("w") as stream:
-        server = subprocess.Popen(
-            command, cwd=REPO, env=env, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/\S*\?token=(\w+)", log.read_text())):
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{found[1]}", found[2]
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+    with jupyterlab(root) as found:
+        yield found
 
 
 def status(url: str) -> int:

@@ -1,11 +1,9 @@
 """Every explorer in JupyterLab and as an exported page: layout, themes, pointing, keyboard, accessibility."""
 
 import io
-import json
 import os
 import re
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,48 +12,16 @@ from test_browser import lab  # noqa: F401  the fixture
 from test_screen_browser import browser  # noqa: F401  the fixture
 
 import ltviz as lt
+from tools.benchmark import page
+from tools.benchmark.page import OPEN
 
 pytestmark = pytest.mark.browser
-COUNTS = [500, 347, 240, 167, 116, 80, 56, 38, 26, 18]
-OPEN = {
-    "effective_number": f"lt.explore.effective_number({COUNTS})",
-    "loss_anatomy": "lt.explore.loss_anatomy('class_balanced')",
-    "posthoc": "lt.explore.posthoc(lt.train('ce', lt.digits_lt(ratio=20), epochs=3, progress=False))",
-    "lab": "lt.explore.lab(lt.digits_lt(ratio=20), epochs=3, seeds=1)",
-}
 SLIDER = ".ltviz-explorer .noUi-handle"
 AXE = os.environ.get("LTVIZ_AXE", "")  # path of axe.min.js, from npm's axe-core
 
 
-def notebook(*cells: str) -> dict:
-    """A notebook of these cells, not yet run."""
-    made = [
-        {"cell_type": "code", "id": f"cell{i}", "metadata": {}, "outputs": [], "execution_count": None, "source": code}
-        for i, code in enumerate(cells)
-    ]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-
-
-class Opened:
-    """An explorer in a JupyterLab of its own, and what the browser's console said was wrong."""
-
-    def __init__(self, browser, address: str, token: str, name: str):  # noqa: F811
-        cells = f"import ltviz as lt\nexplorer = {OPEN[name]}\nexplorer", "import time; time.sleep(10)"
-        body = json.dumps({"type": "notebook", "content": notebook(*cells)}).encode()
-        request = urllib.request.Request(f"{address}/api/contents/x_{name}.ipynb?token={token}", body, method="PUT")
-        urllib.request.urlopen(request, timeout=20).close()
-        self.page = page = browser.new_page(viewport={"width": 1366, "height": 900})
-        self.errors = []
-        page.set_default_timeout(60_000)
-        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.goto(f"{address}/lab/workspaces/{name}/tree/x_{name}.ipynb?token={token}")
-        page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
-        page.locator(".jp-Notebook .jp-Cell").first.click()
-        page.keyboard.press("Shift+Enter")
-        page.locator(".ltviz-screen canvas[aria-label]:not([aria-label='picture'])").first.wait_for()
-        page.wait_for_function("() => document.querySelector('.ltviz-screen .said').textContent.length > 9")
+class Opened(page.Opened):
+    """An explorer in a notebook, and what a test does with it."""
 
     def theme(self, name: str) -> None:
         """Choose JupyterLab's theme, "Light" or "Dark"."""
@@ -87,7 +53,7 @@ def explorers(lab, browser):  # noqa: F811
 
     def opener(name: str) -> Opened:
         if name not in made:
-            made[name] = Opened(browser, *lab, name)
+            made[name] = Opened(browser, *lab, name, OPEN[name])
         return made[name]
 
     yield opener
@@ -175,48 +141,12 @@ def test_the_picture_is_dark_in_a_dark_theme(explorers):
     assert pixels.getpixel((3, 3)) > 240
 
 
-# ms from taking hold of the first slider to its whole sweep, and of each key to the frame after the picture was drawn.
-SWEEP = """async () => {
-  const root = document.querySelector('.ltviz-screen'), start = performance.now();
-  delete root.dataset.swept;
-  document.querySelector('.ltviz-explorer .noUi-handle').focus();
-  while (!root.dataset.swept) await new Promise((done) => setTimeout(done, 5));
-  return performance.now() - start;
-}"""
-LATENCY = """async (moves) => {
-  const handle = document.querySelector('.ltviz-explorer .noUi-handle'), found = [];
-  const frame = () => new Promise(requestAnimationFrame), old = document.activeElement;
-  const task = () => new Promise((done) => {
-    const c = new MessageChannel();
-    c.port1.onmessage = done;
-    c.port2.postMessage(0);
-  });
-  let drawn = 0;
-  document.addEventListener('ltviz-drawn', () => { drawn += 1; });
-  for (let i = 0; i < moves; i++) {
-    await frame();
-    await new Promise((done) => setTimeout(done, 60 + 10 * Math.random()));
-    const before = drawn, start = performance.now(), key = Math.floor(i / 10) % 2 ? 'ArrowLeft' : 'ArrowRight';
-    handle.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
-    while (drawn === before && performance.now() - start < 3000) await task();
-    await frame();
-    await task();
-    found.push(performance.now() - start);
-  }
-  return found.sort((one, other) => one - other);
-}"""
-
-
 @pytest.mark.parametrize("name", ["effective_number", "loss_anatomy", "posthoc"])
 def test_a_slider_is_followed_at_once_and_while_a_cell_sleeps(explorers, name):
     one = explorers(name)
-    sweep = one.page.evaluate(SWEEP)
-    free = one.page.evaluate(LATENCY, 40)
-    one.page.locator(".jp-Notebook .jp-Cell").last.click()
-    one.page.keyboard.press("Shift+Enter")
-    asleep = one.page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*")
-    asleep.first.wait_for()
-    busy = one.page.evaluate(LATENCY, 40)
+    sweep, free = one.sweep(), one.latencies(40)
+    asleep = one.asleep()
+    busy = one.latencies(40)
     assert asleep.count() == 1, "the cell still sleeps"
     told = [
         f"{kind}: median {found[20]:.1f} ms, 95 % below {found[37]:.1f}"
@@ -296,7 +226,8 @@ FOCUS = """() => {
   if (!one.closest('.ltviz-explorer')) return null;
   const look = getComputedStyle(one), box = one.getBoundingClientRect();
   const name = one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent || one.title;
-  return { html: one.outerHTML.slice(0, 160) + look.outline, name: name.trim().slice(0, 60), seen: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2,
+  return { html: one.outerHTML.slice(0, 160), name: name.trim().slice(0, 60),
+    seen: look.outlineStyle !== 'none' && parseFloat(look.outlineWidth) >= 2,
     size: box.width * box.height, place: [...document.querySelectorAll('.ltviz-explorer *')].indexOf(one) };
 }"""
 REACHABLE = """() => [...document.querySelectorAll(

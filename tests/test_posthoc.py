@@ -197,7 +197,7 @@ def test_a_balanced_deployment_is_the_mean_over_classes_and_the_test_set_need_no
 
 @pytest.mark.parametrize("power", [-1.0, 0.0, 0.6, 1.0])
 def test_the_best_tau_is_the_best_of_all_places_of_the_slider(power, run):
-    explorer = lt.explore.posthoc(run, deployment=power)
+    explorer = lt.explore.posthoc(run, deployment=power, first="deployment")
     prior = run.counts**power / (run.counts**power).sum()
     places = explorer.controls["prior"].sweep().values
     found = []
@@ -214,8 +214,12 @@ def test_the_best_tau_is_the_best_of_all_places_of_the_slider(power, run):
     assert explorer.result.best == (tau, accuracy), "of logit adjustment alone"
 
 
-def test_the_sentence_says_where_the_network_is_used(run):
-    explorer = lt.explore.posthoc(run)
+def test_the_sentence_says_where_the_network_is_used_once_that_is_looked_at(run):
+    explorer = lt.explore.posthoc(run, prior=1.0)
+    assert "eployed" not in explorer.sentence and "best" not in explorer.sentence
+    explorer.set(deployment=1.0)
+    assert "Deployed where classes occur as in training" in explorer.sentence
+    explorer = lt.explore.posthoc(run, first="deployment")
     for power, words in (
         (0.0, "all classes occur equally often"), (1.0, "classes occur as in training"),
         (-0.5, "training images to the power -0.5"),

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import queue
 import re
 import statistics
@@ -19,6 +18,7 @@ from ltviz.explore.export import export
 from ltviz.explore.frames import Frame, Handle, Point, Region
 from ltviz.explore.screen import CSS, SCRIPT, Screen
 from ltviz.explore.sweeps import Sweep
+from tools.benchmark.page import chromium as driven
 
 pytestmark = pytest.mark.browser
 WIDE, HIGH = 1110, 555
@@ -171,15 +171,9 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def browser():
-    sync = pytest.importorskip("playwright.sync_api")
-    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-    flags = [*quiet.split(), "--disable-sync", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    with sync.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        try:
-            yield launched
-        finally:
-            launched.close()
+    pytest.importorskip("playwright.sync_api")
+    with driven(chromium()) as launched:
+        yield launched
 
 
 @pytest.fixture
@@ -641,6 +635,7 @@ import ipywidgets as widgets, numpy as np
 from ltviz.explore.frames import Frame, Handle, Point, Region
 from ltviz.explore.screen import Screen
 from ltviz.explore.sweeps import Sweep
+from tools.benchmark.page import chromium as driven
 
 slider = widgets.FloatSlider(value=2.5, min=0, max=5, step=0.1, description="beta")
 box = widgets.FloatText(value=2.5, description="value")

@@ -154,7 +154,7 @@ def _version(stem: str, name: str) -> re.Match[str] | None:
 
 
 def _bring_file(content: bytes, target: Path, name: str, given: Given) -> bool:
-    """What a chapter needs beside it: a picture, its cards. False where the reader changed it, and it was left alone."""
+    """What a chapter needs beside it: a picture, its cards. False where the reader changed it, and it was left."""
     there = _sha(target.read_bytes()) if target.is_file() else None
     if there not in (None, given.files.get(name), _sha(content)):
         return False

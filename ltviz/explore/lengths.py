@@ -1,4 +1,4 @@
-"""Explorer: the length of each classifier vector against the count of its class, and the constant of the slides' law."""
+"""Explorer: the length of each classifier vector against the count of its class, and the slides' law."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from .. import check, metrics
 from ..objective import Setting
-from ..plots.picture import EDGE, FAINT, INK, PALETTE, QUIET
+from ..plots.picture import EDGE, FAINT, PALETTE, QUIET
 from ..plots.surface import Surface
 from ..plots.text import short
 from ..plots.weight_norms import SLIDES
@@ -44,7 +44,7 @@ class Law:
 
 
 class Lengths(Explorer):
-    """Left: every classifier vector of every seed, and the law with the factor of the slider. Right: the best factors."""
+    """Left: the classifier vectors of every seed, and the law with the slider's factor. Right: the best factors."""
 
     function = "lengths"
     title = "Lengths against counts"
@@ -127,8 +127,8 @@ class Lengths(Explorer):
         held = float(np.mean(result.explains))
         how = f"explains {held:.0%} of the variance of log n" if held >= 0 else "fits worse than one count for all"
         return (
-            f"{result.shown}: with k = {result.factor:g} the law {how}, mean over {n} seed{'s' if n > 1 else ''}. Best "
-            f"k: {result.fitted.min():.1f} to {result.fitted.max():.1f}; rank correlation of length and count {rho:.2f}."
+            f"{result.shown}: with k = {result.factor:g} the law {how}, mean over {n} seed{'s' if n > 1 else ''}. "
+            f"Best k: {result.fitted.min():.1f} to {result.fitted.max():.1f}; rank correlation with counts {rho:.2f}."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -192,8 +192,8 @@ def _checked(groups: Any) -> Mapping[str, Sequence[Run]]:
 def lengths(groups: Mapping[str, Sequence[Run]], factor: float = SLIDES, training: str | None = None) -> Lengths:
     """Slide the factor k of n proportional to exp(k ||W||) over the classifier vectors of several ways of training.
 
-    groups: label -> runs, one a seed; factor in [0.5, 15], 7 in the slides; training: the label that is drawn. The line
-    goes through the centre of the dots. Source of the law: Li et al. 2020 (Dual Loss, slides).
-    Shows whether lengths follow counts, and with which factor. Cannot show that lengths cause the errors on rare classes.
+    groups: label -> runs, one a seed; factor in [0.5, 15], 7 in the slides; training: the label drawn. The line goes
+    through the centre of the dots. Source of the law: Li et al. 2020 (Dual Loss, slides).
+    Shows whether lengths follow counts, and with which factor. Cannot show that lengths cause errors.
     """
     return Lengths(groups, factor, training)

@@ -85,7 +85,8 @@ class Posthoc(Explorer):
         controls = {}
         for rule in self.rules.rules:
             for setting, name in rule.names.items():
-                declared = replace(rule.method.settings[setting], default=rule.neutral[setting], symbol="")
+                symbol = rule.method.settings[setting].symbol if name != setting else ""  # where it has another name
+                declared = replace(rule.method.settings[setting], default=rule.neutral[setting], symbol=symbol)
                 controls[name] = control(name, declared, given.pop(name, rule.neutral[setting]))
         for name, value in given.items():
             if name not in START:
@@ -183,14 +184,19 @@ class Posthoc(Explorer):
         own = "" if self.run.scores is None else ", its own rule put aside"
         kept, tested = len(self.run.targets), int(self.run.confusion.sum())
         of = f" of the {kept:,} test images it kept" if kept < tested else ""
+        said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}."
+        if len(self.turning):
+            right = int((self._answers(result) == self.run.targets[self.turning]).sum())
+            said += f" Of the {len(self.turning)} photographs {right} are right."
+        return f"{said} {self._deployed(result)}" if self.first == "deployment" or result.power else said
+
+    @staticmethod
+    def _deployed(result: Decision) -> str:
+        """What is said of the prior at deployment, once it is what the reader looks at."""
         where = {0.0: "all classes occur equally often", 1.0: "classes occur as in training"}.get(
             result.power, f"classes occur as their training images to the power {result.power:g}"
         )
-        said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}. "
-        if len(self.turning):
-            right = int((self._answers(result) == self.run.targets[self.turning]).sum())
-            said += f"Of the {len(self.turning)} photographs {right} are right. "
-        said += f"Deployed where {where}: {as_percent(result.deployed)}"
+        said = f"Deployed where {where}: {as_percent(result.deployed)}"
         if result.best is None:
             return f"{said}."
         tau, accuracy = result.best

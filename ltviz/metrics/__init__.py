@@ -34,6 +34,7 @@ __all__ = [
     "GROUPS", "NO_DATA", "ONE_SEED", "Pull", "SUGGESTIVE", "TAUS", "UNDECIDED", "Frontier", "Paired", "Reliability",
     "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "balanced_accuracy", "beyond",
     "comparison_table", "confusion", "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1",
-    "feature_quality", "first_hits", "frontier", "law_explains", "paired", "per_class", "power_prior", "precision", "probabilities",
-    "pull", "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups", "weight_norm_fit",
+    "feature_quality", "first_hits", "frontier", "law_explains", "paired", "per_class", "power_prior", "precision",
+    "probabilities", "pull", "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups",
+    "weight_norm_fit",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: python -m tools.benchmark [claims | losses | gpu [PART...]] [options]."""
+"""The command line: python -m tools.benchmark [claims | losses | page | gpu [PART...]] [options]."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 from ltviz.check import suggest
 
-from . import cpu, gpu, losses, measure, report
+from . import cpu, gpu, losses, measure, page, report
 
-WHAT = ("claims", "losses", "gpu")
+WHAT = ("claims", "losses", "page", "gpu")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -25,7 +25,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "words",
         nargs="*",
         metavar="WHAT",
-        help="claims: ratios against the usual way (default). losses: the cost of every loss. gpu: "
+        help="claims: ratios against the usual way (default). losses: the cost of every loss. page: sliders in "
+        "Chromium. gpu: "
         f"what is claimed for a GPU, or some of its parts: {', '.join(gpu.PARTS)}",
     )
     parser.add_argument("--quick", action="store_true", help="fewer images and repeats: a minute or two")
@@ -70,6 +71,8 @@ def results(given: argparse.Namespace) -> Iterable[report.Row]:
     """The rows of the table that is asked for, each when it is measured."""
     if given.what == "losses":
         return losses.costs(repeats=3 if given.quick else 20)
+    if given.what == "page":
+        return page.suite(given.quick)
     if given.what == "gpu":
         return gpu.parts(given.parts, gpu.place(given.dry, given.quick, given.root, given.fidelity))
     return report.attempts(cpu.suite(given.quick).values())
