@@ -1,6 +1,8 @@
 """Chapter 02: its predictions, exercises and quiz, and the figures that they open."""
+# ruff: noqa: E501  (text for readers is not cut into lines)
 
 import dataclasses
+import os
 
 import numpy as np
 import torch
@@ -154,8 +156,8 @@ def open_push_and_pull(counts=bench_counts):
 
 
 which_factor = lt.Predict(
-    "The slides of the dual loss say that the lengths tell the counts: $n_j \\propto e^{k \\lVert W_j \\rVert}$ with $k = 7$. "
-    "Fit $k$ on the recorded photographs, each of ten networks by itself. What is its mean?",
+    "The slides of the dual loss say that the lengths tell the counts: $n_j \\propto e^{s \\lVert W_j \\rVert}$ with $s = 7$. "
+    "Fit $s$ on the recorded photographs, each of ten networks by itself. What is its mean?",
     number=(0, 15, 0.5),
     default=7,
 )
@@ -169,7 +171,7 @@ def open_which_factor(plain):
         lt.plot_weight_norms({"photographs": plain}),
         truth=float(np.mean(factor)),
         tolerance=0.75,
-        because=f"k from {min(factor):.1f} to {max(factor):.1f}, in no seed near 7. That lengths *follow* counts holds in all "
+        because=f"s from {min(factor):.1f} to {max(factor):.1f}, in no seed near 7. That lengths *follow* counts holds in all "
         f"{len(fits)}: rank correlation from {min(rho):.2f} to {max(rho):.2f}.",
     )
 
@@ -228,7 +230,7 @@ def open_noisy(explorer):
 
 
 # --------------------------------------------------------------------------------------------------- live training
-def train_variants(seeds=3):
+def train_variants(seeds=1 if os.environ.get("LTVIZ_PROFILE") == "fast" else 3):
     """The plain network on the digits, trained in several ways: label -> runs. A few seconds."""
     changes = {
         "as on the bench (SGD)": {},
@@ -245,6 +247,16 @@ def train_variants(seeds=3):
         name: [lt.train("ce", one, recipe=recipe, seed=seed, progress=False) for seed, one in enumerate(data)]
         for name, recipe in recipes.items()
     }
+
+
+def say_factors(trained):
+    """Best factor, rank correlation, and rare accuracy of each way of training, means over its seeds."""
+    told = []
+    for name, runs in trained.items():
+        fits = [lt.metrics.weight_norm_fit(run) for run in runs]
+        factor, rho = np.mean([fit.s for fit in fits]), np.mean([fit.rho for fit in fits])
+        told.append(f"{name} **{factor:.1f}** ({rho:.2f}; {share(runs):.0%})")
+    return lt.say(f"Best s (rank correlation of length and count; rare accuracy): {'; '.join(told)}.")
 
 
 def feature_lengths(runs):
@@ -355,9 +367,9 @@ def _length_per_log(norms, counts):
 _norms, _counts = torch.tensor([2.9, 2.4, 2.2, 1.5, 1.2]), torch.tensor([2000.0, 718.0, 258.0, 55.0, 20.0])
 factor_exercise = lt.Exercise(
     "Whose constant is it?",
-    """Write `factor(norms, counts)`: the $k$ of $\\log n_j = k \\lVert W_j \\rVert + c$ that fits best by least squares (errors measured in $\\log n$), over the classes that have images.
+    """Write `factor(norms, counts)`: the $s$ of $\\log n_j = s \\lVert W_j \\rVert + c$ that fits best by least squares (errors measured in $\\log n$), over the classes that have images.
 
-Then think: all features twice as long and all vectors half as long give the same scores. What happens to $k$? Two of the checks are such a pair.""",
+Then think: all features twice as long and all vectors half as long give the same scores. What happens to $s$? Two of the checks are such a pair.""",
     """
 def factor(norms, counts):
     x, y = norms[counts > 0].double(), counts[counts > 0].double().log()
@@ -366,7 +378,7 @@ def factor(norms, counts):
 """,
     [
         lt.study.Case("five classes", (_norms, _counts), "Slope of log n over the length."),
-        lt.study.Case("the same network, vectors half as long", (_norms / 2, _counts), "The slope doubles: k has the unit 1 / length."),
+        lt.study.Case("the same network, vectors half as long", (_norms / 2, _counts), "The slope doubles: s has the unit 1 / length."),
         lt.study.Case("a class without images", (torch.cat([_norms, torch.tensor([0.9])]), torch.cat([_counts, torch.tensor([0.0])])),
                       "log 0 is minus infinity: leave such a class out."),
     ],

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ipywidgets.widgets.widget import _instances
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -301,3 +302,67 @@ def test_ctrl_c_at_any_time_returns_a_run(data):
             except KeyboardInterrupt:  # the second one came after the run was returned
                 pass
     assert isinstance(run.table(), pd.DataFrame) and torch.get_num_threads() >= 1
+
+
+# ------------------------------------------------------------------------------------------------------------ explorers
+def move(explorer, draw):
+    """One random thing that a hand may do to an explorer."""
+    name = draw.choice(list(explorer.controls))
+    control = explorer.controls.get(name)
+    if control is None:  # the method has changed meanwhile
+        return
+    choices = getattr(control, "options", None) or getattr(control, "steps", None)
+    what = draw.random()
+    if what < 0.02:
+        explorer.reset()
+    elif choices is not None and len(choices):
+        control.value = draw.choice(list(choices))
+    else:
+        low, high = control.setting.low, control.setting.high
+        control.value = control.nearest(draw.uniform(float(low), float(high)))
+
+
+@pytest.mark.parametrize("name", ["effective_number", "loss_anatomy", "posthoc"])
+def test_a_thousand_moves_from_several_threads_while_a_run_trains(name, data, run):
+    """No error, the last picture is that of the controls, and nothing stays after close."""
+    made = {
+        "effective_number": lambda: lt.explore.effective_number(data.counts),
+        "loss_anatomy": lambda: lt.explore.loss_anatomy("class_balanced"),
+        "posthoc": lambda: lt.explore.posthoc(run),
+    }[name]
+    made().close()  # what is imported and cached the first time is no leak
+    before = len(_instances)
+    live, explorer, wrong = lt.LiveRun("ce", data, epochs=60), made(), []
+    live.start()
+
+    def hand(seed):
+        draw = random.Random(seed)
+        try:
+            for _ in range(250):
+                move(explorer, draw)
+        except Exception as error:  # what a thread raises is lost otherwise
+            wrong.append(error)
+
+    hands = [threading.Thread(target=hand, args=(seed,)) for seed in range(4)]
+    for one in hands:
+        one.start()
+    for one in hands:
+        one.join(timeout=300)
+    live.stop()
+    live.wait(60)
+    assert not any(one.is_alive() for one in hands) and wrong == [] and explorer.error is None
+    shown = explorer.sentence
+    explorer.refresh()
+    assert explorer.sentence == shown, "the picture is that of the last values"
+    explorer.close()
+    assert len(_instances) == before
+    memory = [_resident() for _ in range(5) if [made().close() for _ in range(5)]]
+    assert min(np.diff(memory)) < 5e6, "a leak grows every time; the allocator does so once"
+
+
+def _resident():
+    """Bytes of this process in memory."""
+    import gc
+
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -23,7 +23,7 @@ from .frames import Handle, Point, Region
 from .notebook import name_of
 from .screen import Click
 
-FACTOR = Setting(SLIDES, 0.5, 15.0, symbol="k", meaning="k in n proportional to exp(k ||W||); the slides say 7")
+FACTOR = Setting(SLIDES, 0.5, 15.0, symbol="s", meaning="s in n proportional to exp(s ||W||); the slides say 7")
 LAW, TRAININGS = range(2)  # the regions of the picture
 
 
@@ -97,9 +97,9 @@ class Lengths(Explorer):
 
     def _build_rows(self, ax: Axes) -> None:
         names = list(self.groups)
-        ax.set(xlim=(FACTOR.low, FACTOR.high), ylim=(len(names) - 0.5, -0.5), xlabel="factor k")
+        ax.set(xlim=(FACTOR.low, FACTOR.high), ylim=(len(names) - 0.5, -0.5), xlabel="factor s")
         ax.set_yticks(range(len(names)), [short(name, 24) for name in names], fontsize=8)
-        ax.set_title("k that fits best, a dot a seed", fontsize=9.5, loc="left", pad=4)
+        ax.set_title("s that fits best, a dot a seed", fontsize=9.5, loc="left", pad=4)
         ax.grid(False, axis="y")
         ax.axvline(SLIDES, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.4)
         ax.annotate("slides", (SLIDES, -0.5), (2, -2), textcoords="offset points", fontsize=7.5, va="top", color=QUIET)
@@ -127,8 +127,8 @@ class Lengths(Explorer):
         held = float(np.mean(result.explains))
         how = f"explains {held:.0%} of the variance of log n" if held >= 0 else "fits worse than one count for all"
         return (
-            f"{result.shown}: with k = {result.factor:g} the law {how}, mean over {n} seed{'s' if n > 1 else ''}. "
-            f"Best k: {result.fitted.min():.1f} to {result.fitted.max():.1f}; rank correlation with counts {rho:.2f}."
+            f"{result.shown}: with s = {result.factor:g} the law {how}, mean over {n} seed{'s' if n > 1 else ''}. "
+            f"Best s: {result.fitted.min():.1f} to {result.fitted.max():.1f}; rank correlation with counts {rho:.2f}."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -136,7 +136,7 @@ class Lengths(Explorer):
         names = tuple(self.groups)
         return [
             Region.of(self.law, "lengths", xname="images", yname="length"),
-            Region.of(self.rows, "trainings", xname="k", yname="training", ynames=names),
+            Region.of(self.rows, "trainings", xname="s", yname="training", ynames=names),
         ]
 
     def marks(self, result: Law) -> list[Point]:
@@ -146,7 +146,7 @@ class Lengths(Explorer):
         ]
         for i, (name, fits) in enumerate(self.fits.items()):
             found += [
-                Point(fit.s, i, f"{name}: best k {fit.s:.1f}, rank correlation {fit.rho:.2f}", TRAININGS)
+                Point(fit.s, i, f"{name}: best s {fit.s:.1f}, rank correlation {fit.rho:.2f}", TRAININGS)
                 for fit in fits
                 if FACTOR.low <= fit.s <= FACTOR.high
             ]
@@ -154,7 +154,7 @@ class Lengths(Explorer):
 
     def handles(self, result: Law) -> list[Handle]:
         at = list(self.groups).index(result.shown)
-        return [Handle("factor", result.factor, at, "factor k", "x", (FACTOR.low, FACTOR.high), region=TRAININGS)]
+        return [Handle("factor", result.factor, at, "factor s", "x", (FACTOR.low, FACTOR.high), region=TRAININGS)]
 
     def _clicked(self, event: Click) -> None:
         if event.region == TRAININGS:
@@ -190,7 +190,7 @@ def _checked(groups: Any) -> Mapping[str, Sequence[Run]]:
 
 
 def lengths(groups: Mapping[str, Sequence[Run]], factor: float = SLIDES, training: str | None = None) -> Lengths:
-    """Slide the factor k of n proportional to exp(k ||W||) over the classifier vectors of several ways of training.
+    """Slide the factor s of n proportional to exp(s ||W||) over the classifier vectors of several ways of training.
 
     groups: label -> runs, one a seed; factor in [0.5, 15], 7 in the slides; training: the label drawn. The line goes
     through the centre of the dots. Source of the law: Li et al. 2020 (Dual Loss, slides).

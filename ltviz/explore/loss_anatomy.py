@@ -13,7 +13,7 @@ import torch
 from .. import check
 from ..methods import METHODS
 from ..plots.loss_curve import LossPanels
-from ..plots.picture import DASHES, GROUP_COLOURS, QUIET, number, rung
+from ..plots.picture import DASHES, GROUP_COLOURS, LADDER, QUIET, number
 from ..plots.series import class_counts
 from ..plots.surface import Surface
 from ..probe import Probe, probe
@@ -21,7 +21,13 @@ from .frames import Point, Region
 from .method import METHOD, MethodExplorer
 
 MARKS = np.linspace(0.1, 0.9, 9).round(1)  # p of the places on the curves that can be pointed at
+ENDS = LADDER[::2]  # of an axis: few, as each costs as much as ten pictures, and curves are seen to grow between them
 COUNTS = (500, 347, 240, 167, 116, 80, 56, 38, 26, 18)
+
+
+def end(value: float) -> float:
+    """The end of an axis that shows this value."""
+    return float(ENDS[min(np.searchsorted(ENDS, value), len(ENDS) - 1)])
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ class LossAnatomy(MethodExplorer):
         self.panels.update(found)
         for ax, head, tail in zip(self.panels.axes, found[0][1:], found[1][1:], strict=True):
             values = np.concatenate([head, tail])
-            self.surface.limit(ax, (min(0.0, float(np.floor(values.min()))), rung(np.quantile(values, 0.97))))
+            lowest = float(values.min())
+            self.surface.limit(ax, (-end(-lowest) if lowest < 0 else 0.0, end(float(np.quantile(values, 0.97)))))
 
     def regions(self) -> list[Region]:
         names = ("loss", "size of the gradient")

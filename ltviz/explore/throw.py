@@ -112,7 +112,7 @@ class Throw(Explorer):
         counts = figure.add_axes((0.655, 0.70, 0.322, 0.225))
         scores = figure.add_axes((0.745, 0.105, 0.232, 0.45))
         self.axes = left, counts, scores
-        self.colours = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.85, K))[:, :3]
+        self.colours = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.72, K))[:, :3]
         self.tints = np.round(255 * (1 - 0.30 * (1 - self.colours))).astype(np.uint8)
         moving = [*self._build_plane(left), *self._build_counts(counts), *self._build_scores(scores)]
         surface.animate(*moving)
@@ -133,7 +133,7 @@ class Throw(Explorer):
         ax.add_collection(self.learned)
         self.marks_of = self._markers()
         self.clouds = [
-            ax.plot([], [], linestyle="", marker=self.marks_of[j], color=self.colours[j], markersize=5.5,
+            ax.plot([], [], linestyle="", marker=self.marks_of[j], color=self.colours[j], markersize=7.5 if self.marks_of[j] == GROUP_MARKERS["tail"] else 5.5,
                     zorder=3 + 0.1 * j, **EDGE)[0]
             for j in range(K)
         ]  # fmt: skip

@@ -75,7 +75,7 @@ class Wall(Explorer):
 
     function = "wall"
     title = "One network, one hundred photographs"
-    size = (7.6, 6.1)
+    size = (7.6, 6.45)
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Wall(Explorer):
         self._hang(*_pictures(photographs, run))
         self.masks = list(metrics.third_groups(run.counts).values())
         self.along = self._accuracies(TAUS)
-        self.line = metrics.frontier(run, TAUS)
+        self.line = self._groups(self.along)
         self.plain = subtract_prior(self.scores, self.counts, 0.0).argmax(1).numpy()
         given = {"tau": tau, "deployment": deployment, "follow": follow}
         super().__init__({name: control(name, SETTINGS[name], value) for name, value in given.items()})
@@ -118,6 +118,12 @@ class Wall(Explorer):
         run = self.run
         return metrics.accuracies_along(run.logits, -log_prior(self.counts).numpy(), run.targets, taus)
 
+    def _groups(self, per_class: np.ndarray) -> np.ndarray:
+        """Mean over the frequent, middle and rare classes, from the accuracy of each, (t, k) -> (3, t)."""
+        undefined = np.full(len(per_class), np.nan)  # of two classes, none is frequent or rare
+        rows = [metrics.expected_accuracy(per_class, 1.0 * mask) if mask.any() else undefined for mask in self.masks]
+        return np.stack(rows)
+
     # ------------------------------------------------------------------------------------------------- the picture
     def build(self, surface: Surface) -> None:
         wide, high = 100 * self.size[0], 100 * self.size[1]
@@ -127,8 +133,8 @@ class Wall(Explorer):
                 (left / wide, 1 - bottom / high, (right - left) / wide, (bottom - top) / high)
             )
 
-        wall, shares = place(72, 28, 452, 408), place(460, 28, 514, 408)
-        pays, along = place(572, 28, 738, 408), place(72, 462, 738, 560)
+        wall, shares = place(72, 28, 482, 438), place(490, 28, 530, 438)
+        pays, along = place(588, 28, 740, 438), place(72, 500, 740, 596)
         self.axes = wall, shares, pays, along
         self._build_wall(wall)
         self._build_shares(shares, wall)
@@ -136,7 +142,16 @@ class Wall(Explorer):
         self._build_along(along)
         bars = self.bars.patches
         surface.animate(
-            self.frames, self.crosses, *bars, self.here, self.curve, self.cursor, self.now, self.top, self.asks
+            self.frames,
+            self.crosses,
+            *bars,
+            self.here,
+            self.curve,
+            self.cursor,
+            self.now,
+            self.said,
+            self.top,
+            self.asks,
         )
 
     def _build_wall(self, ax: Axes) -> None:
@@ -149,7 +164,7 @@ class Wall(Explorer):
         )
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        ax.set_title("True class, training images. × wrong; thick: changed by τ", fontsize=9, pad=6, x=-0.18)
+        ax.set_title("True class, training images. × wrong; thick: changed by τ", fontsize=9, pad=6, x=-0.165)
         for image, row, column in zip(self.images, self.down, self.across, strict=True):
             tile = mosaic(image[None], [(0, 0)], 1, 1)
             box = (column - SIDE, column + SIDE, row + SIDE, row - SIDE)
@@ -159,7 +174,7 @@ class Wall(Explorer):
         at = np.column_stack([self.across, self.down])
         self.frames = LineCollection(at[:, None] + corner, joinstyle="miter", capstyle="projecting", zorder=3)
         ax.add_collection(self.frames, autolim=False)
-        self.at = at + np.array([0.29, 0.29])
+        self.at = at + 0.25  # inside the photograph, whose colours stay on a dark page
         self.crosses = ax.scatter([], [], marker="X", s=46, color=WRONG, edgecolors="white", linewidths=0.8, zorder=4)
 
     def _build_shares(self, ax: Axes, wall: Axes) -> None:
@@ -172,21 +187,21 @@ class Wall(Explorer):
         ax.set_title("occurs", fontsize=9.5, pad=6)
 
     def _build_pays(self, ax: Axes) -> None:
-        line = self.line
-        ax.plot(line.head, line.tail, color=LINE, linewidth=2.6, zorder=2)
+        head, _, tail = self.line
+        ax.plot(head, tail, color=LINE, linewidth=2.6, zorder=2)
         for tau in (0.0, 1.0, 2.0):
             i = int(np.searchsorted(TAUS, tau))
-            ax.annotate(f"τ = {tau:g}", (line.head[i], line.tail[i]), (7, 1), color=QUIET, **offset("left", "bottom"))
+            ax.annotate(f"τ = {tau:g}", (head[i], tail[i]), (7, 1), color=QUIET, **offset("left", "bottom"))
         self.dots = []
         for i, (label, runs) in enumerate(self.others.items()):
             means = [[metrics.shot_accuracy(run)[group] for group in ("head", "tail")] for run in runs]
             values = np.array(means)
             half = [metrics.paired(column, np.zeros(len(column))).half for column in values.T]
-            (head, tail), kind = values.mean(0), look(i)
+            mean, kind = values.mean(0), look(i)
             bars = [None if np.isnan(one) else one for one in half]
             style = {"fmt": kind["marker"], "color": kind["color"], "markersize": 6, "elinewidth": 1, **EDGE}
-            ax.errorbar(head, tail, xerr=bars[0], yerr=bars[1], label=short(label, 20), zorder=3, **style)
-            self.dots.append((label, len(runs), float(head), float(tail)))
+            ax.errorbar(*mean, xerr=bars[0], yerr=bars[1], label=short(label, 20), zorder=3, **style)
+            self.dots.append((label, len(runs), *map(float, mean)))
         (self.here,) = ax.plot(
             [], [], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=2.2
         )
@@ -202,6 +217,7 @@ class Wall(Explorer):
         (self.curve,) = ax.plot(TAUS, np.zeros(len(TAUS)), color=PALETTE[3], linewidth=2.2, zorder=2)
         self.cursor = ax.axvline(0.0, color=INK, linewidth=1.1, zorder=2)
         (self.now,) = ax.plot([], [], "o", color=INK, markersize=7, zorder=4, **EDGE)
+        self.said = ax.text(0, 0.84, "", color=INK, fontsize=8.5, zorder=4)
         (self.top,) = ax.plot([], [], "*", color=PALETTE[3], markersize=13, zorder=3, **EDGE)
         (self.asks,) = ax.plot([], [], "^", color=QUIET, markersize=8, clip_on=False, zorder=5, **EDGE)
         ax.axhline(1 / self.run.k, **REFERENCE)
@@ -217,14 +233,14 @@ class Wall(Explorer):
         tau = min(max(1.0 - deployment, TAU.low), TAU.high) if follow else tau
         p = metrics.probabilities(subtract_prior(self.scores, self.counts, tau).numpy())
         answered = p.argmax(1)
-        here = self._accuracies([tau])[0]
+        here = self._accuracies([tau])
         occurs = metrics.power_prior(self.run.counts, deployment)
         curve = metrics.expected_accuracy(self.along, occurs)
         best = int(np.nanargmax(curve))
-        groups = np.array([np.nanmean(here[mask]) if mask.any() else np.nan for mask in self.masks])
         return Answers(
-            tau, deployment, p, answered, answered == self.targets, answered != self.plain, groups, occurs, curve,
-            metrics.expected_accuracy(here, occurs), (float(TAUS[best]), float(curve[best])),
+            tau, deployment, p, answered, answered == self.targets, answered != self.plain,
+            self._groups(here)[:, 0], occurs, curve, metrics.expected_accuracy(here[0], occurs),
+            (float(TAUS[best]), float(curve[best])),
         )  # fmt: skip
 
     def draw(self, result: Answers) -> None:
@@ -237,6 +253,9 @@ class Wall(Explorer):
         self.curve.set_ydata(result.curve)
         self.cursor.set_xdata([result.tau, result.tau])
         self.now.set_data([result.tau], [result.deployed])
+        left = result.tau < 0.5 * (TAUS[0] + TAUS[-1])
+        side = {"x": result.tau + (0.03 if left else -0.03), "ha": "left" if left else "right"}
+        self.said.set(text=f"τ = {result.tau:g}: {as_percent(result.deployed)}", **side)
         self.top.set_data([result.best[0]], [result.best[1]])
         self.asks.set_data([1.0 - result.power], [0.0])
 
@@ -266,11 +285,11 @@ class Wall(Explorer):
         groups = zip(("frequent", "middle", "rare"), result.groups, strict=True)
         tau, accuracy = result.best
         return (
-            f"τ = {result.tau:g}: {right} of {n} photographs are right; {int(result.changed.sum())} answers differ "
-            f"from those at τ = 0, {won} now right, {lost} no longer. All {len(self.run.targets):,} test images: "
+            f"τ = {result.tau:g}: {right} of {n} photographs are right; {int(result.changed.sum())} answers are not "
+            f"those of τ = 0 ({won} now right, {lost} no longer). All {len(self.run.targets):,} test images: "
             f"{', '.join(f'{name} {as_percent(value)}' for name, value in groups)}. Where {where}: "
-            f"{as_percent(result.deployed)}; the best τ there is {tau:g} ({as_percent(accuracy)}), as these test "
-            "images say; to choose τ, use validation images."
+            f"{as_percent(result.deployed)}; best τ there, on these test images: {tau:g} ({as_percent(accuracy)}). "
+            "Choose it on validation images."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing

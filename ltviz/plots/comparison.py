@@ -165,7 +165,7 @@ def _frame(left: Axes, right: Axes, against: Series, group: str) -> None:
     low, high = right.get_xlim()
     reach = max(abs(low), abs(high), 0.005)
     right.set_xlim(min(low - 0.05 * reach, -0.15 * reach), max(high + 0.05 * reach, 0.15 * reach))
-    right.set_xlabel("difference (percentage points)\npaired by seed, ±1 standard error")
+    right.set_xlabel("difference (percentage points)\npaired by seed, 95 % interval")
     right.xaxis.set_major_formatter(lambda v, _: f"{100 * v:+.3g}" if abs(v) > 1e-9 else "0")
     right.grid(True, axis="x")
     right.grid(False, axis="y")
