@@ -199,7 +199,10 @@ def _tsne(x: Points, seed: int, settings: dict[str, float]) -> Points:
 
 def _umap(x: Points, seed: int, settings: dict[str, float]) -> Points:
     _place_compiled_code()
+    if "umap" not in sys.modules and not compiled():
+        print("umap: compiling for this machine, 10 to 20 seconds, once", flush=True)
     umap = _package("umap", "umap")
+    _keep_compiled_code()
     k = int(settings["neighbours"])
     index, distance = nearest_neighbours(x, k - 1)
     own = np.arange(len(x))[:, None]
@@ -225,6 +228,26 @@ def _place_compiled_code() -> None:
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     if "numba" in sys.modules:  # then the setting was read already
         sys.modules["numba"].config.CACHE_DIR = str(folder)
+
+
+def compiled() -> bool:
+    """Whether numba has kept what it compiled of umap, so that the first UMAP of a process takes seconds."""
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba")
+    return next(folder.rglob("layouts.*optimize_layout_euclidean*.nbi"), None) is not None
+
+
+def compile_umap() -> None:
+    """Have umap compiled and kept, on a few points that are thrown away."""
+    points = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    _umap(points, 0, SETTINGS["umap"])
+
+
+def _keep_compiled_code() -> None:
+    """Have numba keep what it compiles of umap: compiling takes ten seconds, and later processes read it in one."""
+    for module in ("umap_", "layouts", "utils", "distances"):
+        for function in vars(importlib.import_module(f"umap.{module}")).values():
+            if hasattr(function, "enable_caching") and not function.signatures:
+                function.enable_caching()
 
 
 _METHODS: dict[str, Callable[[Points, int, dict[str, float]], Points]] = {"tsne": _tsne, "umap": _umap}

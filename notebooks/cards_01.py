@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,6 +35,7 @@ header = lt.chapter(
 
 TRIPLES = np.array(list(itertools.combinations(range(10), 3)))
 CLEAR = lt.metrics.comparison.CLEAR
+SEEDS = 3 if os.environ.get("LTVIZ_PROFILE") == "fast" else 10  # of what the chapter trains by itself
 VERDICTS = ("clearly better", "suggestive: better", "undecided")
 LABELS = dict(zip(VERDICTS, ("clear", "suggestive", "undecided"), strict=True))
 
@@ -120,6 +122,42 @@ def half_unpaired(ours, base):
     """Half the 95 % interval of a difference whose two sides are not paired (Welch)."""
     low, high = stats.ttest_ind(ours, base, equal_var=False).confidence_interval()
     return float(high - low) / 2
+
+
+# ------------------------------------------------------------------------------------------------------- sentences
+def say_throws():
+    """What twenty throws at ratio 50 say, with the class order drawn and with the natural one."""
+    scores, natural = (throws(50.0, "exp", order, 100).scores for order in ("seed", "natural"))
+    even = throws(1.0, "exp", "natural", 100).scores
+    low, high = scores.min(1), scores.max(1)
+    return lt.say(
+        f"Ratio 50, twenty throws: accuracy from **{low[0]:.0%}** to **{high[0]:.0%}**, rare recall from "
+        f"**{low[3]:.0%}** to **{high[3]:.0%}**.",
+        f"Mean rare recall: {scores[3].mean():.0%} with the class order drawn by seed, {natural[3].mean():.0%} with "
+        f"the natural order. There it is only {even[3].mean():.0%} at ratio 1, too: these two classes overlap, however "
+        "frequent they are.",
+    )
+
+
+def say_spread(several):
+    """How far apart the rare recalls of the same method are."""
+    rare = group(several, "tail")
+    return lt.say(
+        f"Rare recall of one method, trained ten times: from **{rare.min():.0%}** to **{rare.max():.0%}**, standard "
+        f"deviation {100 * rare.std(ddof=1):.0f} points."
+    )
+
+
+def say_unhelpful():
+    """A comparison in which pairing changes little."""
+    ours, base = group(runs("digits", "class_balanced")), group(runs("digits", "ce"))
+    return lt.say(
+        "Pairing helps as far as both sides rise and fall together. Class-balanced loss against plain: "
+        f"± **{100 * lt.metrics.paired(ours, base).half:.1f}** points paired, "
+        f"± **{100 * half_unpaired(ours, base):.1f}** not paired; the correlation over seeds is "
+        f"{np.corrcoef(ours, base)[0, 1]:.1f}. For τ = 1 it is "
+        f"{np.corrcoef(group(runs('digits', 'logit_adjusted')), base)[0, 1]:.1f}: the same network decides twice."
+    )
 
 
 # -------------------------------------------------------------------------------------------------------- pictures

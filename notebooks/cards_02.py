@@ -32,9 +32,9 @@ def share(runs, group="tail"):
 
 # -------------------------------------------------------------------------------------------------------- pictures
 @draws
-def plot_suspects(run, photographs):
+def plot_lengths_and_errors(run, photographs):
     """A photograph of each class, most frequent first; below it the length of its classifier vector, and accuracy."""
-    figure = new_figure(9.4, 3.6)
+    figure = new_figure(9.4, 3.9)
     k = run.k
     groups = lt.metrics.third_groups(run.counts)
     colours = [next(GROUP_COLOURS[name] for name, mask in groups.items() if mask[j]) for j in range(k)]
@@ -48,7 +48,7 @@ def plot_suspects(run, photographs):
     lengths = vector_lengths(run)
     for ax, values, title in ((left, lengths, "length of the classifier vector"), (right, run.per_class, "accuracy")):
         ax.bar(range(k), values, color=colours)
-        ax.set_xticks(range(k), [name[:4] for name in run.class_names], fontsize=8)
+        ax.set_xticks(range(k), run.class_names, fontsize=8, rotation=35, ha="right", rotation_mode="anchor")
         ax.set_title(title, fontsize=10)
     percent(right.yaxis)
     text = (
@@ -59,7 +59,7 @@ def plot_suspects(run, photographs):
 
 
 @draws
-def plot_alibi(groups):
+def plot_equal(groups):
     """Rare accuracy against how unequal the vectors are; a dot a seed, a large one for the mean of a group."""
     figure = new_figure(7.6, 3.6)
     ax = figure.subplots()
@@ -117,8 +117,8 @@ def open_which_switch(one, plain, equal, prior):
         ],
         truth=truth,
         because=f"Ten seeds, each with its own rare classes: {share(plain):.1%} as trained, {share(equal):.1%} with equal "
-        f"lengths, **{share(prior):.1%}** with the log prior subtracted. The bars above pointed at the lengths. They had an "
-        "accomplice, and it did most of the work.",
+        f"lengths, **{share(prior):.1%}** with the log prior subtracted. The figure above makes the lengths look like the cause; "
+        "most of the errors go with the log prior.",
     )
 
 
@@ -192,7 +192,7 @@ def open_equal_from_start(groups, plain):
     spread = max(longest_to_shortest(run) for run in equal)
     found = lt.metrics.paired(equal, plain, "tail")
     return equal_from_start.reveal(
-        plot_alibi(groups),
+        plot_equal(groups),
         truth=100 * share(equal),
         tolerance=2,
         because=f"Longest over shortest is at most {spread:.3f}, and the rare classes gain {100 * found.mean:+.1f} ± "
@@ -230,7 +230,10 @@ def open_noisy(explorer):
 
 
 # --------------------------------------------------------------------------------------------------- live training
-def train_variants(seeds=1 if os.environ.get("LTVIZ_PROFILE") == "fast" else 3):
+SEEDS = 1 if os.environ.get("LTVIZ_PROFILE") == "fast" else 3
+
+
+def train_variants(seeds=SEEDS):
     """The plain network on the digits, trained in several ways: label -> runs. A few seconds."""
     changes = {
         "as on the bench (SGD)": {},
@@ -366,7 +369,7 @@ def _length_per_log(norms, counts):
 
 _norms, _counts = torch.tensor([2.9, 2.4, 2.2, 1.5, 1.2]), torch.tensor([2000.0, 718.0, 258.0, 55.0, 20.0])
 factor_exercise = lt.Exercise(
-    "Whose constant is it?",
+    "What the factor measures",
     """Write `factor(norms, counts)`: the $s$ of $\\log n_j = s \\lVert W_j \\rVert + c$ that fits best by least squares (errors measured in $\\log n$), over the classes that have images.
 
 Then think: all features twice as long and all vectors half as long give the same scores. What happens to $s$? Two of the checks are such a pair.""",

@@ -383,3 +383,17 @@ def test_what_is_recorded_for_the_course_can_be_read():
     for file in found:
         meta, arrays = files.read_record(file, "embedding")
         assert meta == {"key": file.stem} and arrays["points"].dtype == np.float32 and arrays["points"].shape[1] == 2
+
+
+@pytest.mark.slow
+def test_what_numba_compiled_of_umap_is_read_by_later_processes(tmp_path):
+    """Told by the files it keeps: the second process adds none."""
+    code = "from ltviz import embedding; print(embedding.compiled()); embedding.compile_umap(); print(embedding.compiled())"
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said, kept = [], []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        said.append(done.stdout.split("\n")[:-1])
+        kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")})
+    assert said == [["False", "umap: compiling for this machine, 10 to 20 seconds, once", "True"], ["True", "True"]]
+    assert len(kept[0]) > 10 and kept[0] == kept[1]

@@ -266,10 +266,12 @@ def test_what_jupyterlab_is_asked_for(tmp_path, monkeypatch, capsys, browser):
     asked = []
     lab = SimpleNamespace(LabApp=SimpleNamespace(launch_instance=asked.extend))
     monkeypatch.setitem(sys.modules, "jupyterlab.labapp", lab)
+    monkeypatch.setattr(start, "warm_up", lambda: asked.append("warm"))
     monkeypatch.setenv("HOME", str(tmp_path))
     flags = [] if browser else ["--no-browser"]
     assert start.main(["--root", "~/new/folder", "--port", "9123", *flags]) == 0
     root = tmp_path / "new" / "folder"
+    assert "warm" in asked
     assert f"--ServerApp.root_dir={root}" in asked and "--ServerApp.port=9123" in asked
     assert f"--LabApp.default_url=/lab/tree/{start.MINE}/{start.FIRST}" in asked
     assert ("--no-browser" in asked) is not browser
@@ -292,4 +294,16 @@ def test_what_a_chapter_imports_and_the_glossary_come_beside_it(course, tmp_path
     (mine / "cards_00.py").write_text("answer = 4\n")
     (course / "cards_00.py").write_text("answer = 5\n")
     said = start.prepare(mine, course)
-    assert (mine / "cards_00.py").read_text() == "answer = 4\n" and any("cards_00.py has changed" in one for one in said)
+    assert (mine / "cards_00.py").read_text() == "answer = 4\n" and any(
+        "cards_00.py has changed" in one for one in said
+    )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_umap_is_compiled_in_the_background_unless_it_is_there(there, monkeypatch):
+    asked = []
+    monkeypatch.setattr(start.embedding, "compiled", lambda: there)
+    monkeypatch.setattr(start.threading, "Thread", lambda **how: SimpleNamespace(start=lambda: asked.append(how)))
+    start.warm_up()
+    assert len(asked) == (not there)
+    assert there or (asked[0]["daemon"] and "compile_umap" in asked[0]["args"][0][-1])

@@ -6,7 +6,7 @@ import torch
 
 import ltviz as lt
 from ltviz.explore.screen import Click
-from ltviz.explore.tug_of_war import ARROW, COURSE, EPOCHS, FORCES, LONGEST, PLANE, TugOfWar
+from ltviz.explore.tug_of_war import ARROW, COURSE, EPOCHS, FIELD, FORCES, LONGEST, PLANE, TugOfWar
 from ltviz.training.snapshots import take_snapshots
 
 
@@ -104,7 +104,7 @@ def test_what_is_drawn_is_what_the_network_says(explorer):
     assert np.linalg.norm(found.tips, axis=1).max() == pytest.approx(LONGEST)
     force = lt.metrics.pull(film.logits(20, film.features[20]), film.features[20], film.targets)
     long = np.linalg.norm(force.by_class[9], axis=1)
-    assert np.linalg.norm(found.arrows, axis=1) == pytest.approx(ARROW * long / long.max())
+    assert np.linalg.norm(found.arrows, axis=1) == pytest.approx(ARROW * long / long.max())  # there is room here
     assert found.pull[3] == pytest.approx(force.own[3] @ film.weight[20][3] / found.lengths[3])
     right = film.logits(20, film.test_features[20]).argmax(1) == film.test_targets
     assert found.course[20, 2] == pytest.approx(right[film.test_targets >= 7].mean())
@@ -116,13 +116,25 @@ def test_the_switches_change_the_decision_and_not_the_network(still):
     still.set(equal_lengths=True)
     equal = still.result
     assert np.linalg.norm(equal.tips, axis=1) == pytest.approx(np.full(10, LONGEST))
-    assert equal.lengths == pytest.approx(before.lengths) and equal.arrows == pytest.approx(before.arrows)
+    assert equal.lengths == pytest.approx(before.lengths) and equal.pull == pytest.approx(before.pull)
     assert not np.array_equal(equal.regions, before.regions) and equal.before == pytest.approx(before.course)
     still.set(equal_lengths=False, subtract_prior=True)
     film = still.film("sgd")
     decided = film.logits(20, film.test_features[20], prior=True).argmax(1)
     assert still.result.course[20, 2] == pytest.approx((decided == film.test_targets)[film.test_targets >= 7].mean())
     assert "log prior subtracted" in still.sentence and "as trained" in still.sentence
+
+
+def test_no_arrow_leaves_the_plane_and_all_keep_one_scale(still):
+    for vector in still.names:
+        still.set(vector=vector, equal_lengths=True, epoch=60)
+        found, film = still.result, still.film("sgd")
+        ends = found.tips[found.chosen] + found.arrows
+        assert np.abs(ends).max() < FIELD
+        long = np.linalg.norm(found.arrows, axis=1)
+        force = lt.metrics.pull(film.logits(60, film.features[60]), film.features[60], film.targets)
+        true = np.linalg.norm(force.by_class[found.chosen], axis=1)
+        assert long / long.max() == pytest.approx(true / true.max()) and 0.2 < long.max() <= ARROW + 1e-9
 
 
 def test_a_click_chooses_a_vector(still):
@@ -141,31 +153,39 @@ def test_the_line_in_the_chart_drags_the_epoch(still):
     assert "epoch" in still.screen.frame.handles[0].label
 
 
-def test_it_drives_and_comes_back(still):
-    assert still.drive() == []
-    again = type(still).from_state(still.state)
-    assert again.values == still.values and again.sentence == still.sentence
+@pytest.fixture(scope="module")
+def small():
+    made = lt.explore.tug_of_war(lt.digits_lt(ratio=5, n_max=20), 4)
+    yield made
+    made.close()
+
+
+def test_it_drives(small):
+    assert small.drive() == [] and sorted(small.snapshots) == ["adam", "sgd"]
+
+
+def test_it_comes_back_from_its_state_and_from_its_code(small):
+    small.set(subtract_prior=True, vector="0")
+    again = type(small).from_state(small.state, small.data)
+    assert again.values == small.values and again.sentence == small.sentence
     again.close()
-    asked = {"lt": lt}
-    copy = eval(still.as_code(), asked)
-    assert copy.state == still.state
+    data = small.data
+    copy = eval(small.as_code(), {"lt": lt, "data": data})
+    assert copy.state == small.state
     copy.close()
 
 
 def test_a_frame_draws_no_background_again(still):
-    still.picture()
+    still._frame(still.values)
     before = still.surface.backgrounds
     for epoch in (3, 40, 90):
         still._frame({**still.values, "epoch": epoch})
     assert still.surface.backgrounds == before
 
 
-def test_other_data_and_other_optimisers():
-    data = lt.digits_lt(ratio=5, n_max=20)
-    made = lt.explore.tug_of_war(data, 4, optimizer="adam", vector="0")
-    assert list(made.snapshots) == ["adam"] and made.names[made.result.chosen] == "0"
-    assert made.as_code().startswith("lt.explore.tug_of_war(data, epoch=4")
-    made.close()
+def test_the_epoch_is_asked_for_in_words(small):
+    assert small.as_code().startswith("lt.explore.tug_of_war(")
+    assert small.result.epoch == 4 and small.sentence.startswith("Epoch 4, ")
 
 
 @pytest.mark.parametrize(

@@ -126,11 +126,13 @@ def test_who_pays_is_the_frontier_with_the_present_tau_and_the_means_of_others(r
     others = {"another": [made(seed=1), made(seed=2)], "one more": [made(seed=3)]}
     explorer = lt.explore.wall(run, photographs, others, tau=1.0)
     line = metrics.frontier(run, [1.0])
-    assert explorer.here.get_xdata() == pytest.approx(line.head) and explorer.here.get_ydata() == pytest.approx(
-        line.tail
-    )
+    assert explorer.pays.here.get_xdata() == pytest.approx(
+        line.head
+    ) and explorer.pays.here.get_ydata() == pytest.approx(line.tail)
     means = [metrics.shot_accuracy(one) for one in others["another"]]
-    assert explorer.dots[0][2:] == pytest.approx([np.mean([one[key] for one in means]) for key in ("head", "tail")])
+    assert explorer.pays.dots[0][:2] == pytest.approx(
+        [np.mean([one[key] for one in means]) for key in ("head", "tail")]
+    )
     assert "another, mean of 2 seeds" in told(explorer, PAYS)[0].text
     assert explorer.as_code() == (
         "lt.explore.wall(run, lt.study.photographs(), others, tau=1.0, deployment=0.0, follow=False)"

@@ -12,7 +12,9 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from pathlib import Path
 import nbformat
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
+from ltviz import embedding
 from ltviz.files import check_writable, write_atomically
 
 REPO = Path(__file__).resolve().parent.parent
@@ -180,6 +183,15 @@ def place(root: Path) -> tuple[Path, list[str]]:
         return home, said + prepare(home / MINE)
 
 
+def warm_up() -> None:
+    """Have UMAP compiled in the background, with what the machine has to spare, if it has not been yet."""
+    if embedding.compiled():
+        return
+    code = "import os; os.nice(19); from ltviz import embedding; embedding.compile_umap()"
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    threading.Thread(target=subprocess.run, args=([sys.executable, "-c", code],), kwargs=quiet, daemon=True).start()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line: bring the copies up to date, then be JupyterLab until it is ended."""
     parser = argparse.ArgumentParser(prog="python -m tools.start", description="JupyterLab on your copy of the course.")
@@ -196,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for line in said:
         print(f"ltviz: {line}")
     print(f"ltviz: opening JupyterLab on {root / MINE / FIRST} (for this machine only; Ctrl-C ends it)", flush=True)
+    warm_up()
     from jupyterlab.labapp import LabApp
 
     LabApp.launch_instance(

@@ -122,9 +122,10 @@ class Rules:
         return found
 
     def turning(self, n: int, places: int) -> np.ndarray:
-        """Numbers of test images below n that tau = 1 of logit adjustment turns right, and as many that it turns wrong.
+        """Numbers of test images below n whose answer tau = 1 of logit adjustment turns from wrong to right, or back.
 
-        At most `places`; of more, some evenly spread over the classes. By class, the most frequent first.
+        At most `places`; of more, some evenly spread over both kinds and over the classes, so that either kind has its
+        share. By class, the most frequent first.
         """
         control = NAMES["logit_adjusted", "tau"]
         if not n or control not in self.neutral:
@@ -133,14 +134,9 @@ class Rules:
         plain, adjusted = (
             self.in_order(self.decide({**self.neutral, control: tau}).decided)[:n] == true for tau in (0.0, 1.0)
         )
-        kinds = [np.flatnonzero(one) for one in (~plain & adjusted, plain & ~adjusted)]
-        first = min(len(kinds[0]), max(places - len(kinds[1]), places // 2))
-        chosen: list[int] = []
-        for kind, most in zip(kinds, (first, places - first), strict=True):
-            by_class = kind[np.argsort(rank[true[kind]], kind="stable")]
-            some = np.linspace(0, len(kind) - 1, min(len(kind), most)).round().astype(int)
-            chosen += by_class[some].tolist()
-        return np.array(sorted(chosen, key=lambda one: (rank[true[one]], one)), int)
+        turned = sorted(np.flatnonzero(plain != adjusted), key=lambda one: (adjusted[one], rank[true[one]], one))
+        some = np.linspace(0, len(turned) - 1, min(len(turned), places)).round().astype(int)
+        return np.array(sorted((turned[i] for i in some), key=lambda one: (rank[true[one]], one)), int)
 
     def decide(self, values: Mapping[str, Any], power: float = 0.0) -> Decision:
         """Under these values of the controls. power: that of the training images in the prior at deployment."""

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from .. import check, metrics
 from ..objective import Setting
-from ..plots.picture import EDGE, FAINT, PALETTE, QUIET
+from ..plots.picture import EDGE, PALETTE, QUIET
 from ..plots.surface import Surface
 from ..plots.text import short
 from ..plots.weight_norms import SLIDES
@@ -78,7 +78,7 @@ class Lengths(Explorer):
 
     def build(self, surface: Surface) -> None:
         place = surface.figure.add_axes
-        self.law, self.rows = place((0.075, 0.15, 0.38, 0.75)), place((0.68, 0.15, 0.305, 0.75))
+        self.law, self.rows = place((0.075, 0.15, 0.38, 0.75)), place((0.675, 0.15, 0.29, 0.75))
         self._build_law(self.law)
         self._build_rows(self.rows)
         surface.animate(self.dots, self.line, self.cursor, self.chosen)
@@ -102,8 +102,9 @@ class Lengths(Explorer):
         ax.set_title("s that fits best, a dot a seed", fontsize=9.5, loc="left", pad=4)
         ax.grid(False, axis="y")
         ax.axvline(SLIDES, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.4)
-        ax.annotate("slides", (SLIDES, -0.5), (2, -2), textcoords="offset points", fontsize=7.5, va="top", color=QUIET)
-        self.chosen = ax.axhspan(-0.5, 0.5, color=FAINT, alpha=0.6, zorder=0)
+        low = (SLIDES, len(names) - 0.5)
+        ax.annotate("slides", low, (3, 2), textcoords="offset points", fontsize=7.5, color=QUIET)
+        self.chosen = ax.plot([], [], "o", color=PALETTE[1], markersize=9, zorder=5, **EDGE)[0]
         for i, name in enumerate(names):
             found = np.array([fit.s for fit in self.fits[name]])
             inside = found[(found >= FACTOR.low) & (found <= FACTOR.high)]
@@ -118,7 +119,7 @@ class Lengths(Explorer):
         self.dots.set_data(result.counts, result.norms)
         self.line.set_data(*result.line)
         self.cursor.set_xdata([result.factor, result.factor])
-        self.chosen.set_y(list(self.groups).index(result.shown) - 0.5)
+        self.chosen.set_data(result.fitted, np.full(len(result.fitted), list(self.groups).index(result.shown)))
 
     def say(self, result: Law) -> str:
         fits = self.fits[result.shown]

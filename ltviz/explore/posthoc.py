@@ -186,8 +186,12 @@ class Posthoc(Explorer):
         of = f" of the {kept:,} test images it kept" if kept < tested else ""
         said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}."
         if len(self.turning):
-            right = int((self._answers(result) == self.run.targets[self.turning]).sum())
-            said += f" Of the {len(self.turning)} photographs {right} are right."
+            n = len(self.images)
+            before, now = (
+                int((self.rules.in_order(one.decided)[:n] == self.run.targets[:n]).sum())
+                for one in (self.before, result)
+            )
+            said += f" Of the {n} photographs {now} are right ({before} as trained)."
         return f"{said} {self._deployed(result)}" if self.first == "deployment" or result.power else said
 
     @staticmethod

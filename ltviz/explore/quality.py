@@ -120,7 +120,7 @@ class QualityExplorer(Explorer):
             blank = np.zeros((*self.images.shape[1:3], 3), np.uint8)
             self.tiles.append(ax.imshow(blank, interpolation="nearest", aspect="auto"))
             self.tiles[-1].set_gid(PHOTO)
-            text = {"fontsize": 8, "ha": "center", "va": "top", "transform": ax.transAxes, "linespacing": 1.25}
+            text = {"fontsize": 9.5, "ha": "center", "va": "top", "transform": ax.transAxes, "linespacing": 1.25}
             self.says.append(ax.text(0.5, -0.04, "", parse_math=False, **text))
         figure.text(0.012, 0.945, "As the network gets them", fontsize=9.5, fontweight="bold", va="center")
         self.panels = [
@@ -140,7 +140,7 @@ class QualityExplorer(Explorer):
         setting = SETTINGS[name]
         ax.set(xlim=(setting.low, setting.high), ylim=(0, self.top), yticks=np.arange(0, self.top, 0.5))
         ax.set_xlabel(UNITS[name], fontsize=8.5, labelpad=1)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(labelsize=8.5)
         ax.plot(curve[:, 0], curve[:, 1], color=PALETTE[0], linewidth=2.2, label="mean feature length", zorder=3)
         ax.plot(
             curve[:, 0], curve[:, 2], color=PALETTE[1], linestyle=DASHES[1], linewidth=1.8, label="accuracy", zorder=2

@@ -132,11 +132,13 @@ class Throw(Explorer):
         self.learned = LineCollection([], colors=INK, linewidths=1.8, zorder=2.5)
         ax.add_collection(self.learned)
         self.marks_of = self._markers()
+        large = {GROUP_MARKERS["tail"]: 7.5}  # there are few of these
         self.clouds = [
-            ax.plot([], [], linestyle="", marker=self.marks_of[j], color=self.colours[j], markersize=7.5 if self.marks_of[j] == GROUP_MARKERS["tail"] else 5.5,
-                    zorder=3 + 0.1 * j, **EDGE)[0]
-            for j in range(K)
-        ]  # fmt: skip
+            ax.plot([], [], linestyle="", marker=mark, color=colour, markersize=large.get(mark, 5.5), **EDGE)[0]
+            for mark, colour in zip(self.marks_of, self.colours, strict=True)
+        ]
+        for j, line in enumerate(self.clouds):
+            line.set_zorder(3 + 0.1 * j)
         return [self.image, self.fair, self.learned, *self.clouds]
 
     def _markers(self) -> list[str]:

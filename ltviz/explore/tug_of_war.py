@@ -31,6 +31,7 @@ EPOCHS = 100
 RATES = {"sgd": 0.03, "adam": 0.003}  # learning rate of each optimiser
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 LONGEST, ARROW, FIELD = 0.92, 0.55, 1.32  # in the plane: longest vector, longest arrow, half the side
+EDGE_ROOM = 0.07  # of an arrow's head
 GRID = 96  # places a side at which the decision is drawn
 PALE = 0.2  # of a class's colour in its region
 PLANE, COURSE, FORCES = range(3)  # the regions of the picture
@@ -43,7 +44,7 @@ class Tug:
 
     regions (GRID, GRID)    decided class; points (m, 2): training features / unit
     tips (k, 2)             classifier vectors as drawn; lengths (k,): theirs as trained
-    arrows (k, 2)           what the images of each class do to the chosen vector, the longest of length ARROW
+    arrows (k, 2)           what the images of each class do to the chosen vector, at most of length ARROW
     pull, push (k,)         along each vector: step of its own images, and of all others; scale: the largest of both
     course, before (epochs, 3)   accuracy of frequent, middle, rare classes: under the switches, and as trained
     """
@@ -144,7 +145,7 @@ class TugOfWar(Explorer):
         pull, push = (force.own * along).sum(1), (force.others * along).sum(1)
         return Tug(
             epoch, chosen, (equal_lengths, subtract_prior), unit, regions, features / unit, LONGEST * shown, lengths,
-            ARROW * arrows / max(np.linalg.norm(arrows, axis=1).max(), 1e-30), pull, push,
+            _fitted(arrows, LONGEST * shown[chosen]), pull, push,
             max(float(np.abs([pull, push]).max()), 1e-30),
             self._course(optimizer, equal_lengths, subtract_prior), self._course(optimizer, False, False),
         )  # fmt: skip
@@ -170,7 +171,7 @@ class TugOfWar(Explorer):
         ax.set(xlim=(-FIELD, FIELD), ylim=(-FIELD, FIELD), xticks=[], yticks=[])
         ax.grid(False)
         ax.set_title("Training images, and who is given which place", fontsize=9.5, loc="left", pad=4)
-        ax.set_xlabel("lines: classifier vectors; arrows: what each class does to the ringed one", fontsize=8.5)
+        ax.set_xlabel("arrows: what each class does to the ringed vector", fontsize=8.5)
         self.pale = 1 - PALE + PALE * self.colours
         box = (-FIELD, FIELD, -FIELD, FIELD)
         blank = np.ones((GRID, GRID, 3))
@@ -310,6 +311,13 @@ class TugOfWar(Explorer):
         """The explorer of this state, of the data if they were given. ValueError for a name it does not have."""
         check.instance("state", state, Mapping, STATE_OF)
         return super().from_state(state, *data)
+
+
+def _fitted(arrows: np.ndarray, tip: np.ndarray) -> np.ndarray:
+    """The arrows (k, 2) at one scale: the longest of length ARROW, or as long as there is room for all of them."""
+    arrows = arrows * ARROW / max(np.linalg.norm(arrows, axis=1).max(), 1e-30)
+    room = (FIELD - EDGE_ROOM - np.sign(arrows) * tip) / np.maximum(np.abs(arrows), 1e-30)
+    return arrows * min(1.0, float(room.min()))
 
 
 def _checked(data: Any) -> LongTailed:

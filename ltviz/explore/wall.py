@@ -70,6 +70,47 @@ class Answers:
     best: tuple[float, float]
 
 
+class WhoPays:
+    """Accuracy of frequent against rare classes: the line of every tau, other methods, and where tau is now.
+
+    line (3, t): frequent, middle, rare for each of `TAUS`. others: label -> runs.
+    """
+
+    def __init__(self, ax: Axes, line: np.ndarray, others: Mapping[str, Sequence[Run]]):
+        head, _, tail = line
+        ax.plot(head, tail, color=LINE, linewidth=2.6, zorder=2)
+        for tau in (0.0, 1.0, 2.0):
+            i = int(np.searchsorted(TAUS, tau))
+            ax.annotate(f"τ = {tau:g}", (head[i], tail[i]), (7, 1), color=QUIET, **offset("left", "bottom"))
+        self.dots = [self._dot(ax, label, runs, look(i)) for i, (label, runs) in enumerate(others.items())]
+        ring = {"markersize": 10, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 2.2}
+        (self.here,) = ax.plot([], [], "o", **ring)
+        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="accuracy, frequent third", ylabel="accuracy, rare third")
+        ax.set_title("Who pays?", pad=6, fontsize=9.5)
+        ax.set_xticks([0, 0.5, 1])
+        percent(ax.xaxis)
+        percent(ax.yaxis)
+        if self.dots:
+            ax.legend(loc="upper right", fontsize=7.5, handletextpad=0.3, borderpad=0.3, labelspacing=0.35)
+
+    @staticmethod
+    def _dot(ax: Axes, label: str, runs: Sequence[Run], kind: Mapping[str, Any]) -> tuple[float, float, str]:
+        """Draw the mean over the runs with its interval; where it is, and what is said of it."""
+        values = np.array([[metrics.shot_accuracy(run)[group] for group in ("head", "tail")] for run in runs])
+        half = [metrics.paired(column, np.zeros(len(column))).half for column in values.T]
+        bars = [None if np.isnan(one) else one for one in half]
+        head, tail = map(float, values.mean(0))
+        style = {"fmt": kind["marker"], "color": kind["color"], "markersize": 6, "elinewidth": 1, **EDGE}
+        ax.errorbar(head, tail, xerr=bars[0], yerr=bars[1], label=short(label, 20), zorder=3, **style)
+        said = f"{label}, mean of {len(runs)} seeds: frequent {as_percent(head)}, rare {as_percent(tail)}"
+        return head, tail, said
+
+    def points(self, tau: float, groups: np.ndarray) -> list[Point]:
+        """What can be pointed at, at this tau."""
+        said = f"τ = {tau:g}: frequent {as_percent(groups[0])}, rare {as_percent(groups[2])}"
+        return [Point(*dot, PAYS) for dot in [*self.dots, (groups[0], groups[2], said)]]
+
+
 class Wall(Explorer):
     """Test photographs in rows, the most frequent class on top; frames flip as tau or the world moves."""
 
@@ -138,21 +179,10 @@ class Wall(Explorer):
         self.axes = wall, shares, pays, along
         self._build_wall(wall)
         self._build_shares(shares, wall)
-        self._build_pays(pays)
+        self.pays = WhoPays(pays, self.line, self.others)
         self._build_along(along)
-        bars = self.bars.patches
-        surface.animate(
-            self.frames,
-            self.crosses,
-            *bars,
-            self.here,
-            self.curve,
-            self.cursor,
-            self.now,
-            self.said,
-            self.top,
-            self.asks,
-        )
+        moving = self.pays.here, self.curve, self.cursor, self.now, self.said, self.top, self.asks
+        surface.animate(self.frames, self.crosses, *self.bars.patches, *moving)
 
     def _build_wall(self, ax: Axes) -> None:
         rows, columns = len(self.rank), int(self.across.max()) + 1
@@ -185,33 +215,6 @@ class Wall(Explorer):
         ax.set(ylim=wall.get_ylim(), xlim=(0, most * 1.05), yticks=[], xticks=[0, most])
         ax.set_xticks([0, most], ["0", f"{most:.0%}"], fontsize=8)
         ax.set_title("occurs", fontsize=9.5, pad=6)
-
-    def _build_pays(self, ax: Axes) -> None:
-        head, _, tail = self.line
-        ax.plot(head, tail, color=LINE, linewidth=2.6, zorder=2)
-        for tau in (0.0, 1.0, 2.0):
-            i = int(np.searchsorted(TAUS, tau))
-            ax.annotate(f"τ = {tau:g}", (head[i], tail[i]), (7, 1), color=QUIET, **offset("left", "bottom"))
-        self.dots = []
-        for i, (label, runs) in enumerate(self.others.items()):
-            means = [[metrics.shot_accuracy(run)[group] for group in ("head", "tail")] for run in runs]
-            values = np.array(means)
-            half = [metrics.paired(column, np.zeros(len(column))).half for column in values.T]
-            mean, kind = values.mean(0), look(i)
-            bars = [None if np.isnan(one) else one for one in half]
-            style = {"fmt": kind["marker"], "color": kind["color"], "markersize": 6, "elinewidth": 1, **EDGE}
-            ax.errorbar(*mean, xerr=bars[0], yerr=bars[1], label=short(label, 20), zorder=3, **style)
-            self.dots.append((label, len(runs), *map(float, mean)))
-        (self.here,) = ax.plot(
-            [], [], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=2.2
-        )
-        ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="accuracy, frequent third", ylabel="accuracy, rare third")
-        ax.set_title("Who pays?", pad=6, fontsize=9.5)
-        ax.set_xticks([0, 0.5, 1])
-        percent(ax.xaxis)
-        percent(ax.yaxis)
-        if self.dots:
-            ax.legend(loc="upper right", fontsize=7.5, handletextpad=0.3, borderpad=0.3, labelspacing=0.35)
 
     def _build_along(self, ax: Axes) -> None:
         (self.curve,) = ax.plot(TAUS, np.zeros(len(TAUS)), color=PALETTE[3], linewidth=2.2, zorder=2)
@@ -249,7 +252,7 @@ class Wall(Explorer):
         self.crosses.set_offsets(self.at[~result.right])
         for bar, share in zip(self.bars.patches, result.occurs[self.rank], strict=True):
             bar.set_width(share)
-        self.here.set_data([result.groups[0]], [result.groups[2]])
+        self.pays.here.set_data([result.groups[0]], [result.groups[2]])
         self.curve.set_ydata(result.curve)
         self.cursor.set_xdata([result.tau, result.tau])
         self.now.set_data([result.tau], [result.deployed])
@@ -314,11 +317,7 @@ class Wall(Explorer):
             points.append(Point(x, y, told, WALL))
         for y, j in enumerate(self.rank):
             points.append(Point(result.occurs[j], y, f"{called[j]}: {as_percent(result.occurs[j])} of images", SHARES))
-        for label, n, head, tail in self.dots:
-            said = f"{label}, mean of {n} seeds: frequent {as_percent(head)}, rare {as_percent(tail)}"
-            points.append(Point(head, tail, said, PAYS))
-        said = f"τ = {result.tau:g}: frequent {as_percent(result.groups[0])}, rare {as_percent(result.groups[2])}"
-        points.append(Point(result.groups[0], result.groups[2], said, PAYS))
+        points += self.pays.points(result.tau, result.groups)
         tau, best = result.best
         return [*points, Point(tau, best, f"best there: τ = {tau:g}, {as_percent(best)}", ALONG)]
 
