@@ -2,9 +2,10 @@
 # make test       make the environment if needed and run the tests (no GPU, no download)
 # make torture    damaged files, wrong arguments, kills and buttons in any order: minutes
 # make mutants    change the package in one place at a time, in copies, and see whether the tests notice: hours
-# make notebooks  run every chapter again and keep its figures; some of them: ARGS="03"
+# make notebooks  run every chapter again and keep its figures; some of them: ARGS="04"
+# make readme     write the table of methods into README.md again, from their records
 # make record     train every method on the small recipes for the chapters; what is in data/runs stays: hours
-# make bench      measure what we claim to be fast; also ARGS="--quick", ARGS="losses" and, on a GPU, ARGS="gpu"
+# make bench      measure what we claim to be fast; also ARGS="--quick", ARGS="losses", ARGS="page" and, on a GPU, ARGS="gpu"
 # make clean      remove the environment and the caches
 
 # Any Python from 3.11 on, and where its environment goes.
@@ -25,7 +26,7 @@ READY := $(VENV)/.ltviz-installed
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 3000
 
-.PHONY: help lab test torture mutants notebooks record bench clean
+.PHONY: help lab test torture mutants notebooks readme record bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,6 +52,9 @@ mutants: $(READY)
 notebooks: $(READY)
 	@echo "ltviz: running every chapter from top to bottom and keeping its figures"
 	@"$(BIN)/python" -m tools.notebooks $(ARGS)
+
+readme: $(READY)
+	@"$(BIN)/python" -m tools.readme $(ARGS)
 
 record: $(READY)
 	@echo "ltviz: training what is not in data/runs yet"

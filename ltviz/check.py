@@ -23,7 +23,7 @@ MOST_CLASSES = 2**15  # a confusion matrix of more would not fit into memory
 def suggest(name: object, known: Iterable[object]) -> str:
     """ " (did you mean 'x'?)" for the nearest known name, else nothing."""
     lower = {str(k).lower(): str(k) for k in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.6)
     return f" (did you mean {lower[near[0]]!r}?)" if near else ""
 
 
@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-LARGEST_WHOLE = 2**63 - 1  # of the whole numbers that arrays hold
+MAX_INT = 2**63 - 1  # of the whole numbers that arrays hold
 
 
 def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -> int:
@@ -71,7 +71,7 @@ def whole(name: str, value: Any, low: int | None = 0, high: int | None = None) -
         number = None if _is_bool(value) or getattr(value, "shape", ()) != () else operator.index(value)
     except TypeError:
         number = None
-    below, above = low is not None and number is not None and number < low, number is not None and number > LARGEST_WHOLE
+    below, above = low is not None and number is not None and number < low, number is not None and number > MAX_INT
     if number is None or below or above or (high is not None and number > high):
         raise refuse(name, value, f"a whole number{_range(low, high)}")
     return number

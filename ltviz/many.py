@@ -29,9 +29,9 @@ from .datasets import LongTailed
 from .device import pick_device, threads
 from .run import Run
 from .training import (
-    Control,
     Epoch,
     Progress,
+    RunControl,
     Stopped,
     Trainer,
     attach,
@@ -184,7 +184,7 @@ def side_by_side(
     return [runs[i] for i in sorted(runs)]
 
 
-def _in_threads(trainers: Sequence[Trainer], control: Control, on_epoch: OnEpoch, deliver: Deliver) -> None:
+def _in_threads(trainers: Sequence[Trainer], control: RunControl, on_epoch: OnEpoch, deliver: Deliver) -> None:
     """Each run in a Python thread of its own, one on each core at a time."""
     epochs: SimpleQueue[Trainer] = SimpleQueue()
     number = min(workers.count(), len(trainers))
@@ -236,7 +236,7 @@ def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
 
 
-def _in_turns(trainers: Sequence[Trainer], epochs: list[Epoch], control: Control | None = None) -> None:
+def _in_turns(trainers: Sequence[Trainer], epochs: list[Epoch], control: RunControl | None = None) -> None:
     """A step of each run in turns, each on its own stream: launched, not waited for, and none waits for another."""
     with ExitStack() as places:  # entered once: entering one again would wait for all that was launched before
         for trainer in trainers:

@@ -22,7 +22,7 @@ from .functional import unit
 from .objective import Objective, Output
 
 WIDEST, DEEPEST = 4096, 2000
-LARGEST_SCALE = 1e6  # a scale or a bias; far beyond, float32 has no logits for it
+MOST = 1e6  # a scale or a bias; far beyond, float32 has no logits for it
 
 
 class Net(nn.Module):
@@ -160,7 +160,7 @@ class LinearHead(nn.Linear):
     """A linear classifier that a stage may start anew, its bias at `bias_start` if that is given (a prior)."""
 
     def __init__(self, dim: int, k: int, bias: bool = True, bias_start: float | None = None):
-        self.bias_start = None if bias_start is None else number("bias_start", bias_start, -LARGEST_SCALE, LARGEST_SCALE)
+        self.bias_start = None if bias_start is None else number("bias_start", bias_start, -MOST, MOST)
         if self.bias_start is not None and not flag("bias", bias):
             raise refuse("bias_start", bias_start, "None where bias=False: there is no bias to start")
         super().__init__(whole("dim", dim, 1), whole("k", k, 1, MOST_CLASSES), flag("bias", bias))
@@ -181,7 +181,7 @@ class CosineHead(nn.Module):
     def __init__(self, dim: int, k: int, scale: float, learn_scale: bool = False):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(whole("k", k, 1, MOST_CLASSES), whole("dim", dim, 1)))
-        scale = torch.tensor(number("scale", scale, high=LARGEST_SCALE, above=0.0))
+        scale = torch.tensor(number("scale", scale, high=MOST, above=0.0))
         if flag("learn_scale", learn_scale):
             self.scale = nn.Parameter(scale)
             self.scale.no_decay = True

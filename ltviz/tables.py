@@ -25,7 +25,7 @@ from .many import AT_ONCE, side_by_side
 from .methods import METHODS
 from .published import published
 from .run import Run, load_runs
-from .training import Control, Recipe, Trainer, interrupts, prepare_folder, save, saved
+from .training import Recipe, RunControl, Trainer, interrupts, prepare_folder, save, saved
 from .training.recipe import find_recipe
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RUNS = data_folder() / "runs"
 
 
 @dataclass(frozen=True)
-class Row:
+class PaperRow:
     """A row of a paper's table: its name there, our method, and its settings, which may differ by ratio."""
 
     name: str
@@ -54,7 +54,7 @@ class PaperTable:
     classes: int
     ratios: tuple[float, ...]
     recipe: str
-    rows: tuple[Row, ...]
+    rows: tuple[PaperRow, ...]
     sources: tuple[str, ...]
 
 
@@ -68,15 +68,15 @@ def _best_class_balanced(ratio: float) -> dict[str, Any]:
 
 
 CUI_CIFAR10 = (
-    Row("CE (softmax)", "ce"),
-    Row("BCE (sigmoid)", "sigmoid"),
-    *(Row(f"focal, gamma {gamma:g}", "focal", {"gamma": gamma, "form": "sigmoid"}) for gamma in (0.5, 1.0, 2.0)),
-    Row("best class-balanced", "class_balanced", _best_class_balanced),
+    PaperRow("CE (softmax)", "ce"),
+    PaperRow("BCE (sigmoid)", "sigmoid"),
+    *(PaperRow(f"focal, gamma {gamma:g}", "focal", {"gamma": gamma, "form": "sigmoid"}) for gamma in (0.5, 1.0, 2.0)),
+    PaperRow("best class-balanced", "class_balanced", _best_class_balanced),
 )
 TABLES = {
     # The slides of the Dual Loss put their row under those of Cui et al., and state no protocol of their own.
     "dual-cifar10": PaperTable(
-        "CIFAR-10-LT", 10, (200, 100, 50, 20, 10), "cui2019", (*CUI_CIFAR10, Row("Dual Loss", "dual")),
+        "CIFAR-10-LT", 10, (200, 100, 50, 20, 10), "cui2019", (*CUI_CIFAR10, PaperRow("Dual Loss", "dual")),
         ("Cui et al. 2019, table 2", "Li et al. 2020 (Dual Loss), slides"),
     ),
 }  # fmt: skip
@@ -86,7 +86,7 @@ TABLES = {
 class Cell:
     """One run of a table."""
 
-    row: Row
+    row: PaperRow
     ratio: float
     seed: int
 
@@ -111,7 +111,7 @@ def train_cells(
     speed: Speed | None = None,
     seconds: float = float("inf"),
     say: Callable[[str], None] = print,
-    control: Control | None = None,
+    control: RunControl | None = None,
 ) -> Iterator[Run]:
     """Train what is not in the folder yet, as many at a time as the device takes; each is saved when it is done.
 
@@ -119,7 +119,7 @@ def train_cells(
     first group is as large as the device takes. What does not fit is left for the next call, and so is everything once
     `control` is stopped.
     """
-    control = control or Control()
+    control = control or RunControl()
     began, pace = time.monotonic(), None
     at = pick_device(device)
     most = AT_ONCE.get(at.type, 8) if at.type == "cuda" else 1

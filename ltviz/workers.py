@@ -31,7 +31,7 @@ import torch
 from .datasets import LongTailed
 from .methods import METHODS
 from .run import Run
-from .training import Control, Stopped, Trainer
+from .training import RunControl, Stopped, Trainer
 
 MOST = 8  # workers
 IDLE = 600.0  # seconds without work after which a worker ends
@@ -151,7 +151,7 @@ OnEpoch = Callable[[Trainer], None]
 
 
 def train_in_workers(
-    trainers: Sequence[Trainer], control: Control, on_epoch: OnEpoch, deliver: Callable[[int, Run, str], None]
+    trainers: Sequence[Trainer], control: RunControl, on_epoch: OnEpoch, deliver: Callable[[int, Run, str], None]
 ) -> list[int]:
     """Train each run in a worker, and return the numbers of those that could not be sent: they are for others.
 
@@ -189,7 +189,7 @@ class _Call:
     def busy(self) -> list[Worker]:
         return [worker for worker in self.pool.workers if worker.job is not None]
 
-    def train(self, control: Control) -> None:
+    def train(self, control: RunControl) -> None:
         deadline = float("inf")
         while (self.waiting or self.busy) and time.monotonic() < deadline:
             if control.stopped and not self.stopping:
@@ -305,7 +305,7 @@ class _Ended(BaseException):
     """Ends a run at its next step, without a look at the test set."""
 
 
-class _Brake(Control):
+class _Brake(RunControl):
     """What the thread that listens sets, and the loop of a run asks."""
 
     def check(self) -> None:
@@ -347,7 +347,7 @@ class _Inside:
         self.output.write(pickle.dumps(message, PROTOCOL))
         self.output.flush()
 
-    def train(self, brake: Control, content: bytes, data: bytes | None) -> None:
+    def train(self, brake: RunControl, content: bytes, data: bytes | None) -> None:
         try:
             if data is not None:
                 self.data = LongTailed(**pickle.loads(data))

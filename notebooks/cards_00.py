@@ -24,7 +24,7 @@ header = lt.chapter(
     ],
     prerequisites=["you have seen a classifier with a softmax; nothing about long tails"],
     reading=20,
-    computing="under half a minute",
+    computing="about half a minute",
     papers=["Menon et al. 2021, *Long-tail learning via logit adjustment*, eq. (9) and (10)"],
     data="photographs: recorded runs on CIFAR-10, cut to a long tail; digits: in the box. No download, no GPU",
 )

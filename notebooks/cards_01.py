@@ -390,7 +390,7 @@ def reveal_order():
 three_of_ten = lt.Predict(
     f"On the bench, the dual loss gains **{100 * gain('dual').mean():+.1f} ± "
     f"{100 * against_zero(gain('dual')).half:.1f}** "
-    "points over ten seeds: clearly better ($p < .005$). Somebody has only three of these ten seeds; there are 120 "
+    "points over ten seeds: *clearly* better, p < .005. Somebody has only three of these ten seeds; there are 120 "
     "ways to choose them. "
     "With how many of the 120 would the verdict be *clear*?",
     number=(0, 120, 1),
@@ -618,11 +618,11 @@ def quiz():
             "The gain is +1.4 with this interval; three seeds do not decide.",
         ),
         question(
-            "Beside 40 comparisons in a table, how many would luck alone call *suggestive* ($p < .05$)?",
+            "Beside 40 comparisons in a table, how many would luck alone call *suggestive* (p < .05)?",
             {
-                "none": "$p < .05$ happens once in twenty by luck alone.",
+                "none": "p < .05 happens once in twenty by luck alone.",
                 "about 2": "Yes: 40 / 20. So a suggestive row in a long table is a reason to look again.",
-                "about 20": "That would be $p < .5$.",
+                "about 20": "That would be p < .5.",
             },
             "about 2",
         ),

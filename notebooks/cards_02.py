@@ -75,12 +75,12 @@ def plot_equal(groups):
     ax.set(
         xlabel="longest classifier vector / shortest, as trained",
         ylabel="rare accuracy",
-        ylim=(0, None),
+        ylim=(-0.02, None),
         xlim=(0.9, None),
     )
     ax.axvline(1, color=QUIET, linewidth=1, linestyle=(0, (1, 2)))
     ax.set_title("Equal lengths, and rare accuracy")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=0.7)
     percent(ax.yaxis)
     return Picture(ax, data, "; ".join(said) + ".")
 
@@ -224,7 +224,7 @@ def open_noisy(explorer):
             f"({len(explorer.images)} photographs, one network)."
         ),
         truth=truth,
-        because="A ReLU network adds up whatever excites its filters, and noise excites them. A long feature says that much "
+        because="A likely reason: filters respond to edges and contrast, and noise is full of both. A long feature says that much "
         "was found, not that it was the right thing.",
     )
 

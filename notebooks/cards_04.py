@@ -105,10 +105,8 @@ def plot_covered():
 # ----------------------------------------------------------------------------------------------------- predictions
 falls_like_zipf = lt.Predict(
     f"Things are rarely all equally common. Let the second most common of $N = {TILES}$ be half as likely as the "
-    "first, the "
-    ""
-    f"third a third as likely, and so on (Zipf's law). How many different ones do $n = {DARTS}$ photographs show on "
-    "average?",
+    f"first, the third a third as likely, and so on (Zipf's law). How many different ones do $n = {DARTS}$ "
+    "photographs show on average?",
     number=(0, 100, 1),
     default=70,
     unit=" different things",
@@ -124,18 +122,14 @@ def open_falls_like_zipf():
         truth=truth,
         tolerance=4,
         because=f"The formula says {formula:.1f}, for any class with {DARTS} images. Under Zipf's law most "
-        "photographs show the "
-        ""
-        f"few common things again, and {truth:.1f} different ones are seen. No distribution gives more than the even "
-        "one.",
+        f"photographs show the few common things again, and {truth:.1f} different ones are seen. None gives more than "
+        "the even one, as $1-(1-p)^n$ is concave in $p$.",
     )
 
 
 ratio_at_99 = lt.Predict(
     "The most frequent class of the photographs has 2,000 training images, the rarest 20. With $\\beta = 0.99$, how "
-    "many "
-    ""
-    "times as much does an image of the rarest class count as one of the most frequent?",
+    "many times as much does an image of the rarest class count as one of the most frequent?",
     number=(1, 100, 1),
     default=100,
     unit=" times",
@@ -153,15 +147,14 @@ def open_ratio_at_99():
         truth=float(weights.max() / weights.min()),
         tolerance=2,
         because=f"{most / least:.0f} is the ratio of the counts, to which β → 1 leads. At β = 0.99 no class counts "
-        "for more "
-        ""
-        f"than {1 / (1 - 0.99):.0f} images, and {least} images already count for {float(effective.min()):.1f}.",
+        f"for more than {1 / (1 - 0.99):.0f} images, and {least} images already count for "
+        f"{float(effective.min()):.1f}.",
     )
 
 
 best_beta = lt.Predict(
-    "On the photographs, four values of $\\beta$, softmax, ten seeds. Which gives the highest **mean accuracy over all "
-    "classes**?",
+    "On the photographs, four values of $\\beta$, softmax, ten seeds. Which gives the highest **mean accuracy over "
+    "all classes**?",
     choices=[f"β = {beta}" for beta in BETAS],
     default="β = 0.9999",
 )
@@ -182,9 +175,7 @@ def open_best_beta():
 
 which_form = lt.Predict(
     "Now the loss that is weighted: softmax, sigmoid or focal ($\\gamma = 1$), all with $\\beta = 0.999$, ten seeds. "
-    "Which "
-    ""
-    "has the best mean accuracy?",
+    "Which has the best mean accuracy?",
     choices=["softmax, clearly", "sigmoid, clearly", "focal, clearly", "no clear difference among the three"],
     default="focal, clearly",
 )
@@ -213,9 +204,8 @@ def open_which_form():
 
 beyond_the_line = lt.Predict(
     "Chapter 03's slider moves accuracy from the frequent to the rare classes without training anything. At **equal "
-    "accuracy "
-    ""
-    "of the frequent classes**, which class-balanced softmax gives the rare ones clearly more than the slider does?",
+    "accuracy of the frequent classes**, which class-balanced softmax gives the rare ones clearly more than the "
+    "slider does?",
     choices=["none of them", "only β = 0.99", "only β = 0.999", "β = 0.999 and β = 0.9999", "all four"],
     default="β = 0.999 and β = 0.9999",
 )
@@ -236,10 +226,8 @@ def open_beyond_the_line():
         [lt.plot_who_pays({**groups, **more}, base)],
         truth=truth,
         because="And the dot at β = 0.99? Set the slider so that the frequent classes keep at least as much. Against "
-        "it, the "
-        ""
-        f"rare classes of β = 0.99 have {points(cost['tail'])}, the **middle** ones {points(cost['mid'])}, all classes "
-        f"together {points(cost['all'])}. The middle classes pay, and this chart does not show them.",
+        f"it, the rare classes of β = 0.99 have {points(cost['tail'])}, the **middle** ones {points(cost['mid'])}, "
+        f"all classes together {points(cost['all'])}. The middle classes pay, and this chart does not show them.",
     )
 
 
@@ -261,26 +249,17 @@ def sources_disagree():
     lines = [
         "**The mean of a weighted loss.** The authors' code divides by the number of images; PyTorch's "
         "`cross_entropy(weight=...)` and the code of Cao et al. (2019) by the sum of their weights. Losses 1 and 2 "
-        "under "
-        ""
-        f"weights 0.05 and 4 give {by_n:.3f} or {by_weight:.3f}. The sum changes from batch to batch, so these are two "
-        "optimisation problems: state which one you solve. On the photographs at β = 0.999 the second gives "
+        f"under weights 0.05 and 4 give {by_n:.3f} or {by_weight:.3f}. The sum changes from batch to batch, so these "
+        "are two optimisation problems: state which one you solve. On the photographs at β = 0.999 the second gives "
         f"{points(other)}. Here: `reduction='weight'`.",
         "**Weight decay on the last bias.** A summary in circulation says that only this bias is decayed. The paper "
-        "(section "
-        ""
-        "5.2) and its code say the opposite for the sigmoid forms: everything *except* this bias. Decaying it as well "
-        "changes "
-        ""
-        f"the plain sigmoid loss on the photographs by {points(decayed)}. Here: `decay_bias=True`.",
-        "**A lost sign.** The same summary prints the focal form without its minus. On the four logits above it gives "
-        f"{printed:.3f}, a loss below zero, which rewards mistakes; eq. (13) gives {right:.3f}.",
+        "(section 5.2) and its code say the opposite for the sigmoid forms: everything *except* this bias. Decaying "
+        f"it as well changes the plain sigmoid loss on the photographs by {points(decayed)}. Here: `decay_bias=True`.",
+        "**A lost sign.** The same summary prints the focal form without its minus. On the four logits above it "
+        f"gives {printed:.3f}, a loss below zero, which rewards mistakes; eq. (13) gives {right:.3f}.",
         "**A row that is the best of many.** The paper's class-balanced row on CIFAR-10-LT (errors in percent: "
-        f"{best}) is, "
-        ""
-        "at each ratio, the best of several losses, β and γ, and its code holds out no validation set. Later work "
-        "quotes the "
-        ""
+        f"{best}) is, at each ratio, the best of several losses, β and γ, and its code holds out no validation set. "
+        "Later work quotes the "
         'row as "CB focal", which it is not at every ratio.',
     ]
     title = "Where sources disagree"
@@ -392,7 +371,6 @@ def cb_softmax(logits, targets, weight):
     mistakes={
         "You divided by the sum of the images' weights, as PyTorch's `cross_entropy(weight=...)` does. The authors "
         "divide by "
-        ""
         "the number of images.": lambda logits, targets, weight: torch.nn.functional.cross_entropy(
             logits, targets, weight.to(logits.dtype)
         ),
@@ -422,9 +400,7 @@ def quiz():
         [
             lt.study.Question(
                 "Class A: 200 photographs of one statue. Class B: 200 photographs of birds of many kinds. $\\beta = "
-                "0.999$. "
-                ""
-                "Which has the larger effective number?",
+                "0.999$. Which has the larger effective number?",
                 {
                     "A": "The formula never looks at a picture.",
                     "B": "B is more diverse, but the formula never looks at a picture.",
@@ -462,16 +438,12 @@ def quiz():
             ),
             lt.study.Question(
                 "On the bench (at most 114 images a class), $\\beta = 0.999$ and $\\beta = 0.9999$ give almost the "
-                "same "
-                ""
-                "accuracy. Why?",
+                "same accuracy. Why?",
                 {
                     "Digits are too easy for weights to matter.": "They do matter there: compare with no weights in "
-                    "the "
-                    "lab.",
+                    "the lab.",
                     "Both give nearly one over the count.": "Yes: far below $1/(1-\\beta)$ images nothing overlaps, "
-                    "whatever "
-                    "β.",
+                    "whatever β.",
                     "The seeds hide a large difference.": "The class weights themselves are nearly the same.",
                 },
                 "Both give nearly one over the count.",

@@ -26,7 +26,7 @@ from ltviz.samplers import SAMPLERS
 from ltviz.training import RECIPES, Trainer
 from tools.benchmark import __main__ as benchmark
 from tools.benchmark import cpu, gpu, losses, measure, report
-from tools.benchmark.measure import CLAIMS, Claim, Measurement
+from tools.benchmark.measure import CLAIMS, Measurement, SpeedClaim
 
 
 @contextlib.contextmanager
@@ -156,7 +156,7 @@ def test_peak_memory_sees_what_lives_at_once():
 
 
 def test_a_claim_is_judged_by_ratio_and_by_size(monkeypatch):
-    monkeypatch.setitem(CLAIMS, "x", Claim("x", 8.0, 0.05))
+    monkeypatch.setitem(CLAIMS, "x", SpeedClaim("x", 8.0, 0.05))
     assert Measurement("x", 0.02, 0.2).holds() and Measurement("x", 0.02, 0.2).ratio == pytest.approx(10)
     assert not Measurement("x", 0.02, 0.1).holds() and Measurement("x", 0.02, 0.1).holds(0.5)
     assert not Measurement("x", 0.06, 0.6).holds() and Measurement("x", 0.06, 0.6).holds(0.5)
@@ -170,11 +170,11 @@ def test_the_fastest_of_works_in_turns():
 
 
 def test_a_claim_without_a_bound_is_a_measurement(monkeypatch):
-    monkeypatch.setitem(CLAIMS, "x", Claim("x"))
+    monkeypatch.setitem(CLAIMS, "x", SpeedClaim("x"))
     result = Measurement("x", 12.5)
     assert result.holds() and "12.50 s" in report.line(result) and "measured" in report.line(result)
     assert report.row(result)["verdict"] == "measured"
-    monkeypatch.setitem(CLAIMS, "x", Claim("x", None, 0.0, ""))
+    monkeypatch.setitem(CLAIMS, "x", SpeedClaim("x", None, 0.0, ""))
     assert Measurement("x", 0.0).holds() and not Measurement("x", 1.0).holds(0.5)
     assert "<= 0.00" in report.line(Measurement("x", 1.0)) and "MISSED" in report.line(Measurement("x", 1.0))
 

@@ -3,8 +3,8 @@
 import dataclasses
 import shutil
 
-import pandas
 import numpy as np
+import pandas
 import pytest
 
 from ltviz import __main__, commands

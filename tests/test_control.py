@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ltviz.training import Control, Stopped
+from ltviz.training import RunControl, Stopped
 from ltviz.training.control import Interrupts, interrupts
 
 
@@ -23,7 +23,7 @@ def state(control):
 
 
 def test_what_is_asked_of_a_run():
-    control = Control()
+    control = RunControl()
     assert state(control) == (False, False) and control.check() is None
     control.pause()
     assert state(control) == (False, True)
@@ -41,7 +41,7 @@ def test_what_is_asked_of_a_run():
 
 @pytest.mark.parametrize("call, outcome", [("resume", "went on"), ("stop", "stopped")])
 def test_a_paused_run_waits_until_it_is_told(call, outcome):
-    control, seen = Control(), []
+    control, seen = RunControl(), []
     control.pause()
 
     def work():
@@ -85,7 +85,7 @@ def test_nested_ones_share_the_outer_one_unless_they_bring_their_own():
         with interrupts() as same, interrupts(outer.control) as again:
             assert same is outer is again
         assert signal.getsignal(signal.SIGINT) is outer is Interrupts.active
-        own = Control()
+        own = RunControl()
         with interrupts(own) as inner:
             assert inner is not outer and inner.control is own and signal.getsignal(signal.SIGINT) is inner
             signal.raise_signal(signal.SIGINT)
@@ -125,7 +125,7 @@ def test_another_thread_has_a_guard_that_changes_nothing():
             seen.append((guard.control is control or control is None, signal.getsignal(signal.SIGINT), guard))
 
     with interrupts() as outer:
-        for control in (None, Control()):
+        for control in (None, RunControl()):
             thread = threading.Thread(target=work, args=(control,))
             thread.start()
             thread.join()

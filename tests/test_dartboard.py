@@ -8,6 +8,7 @@ import pytest
 import ltviz as lt
 from ltviz import metrics
 from ltviz.explore.dartboard import ALONG, BARE, COVERED, Dartboard, board, places
+from ltviz.explore.screen import Drag
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +171,7 @@ def test_n_is_dragged_and_tiles_are_pointed_at():
     explorer = lt.explore.dartboard()
     (handle,) = explorer.screen.frame.handles
     assert (handle.name, handle.x, handle.axis, handle.xlim) == ("darts", 100, "x", (1, 500))
-    explorer.screen._receive({"kind": "drag", "name": "darts", "x": 251.0, "y": 0.4}, [])
+    explorer.dragged(Drag("darts", 251.0, 0.4, True))
     assert explorer.values["darts"] == 251
     curves, disc = explorer.regions()
     assert (curves.x, curves.percent, disc.cells) == ((0.0, 500.0), "y", True)

@@ -388,7 +388,7 @@ def test_what_is_recorded_for_the_course_can_be_read():
 @pytest.mark.slow
 def test_what_numba_compiled_of_umap_is_read_by_later_processes(tmp_path):
     """Told by the files it keeps: the second process adds none."""
-    code = "from ltviz import embedding; print(embedding.compiled()); embedding.compile_umap(); print(embedding.compiled())"
+    code = "from ltviz.embedding import compile_umap, compiled; print(compiled()); compile_umap(); print(compiled())"
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     said, kept = [], []
     for _ in range(2):

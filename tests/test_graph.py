@@ -26,7 +26,7 @@ from ltviz.device import PLAIN, Speed, default_speed
 from ltviz.graph import Captured
 from ltviz.methods import METHODS
 from ltviz.objective import Objective, Output
-from ltviz.training import RECIPES, Control, Recipe, Stopped, Trainer, train
+from ltviz.training import RECIPES, Recipe, RunControl, Stopped, Trainer, train
 from tools.benchmark.measure import never_waiting, synthetic
 
 FAST = Speed(channels_last=True, fused=True)
@@ -509,7 +509,7 @@ def test_a_stage_with_new_parameters_is_captured_anew(standin, early, digits):
     assert standin.graphs[made[0]].asked["pool"] is None  # the memory of the graphs that are gone is not shared
 
 
-class Stops(Control):
+class Stops(RunControl):
     """Pressed at the n-th step."""
 
     def __init__(self, at: int):
@@ -532,7 +532,7 @@ def test_stop_between_replays_keeps_what_was_learned(standin, early, digits):
 
 
 def test_pause_holds_between_replays(standin, early, digits):
-    ours, control = standin.trainer("ce", digits, epochs=40), Control()
+    ours, control = standin.trainer("ce", digits, epochs=40), RunControl()
     for _ in range(3):
         ours.run_epoch()
     control.pause()

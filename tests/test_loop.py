@@ -15,7 +15,7 @@ from ltviz.datasets import digits_lt
 from ltviz.device import Speed
 from ltviz.models import LinearHead, make_net
 from ltviz.objective import METHODS, Method, Objective, Stage
-from ltviz.training import RECIPES, Control, Trainer, train
+from ltviz.training import RECIPES, RunControl, Trainer, train
 from ltviz.training.evaluation import answers, class_mean, versions
 from ltviz.training.loop import Tally, _rows, make_generators, parameter_groups, stage_starts
 
@@ -351,7 +351,7 @@ def test_where_a_run_comes_from(data):
 
 
 def test_a_run_that_never_began(data):
-    control = Control()
+    control = RunControl()
     control.stop()
     run = Trainer("ce", data, epochs=3).run(control)
     assert run.status == "stopped" and run.history == {} and run.confusion.sum() == 500

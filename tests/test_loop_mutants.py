@@ -19,7 +19,7 @@ from ltviz.models import CosineHead, LinearHead, initialise, make_net
 from ltviz.objective import METHODS, Method, Objective, Setting, Stage
 from ltviz.run import stopped_id
 from ltviz.samplers import SAMPLERS
-from ltviz.training import RECIPES, Control, Trainer, loop, train
+from ltviz.training import RECIPES, RunControl, Trainer, loop, train
 from ltviz.training.evaluation import answers, class_mean, versions
 
 DIGITS = RECIPES["digits"]
@@ -261,7 +261,7 @@ def test_a_loss_that_is_not_finite_is_not_kept(data, toy, tmp_path, clock, monke
 # -------------------------------------------------------------------------------------------------------- stop, diverge
 @pytest.mark.filterwarnings("ignore:toy. what .* computes cannot be told from outside")
 def test_a_stop_holds_before_the_next_step(data, toy):
-    control = Control()
+    control = RunControl()
 
     class Stops(Listens):
         def after_step(self, out, targets):

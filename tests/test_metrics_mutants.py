@@ -78,7 +78,8 @@ def test_what_is_not_known_is_nan():
 @pytest.mark.parametrize(
     ("differences", "t", "verdict"),
     [
-        ([0.0, 0.0, 0.0], 0.0, "undecided"), ([0.25] * 3, np.inf, "clearly better"), ([-0.25] * 3, -np.inf, "clearly worse"),
+        ([0.0, 0.0, 0.0], 0.0, "undecided"), ([0.25] * 3, np.inf, "clearly better"),
+        ([-0.25] * 3, -np.inf, "clearly worse"),
         ([1e-12] * 3, np.inf, "clearly better"), ([9e-13] * 3, 0.0, "undecided"), ([0.25] * 2, np.inf, "undecided"),
         ([100.0, 100.0, 100.0 + 1e-10], np.inf, "clearly better"), ([0.0, 1.8e-12, 5.2e-12], None, "undecided"),
     ],

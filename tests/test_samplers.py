@@ -9,8 +9,8 @@ import torch
 from ltviz.check import MOST_CLASSES
 from ltviz.samplers import (
     SAMPLERS,
-    images_per_class,
     draw,
+    images_per_class,
     instance,
     oversample,
     power_probability,

@@ -70,7 +70,7 @@ def test_course_map_links_the_chapters_that_are_there(tmp_path):
     (tmp_path / "00_start_here.ipynb").write_text("{}")
     html, text = page(study.course(tmp_path))
     assert 'href="00_start_here.ipynb"' in html and 'href="01_long_tails.ipynb"' not in html
-    assert text.count("(in preparation)") == len(cards.COURSE) - 1
+    assert text.count("(planned)") == len(cards.COURSE) - 1
 
 
 def test_show_takes_pictures_cards_tables_texts_and_lists():

@@ -9,8 +9,8 @@ from ltviz import __main__, tables
 from ltviz.datasets import digits_lt
 from ltviz.methods import METHODS
 from ltviz.published import published
-from ltviz.tables import TABLES, Cell, Row
-from ltviz.training import RECIPES, Control
+from ltviz.tables import TABLES, Cell, PaperRow
+from ltviz.training import RECIPES, RunControl
 
 TABLE = TABLES["dual-cifar10"]
 SMALL = dataclasses.replace(RECIPES["cui2019"], model="mlp:4", epochs=2)
@@ -82,9 +82,9 @@ def test_what_does_not_fit_into_the_time_is_left(small, tmp_path):
 
 def test_a_cell_is_filled_by_its_own_run_alone(small, tmp_path):
     (run,) = tables.train_cells(TABLE, tables.cells(TABLE, 1, [10])[:1], tmp_path, recipe=SMALL, device="cpu")
-    ce = Row("CE (softmax)", "ce")
+    ce = PaperRow("CE (softmax)", "ce")
     assert tables.find_run(TABLE, Cell(ce, 10, 0), [run], SMALL) is run
-    others = [Cell(ce, 100, 0), Cell(ce, 10, 1), Cell(Row("x", "sigmoid"), 10, 0)]
+    others = [Cell(ce, 100, 0), Cell(ce, 10, 1), Cell(PaperRow("x", "sigmoid"), 10, 0)]
     assert all(tables.find_run(TABLE, other, [run], SMALL) is None for other in others)
     longer = dataclasses.replace(SMALL, epochs=3)
     assert tables.find_run(TABLE, Cell(ce, 10, 0), [run], longer) is None
@@ -118,7 +118,7 @@ def test_nan_is_no_number_to_compare():
 
 
 def test_once_it_is_stopped_the_rest_is_left(small, tmp_path):
-    control, said = Control(), []
+    control, said = RunControl(), []
 
     def say(text):
         said.append(text)

@@ -22,7 +22,7 @@ from ltviz.models import make_net
 from ltviz.objective import METHODS, Method, Objective, Stage
 from ltviz.optimizer import SGD, clip
 from ltviz.run import RunFileError, load_run
-from ltviz.training import RECIPES, Control, LiveRun, Recipe, Stopped, Trainer, make_data, sweep, train
+from ltviz.training import RECIPES, LiveRun, Recipe, RunControl, Stopped, Trainer, make_data, sweep, train
 
 REPO = Path(ltviz.__file__).parent.parent
 
@@ -285,7 +285,7 @@ def test_a_live_run_that_fails_keeps_the_error(data, toy_method):
 
 
 def test_control_stops_a_paused_run():
-    control = Control()
+    control = RunControl()
     control.pause()
     threading.Timer(0.05, control.stop).start()
     with pytest.raises(Stopped):
@@ -310,7 +310,7 @@ def test_a_stopped_sweep_returns_what_is_done_and_leaves_no_half_run(data, tmp_p
     def interrupted(self, control=None, on_epoch=None):
         calls.append(self.seed)
         if len(calls) == 2:
-            control = Control()
+            control = RunControl()
             control.stop()
         return whole(self, control, on_epoch)
 
@@ -519,7 +519,7 @@ def test_an_id_says_everything_that_can_change_a_result_once(data):
 
 def test_a_run_has_its_trainers_id_and_a_stopped_one_its_own(data):
     def stopped(epochs):
-        control, done = Control(), []
+        control, done = RunControl(), []
 
         def stop(trainer):
             done.append(trainer.epoch)
@@ -537,7 +537,7 @@ def test_a_run_has_its_trainers_id_and_a_stopped_one_its_own(data):
 
 
 def test_a_stopped_run_in_a_folder_is_not_taken_for_the_finished_one(data, tmp_path):
-    control = Control()
+    control = RunControl()
     half = Trainer("ce", data.with_seed(0), epochs=2).run(control, lambda trainer: control.stop())
     half.save(tmp_path)
     (whole,) = sweep("ce", data, seeds=1, epochs=2, folder=tmp_path, progress=False)
@@ -696,7 +696,7 @@ def test_ctrl_c_in_a_sweep_keeps_the_runs_that_are_done(tmp_path, monkeypatch, w
 
 # ------------------------------------------------------------------------------------------------------------ live runs
 def test_pause_after_stop_does_not_hold_a_run(data):
-    control = Control()
+    control = RunControl()
     control.stop()
     control.pause()
     with pytest.raises(Stopped):

@@ -14,7 +14,7 @@ from ltviz.datasets import digits_lt
 from ltviz.device import Speed
 from ltviz.many import train_many
 from ltviz.objective import METHODS, Method, Objective
-from ltviz.training import RECIPES, Control, LiveRun, Trainer, sweep, train
+from ltviz.training import RECIPES, LiveRun, RunControl, Trainer, sweep, train
 from ltviz.training.request import make_request
 
 EXPLODES = dataclasses.replace(RECIPES["digits"], lr=1e38, epochs=1, batch_size=400, clip=None, warmup=0.0)
@@ -68,7 +68,7 @@ def test_a_live_run_without_a_thread_fails_and_blocks_nobody(data, monkeypatch):
 
 
 def test_a_trainer_that_was_stopped_within_an_epoch_does_not_go_on(data):
-    control, trainer = Control(), Trainer("ce", data, epochs=5)
+    control, trainer = RunControl(), Trainer("ce", data, epochs=5)
     assert trainer.run(control, lambda trainer: control.stop()).status == "stopped"
     with pytest.raises(RuntimeError, match="stopped within an epoch.*start= from its run"):
         trainer.run()

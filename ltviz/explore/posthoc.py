@@ -35,7 +35,7 @@ DEPLOYMENT = Setting(
     "1: as in training, -1: the rarest most often",
 )  # fmt: skip
 MATRIX, SHARES, CLASSES, MEANS, PHOTOS = range(5)  # the regions of the picture; the last with photographs alone
-STRIP, PLACES = 1.3, 10  # of the photographs whose answer turns: inches high, and how many there is room for
+STRIP, PLACES = 1.5, 8  # of the photographs whose answer turns: inches high, and how many there is room for
 
 
 class Posthoc(Explorer):
@@ -385,7 +385,7 @@ def posthoc(
 
     data: the data set of the run, to see the test images in a cell of the matrix that is clicked. images: pictures
     (m, H, W, 1 or 3) uint8 of its first m test images, or an object with such `images` and the `names` of their
-    classes (lt.study.photographs()), for the same; a row of up to ten whose answer prior = 1 turns right or wrong then
+    classes (lt.study.photographs()), for the same; a row of up to eight whose answer prior = 1 turns right or wrong then
     stands below the matrix, in green frames where the answer is right and in red, dashed ones where it is wrong.
     """
     return Posthoc(run, tau, bias, prior, deployment=deployment, data=data, images=images, first=first, **others)

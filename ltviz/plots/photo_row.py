@@ -41,7 +41,7 @@ class PhotoRow:
         ax.grid(False)
         ax.spines[:].set_visible(False)
         self.photos = list(ax.images)
-        text = {"ha": "center", "fontsize": 7.5, "clip_on": False, **literal()}
+        text = {"ha": "center", "fontsize": 9, "clip_on": False, **literal()}
         edge = half + EDGE
         for i, j in enumerate(true):
             ax.text(i, -edge - 0.03, self.names[j], va="bottom", color=INK, fontweight="bold", **text)

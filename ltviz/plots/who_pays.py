@@ -124,7 +124,7 @@ def _frame(ax: Axes, handles: list[Line2D]) -> None:
     ax.set_xlabel("accuracy of the frequent third of the classes")
     ax.set_ylabel("accuracy of the rare third")
     ax.set_title("Who pays?")
-    title = "Points of rare accuracy beyond the line\n(mean, 95 % interval)"
+    title = "Rare-class points beyond the line\n(mean, 95 % interval)"
     ax.figure.legend(handles=handles, loc="outside right upper", fontsize=8.5, title=title, title_fontsize=8.5,
                      alignment="left", labelspacing=0.7)  # fmt: skip
 

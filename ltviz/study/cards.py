@@ -360,16 +360,25 @@ def texts(name: str, value: Any, least: int = 1) -> tuple[str, ...]:
 
 # (file, title, the question it answers). The map links the chapters whose notebook is there.
 COURSE = (
-    ("00_start_here", "Start here", "What does a long tail do to a network, and can one control undo it?"),
-    ("01_long_tails", "Long tails", "What is a long tail, and which metrics hide it?"),
-    ("02_what_softmax_learns", "What softmax learns", "Where in the network does the imbalance sit?"),
-    ("03_class_balanced_loss", "Class-balanced loss", "How much is one more image of a class worth?"),
-    ("04_focal_loss", "Focal loss", "Is rare the same as hard?"),
-    ("05_dual_loss", "Dual loss", "What if every feature and every weight had the same length?"),
-    ("06_margins_and_norms", "Margins and norms", "How far should a class keep from its border?"),
-    ("07_class_rectification", "Class rectification", "What can one batch tell about the minorities?"),
-    ("08_class_difficulty", "Class difficulty", "Should weights follow counts, or accuracy?"),
-    ("09_rebalance_after_the_fact", "Rebalance after the fact", "Can a finished network be repaired?"),
+    ("00_start_here", "Start here", "What does a long tail do to a network, and who pays when one number undoes it?"),
+    ("01_long_tails", "Long tails", "What is a long tail, which metrics hide it, and when is a difference one?"),
+    (
+        "02_what_softmax_learns",
+        "What softmax learns",
+        "Which class pulls on which classifier vector, and where does that show?",
+    ),
+    ("03_decide_again", "Decide again", "What can a finished network still become, and for which world?"),
+    ("04_class_balanced_loss", "Class-balanced loss", "How much is one more image of a class worth?"),
+    ("05_focal_loss", "Focal loss", "Is rare the same as hard?"),
+    (
+        "06_margins_and_deferral",
+        "Margins and deferral",
+        "How far should a class keep from its border, and from when on?",
+    ),
+    ("07_dual_loss", "Dual loss", "What if all features, and all classifier vectors, had the same length?"),
+    ("08_class_rectification", "Class rectification", "What can one batch tell about rare classes?"),
+    ("09_class_difficulty", "Class difficulty", "Should class weights follow counts, or accuracy?"),
+    ("10_your_own_data", "Your own data", "Which remedy is worth its training on your own images?"),
 )
 
 
@@ -380,11 +389,11 @@ def course(folder: str | Path | None = None) -> Card:
     for file, title, question in COURSE:
         here = (folder / f"{file}.ipynb").exists()
         number, edge = file[:2], COLOURS["chapter" if here else "note"]
-        name = f'<a href="{file}.ipynb"><b>{title}</b></a>' if here else f"<b>{title}</b> <i>(in preparation)</i>"
+        name = f'<a href="{file}.ipynb"><b>{title}</b></a>' if here else f"<b>{title}</b> <i>(planned)</i>"
         cells.append(
-            f'<div style="border-top:4px solid {edge};background:{edge}14;padding:.5em .8em;border-radius:4px;'
-            f'display:inline-block;vertical-align:top;width:15em;min-height:6.4em;margin:.3em">'
+            f'<div style="border-top:4px solid {edge};background:{edge}14;padding:.5em .8em;border-radius:4px">'
             f'<span style="opacity:.75">{number}</span> {name}<br>{question}</div>'
         )
-        lines.append(f"{number} {title}{'' if here else ' (in preparation)'}: {question}")
-    return Card("<div>" + "".join(cells) + "</div>", "\n".join(lines))
+        lines.append(f"{number} {title}{'' if here else ' (planned)'}: {question}")
+    grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(15em,1fr));gap:.6em;max-width:64em"
+    return Card(f'<div style="{grid}">{"".join(cells)}</div>', "\n".join(lines))

@@ -136,8 +136,8 @@ def _luck(comparisons: int) -> str:
     if comparisons < 2:
         return ""
     return (
-        f"\n± half of the 95 % interval. If none of these {comparisons} methods differed, chance alone would call about "
-        f"{comparisons * metrics.SUGGESTIVE:.1g} of them suggestive or clear."
+        f"\n± half of the 95 % interval. If none of these {comparisons} methods differed, chance alone would call "
+        f"about {comparisons * metrics.SUGGESTIVE:.1g} of them suggestive or clear."
     )
 
 

@@ -8,7 +8,7 @@ checkpoint  all that a run needs to continue
 control     stop and pause, Ctrl-C
 """
 
-from .control import Control, Stopped, interrupts
+from .control import RunControl, Stopped, interrupts
 from .evaluation import versions
 from .live import LiveRun
 from .loop import Epoch, Trainer, parameter_groups
@@ -18,7 +18,7 @@ from .request import Request, make_request
 from .sweep import attach, prepare_folder, requests, save, saved, say_stopped, sweep, train
 
 __all__ = [
-    "RECIPES", "Control", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "attach",
+    "RECIPES", "RunControl", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "attach",
     "find_recipe", "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups", "prepare_folder",
     "requests", "save", "saved", "say_stopped", "sweep", "train", "versions",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ class Stopped(Exception):
     """Raised inside the loop when somebody asked it to stop."""
 
 
-class Control:
+class RunControl:
     """What others ask of a run; the loop looks at every step. Once stopped, it stays stopped."""
 
     def __init__(self):
@@ -51,8 +51,8 @@ class Interrupts:
 
     active: Interrupts | None = None  # of the main thread, which alone receives signals
 
-    def __init__(self, control: Control | None = None):
-        self.control, self.exposed = control or Control(), False
+    def __init__(self, control: RunControl | None = None):
+        self.control, self.exposed = control or RunControl(), False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if not self.control.stopped:
@@ -71,7 +71,7 @@ class Interrupts:
 
 
 @contextmanager
-def interrupts(control: Control | None = None) -> Iterator[Interrupts]:
+def interrupts(control: RunControl | None = None) -> Iterator[Interrupts]:
     """Take Ctrl-C as a request inside; a nested one shares the outer one, unless it brings a control of its own.
 
     In another thread than the main one, where Ctrl-C never arrives, this changes nothing.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..datasets import LongTailed
 from ..run import Run
-from .control import Control
+from .control import RunControl
 from .loop import Trainer
 
 
@@ -31,7 +31,7 @@ class LiveRun:
         self.trainer = Trainer(method, data, **arguments)
         self.run: Run | None = None
         self.error: Exception | None = None
-        self._state, self._control, self._callbacks = "idle", Control(), []
+        self._state, self._control, self._callbacks = "idle", RunControl(), []
         self._own = threading.Lock()  # of _state
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None

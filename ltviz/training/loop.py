@@ -32,7 +32,7 @@ from ..own import contains_own
 from ..run import Run
 from ..samplers import SAMPLERS, images_per_class
 from . import checkpoint as checkpoints
-from .control import Control, Stopped, interrupts
+from .control import RunControl, Stopped, interrupts
 from .evaluation import answers, history_row, make_run, warn_diverged
 from .recipe import Recipe
 from .request import check_torch, checkpoint_path, make_request
@@ -130,7 +130,7 @@ class Trainer:
     def done(self) -> bool:
         return self.epoch >= self.recipe.epochs
 
-    def run(self, control: Control | None = None, on_epoch: Callable[[Trainer], None] | None = None) -> Run:
+    def run(self, control: RunControl | None = None, on_epoch: Callable[[Trainer], None] | None = None) -> Run:
         """Train to the end, or until stopped; returns the run either way, marked as finished, stopped or diverged.
 
         Ctrl-C stops it at the next step, and never in the middle of what follows.
@@ -155,7 +155,7 @@ class Trainer:
                 status = "stopped"
             return self.finish(status)
 
-    def run_epoch(self, control: Control | None = None) -> dict[str, Any]:
+    def run_epoch(self, control: RunControl | None = None) -> dict[str, Any]:
         """Train one epoch, look at the validation set, and return the new row of the history."""
         with self.place():
             epoch = self.begin_epoch()
@@ -206,7 +206,7 @@ class Trainer:
         rates = [self.recipe.learning_rate(clock[0], step, steps, clock[1], images) for step in range(steps)]
         return Epoch(stage, batches, rates, began)
 
-    def steps(self, epoch: Epoch, control: Control | None = None) -> Iterator[int]:
+    def steps(self, epoch: Epoch, control: RunControl | None = None) -> Iterator[int]:
         """Take the steps of an epoch, one for each value yielded, then look at the validation set.
 
         On a GPU, nothing in here waits for the device.

@@ -18,7 +18,7 @@ from ltviz import metrics
 from ltviz.datasets import LongTailed, digits_lt, profile_counts
 from ltviz.device import PLAIN, Speed, threads
 from ltviz.run import Run
-from ltviz.training import RECIPES, Control, Recipe, Stopped, Trainer
+from ltviz.training import RECIPES, Recipe, RunControl, Stopped, Trainer
 
 from .measure import CIFAR10_LT, Measurement, child, eight, fastest, need, now, reference, shrink, synthetic, typical
 
@@ -276,7 +276,7 @@ def peak_of_a_run(steps: int) -> float:
     """GB that this process held at most, after so many steps of that training and the evaluation."""
     import resource
 
-    class Few(Control):
+    class Few(RunControl):
         left = steps
 
         def check(self) -> None:
@@ -291,7 +291,7 @@ def peak_of_a_run(steps: int) -> float:
 
 
 def suite(quick: bool = False) -> dict[str, Callable[[], Measurement]]:
-    """Claim -> its measurement, in order; quick: fewer images and repeats, and without the slowest two."""
+    """SpeedClaim -> its measurement, in order; quick: fewer images and repeats, and without the slowest two."""
     images, turns, few, epochs = (2048, 3, 2, 5) if quick else (12_406, 5, 3, 20)
     measures = {
         "augmentation": lambda: augmentation(images, turns),

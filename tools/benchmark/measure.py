@@ -32,7 +32,7 @@ CLOCK = time.perf_counter  # the tests put CPU time here: it hardly depends on w
 
 # --------------------------------------------------------------------------------------------------------- the claims
 @dataclass(frozen=True)
-class Claim:
+class SpeedClaim:
     """At least `ratio` times as fast as the usual way, and (or) at most `most` of the unit. Neither: only measured."""
 
     what: str
@@ -44,43 +44,43 @@ class Claim:
 CLAIMS = {
     claim.what: claim
     for claim in (
-        Claim("augmentation", 12.0),
-        Claim("digits epoch, MLP", 8.0),
-        Claim("digits epoch, CNN", 4.0),
-        Claim("16 x 16 epoch, CNN", 4.0),
-        Claim("32 x 32 epoch, ResNet-32", 1.0),
-        Claim("ResNet-32 against plain eager", 1.0),
-        Claim("ResNet-32, outside the network", None, 3.0, "%"),
-        Claim("eight digits runs, MLP", 1.8),  # on two cores, once the worker processes are warm
-        Claim("eight digits runs, CNN", 1.8),
-        Claim("eight 16 x 16 runs, CNN", 0.95),  # trained one by one, so that nothing is lost
-        Claim("slider, 2 x 10 curves", 8.0, 0.040),
-        Claim("slider, 2 x 100 curves", 8.0, 0.040),
-        Claim("slider, tau-normalisation", None, 0.050),
-        Claim("slider, logit adjustment", None, 0.050),
-        Claim("import over torch's", None, 0.3),
-        Claim("first figure", None, 3.0),
-        Claim("first explorer", None, 8.0),
-        Claim("first embedding, PCA"),
-        Claim("first embedding, t-SNE"),
-        Claim("first embedding, UMAP"),
-        Claim("memory of a CIFAR-size run", None, 2.0, "GB"),
+        SpeedClaim("augmentation", 12.0),
+        SpeedClaim("digits epoch, MLP", 8.0),
+        SpeedClaim("digits epoch, CNN", 4.0),
+        SpeedClaim("16 x 16 epoch, CNN", 4.0),
+        SpeedClaim("32 x 32 epoch, ResNet-32", 1.0),
+        SpeedClaim("ResNet-32 against plain eager", 1.0),
+        SpeedClaim("ResNet-32, outside the network", None, 3.0, "%"),
+        SpeedClaim("eight digits runs, MLP", 1.8),  # on two cores, once the worker processes are warm
+        SpeedClaim("eight digits runs, CNN", 1.8),
+        SpeedClaim("eight 16 x 16 runs, CNN", 0.95),  # trained one by one, so that nothing is lost
+        SpeedClaim("slider, 2 x 10 curves", 8.0, 0.040),
+        SpeedClaim("slider, 2 x 100 curves", 8.0, 0.040),
+        SpeedClaim("slider, tau-normalisation", None, 0.050),
+        SpeedClaim("slider, logit adjustment", None, 0.050),
+        SpeedClaim("import over torch's", None, 0.3),
+        SpeedClaim("first figure", None, 3.0),
+        SpeedClaim("first explorer", None, 8.0),
+        SpeedClaim("first embedding, PCA"),
+        SpeedClaim("first embedding, t-SNE"),
+        SpeedClaim("first embedding, UMAP"),
+        SpeedClaim("memory of a CIFAR-size run", None, 2.0, "GB"),
         # In Chromium: python -m tools.benchmark page.
-        Claim("first sweep of a slider", None, 1.5),
-        Claim("slider to frame, median", None, 0.020),
-        Claim("slider to frame, 95 % below", None, 0.033),
-        Claim("exported page", None, 3.0, "MB"),
+        SpeedClaim("first sweep of a slider", None, 1.5),
+        SpeedClaim("slider to frame, median", None, 0.020),
+        SpeedClaim("slider to frame, 95 % below", None, 0.033),
+        SpeedClaim("exported page", None, 3.0, "MB"),
         # On a GPU: ResNet-32 on 12,406 images of 32 x 32 in batches of 128, 10,000 images evaluated every epoch.
         # On an H100 80GB HBM3: 5.4x to 7.1x, 3.8x, 79 s, 1.9 s, 0.8 GB, 0 waits, 1.9x.
-        Claim("GPU epoch", 5.0),
-        Claim("GPU epoch against plain eager", 3.0),
-        Claim("GPU run of 200 epochs", None, 90.0),
-        Claim("GPU warm-up", None, 60.0),
-        Claim("GPU memory of a run", None, 2.0, "GB"),
-        Claim("GPU waits within an epoch", None, 0.0, ""),
-        Claim("GPU training loss falls", 1.0, None, ""),
-        Claim("GPU, eight runs", 1.7),
-        Claim("GPU, bf16 beside float32", None, 0.0, "%"),
+        SpeedClaim("GPU epoch", 5.0),
+        SpeedClaim("GPU epoch against plain eager", 3.0),
+        SpeedClaim("GPU run of 200 epochs", None, 90.0),
+        SpeedClaim("GPU warm-up", None, 60.0),
+        SpeedClaim("GPU memory of a run", None, 2.0, "GB"),
+        SpeedClaim("GPU waits within an epoch", None, 0.0, ""),
+        SpeedClaim("GPU training loss falls", 1.0, None, ""),
+        SpeedClaim("GPU, eight runs", 1.7),
+        SpeedClaim("GPU, bf16 beside float32", None, 0.0, "%"),
     )
 }
 
@@ -99,7 +99,7 @@ class Measurement:
         return None if self.usual is None else self.usual / self.ours
 
     @property
-    def claim(self) -> Claim:
+    def claim(self) -> SpeedClaim:
         return CLAIMS[self.what]
 
     def holds(self, share: float = 1.0) -> bool:
