@@ -46,28 +46,14 @@ class Net(nn.Module):
 
 
 class MLP(nn.Module):
-    """Flattened image -> 128 -> 64, ReLU: for 8 x 8 digits (with its linear head, 64-128-64-k)."""
+    """Flattened image -> 128 -> 64, ReLU: for 8 x 8 digits (with its linear head, 64-128-64-k). plane: then 2 features."""
 
-    def __init__(self, shape: tuple[int, int, int], width: int = 64):
+    def __init__(self, shape: tuple[int, int, int], width: int = 64, plane: bool = False):
         super().__init__()
         shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
-        self.dim = width
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(math.prod(shape), 2 * width), nn.ReLU(), nn.Linear(2 * width, width), nn.ReLU()
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)
-
-
-class PlaneMLP(nn.Module):
-    """Flattened image -> 128 -> 64 with ReLU -> 2 without: features in the plane, drawn as they are."""
-
-    def __init__(self, shape: tuple[int, int, int], width: int = 64):
-        super().__init__()
-        hidden = MLP(shape, width)
-        self.dim = 2
-        self.layers = nn.Sequential(*hidden.layers, nn.Linear(hidden.dim, self.dim))
+        self.dim = 2 if flag("plane", plane) else width
+        layers = nn.Flatten(), nn.Linear(math.prod(shape), 2 * width), nn.ReLU(), nn.Linear(2 * width, width), nn.ReLU()
+        self.layers = nn.Sequential(*layers, *([nn.Linear(width, 2)] if plane else []))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
@@ -299,20 +285,13 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
 MODELS = {
     "mlp": MLP,
-    "plane": PlaneMLP,
+    "plane": lambda shape, width=64: MLP(shape, width, plane=True),
     "cnn": CNN,
     "resnet8": lambda shape, width=16: ResNet(shape, 8, width),
     "resnet20": lambda shape, width=16: ResNet(shape, 20, width),
     "resnet32": lambda shape, width=16: ResNet(shape, 32, width),
 }
-WIDTHS = {
-    "mlp": 64,
-    "plane": 64,
-    "cnn": 16,
-    "resnet8": 16,
-    "resnet20": 16,
-    "resnet32": 16,
-}  # unless another is asked for
+WIDTHS = dict.fromkeys(MODELS, 16) | {"mlp": 64, "plane": 64}  # unless another is asked for
 
 
 def model_name(name: str) -> str:

@@ -222,6 +222,28 @@ def logit_adjusted(out, targets, counts, class_weight, tau):
     return weighted(nll(out.logits, targets), targets, class_weight)
 
 
+@reference("vs")
+def vs(out, targets, counts, class_weight, gamma, tau):
+    n = np.maximum(counts, 1.0)
+    scaled = np.array(
+        [[z / (n.max() / m) ** gamma for z, m in zip(row, n, strict=True)] for row in out.logits], np.float64
+    )
+    return weighted(adjusted_nll(scaled, targets, (n / n.sum()) ** tau), targets, class_weight)
+
+
+@reference("label_smoothing")
+def label_smoothing(out, targets, counts, class_weight, head, tail, shape):
+    least, most, losses = counts.min(), counts.max(), []
+    for z, y in zip(np.asarray(out.logits, dtype=np.float64), targets, strict=True):
+        t = 1.0 if shape == "uniform" or most == least else (counts[y] - least) / (most - least)
+        turn = {"concave": np.sin(np.pi * t / 2), "convex": 1 - np.cos(np.pi * t / 2)}.get(shape, t)
+        epsilon = tail + (head - tail) * turn
+        target = np.full(len(z), epsilon / len(z))
+        target[y] += 1 - epsilon
+        losses.append(-(target * np.log(softmax(z[None])[0])).sum())
+    return weighted(np.array(losses), targets, class_weight)
+
+
 @reference("equalization")
 def equalization(out, targets, counts, class_weight, gamma, rarity):
     drawn = np.asarray(out.state["ignored"]).astype(bool)

@@ -192,6 +192,8 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.ece: {"probabilities": [[0.2, 0.8]], "targets": [1], "bins": 15}, m.spearman: {"a": [1, 2], "b": [2, 3]},
     m.weight_norm_fit: {"norms": [1.0, 2.0], "counts": [5, 1]},
     m.feature_quality: {"features": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "targets": [0, 1, 0], "neighbours": 2},
+    m.law_explains: {"norms": [1.0, 2.0], "counts": [5, 1], "s": 2.0},
+    m.pull: {"logits": [[0.0, 1.0]], "features": [[1.0]], "targets": [0]},
     m.paired: {"a": [0.1, 0.2], "b": [0.1, 0.3], "group": "all"},
     m.frontier: {"run": plain_run(), "taus": [0.0, 1.0]},
     m.beyond: {"runs": [plain_run()], "base": [plain_run()]},

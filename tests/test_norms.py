@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -345,3 +346,29 @@ def test_agrees_with_pytorch_metric_learning(key, settings, name, theirs):
     close(loss, expected, 1e-10)
     close(a.grad, b.grad, 1e-10)
     close(head.weight.grad, other.W.grad.T, 1e-10)
+
+
+def test_vector_scaling_by_hand():
+    """Counts 100, 10, 1: factors 1, 10^.3, 100^.3; logits 2, 1, 0 of the rare class."""
+    objective = METHODS["vs"](gamma=0.3, tau=1.0).build(torch.tensor([100, 10, 1]))
+    torch.testing.assert_close(objective.temperature, torch.tensor([1.0, 1.995262, 3.981072]))
+    logits = torch.tensor([[2.0, 1.0, 0.0]])
+    z = [2.0 + np.log(100 / 111), 1.0 / 1.995262 + np.log(10 / 111), np.log(1 / 111)]
+    want = np.log(np.exp(z).sum()) - z[2]
+    assert float(objective(Output(logits, logits, logits), torch.tensor([2]))) == pytest.approx(want, rel=1e-6)
+
+
+def test_label_aware_smoothing_by_hand():
+    """Counts 101, 51, 1: t is 1, 1/2, 0. Zhong et al. smooth the frequent classes most."""
+    from ltviz.methods.label_smoothing import smoothing
+
+    counts = torch.tensor([101, 51, 1])
+    want = {"concave": 0.3 * np.sin(np.pi / 4), "linear": 0.15, "convex": 0.3 * (1 - np.cos(np.pi / 4)), "uniform": 0.3}
+    for shape, middle in want.items():
+        rare = 0.3 if shape == "uniform" else 0.0
+        assert smoothing(counts, 0.3, 0.0, shape).tolist() == pytest.approx([0.3, middle, rare])
+    assert smoothing(torch.tensor([5, 5]), 0.3, 0.1, "concave").tolist() == [0.3, 0.3], "equal counts"
+    uniform = METHODS["label_smoothing"](head=0.1, shape="uniform").build(counts)
+    logits, targets = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
+    torch_s = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=0.1)
+    torch.testing.assert_close(uniform(Output(logits, logits, logits), targets), torch_s)

@@ -232,6 +232,14 @@ def test_the_explorer_refuses_what_makes_no_sense(wrong, words):
         explorer.set(sead=1)
 
 
+def test_the_background_is_drawn_once_while_sliders_move():
+    explorer = lt.explore.throw()
+    before = explorer.surface.backgrounds
+    for values in ({"ratio": 3.0}, {"seed": 9}, {"class_order": "natural"}, {"profile": "step"}, {"n_max": 30}):
+        explorer.set(**values)
+    assert explorer.surface.backgrounds == before
+
+
 def test_a_sweep_is_quick():
     explorer, took = lt.explore.throw(), []
     for ratio in np.geomspace(1.0, 100.0, 12):

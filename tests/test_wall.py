@@ -78,7 +78,9 @@ def test_frames_say_which_photographs_are_right(run, photographs, tau):
     assert colours == [(RIGHT if one else WRONG).lower() for one in right]
     assert list(explorer.frames.get_linewidths()) == [THICK if one else THIN for one in result.changed]
     assert len(explorer.crosses.get_offsets()) == (~right).sum()  # the second cue
-    assert f"{right.sum()} of 30 photographs are right" in explorer.sentence
+    before = plain == run.targets[:30][order]
+    since = f" (since τ = 0: {(right & ~before).sum()} gained, {(before & ~right).sum()} lost)" if tau else ""
+    assert f"{right.sum()} of 30 photographs are right{since}." in explorer.sentence
 
 
 def test_probabilities_are_those_of_the_adjusted_scores(run, photographs):

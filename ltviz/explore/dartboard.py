@@ -133,7 +133,7 @@ class Dartboard(Explorer):
             ax.plot([], [], linestyle="", zorder=3 - i, label=label, **kind)[0]
             for i, (kind, label) in enumerate(zip(kinds, labels, strict=True))
         ]
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.02), "ncols": 2}
+        place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 2}
         handles = [Line2D([], [], linestyle="", **kind, label=label) for kind, label in zip(kinds, labels, strict=True)]
         ax.legend(handles=handles, handletextpad=0.1, columnspacing=1.2, **place)
 
@@ -186,7 +186,8 @@ class Dartboard(Explorer):
 
     def say(self, result: Throw) -> str:
         tiles, (formula, mean) = len(result.p), result.expected
-        how = "all alike" if result.exponent == 0 else f"falling like 1 / rank^{result.exponent:g}"
+        power = "" if result.exponent == 1 else f"^{result.exponent:g}"
+        how = "all alike" if result.exponent == 0 else f"falling like 1 / rank{power}"
         lost = formula - mean
         less = "as many as" if lost < 0.05 else f"{lost:.1f} fewer than"
         what = f"{result.darts} dart{'s' * (result.darts > 1)}, {tiles} tile{'s' * (tiles > 1)}"

@@ -91,7 +91,7 @@ class EffectiveNumber(Explorer):
         lines = [np.column_stack([PLACES, row]) for row in weights[present]]
         wide = 1.5 if len(counts) <= MANY else 0.8
         ax.add_collection(LineCollection(lines, colors=ramp[present], linewidths=wide, zorder=1))
-        for rank, name, va in ((np.flatnonzero(present)[-1], "rarest", "bottom"), (0, "most frequent", "top")):
+        for rank, name, va in ((np.flatnonzero(present)[-1], "rarest", "bottom"), (0, "largest", "top")):
             end, up = (5, weights[rank, -1]), 4 if va == "bottom" else -4
             ax.annotate(f"{name}, {counts[rank]:,.0f}", end, (0, up), color=INK, **offset("right", va))
         self.cursor = ax.axvline(0, color=INK, linewidth=1.1, zorder=2)

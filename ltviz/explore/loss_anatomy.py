@@ -13,7 +13,7 @@ import torch
 from .. import check
 from ..methods import METHODS
 from ..plots.loss_curve import LossPanels
-from ..plots.picture import DASHES, GROUP_COLOURS, LADDER, QUIET, number
+from ..plots.picture import DASHES, GROUP_COLOURS, QUIET, number
 from ..plots.series import class_counts
 from ..plots.surface import Surface
 from ..probe import Probe, probe
@@ -21,7 +21,7 @@ from .frames import Point, Region
 from .method import METHOD, MethodExplorer
 
 MARKS = np.linspace(0.1, 0.9, 9).round(1)  # p of the places on the curves that can be pointed at
-ENDS = LADDER[::2]  # of an axis: few, as each costs as much as ten pictures, and curves are seen to grow between them
+ENDS = np.outer(10.0 ** np.arange(-3, 7), (1.2, 2.5, 5.0)).ravel()  # of an axis: few, as each costs ten pictures
 COUNTS = (500, 347, 240, 167, 116, 80, 56, 38, 26, 18)
 
 

@@ -132,13 +132,13 @@ class Throw(Explorer):
         self.learned = LineCollection([], colors=INK, linewidths=1.8, zorder=2.5)
         ax.add_collection(self.learned)
         self.marks_of = self._markers()
-        large = {GROUP_MARKERS["tail"]: 7.5}  # there are few of these
         self.clouds = [
-            ax.plot([], [], linestyle="", marker=mark, color=colour, markersize=large.get(mark, 5.5), **EDGE)[0]
-            for mark, colour in zip(self.marks_of, self.colours, strict=True)
+            ax.plot([], [], linestyle="", marker=mark, color=colour, markersize=5.5, zorder=3 + 0.1 * j, **EDGE)[0]
+            for j, (mark, colour) in enumerate(zip(self.marks_of, self.colours, strict=True))
         ]
-        for j, line in enumerate(self.clouds):
-            line.set_zorder(3 + 0.1 * j)
+        for line in self.clouds:
+            if line.get_marker() == GROUP_MARKERS["tail"]:  # there are few, and they must not be overlooked
+                line.set(markersize=7.5, markeredgecolor=INK, markeredgewidth=0.9)
         return [self.image, self.fair, self.learned, *self.clouds]
 
     def _markers(self) -> list[str]:

@@ -287,9 +287,10 @@ class Wall(Explorer):
         )
         groups = zip(("frequent", "middle", "rare"), result.groups, strict=True)
         tau, accuracy = result.best
-        changed = f" ({won} more and {lost} fewer than at τ = 0)" if result.changed.any() else ""
+        changed = f" (since τ = 0: {won} gained, {lost} lost)" if result.changed.any() else ""
         return (
-            f"τ = {result.tau:g}: {right} of {n} photographs are right{changed}. All {len(self.run.targets):,} test images: "
+            f"τ = {result.tau:g}: {right} of {n} photographs are right{changed}. "
+            f"All {len(self.run.targets):,} test images: "
             f"{', '.join(f'{name} {as_percent(value)}' for name, value in groups)}. Where {where}: "
             f"{as_percent(result.deployed)}; best τ there, on these test images: {tau:g} ({as_percent(accuracy)}). "
             "Choose it on validation images."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from .. import check
 from .scores import Floats
@@ -39,6 +38,8 @@ def pull(logits: Any, features: Any, targets: Any) -> Pull:
     logits z (n, k) with p = softmax(z), features f (n, d), targets y (n,). ValueError for parts that do not fit
     together and for what is not finite.
     """
+    from scipy.special import softmax
+
     z, f = (_finite(name, value) for name, value in (("logits", logits), ("features", features)))
     y = check.labels("targets", targets)
     n, k = z.shape

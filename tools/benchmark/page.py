@@ -26,11 +26,18 @@ from typing import Any
 from .measure import ROOT, Measurement, Skipped, need
 
 COUNTS = [500, 347, 240, 167, 116, 80, 56, 38, 26, 18]
+PLAIN = "lt.recorded('cifar16', 'ce', seed=0)[0]"
 OPEN = {
     "effective_number": f"lt.explore.effective_number({COUNTS})",
     "loss_anatomy": "lt.explore.loss_anatomy('class_balanced')",
     "posthoc": "lt.explore.posthoc(lt.train('ce', lt.digits_lt(ratio=20), epochs=3, progress=False))",
     "lab": "lt.explore.lab(lt.digits_lt(ratio=20), epochs=3, seeds=1)",
+    "dartboard": "lt.explore.dartboard()",
+    "throw": "lt.explore.throw()",
+    "tug_of_war": "lt.explore.tug_of_war()",
+    "lengths": "lt.explore.lengths({'plain': lt.recorded('digits', 'ce'), 'ring': lt.recorded('digits', 'ring')})",
+    "quality": f"lt.explore.quality({PLAIN}, lt.study.photographs())",
+    "wall": f"lt.explore.wall({PLAIN}, lt.study.photographs())",
 }
 MOVES = 60
 
