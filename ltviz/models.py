@@ -46,7 +46,7 @@ class Net(nn.Module):
 
 
 class MLP(nn.Module):
-    """Flattened image -> 128 -> 64, ReLU: for 8 x 8 digits (with its linear head, 64-128-64-k). plane: then 2 features."""
+    """Flattened image -> 128 -> 64, ReLU: for 8 x 8 digits (with its linear head, 64-128-64-k). plane: then 2."""
 
     def __init__(self, shape: tuple[int, int, int], width: int = 64, plane: bool = False):
         super().__init__()

@@ -211,22 +211,35 @@ noisy = lt.Predict(
 
 
 def open_noisy(explorer):
-    """Computed by the explorer on the photographs."""
+    """Computed by the explorer on the photographs, which opens with the answer: its curves would give it away."""
     before = explorer.values
     explorer.set(noise=0.2)
     change, accuracy = explorer.result.norm - 1, explorer.result.accuracy
     explorer.set(**before)
     clean = explorer.curves["noise"][0, 2]
+    ends = {name: curve[-1, 1] - 1 for name, curve in explorer.curves.items()}
     truth = noisy.options[0 if change < -0.05 else 2 if change > 0.05 else 1]
-    return noisy.reveal(
+    reveal = noisy.reveal(
         lt.say(
             f"Noise 0.2: mean length **{change:+.0%}**, accuracy **{clean:.0%}** before and **{accuracy:.0%}** after "
-            f"({len(explorer.images)} photographs, one network)."
+            f"({len(explorer.images)} photographs, one network). At the end of each slider: "
+            + ", ".join(f"{name.replace('_', ' ')} **{end:+.0%}**" for name, end in ends.items())
+            + ". Try them:"
         ),
         truth=truth,
-        because="A likely reason: filters respond to edges and contrast, and noise is full of both. A long feature says that much "
-        "was found, not that it was the right thing.",
+        because="A likely reason: filters respond to edges and contrast, and noise is full of both. A long feature says "
+        "that much was found, not that it was the right thing.",
     )
+    opened = reveal.unlock
+
+    def unlock():
+        opened()
+        reveal.children = (*reveal.children, explorer.widget)
+
+    reveal.unlock = unlock
+    if noisy.committed:
+        unlock()
+    return reveal
 
 
 # --------------------------------------------------------------------------------------------------- live training
@@ -268,6 +281,22 @@ def feature_lengths(runs):
         [[run.class_feature_norm[mask].mean() for mask in lt.metrics.third_groups(run.counts).values()] for run in runs]
     )
     return both[:, 0].mean(), both[:, 2].mean(), int((both[:, 0] > both[:, 2]).sum()), len(runs)
+
+
+def say_feature_lengths(photographs, bench):
+    """Feature lengths of frequent and rare classes on both sets of records, and of right and wrong answers."""
+    told = []
+    for name, runs in (("photographs", photographs), ("bench", bench)):
+        frequent, rare, longer, of = feature_lengths(runs)
+        told.append(
+            f"{name}: frequent **{frequent:.2f}**, rare **{rare:.2f}** (frequent longer in {longer} of {of} seeds)"
+        )
+    right, wrong = right_and_wrong(photographs[0])
+    return lt.say(
+        f"Mean feature length of test images, {'; '.join(told)}.",
+        f"Photographs that are answered right **{right:.2f}**, wrong **{wrong:.2f}** (seed 0, "
+        f"{len(photographs[0].targets):,} images).",
+    )
 
 
 def right_and_wrong(run):

@@ -59,17 +59,37 @@ def opened(name, run, data):
         "loss_anatomy": lambda: lt.explore.loss_anatomy("class_balanced"),
         "lab": lambda: lt.explore.lab(data, epochs=3, seeds=1),
         "posthoc": lambda: lt.explore.posthoc(run),
+        "dartboard": lt.explore.dartboard,
+        "throw": lt.explore.throw,
+        "tug_of_war": lambda: lt.explore.tug_of_war(data),
+        "lengths": lambda: lt.explore.lengths(
+            {"plain": lt.recorded("digits", "ce"), "ring": lt.recorded("digits", "ring")}
+        ),
+        "quality": lambda: lt.explore.quality(photos(), lt.study.photographs()),
+        "wall": lambda: lt.explore.wall(photos(), lt.study.photographs()),
     }
     return makers[name]()
 
 
+def photos():
+    """The plain network on the photographs, which keeps its network and its answers."""
+    return lt.recorded("cifar16", "ce", seed=0)[0]
+
+
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
+EVERY = [*EXPLORERS, "dartboard", "throw", "tug_of_war", "lengths", "quality", "wall"]  # of each chapter, too
 # of each explorer, a control and a value that must change the picture
 MOVES = {
     "effective_number": ("beta", 0.9),
     "loss_anatomy": ("beta", 0.9),
     "lab": ("epochs", 40),
     "posthoc": ("prior", 1.5),
+    "dartboard": ("darts", 30),
+    "throw": ("ratio", 3.0),
+    "tug_of_war": ("epoch", 3),
+    "lengths": ("factor", 3.0),
+    "quality": ("blur", 1.0),
+    "wall": ("tau", 1.0),
 }
 
 
@@ -136,7 +156,7 @@ def test_choices_become_a_dropdown_and_yes_or_no_a_box_to_tick():
 # --- every explorer --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_control_changes_the_picture_and_the_sentence_and_reset_brings_them_back(name, run, data):
     explorer = opened(name, run, data)
     assert explorer.error is None
@@ -160,14 +180,14 @@ def test_code_and_state_give_the_same_picture_again(name, run, data):
     assert type(explorer).from_state(explorer.state, *given).screen.frame.png == explorer.screen.frame.png
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_mime_bundle_holds_the_live_view_a_picture_and_a_sentence(name, run, data):
     explorer = opened(name, run, data)
     bundle, metadata = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     picture = base64.b64decode(bundle["image/png"])
     assert Image.open(io.BytesIO(picture)).size[0] == round(150 * explorer.size[0])
-    assert len(picture) < 60_000
+    assert len(picture) < (150_000 if name in ("quality", "wall") else 70_000)  # photographs are large
     assert bundle["text/plain"].endswith("Run this cell to make it live.")
     assert metadata["image/png"]["alt"] == explorer.sentence
 
@@ -311,7 +331,7 @@ class Notebook:
 
 @pytest.mark.parametrize(
     "name, kernel, cell",
-    [*[(name, True, "a") for name in EXPLORERS], ("effective_number", True, None), ("effective_number", False, None)],
+    [*[(name, True, "a") for name in EVERY], ("effective_number", True, None), ("effective_number", False, None)],
 )
 def test_a_cell_run_again_leaves_the_newest_explorer_alone(name, kernel, cell, run, data, monkeypatch):
     shell = Notebook(kernel)

@@ -385,7 +385,7 @@ def posthoc(
 
     data: the data set of the run, to see the test images in a cell of the matrix that is clicked. images: pictures
     (m, H, W, 1 or 3) uint8 of its first m test images, or an object with such `images` and the `names` of their
-    classes (lt.study.photographs()), for the same; a row of up to eight whose answer prior = 1 turns right or wrong then
-    stands below the matrix, in green frames where the answer is right and in red, dashed ones where it is wrong.
+    classes (lt.study.photographs()), for the same; below the matrix then stands a row of up to eight whose answer
+    prior = 1 turns right or wrong, in green frames where it is right and in red, dashed ones where it is wrong.
     """
     return Posthoc(run, tau, bias, prior, deployment=deployment, data=data, images=images, first=first, **others)
