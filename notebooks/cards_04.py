@@ -60,7 +60,8 @@ def at_equal_cost(runs, base):
 
 def points(found):
     """A paired difference in percentage points, with its 95 % interval and verdict."""
-    return f"**{100 * found.mean:+.1f} ± {100 * found.half:.1f}** points ({found.verdict})"
+    mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -122,8 +123,8 @@ def open_falls_like_zipf():
         truth=truth,
         tolerance=4,
         because=f"The formula says {formula:.1f}, for any class with {DARTS} images. Under Zipf's law most "
-        f"photographs show the few common things again, and {truth:.1f} different ones are seen. None gives more than "
-        "the even one, as $1-(1-p)^n$ is concave in $p$.",
+        f"photographs show the few common things again, and {truth:.1f} different ones are seen. No distribution "
+        "gives more than the even one, as $1-(1-p)^n$ is concave in $p$.",
     )
 
 
@@ -168,7 +169,7 @@ def open_best_beta():
     return best_beta.reveal(
         lt.plot_comparison(ladder),
         truth=max(mean, key=mean.get),
-        because=f"From β = 0.999 to 0.9999 the rare classes go {points(last['tail'])}, the frequent ones "
+        because=f"From β = 0.999 to 0.9999 the rare classes change by {points(last['tail'])}, the frequent ones "
         f"{points(last['head'])}, all together {points(last['all'])}.",
     )
 
@@ -227,7 +228,8 @@ def open_beyond_the_line():
         truth=truth,
         because="And the dot at β = 0.99? Set the slider so that the frequent classes keep at least as much. Against "
         f"it, the rare classes of β = 0.99 have {points(cost['tail'])}, the **middle** ones {points(cost['mid'])}, "
-        f"all classes together {points(cost['all'])}. The middle classes pay, and this chart does not show them.",
+        f"all classes together {points(cost['all'])}. The middle classes pay, and this chart does not show them. "
+        "Sigmoid and focal at β = 0.999 lie where softmax does.",
     )
 
 

@@ -219,7 +219,7 @@ class Board:
         self.classes = [self._line(self.right, linewidth=1.6, **marked) for _ in range(ROWS)]
         self.whose = surface.figure.text(0.062, 0.975, "", va="top", fontsize=10, fontweight="bold", **literal())
         self.note = self.middle.text(0.5, 0.5, "", transform=self.middle.transAxes, **quiet)
-        self.rows = SeedRows(self.bottom, [None] * ROWS, self.beside, lines=2)
+        self.rows = SeedRows(self.bottom, [None] * ROWS, self.beside, lines=3, columns=24)
         for words in self.rows.words:
             words.set_fontsize(8)
         self.gaps = [self._line(self.beside, linewidth=2.0, marker="o", markersize=6) for _ in range(ROWS)]

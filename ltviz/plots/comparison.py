@@ -114,11 +114,13 @@ class SeedRows:
     """Rows of a comparison: name, a dot for each seed, their mean, and beside `last`, the axes furthest to the right,
     the words. `update` gives each row other content, none where there are fewer.
 
-    lines: of a name, at most. moving: the artists that change, but for the names, which are labels of the axis.
+    lines, columns: of a name, at most. moving: the artists that change, but for the names, which are axis labels.
     """
 
-    def __init__(self, ax: Axes, rows: Sequence[Row | None], last: Axes | None = None, lines: int = 4):
-        self.ax, self.names, self.lines = ax, [""] * len(rows), lines
+    def __init__(
+        self, ax: Axes, rows: Sequence[Row | None], last: Axes | None = None, lines: int = 4, columns: int = WIDE
+    ):
+        self.ax, self.names, self.lines, self.columns = ax, [""] * len(rows), lines, columns
         self.dots, self.means, self.words = [], [], []
         for i in range(len(rows)):
             kind = look(i)
@@ -149,14 +151,14 @@ class SeedRows:
             self.means[i].set_data([mean, mean], [i - 0.3, i + 0.3])
             words = "" if row is None else row.words.replace(metrics.ONE_SEED, "one seed")
             self.words[i].set_text(wrap(words, WIDE, 2))
-        names = ["" if row is None else _on_lines(row.name, self.lines) for row in rows]
+        names = ["" if row is None else _on_lines(row.name, self.lines, self.columns) for row in rows]
         if names != self.names:  # an axis is drawn anew
             self.names = names
             self.ax.set_yticks(range(len(names)), names, **literal())
 
 
-def _on_lines(name: str, lines: int) -> str:
-    return wrap(name.replace(" seed", "\N{NO-BREAK SPACE}seed"), WIDE, lines)
+def _on_lines(name: str, lines: int, columns: int = WIDE) -> str:
+    return wrap(name.replace(" seed", "\N{NO-BREAK SPACE}seed"), columns, lines)
 
 
 def _frame(left: Axes, right: Axes, against: Series, group: str) -> None:
