@@ -760,6 +760,13 @@ def test_the_frontier_is_what_each_tau_decides():
         m.frontier(make_run(HAND, [9, 3, 1]))
 
 
+def test_the_frontier_of_two_classes_has_no_thirds():
+    run = make_run(np.eye(2, dtype=int), [9, 3])
+    run.logits, run.targets = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([0, 1])
+    line = m.frontier(run, [0.0, 1.0])
+    assert np.isnan(line.head).all() and np.isnan(line.tail).all() and line.all[0] == 1.0
+
+
 def test_the_slider_at_a_price():
     steps = [
         np.array(one, float) for one in ([0, 1, 2, 3], [0.9, 0.8, 0.5, 0.2], [0] * 4, [0.0, 0.2, 0.6, 0.5], [0] * 4)

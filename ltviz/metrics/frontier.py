@@ -53,8 +53,14 @@ def frontier(run: Any, taus: ArrayLike = TAUS) -> Frontier:
     n = np.maximum(check.counts(run.counts), 1.0)
     found = accuracies_along(run.logits, -np.log(n / n.sum()), run.targets, at)
     groups = third_groups(run.counts)
-    thirds = [np.nanmean(found[:, groups[name]], axis=1) for name in ("head", "mid", "tail")]
-    return Frontier(at, *thirds, np.nanmean(found, axis=1))
+    thirds = [_mean_of(found[:, groups[name]]) for name in ("head", "mid", "tail")]
+    return Frontier(at, *thirds, _mean_of(found))
+
+
+def _mean_of(accuracy: Floats) -> Floats:
+    """Mean over the classes that have test images (t, k) -> (t,); NaN, without a warning, where there are none."""
+    there = accuracy[:, ~np.isnan(accuracy).all(0)]
+    return there.mean(1) if there.size else np.full(len(accuracy), np.nan)
 
 
 def beyond(runs: Sequence[Any], base: Sequence[Any]) -> Paired:
