@@ -297,7 +297,7 @@ def test_make_help_names_every_target_and_every_tool_behind_one_exists():
     targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)[1].split()
     assert re.findall(r"^# make (\w+) ", text, re.MULTILINE) == [name for name in targets if name != "help"]
     tools = re.findall(r"-m tools\.(\w+)", text)
-    assert {"benchmark", "record", "notebooks", "mutants", "start"} == set(tools)
+    assert {"benchmark", "record", "readme", "notebooks", "mutants", "start"} == set(tools)
     assert all(importlib.util.find_spec(f"tools.{name}") for name in tools)
 
 

@@ -192,22 +192,7 @@ class Posthoc(Explorer):
                 for one in (self.before, result)
             )
             said += f" Of the {n} photographs {now} are right ({before} as trained)."
-        return f"{said} {self._deployed(result)}" if self.first == "deployment" or result.power else said
-
-    @staticmethod
-    def _deployed(result: Decision) -> str:
-        """What is said of the prior at deployment, once it is what the reader looks at."""
-        where = {0.0: "all classes occur equally often", 1.0: "classes occur as in training"}.get(
-            result.power, f"classes occur as their training images to the power {result.power:g}"
-        )
-        said = f"Deployed where {where}: {as_percent(result.deployed)}"
-        if result.best is None:
-            return f"{said}."
-        tau, accuracy = result.best
-        return (
-            f"{said}; logit adjustment alone would do best there with τ = {tau:g} ({as_percent(accuracy)}). Choosing τ "
-            "on test images, as here, is a demonstration and not a protocol: use validation images."
-        )
+        return f"{said} {_deployed(result)}" if self.first == "deployment" or result.power else said
 
     # ------------------------------------------------------------------------------------------------- pointing
     def _call(self, ranks: np.ndarray) -> str:
@@ -237,10 +222,10 @@ class Posthoc(Explorer):
             points.append(Point(j, min(answered, self.panels.top), told, SHARES))
         if self.run.k <= BINNED:
             pairs = zip(self.before.per_class[self.rank], result.per_class[self.rank], strict=True)
-            points += self._compared(CLASSES, self.names, self.panels.place, pairs)
+            points += _compared(CLASSES, self.names, self.panels.place, pairs)
         if len(self.turning):
             points += self._photo_marks(result)
-        return points + self._compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
+        return points + _compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
 
     def _photo_marks(self, result: Decision) -> list[Point]:
         names, told = self.run.class_names, []
@@ -250,14 +235,6 @@ class Posthoc(Explorer):
             said = f"test image {number}, true {names[true]} ({self.run.counts[true]:,.0f} training images): "
             told.append(Point(i, 0, f"{said}answered {names[answer]} (as trained {names[was]})", PHOTOS))
         return told
-
-    @staticmethod
-    def _compared(region: int, names: Iterable[str], at: Iterable[float], pairs: Iterable[Any]) -> list[Point]:
-        rows = zip(names, at, pairs, strict=True)
-        return [
-            Point(new, y, f"{name}: {as_percent(new)} (as trained {as_percent(old)})", region)
-            for name, y, (old, new) in rows
-        ]
 
     def _clicked(self, event: Click) -> None:
         if event.region == MATRIX:
@@ -356,6 +333,29 @@ def _matching(data: Any, run: Run) -> LongTailed | None:
             "set that it was trained on, made with the same arguments (run.data has them)"
         )
     return data
+
+
+def _deployed(result: Decision) -> str:
+    """What is said of the prior at deployment, once it is what the reader looks at."""
+    where = {0.0: "all classes occur equally often", 1.0: "classes occur as in training"}.get(
+        result.power, f"classes occur as their training images to the power {result.power:g}"
+    )
+    said = f"Deployed where {where}: {as_percent(result.deployed)}"
+    if result.best is None:
+        return f"{said}."
+    tau, accuracy = result.best
+    return (
+        f"{said}; logit adjustment alone would do best there with τ = {tau:g} ({as_percent(accuracy)}). Choosing τ "
+        "on test images, as here, is a demonstration and not a protocol: use validation images."
+    )
+
+
+def _compared(region: int, names: Iterable[str], at: Iterable[float], pairs: Iterable[Any]) -> list[Point]:
+    rows = zip(names, at, pairs, strict=True)
+    return [
+        Point(new, y, f"{name}: {as_percent(new)} (as trained {as_percent(old)})", region)
+        for name, y, (old, new) in rows
+    ]
 
 
 def posthoc(
