@@ -195,8 +195,10 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.law_explains: {"norms": [1.0, 2.0], "counts": [5, 1], "s": 2.0},
     m.pull: {"logits": [[0.0, 1.0]], "features": [[1.0]], "targets": [0]},
     m.paired: {"a": [0.1, 0.2], "b": [0.1, 0.3], "group": "all"},
+    m.expected_distinct: {"p": [0.5, 0.5], "n": 3}, m.draw_prototypes: {"p": [0.5, 0.5], "n": 3, "seed": 0},
+    m.first_hits: {"draws": [0, 1, 0]},
     m.frontier: {"run": plain_run(), "taus": [0.0, 1.0]},
-    m.beyond: {"runs": [plain_run()], "base": [plain_run()]},
+    m.beyond: {"runs": [plain_run()], "base": [plain_run()], "group": "mid"},
     m.comparison_table: {"runs_by_label": {"ce": [make_run(HAND, [9, 3, 1])]}, "reference": "ce", "group": "all"},
 }  # fmt: skip
 WRONG = [
@@ -774,6 +776,10 @@ def test_the_slider_at_a_price():
     line = m.Frontier(*steps)
     assert line.tail_at(0.8) == pytest.approx(0.2) and line.tail_at(0.65) == pytest.approx(0.4), "linear between taus"
     assert line.tail_at(0.3) == pytest.approx(0.6), "paying more never gives less"
+    line = line._replace(mid=np.array([0.5, 0.4, 0.2, 0.1]))
+    assert line.at("tail", 0.65) == line.tail_at(0.65)
+    assert line.at("mid", 0.8) == pytest.approx(0.4) and line.at("mid", 0.65) == pytest.approx(0.3), "at tau 1.5"
+    assert line.at("mid", 0.95) == pytest.approx(0.5) and line.at("mid", 0.0) == pytest.approx(0.1), "the ends"
     assert line.tail_at(0.95) == 0.0 and line.tail_at(0.0) == pytest.approx(0.6), "beyond the ends, the end"
 
 

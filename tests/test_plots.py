@@ -1223,8 +1223,9 @@ def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():
     assert list(data["labels"]) == ["other", "same"] and data["verdict"][0] == want.verdict
     assert data["head"][0] == pytest.approx(np.mean([shot_accuracy(run)["head"] for run in METHOD[:4]]))
     assert want.verdict in picture.text and "goal of 70% and 40%" in picture.text
+    assert data["middle"][0] == pytest.approx(beyond(METHOD[:4], base, "mid").mean)
     legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
-    assert len(legend) == 3 and legend[1].endswith(want.verdict)
+    assert len(legend) == 3 and want.verdict in legend[1] and "middle" in legend[1]
 
 
 def test_who_pays_refuses_what_it_cannot_draw():

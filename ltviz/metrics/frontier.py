@@ -38,6 +38,21 @@ class Frontier(NamedTuple):
         reached = np.maximum.accumulate(self.tail[order][::-1])[::-1]  # with this much for the frequent ones, or more
         return float(np.interp(head, self.head[order], reached))
 
+    def at(self, group: str, head: float) -> float:
+        """Accuracy of a group where the slider goes as far as it can with this accuracy of the frequent classes left.
+
+        "tail" is `tail_at`; for "mid" and "all", linear between the last tau that leaves as much and the next one.
+        """
+        if group == "tail":
+            return self.tail_at(head)
+        kept = np.flatnonzero(self.head >= head)
+        i = int(kept[-1]) if len(kept) else 0
+        j = min(i + 1, len(self.tau) - 1)
+        drop = self.head[i] - self.head[j]
+        share = min(max((self.head[i] - head) / drop, 0.0), 1.0) if drop > 0 else 0.0
+        values = getattr(self, group)
+        return float(values[i] + share * (values[j] - values[i]))
+
 
 def frontier(run: Any, taus: ArrayLike = TAUS) -> Frontier:
     """What every tau gives the groups of a run's classes: argmax_j of z_j - tau log pi_j on its test images.
@@ -63,16 +78,18 @@ def _mean_of(accuracy: Floats) -> Floats:
     return there.mean(1) if there.size else np.full(len(accuracy), np.nan)
 
 
-def beyond(runs: Sequence[Any], base: Sequence[Any]) -> Paired:
+def beyond(runs: Sequence[Any], base: Sequence[Any], group: str = "tail") -> Paired:
     """By how much the rare classes of `runs` are better than the slider alone would make them, at equal cost.
 
         d_i = tail accuracy of run i - tail accuracy of its plain network's frontier at run i's head accuracy
 
     runs, base: one run a seed, base those of the plain network with logits of test images; paired by seed. Positive:
-    beyond the frontier. ValueError as for `paired`, and where a run of the base keeps no logits.
+    beyond the frontier. group: "tail"; or "mid" or "all", for what the other classes pay there. ValueError as for
+    `paired`, and where a run of the base keeps no logits.
     """
+    check.choice("group", group, ("tail", "mid", "all"))
     found = pairs_of(runs_of("runs", runs), runs_of("base", base), ("runs", "base"))
     ours = [shot_accuracy(run) for run, _ in found]
     lines = [frontier(plain) for _, plain in found]
-    reached = [line.tail_at(one["head"]) for one, line in zip(ours, lines, strict=True)]
-    return paired([one["tail"] for one in ours], reached)
+    reached = [line.at(group, one["head"]) for one, line in zip(ours, lines, strict=True)]
+    return paired([one[group] for one in ours], reached)

@@ -34,17 +34,18 @@ def plot_who_pays(
     their test images, of the same seeds. Thin lines: what subtracting tau log prior from its scores reaches, one a seed
     (metrics.frontier); the thick one is their mean, with tau written beside it. A dot is the mean of a group, its bars
     the 95 % interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond the line of
-    its own seed at equal accuracy of the frequent classes (metrics.beyond). goal: (frequent, rare), as fractions.
-    `.data`: labels, head, tail, head_half, tail_half, beyond, beyond_half, verdict; tau, frontier_head, frontier_tail.
+    its own seed at equal accuracy of the frequent classes (metrics.beyond), and by how many the middle classes do: they
+    may have paid. goal: (frequent, rare), as fractions. `.data`: labels, head, tail, head_half, tail_half, beyond,
+    beyond_half, verdict, middle, middle_half; tau, frontier_head, frontier_tail.
 
-    Shows what a remedy costs the frequent classes. Cannot show the middle classes, nor what they pay.
+    Shows what a remedy costs the frequent classes, and whether it buys more than the slider does for that.
     """
     found = series_of(groups)
     wanted = None if goal is None else _goal(goal)
     if not isinstance(base, (list, tuple)) or not base:
         raise check.refuse("base", base, "the plain network's runs, one a seed, with logits of their test images")
     lines = [metrics.frontier(run) for run in base]
-    (ax,) = get_axes(ax, 9.6, max(4.3, 1.6 + 0.36 * len(found)))
+    (ax,) = get_axes(ax, 9.9, max(4.3, 1.5 + 0.52 * len(found)))
     shown = lines[0].tau >= 0
     mean_head, mean_tail = (np.mean([getattr(one, name)[shown] for one in lines], axis=0) for name in ("head", "tail"))
     for line in lines:
@@ -78,14 +79,18 @@ class _Dot:
         self.name = " ".join(series.name.split())
         self.mean = values.mean(0)
         self.half = np.array([metrics.paired(column, np.zeros(len(column))).half for column in values.T])
-        self.beyond = metrics.beyond(series.runs, base)
+        self.beyond, self.middle = (metrics.beyond(series.runs, base, group) for group in ("tail", "mid"))
 
     @property
     def words(self) -> str:
         found = self.beyond
         if np.isnan(found.mean) or np.isnan(found.half):
             return found.verdict
-        return f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}: {found.verdict}"
+        return f"rare {_points(found)}: {found.verdict}\nmiddle {_points(self.middle)}"
+
+
+def _points(found: metrics.Paired) -> str:
+    return f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}"
 
 
 def _goal(goal: Any) -> tuple[float, float]:
@@ -124,7 +129,7 @@ def _frame(ax: Axes, handles: list[Line2D]) -> None:
     ax.set_xlabel("accuracy of the frequent third of the classes")
     ax.set_ylabel("accuracy of the rare third")
     ax.set_title("Who pays?")
-    title = "Rare-class points beyond the line\n(mean, 95 % interval)"
+    title = "Points beyond the line, where the\nfrequent classes keep as much (95 %)"
     ax.figure.legend(handles=handles, loc="outside right upper", fontsize=8.5, title=title, title_fontsize=8.5,
                      alignment="left", labelspacing=0.7)  # fmt: skip
 
@@ -136,12 +141,16 @@ def _data(rows: Sequence[_Dot], tau: np.ndarray, head: np.ndarray, tail: np.ndar
         "head_half": [row.half[0] for row in rows], "tail_half": [row.half[1] for row in rows],
         "beyond": [row.beyond.mean for row in rows], "beyond_half": [row.beyond.half for row in rows],
         "verdict": [row.beyond.verdict for row in rows],
+        "middle": [row.middle.mean for row in rows], "middle_half": [row.middle.half for row in rows],
         "tau": tau, "frontier_head": head, "frontier_tail": tail,
     }  # fmt: skip
 
 
 def _sentence(rows: Sequence[_Dot], goal: tuple[float, float] | None, head: np.ndarray, tail: np.ndarray) -> str:
-    dots = [f"{row.name} {row.mean[0]:.0%} and {row.mean[1]:.0%} (beyond it by {row.words})" for row in rows]
+    dots = [
+        f"{row.name} {row.mean[0]:.0%} and {row.mean[1]:.0%} (beyond it by {row.words.replace(chr(10), ', ')})"
+        for row in rows
+    ]
     text = "Accuracy of frequent and of rare classes, beside what one slider reaches: " + "; ".join(dots) + "."
     if goal:
         does = "reaches" if ((head >= goal[0]) & (tail >= goal[1])).any() else "does not reach"
