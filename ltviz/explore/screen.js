@@ -294,8 +294,7 @@ function render({ model, el, kept }) {
   function ask(track) {
     const { name } = track.spec, id = planned(name, where());
     if (plans.get(id)?.done || Date.now() - (asked.get(id) ?? -Infinity) < RETRY) return;
-    asked.set(id, Date.now());
-    model.send({ kind: "sweep", name });
+    asked.set(id, Date.now()); model.send({ kind: "sweep", name });
   }
   /** A reader takes hold of something: of which control, by its slider or its box? */
   async function held({ target }) {
@@ -318,7 +317,9 @@ function render({ model, el, kept }) {
   }
   /** Sliders have the name of their box for screen readers, and its value, not that of their place. */
   function speak() {
-    for (const handle of root.closest(".ltviz-explorer")?.querySelectorAll(".noUi-handle") ?? []) {
+    const all = (what) => root.closest(".ltviz-explorer")?.querySelectorAll(what) ?? [];
+    for (const list of all("select")) list.dataset.lmSuppressShortcuts = "true"; // its arrows are not JupyterLab's
+    for (const handle of all(".noUi-handle")) {
       const [name, input] = ["label", "input"].map((kind) => handle.closest(".widget-hbox")?.querySelector(kind));
       if (input) put(handle, { "aria-label": name?.textContent ?? "", "aria-valuetext": input.value });
     }
@@ -327,8 +328,7 @@ function render({ model, el, kept }) {
     const mine = ++wiring, get = async (id) => (id ? model.widget_manager.get_model(id).catch(() => null) : null);
     const found = await Promise.all(model.get("tracks").map(async (spec) =>
       ({ spec, model: await get(spec.model), box: await get(spec.box) })));
-    if (mine !== wiring) return;
-    unwire();
+    if (mine !== wiring) return; else unwire();
     for (const track of found.filter((one) => one.model)) {
       track.moved = () => moved(track);
       track.model.on(`change:${track.spec.trait}`, track.moved); tracks.set(track.spec.name, track);

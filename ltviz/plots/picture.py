@@ -150,7 +150,7 @@ class Picture:
         if _theme == "light":
             return image
         keep = []
-        for photo in (one for ax in self.axes for one in ax.images if one.get_gid() == PHOTO):
+        for photo in self.photographs:
             x0, y0, x1, y1 = sharp * photo.get_window_extent().extents
             box = round(x0), image.height - round(y1), round(x1), image.height - round(y0)
             keep.append((tuple(max(0, one) for one in box), np.asarray(photo.get_array())))
@@ -158,7 +158,15 @@ class Picture:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         bundle = {"image/png": base64.b64encode(self._repr_png_()).decode("ascii"), "text/plain": self.text}
-        return bundle, {"image/png": {"alt": self.text, "width": round(self.figure.bbox.width)}}
+        about = {"image/png": {"alt": self.text, "width": round(self.figure.bbox.width)}}
+        if _theme == "light" and not self.photographs:
+            about["needs_background"] = "light"  # JupyterLab marks it, and the style of explorers and cards finds it
+        return bundle, about
+
+    @property
+    def photographs(self) -> list[Any]:
+        """The images in it that are photographs, whose colours no theme may change."""
+        return [one for ax in self.axes for one in ax.images if one.get_gid() == PHOTO]
 
     def __repr__(self) -> str:
         return self.text

@@ -3,6 +3,7 @@
 // around does not take them for its own.
 
 const PATIENCE = 4000; // ms until a card says that its kernel does not answer
+const own = Math.random().toString(36).slice(2); // this module is loaded once for each card
 let made = 0;
 
 function node(tag, attributes = {}, ...children) {
@@ -22,13 +23,22 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 // Each takes (spec, set, id of the question) and gives { el, show(state), value() }; set(value) tells the kernel.
 
 function choice(spec, set, question) {
-  const name = `ltviz-choice-${++made}`;
+  const name = `ltviz-choice-${own}-${++made}`;
   const rows = spec.options.map(([value, text]) => {
     const input = node("input", { type: "radio", name });
     const mark = node("span", { class: "mark", hidden: true }, "your answer before");
     input.addEventListener("change", () => set(value));
+    input.addEventListener("keydown", (event) => step(event, input));
     return { value, input, mark, el: node("label", {}, input, html("span", { class: "words" }, text), mark) };
   });
+  /** Arrows go through the options; Space chooses. A quiz tells at once whether a choice is right. */
+  function step(event, input) {
+    const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const inputs = rows.map((row) => row.input);
+    inputs.at((inputs.indexOf(input) + by) % inputs.length).focus();
+  }
   const el = node("fieldset", { "aria-labelledby": question }, ...rows.map((row) => row.el));
   return {
     el,
@@ -64,6 +74,9 @@ function number(spec, set, question) {
     if (fits) slider.value = value;
     took(fits ? value : null);
   });
+  box.addEventListener("keydown", (event) => { // as in a form
+    if (event.key === "Enter" && now !== null) el.closest(".ltviz-answer")?.querySelector("button.commit")?.click();
+  });
   box.addEventListener("change", () => {
     if (Number.isNaN(box.valueAsNumber)) return;
     box.value = clamp(box.valueAsNumber, low, high);
@@ -91,7 +104,7 @@ function number(spec, set, question) {
 }
 
 function order(spec, set, question) {
-  const list = node("ol"), help = node("div", { class: "help", id: `ltviz-help-${++made}` },
+  const list = node("ol"), help = node("div", { class: "help", id: `ltviz-help-${own}-${++made}` },
     "First on top. Drag a line, or focus it and press arrow up or down.");
   const spoken = node("div", { class: "unseen", "aria-live": "assertive" });
   let locked = false, held = null, top = 0;
@@ -338,7 +351,7 @@ function guard(event) {
 const STATE = ["value", "before", "locked", "truth", "earlier"];
 
 function render({ model, el }) {
-  const question = `ltviz-question-${++made}`;
+  const question = `ltviz-question-${own}-${++made}`;
   const head = html("div", { id: question, class: "head" }, model.get("head"));
   const set = (value) => {
     model.set("value", value);

@@ -182,8 +182,9 @@ def image(picture: Any) -> str:
     if isinstance(png, tuple):
         png = png[0]
     data = png if isinstance(png, str) else base64.b64encode(png).decode()
+    kind = "" if getattr(picture, "photographs", True) else 'class="ltviz-picture" '  # a dark theme may turn it over
     return (
-        f'<img alt="{safe(getattr(picture, "text", ""))}" src="data:image/png;base64,{safe(data.strip())}" '
+        f'<img {kind}alt="{safe(getattr(picture, "text", ""))}" src="data:image/png;base64,{safe(data.strip())}" '
         f'style="max-width:100%;{_width(picture)}background:white;border-radius:4px">'
     )
 

@@ -86,7 +86,8 @@ class Predict(Panel):
         self.control.value = list(found) if isinstance(found, tuple) else found
         self.control.before, self.control.locked, self.control.button = None, True, CHANGE
         unkept = self._kept.answered(plain(self.asks.shown(found))) if own else ""
-        self._say(f"<b>Committed:</b> {inline(self.asks.shown(found))}. The figure is open below.", unkept)
+        where = "The answer is open below." if self._reveals else "Now run the next cell, which has the answer."
+        self._say(f"<b>Committed:</b> {inline(self.asks.shown(found))}. {where}", unkept)
         for reveal in self._reveals:
             reveal.unlock()
 
@@ -125,7 +126,7 @@ class Predict(Panel):
 
     def static(self) -> Card:
         body, lines = self.asks.static()
-        body += "<div><i>Run this notebook to commit to your own answer before the figure below opens.</i></div>"
+        body += "<div><i>Run this notebook to commit to your own answer before the answer below opens.</i></div>"
         text = "\n".join(["Predict: " + plain(self.question), *lines])
         return Card(box("predict", LABEL, self.question, body), text)
 
@@ -149,7 +150,7 @@ class Reveal(Panel):
         self.gate, self.truth, self.because, self.tolerance = gate, truth, because, tolerance
         self.content_html, self.content_text = show(content), sentence(content)
         self.figure, self.verdict = prose(""), prose("")
-        self.figure.value = box("note", "CLOSED", "", "Commit to an answer above: the figure opens here.")
+        self.figure.value = box("note", "CLOSED", "", "Commit to an answer above: then this opens.")
         self.drawing: Answer | None = None
         super().__init__([self.figure, self.verdict])
 
