@@ -13,6 +13,7 @@ from ltviz.plots.theme import PHOTO
 
 GOAL = (0.70, 0.40)  # accuracy of the frequent and of the rare classes
 SELDOM = 1 / 200  # of all answers: what is given less often counts as never
+CALLED = {"head": "frequent", "mid": "middle", "tail": "rare", "all": "all"}  # groups of classes, in words
 
 header = lt.chapter(
     "Start here: what a long tail does to a network, and what one number can undo",
@@ -36,9 +37,14 @@ def redecided(runs, tau):
     return [lt.study.redecide(run, "logit_adjusted", tau=tau) for run in runs]
 
 
+def never_given(run):
+    """Which answers (k,) a network gives to fewer than 1 in 200 test images."""
+    return lt.metrics.answer_shares(run.confusion, np.full(run.k, 1 / run.k)) < SELDOM
+
+
 def seldom(runs):
-    """How many of the answers each network gives to fewer than 1 in 200 test images."""
-    return [int((lt.metrics.answer_shares(run.confusion, np.full(run.k, 1 / run.k)) < SELDOM).sum()) for run in runs]
+    """How many such answers each network has."""
+    return [int(never_given(run).sum()) for run in runs]
 
 
 def group(runs, name):
@@ -50,12 +56,6 @@ def rarest(run):
     """(number of the rarest class, its accuracy, how often its score is higher for its own of two images)."""
     j = int(run.counts.argmin())
     return j, float(run.per_class[j]), float(roc_auc_score(run.targets == j, run.logits[:, j]))
-
-
-def span(values, unit=""):
-    """The least and the largest of several values in words: "1 to 3"."""
-    low, high = min(values), max(values)
-    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
 # --------------------------------------------------------------------------------------------------------- pictures
@@ -98,17 +98,25 @@ never = lt.Predict(
 )
 
 
+READING = (
+    "How to read the matrix: each row is a true class, the most frequent on top, and says where its test images go. On the "
+    "diagonal they are right. The bars above say how often each answer is given; the dotted line would be fair."
+)
+
+
 def open_never(runs):
-    """The answer: the matrix of the first network, and the number for each."""
-    found, first = seldom(runs), runs[0]
+    """The answer: the matrix of a network near the mean, and the number for each."""
+    found = seldom(runs)
+    shown = int(np.abs(np.array(found) - np.mean(found)).argmin())
     frequent, rare = group(runs, "head"), group(runs, "tail")
+    title = f"Where the images of each class go: plain network {runs[shown].seed}"
     return never.reveal(
-        lt.plot_confusion(first),
+        [READING, lt.plot_confusion(runs[shown], title=title)],
         truth=float(np.mean(found)),
-        tolerance=0.5,
-        because=f"Shown is the first network: {found[0]} of its columns {'is' if found[0] == 1 else 'are'} (nearly) empty. Over "
-        f"{len(runs)} networks it is {', '.join(map(str, found))}. On the three most frequent classes they are right for "
-        f"{frequent.mean():.0%} of the images, on the three rarest for **{rare.mean():.0%}**. Guessing gives 10%.",
+        tolerance=1,
+        because=f"Shown is a typical network, with {found[shown]} (nearly) empty columns. Over the {len(runs)} networks there are "
+        f"{', '.join(map(str, found))}. On the three most frequent classes they are right for {frequent.mean():.0%} of the "
+        f"images, on the three rarest for **{rare.mean():.0%}**. Guessing gives 10%.",
     )
 
 
@@ -135,7 +143,7 @@ def open_known(runs):
         truth=float(np.mean(areas)),
         tolerance=5,
         because=f"Over {len(runs)} networks: {min(areas):.0f} to {max(areas):.0f} %, with an accuracy of at most "
-        f"{max(right for _, right, _ in found):.1%}. The network sees a difference that its answers never show. (This number is "
+        f"{max(right for _, right, _ in found):.1%}. The network sees a difference that its answers hardly ever show. (This number is "
         "also called the *area under the ROC curve*.)",
     )
 
@@ -149,73 +157,95 @@ pays = lt.Predict(
 )
 
 
+def exchanged(plain, fixed):
+    """A table: accuracy of each group before and after, and the difference, in whole percent."""
+    head, rows = ["classes", "τ = 0", "τ = 1", "points (95 % interval)", "verdict"], []
+    for name, called in CALLED.items():
+        found = lt.metrics.paired(fixed, plain, name)
+        before, after = (group(runs, name).mean() for runs in (plain, fixed))
+        gap = f"{100 * found.mean:+.0f} ± {100 * found.half:.0f}"
+        rows.append([called, f"{before:.0%}", f"{after:.0%}", gap, found.verdict])
+    html = "".join(
+        "<tr>" + "".join(f'<{tag} style="text-align:left;padding:.25em .8em">{one}</{tag}>' for one in row) + "</tr>"
+        for tag, row in [("th", head), *(("td", row) for row in rows)]
+    )
+    return lt.study.Card(f"<table>{html}</table>", "\n".join(" | ".join(row) for row in [head, *rows]))
+
+
 def open_pays(plain, fixed):
     """The answer: the table of all groups."""
-    names = ("all", "head", "mid", "tail")
-    before, after = ({name: group(runs, name).mean() for name in names} for runs in (plain, fixed))
     return pays.reveal(
-        lt.study.comparison({"τ = 0, as trained": plain, "τ = 1": fixed}, group="head"),
-        truth=100 * (before["head"] - after["head"]),
+        exchanged(plain, fixed),
+        truth=100 * (group(plain, "head").mean() - group(fixed, "head").mean()),
         tolerance=4,
-        because=f"Rare classes (tail): {before['tail']:.0%} before, **{after['tail']:.0%}** after. All classes: "
-        f"{before['all']:.0%} before, **{after['all']:.0%}** after. Not a single weight of a network was changed.",
+        because="*Frequent*, *middle* and *rare* are the thirds of the classes by their number of training images. Not a "
+        "single weight of a network was changed.",
+    )
+
+
+emptied = lt.Predict(
+    "Go on to $\\tau = 2$ in the explorer. Columns of the matrix empty again. Of which classes are **most** of them, over all ten "
+    "networks?",
+    choices=["of frequent classes", "of middle classes", "of rare classes"],
+    default="of rare classes",
+)
+
+
+def open_emptied(runs):
+    """The answer: which answers are hardly ever given where τ = 2."""
+    found = redecided(runs, 2.0)
+    counted = {
+        name: sum(int(never_given(run)[lt.metrics.third_groups(run.counts)[name]].sum()) for run in found)
+        for name in ("head", "mid", "tail")
+    }
+    most, total = max(counted, key=counted.get), sum(counted.values())
+    all_one, all_two = (group(redecided(runs, tau), "all").mean() for tau in (1.0, 2.0))
+    return emptied.reveal(
+        f"At τ = 2 there are **{total} (nearly) empty columns in all {len(found)} networks together**; {counted['head']} belong to "
+        f"frequent classes, {counted['mid']} to middle and {counted['tail']} to rare ones. As trained there were {sum(seldom(runs))}.",
+        truth=f"of {CALLED[most]} classes",
+        because=f"Subtracting the log prior twice goes too far. The frequent classes are right for {group(found, 'head').mean():.0%} of "
+        f"their images, and {all_two:.0%} of all images are right, against {all_one:.0%} at τ = 1.",
     )
 
 
 reach = lt.Predict(
-    f"Keep the frequent classes at **{GOAL[0]:.0%}** or more. How far can $\\tau$ alone bring the rare ones? Say the mean over "
-    "ten networks, each with its own best $\\tau$.",
-    number=(0, 60, 1),
-    default=40,
-    unit=" %",
+    "The logit-adjusted loss uses the log prior **during** training. Compare it with plain networks whose $\\tau$ is set "
+    "so that their frequent classes are just as accurate. By how many points are its **rare** classes ahead? Say the mean over "
+    "ten networks.",
+    number=(-10, 30, 1),
+    default=10,
+    unit=" points",
 )
 
 
-def reached(runs):
-    """The most (n,) that each network's frontier has for the rare classes where the frequent ones keep the goal."""
-    return np.array([lt.metrics.frontier(run).tail_at(GOAL[0]) for run in runs])
-
-
-def open_reach(plain, fixed, trained):
-    """The answer: the chart of the course with its goal."""
-    found = reached(plain)
-    groups = {"τ = 0, as trained": plain, "τ = 1": fixed, "logit-adjusted loss": trained}
+def open_reach(plain, trained):
+    """The answer: the chart of the course with its goal, the trained dot, and how near τ alone comes to the goal."""
+    beyond = lt.metrics.beyond(trained, plain)
+    gained = 100 * (group(trained, "tail").mean() - group(plain, "tail").mean())
+    alone = np.array([lt.metrics.frontier(run).tail_at(GOAL[0]) for run in plain])
     return reach.reveal(
-        lt.plot_who_pays(groups, plain, goal=GOAL),
-        truth=100 * found.mean(),
-        tolerance=5,
-        because=f"From {100 * found.min():.0f} to {100 * found.max():.0f} % over {len(found)} networks: τ alone misses the goal "
-        f"of {GOAL[1]:.0%} in {int((found < GOAL[1]).sum())} of {len(found)}.",
+        [lt.plot_who_pays({"logit-adjusted loss": trained}, plain, goal=GOAL), goal_said(alone)],
+        truth=100 * beyond.mean,
+        tolerance=2,
+        because=f"Over {len(plain)} networks it is {100 * beyond.mean:+.1f} ± {100 * beyond.half:.1f} points: **{beyond.verdict}**. The "
+        f"loss has its rare classes {gained:.0f} points above the plain network as trained; τ alone gives "
+        f"{gained - 100 * beyond.mean:.0f} of these at the same cost.",
     )
 
 
-def open_goal():
-    """How many recorded configurations reach the goal, in the mean over their seeds and with single seeds."""
+def goal_said(alone):
+    """How near τ alone comes to the goal, and how many recorded configurations reach it."""
     found = {}
     for run in lt.recorded("cifar16"):
         found.setdefault(run.label, []).append([lt.metrics.shot_accuracy(run)[name] for name in ("head", "tail")])
     found = {label: np.array(rows) for label, rows in found.items() if len(rows) >= 10}
-    means = [(rows.mean(0) >= GOAL).all() for rows in found.values()]
+    means = sum(bool((rows.mean(0) >= GOAL).all()) for rows in found.values())
     single = sum(int((rows >= GOAL).all(1).any()) for rows in found.values())
-    return lt.say(
-        f"**The goal of this course: frequent classes at {GOAL[0]:.0%} or more, rare ones at {GOAL[1]:.0%} or more, on these "
-        f"photographs.** Of {len(found)} configurations that were recorded under ten seeds, {sum(means)} reach it in the mean, "
-        f"and {single} under at least one seed. How near each gets, and at whose cost, is what the chapters find out."
-    )
-
-
-def failing(runs):
-    """Which answers are seldom given where τ = 2, of frequent and of other classes."""
-    found = redecided(runs, 2.0)
-    mine, top = seldom(found), 0
-    for run in found:
-        shares = lt.metrics.answer_shares(run.confusion, np.full(run.k, 1 / run.k))
-        top += int((shares[lt.metrics.third_groups(run.counts)["head"]] < SELDOM).sum())
-    frequent, all_one = group(found, "head").mean(), group(redecided(runs, 1.0), "all").mean()
-    return lt.say(
-        f"At τ = 2 the frequent classes are right for {frequent:.0%} of their images, and {group(found, 'all').mean():.0%} of all "
-        f"images are right, against {all_one:.0%} at τ = 1. Of ten answers, {span(mine)} are then hardly ever given "
-        f"(mean over {len(found)} networks: {np.mean(mine):.1f}; {top} of these {sum(mine)} belong to frequent classes)."
+    return (
+        f"**The goal.** With frequent classes at {GOAL[0]:.0%}, τ alone brings the rare ones to {alone.mean():.0%} in the mean "
+        f"({100 * alone.min():.0f} to {100 * alone.max():.0f}% over {len(alone)} networks). Of {len(found)} configurations that were "
+        f"recorded under ten seeds, {means} reach the goal in the mean, and {single} under at least one seed."
     )
 
 
@@ -337,11 +367,10 @@ def make_quiz(run):
             "You move $\\tau$ from 0 to 1. What changes?",
             {
                 "The classifier, that is, the last layer.": "No. Nothing is trained and no weight is touched.",
-                "Only which of the ten scores is the largest.": "Yes: the decision, from the same scores.",
-                "How well the network tells two classes apart.": "Between two classes only the border moves: what one wins, the "
-                "other loses.",
+                "Which adjusted score comes out largest; the scores themselves stay.": "Yes: another decision, from the same scores.",
+                "What the network has learnt about each class.": "No: for that it would have to be trained again.",
             },
-            "Only which of the ten scores is the largest.",
+            "Which adjusted score comes out largest; the scores themselves stay.",
         ),
         lt.study.Question(
             "Which of these two matrices belongs to $\\tau = 2$?",
@@ -367,9 +396,9 @@ def make_quiz(run):
             "A new loss has rare classes 8 points above the plain network, and its dot lies *on* the line of the slider. What has "
             "it gained?",
             {
-                "8 points for nothing.": "The frequent classes paid: on the line, $\\tau$ would have given the same exchange without "
+                "8 points at no cost.": "The frequent classes paid: on the line, $\\tau$ would have given the same exchange without "
                 "training.",
-                "Nothing that one number could not give without training.": "Yes. Worth its training is what lies *beyond* the line.",
+                "Nothing that one number could not give without training.": "Yes. Only points clearly *beyond* the line are worth the training.",
                 "Nothing: the plain network is as good.": "For rare classes it is 8 points better. The question is at whose cost.",
             },
             "Nothing that one number could not give without training.",

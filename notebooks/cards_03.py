@@ -10,7 +10,8 @@ from ltviz.plots.theme import PHOTO
 
 TAUS = np.round(np.arange(0.0, 3.001, 0.05), 2)
 GOAL = (0.70, 0.40)  # the goal of chapter 0: accuracy of the frequent and of the rare classes
-WORLDS = {"as in training": 1.0, "all alike": 0.0, "the rarest most often": -1.0}
+ROAD, ZOO, SEARCH = "road: as in training", "zoo: all equally often", "search party: the rarest most often"
+WORLDS = {ROAD: 1.0, ZOO: 0.0, SEARCH: -1.0}  # the power of the training counts with which classes occur there
 
 
 def along(run, images=slice(None)):
@@ -61,25 +62,63 @@ def plot_turned(run, photographs, n=4):
     return Picture(axes, {"won": won, "lost": lost}, f"{text}.")
 
 
-@draws
-def plot_worlds(runs):
-    """Accuracy at deployment against τ in three worlds, mean over runs and ±1 sd; the best τ is marked."""
-    (ax,) = get_axes(None, 7.4, 3.5)
-    data, said = {"tau": TAUS}, []
-    for i, (name, power) in enumerate(WORLDS.items()):
-        mean, spread = mean_sd(np.stack([in_world(run, power) for run in runs]))
-        kind = {key: value for key, value in look(i).items() if key != "marker"}
-        ax.plot(TAUS, mean, linewidth=2, label=f"classes occur: {name}", **kind)
-        ax.fill_between(TAUS, mean - spread, mean + spread, color=kind["color"], alpha=0.15, linewidth=0)
-        top = int(mean.argmax())
-        ax.plot(TAUS[top], mean[top], "*", color=kind["color"], markersize=15, markeredgecolor="white", zorder=5)
-        data[name] = mean
-        said.append(f"{name}: best τ = {TAUS[top]:g} with {mean[top]:.1%}, {mean[20]:.1%} at τ = 1")
-    ax.set(xlabel="τ", ylabel="accuracy at deployment", ylim=(0, 1), xlim=(0, 3))
-    ax.set_title(f"Same networks, three worlds ({len(runs)} seeds, ±1 sd; star: the best τ)")
-    ax.legend(loc="upper right")
+def _draw_world(ax, runs, i, name, star):
+    """One world's curve, mean over runs and ±1 sd; star: mark the networks' best τ, in the mean. What it says."""
+    curves = np.stack([in_world(run, WORLDS[name]) for run in runs])
+    mean, spread = mean_sd(curves)
+    kind = {key: value for key, value in look(i).items() if key != "marker"}
+    ax.plot(TAUS, mean, linewidth=2, label=name, **kind)
+    ax.fill_between(TAUS, mean - spread, mean + spread, color=kind["color"], alpha=0.15, linewidth=0)
+    said = f"{name}: {mean[0]:.1%} at τ = 0, {mean[20]:.1%} at τ = 1"
+    if star:
+        tau = np.mean([best(one) for one in curves])
+        top = np.interp(tau, TAUS, mean)
+        ax.plot(tau, top, "*", color=kind["color"], markersize=15, markeredgecolor="white", zorder=5)
+        said += f", best τ {tau:.2f} with {top:.1%}"
+    ax.set(xlabel="τ", ylabel="accuracy there", ylim=(0, 1), xlim=(0, 3))
     percent(ax.yaxis)
-    return Picture(ax, data, "; ".join(said) + ".")
+    return mean, said
+
+
+@draws
+def plot_road(runs):
+    """Accuracy by the road against τ, mean over runs and ±1 sd."""
+    (ax,) = get_axes(None, 6.4, 3.1)
+    mean, said = _draw_world(ax, runs, 0, ROAD, star=False)
+    ax.set_title(f"Classes occur as in training ({len(runs)} seeds, ±1 sd)")
+    return Picture(ax, {"tau": TAUS, ROAD: mean}, f"{said}.")
+
+
+@draws
+def plot_worlds(runs, powers, found, warm):
+    """Left: accuracy against τ in three worlds. Right: the best τ against the power, beside what Bayes' rule asks for.
+
+    found (runs, powers): the best τ of each network; warm: the mean temperature.
+    """
+    left, right = get_axes(None, 9.6, 3.9, 2)
+    data, said = {"tau": TAUS}, []
+    for i, name in enumerate(WORLDS):
+        data[name], one = _draw_world(left, runs, i, name, star=True)
+        said.append(one)
+    left.set_title(f"Same networks, three worlds ({len(runs)} seeds)")
+    left.legend(loc="upper center", fontsize=8, title="star: best τ, mean over networks", title_fontsize=8)
+    left.set_ylim(0, 1.25)
+    left.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    mean, spread = mean_sd(np.array(found))
+    right.plot(powers, 1 - np.array(powers), color=INK, linestyle=":", label="Bayes' rule: 1 - a")
+    right.plot(
+        powers,
+        warm * (1 - np.array(powers)),
+        linestyle="--",
+        color=look(1)["color"],
+        label=f"with T = {warm:.2f}: T (1 - a)",
+    )
+    right.errorbar(powers, mean, yerr=spread, fmt="o", color=look(0)["color"], label="measured, ±1 sd")
+    right.set(xlabel="power a of the training counts", ylabel="best τ", ylim=(-0.1, 3))
+    right.set_title("Best τ in each world")
+    right.legend(loc="upper right", fontsize=8)
+    data |= {"powers": list(powers), "best": mean}
+    return Picture([left, right], data, "; ".join(said) + ".")
 
 
 @draws
@@ -110,7 +149,6 @@ def plot_validation(chosen):
         ax.xaxis.set_minor_formatter("")
         ax.set_xlabel("validation images a class")
         ax.set_ylim(0, None)
-    left.axhline(0.1, color=INK, linestyle=":", linewidth=1)
     left.set_title("Scatter of the chosen τ over draws (sd)")
     right.set_title("Points lost by it; dotted: by Bayes' τ")
     right.legend(title="classes occur", fontsize=8.5)
@@ -119,30 +157,30 @@ def plot_validation(chosen):
 
 # ----------------------------------------------------------------------------------------------------- predictions
 keeps_the_tail = lt.Predict(
-    "Out there, the ranger's animals are as unequal as in the training set: the long tail is **kept**. Which $\\tau$ gives "
-    "the highest accuracy *there*?",
-    choices=["τ = 0", "τ = 0.5", "τ = 1", "τ = 1.5"],
-    default="τ = 1",
+    "By the road, animals are as unequal as in the training set: the long tail is **kept**, and every image counts the same. "
+    "How many points of accuracy does $\\tau = 1$ **cost** there, against $\\tau = 0$? (Below 0: it gains.)",
+    number=(-10, 20, 1),
+    default=2,
+    unit=" points",
 )
 
 
 def open_keeps_the_tail(runs):
-    """The answer: means over the runs, for the four values offered."""
-    mean = np.mean([in_world(run, 1.0) for run in runs], axis=0)
-    offered = {name: mean[int(np.searchsorted(TAUS, float(name[4:])))] for name in keeps_the_tail.options}
-    won = sum(in_world(run, 1.0)[0] > in_world(run, 1.0)[20] for run in runs)
+    """The answer: accuracy by the road at τ = 0 and at τ = 1, mean over the runs."""
+    curves = np.stack([in_world(run, 1.0) for run in runs])
+    cost = 100 * (curves[:, 0] - curves[:, 20])
     return keeps_the_tail.reveal(
-        plot_worlds(runs),
-        truth=max(offered, key=offered.get),
-        because=f"Mean over {len(runs)} networks: {offered['τ = 0']:.1%} at τ = 0, {offered['τ = 1']:.1%} at τ = 1; τ = 0 is "
-        f"ahead in {won} of {len(runs)}. The prior that τ takes out is true there. Where all classes occur equally often, "
-        f"the best τ is {best(np.mean([in_world(run, 0.0) for run in runs], axis=0)):g}.",
+        plot_road(runs),
+        truth=float(cost.mean()),
+        tolerance=2,
+        because=f"Mean over {len(runs)} networks: {curves[:, 0].mean():.1%} at τ = 0, {curves[:, 20].mean():.1%} at τ = 1; the "
+        f"cost is between {cost.min():.0f} and {cost.max():.0f} points. By the road the prior is true, and τ = 1 takes it out.",
     )
 
 
 best_tau = lt.Predict(
-    "Now the whole curve. Left end: the rarest class occurs most often; middle: all alike; right end: as in training. "
-    "Draw the **best τ** as measured on the photographs.",
+    "Now the whole curve. Left end (search party): the rarest class occurs most often; middle (zoo): all equally often; right end "
+    "(road): as in training. Draw the **best τ** as measured on the photographs, in the mean over ten networks.",
     curve=lt.study.Axes((-1, 1), (0, 3), "power of the training counts", "best τ", points=9),
     default={-1: 1.5, 0: 1.0, 1: 0.5},
 )
@@ -162,21 +200,30 @@ def temperature(run, power=0.0):
 
 
 def open_best_tau(runs):
-    """The measured best τ, beside the straight line of Bayes' rule."""
+    """The measured best τ, beside the line of Bayes' rule and that of the rule with a temperature."""
     powers = best_tau.asks.axes.places
-    mean = np.mean([[best(in_world(run, power)) for power in powers] for run in runs], axis=0)
-    warm = [temperature(run) for run in runs]
+    found = [[best(in_world(run, power)) for power in powers] for run in runs]
+    mean, warm = np.mean(found, axis=0), [temperature(run) for run in runs]
+    t = float(np.mean(warm))
+    three = ((0, "search party"), (4, "zoo"), (8, "road"))
+    asked, warmer, measured = (
+        ", ".join(f"{values[i]:.2f} ({name})" for i, name in three)
+        for values in (1 - np.array(powers), t * (1 - np.array(powers)), mean)
+    )
     return best_tau.reveal(
-        f"Bayes' rule asks for τ = 1 - power: 2, 1 and 0 at the left end, in the middle and at the right end. Measured, mean over {len(runs)} networks: **{mean[0]:.2f}**, **{mean[4]:.2f}** and **{mean[8]:.2f}**.",
+        plot_worlds(runs, powers, found, t),
         truth=[float(one) for one in mean],
         tolerance=0.25,
-        because=f"The data follow the line, a little steeper. The networks are too sure: their scores fit the test images best when divided by T = {np.mean(warm):.2f} (from {min(warm):.2f} to {max(warm):.2f} over the seeds), and to divide all scores by T is to multiply τ by T.",
+        because=f"Bayes' rule asks for τ = 1 - a: {asked}. Measured, the mean of the best τ of each of {len(runs)} networks: "
+        f"**{measured}**. The networks are over-confident: their scores fit the test images best when divided by a temperature T "
+        f"= {t:.2f} ({min(warm):.2f} to {max(warm):.2f} over the seeds). With z/T in place of z, Bayes' rule gives "
+        f"z/T - (1 - a) log π; multiplied by T, which changes no answer, z - T (1 - a) log π. So it asks for τ = T (1 - a): {warmer}.",
     )
 
 
 how_many = lt.Predict(
-    "All classes alike. How many validation images **of each class** does it take before the chosen τ scatters by no more "
-    "than 0.1 from draw to draw (sd)?",
+    "In the zoo, all classes occur equally often. How many validation images **of each class** does it take before the chosen τ "
+    "scatters by no more than 0.2 from draw to draw (sd)?",
     choices=["2", "5", "20", "100", "500"],
     default="5",
 )
@@ -185,19 +232,14 @@ how_many = lt.Predict(
 def open_how_many(chosen):
     """The answer, from the draws of the cell above."""
     picture = plot_validation(chosen)
-    sizes, scatter = picture.data["images"], picture.data["all alike: scatter"]
-    enough = sizes[scatter <= 0.1].min()
-    lost, bayes = picture.data["all alike: lost"], float(picture.data["all alike: Bayes"])
-    equal = sizes[lost <= bayes]
-    versus = (
-        f"it takes {equal.min():.0f} images a class to do as well" if len(equal) else "no size tried here does as well"
-    )
+    sizes, scatter, lost = picture.data["images"], *(picture.data[f"{ZOO}: {what}"] for what in ("scatter", "lost"))
+    i, bayes = int(np.flatnonzero(np.array(scatter) <= 0.2)[0]), picture.data[f"{ZOO}: Bayes"]
     return how_many.reveal(
         picture,
-        truth=f"{enough:.0f}",
-        because=f"The rarest class had 20 images to *train* on. But a wrong τ costs little, because accuracy is flat "
-        f"around its best: with 20 images a class the choice loses {lost[list(sizes).index(20)]:.1f} points. "
-        f"Bayes' τ = 1, chosen on none, loses {bayes:.1f}; {versus}.",
+        truth=f"{sizes[i]:.0f}",
+        because=f"It scatters by {scatter[i - 1]:.2f} with {sizes[i - 1]:.0f} images a class, by {scatter[i]:.2f} with {sizes[i]:.0f}. "
+        f"Against the best τ, the choice then loses {lost[i]:.1f} points; Bayes' τ = 1, chosen on none, loses {bayes:.1f}. So near "
+        "the best τ, a slightly wrong one costs little. One that is far off costs much: see the first prediction.",
     )
 
 
@@ -214,41 +256,44 @@ def open_second_stage():
     """Gains of cRT and of the slider, on both sets of records."""
     gains, ends = {}, {}
     for recipe in ("cifar16", "digits"):
-        plain = lt.recorded(recipe, "ce")
-        ends[recipe] = np.mean([run.history["loss"][-1] for run in plain])
-        for key in ("crt", "logit_adjusted"):
-            gains[recipe, key] = lt.metrics.paired(lt.recorded(recipe, key), plain)
+        plain, crt = (lt.recorded(recipe, key) for key in ("ce", "crt"))
+        slid = [lt.study.redecide(run, "logit_adjusted", tau=1.0) for run in plain]
+        for key, runs in (("ce", plain), ("crt", crt)):
+            ends[recipe, key] = np.mean([run.history["loss"][-1] for run in runs])
+        gains |= {(recipe, "crt"): lt.metrics.paired(crt, plain), (recipe, "slider"): lt.metrics.paired(slid, plain)}
     points = {place: 100 * found.mean for place, found in gains.items()}
     gap = points["cifar16", "crt"] - points["digits", "crt"]
     truth = second_stage.options[1 if abs(gap) <= 2 else 0 if gap > 0 else 2]
     cards = [
         lt.say(
-            f"{name}: training loss at the end **{ends[recipe]:.3f}**; cRT **{points[recipe, 'crt']:+.1f}** ± "
-            f"{100 * gains[recipe, 'crt'].half:.1f} points ({gains[recipe, 'crt'].verdict}), the slider at τ = 1 "
-            f"**{points[recipe, 'logit_adjusted']:+.1f}** ± {100 * gains[recipe, 'logit_adjusted'].half:.1f}."
+            f"{name}: training loss of the plain network at the end **{ends[recipe, 'ce']:.3f}**; cRT "
+            f"**{points[recipe, 'crt']:+.1f}** ± {100 * gains[recipe, 'crt'].half:.1f} points ({gains[recipe, 'crt'].verdict}), "
+            f"the slider at τ = 1 **{points[recipe, 'slider']:+.1f}** ± {100 * gains[recipe, 'slider'].half:.1f}."
         )
         for name, recipe in (("Photographs", "cifar16"), ("Bench", "digits"))
     ]
     return second_stage.reveal(
         cards,
         truth=truth,
-        because="On the bench the features separate the training images, so that a new classifier fits them easily, whatever the batches. The slider learns nothing: it moves every border by the prior.",
+        because=f"On balanced batches, cRT's new classifier ends at a loss of {ends['digits', 'crt']:.3f} on the bench: the training "
+        f"images are fitted again, rare and frequent. On the photographs it ends at {ends['cifar16', 'crt']:.2f}. "
+        "A likely reason for the difference: where all images are fitted, it matters little which are drawn more often. The slider fits nothing: it subtracts the log prior from the scores.",
     )
 
 
 past_the_line = lt.Predict(
     "Eight of the remedies in the table *train*: cRT, LWS, the logit-adjusted loss, four samplers and DRW. How many of them lie "
-    "**clearly beyond** the frontier that the slider draws from the plain network?",
+    "**clearly beyond** the frontier, the line that the slider draws from the plain network?",
     number=(0, 8, 1),
     default=5,
     unit=" of 8",
 )
 TRAINED = ("cRT", "LWS", "logit-adjusted loss", "class-balanced sampling", "deferred balanced sampling",
-           "progressive sampling", "square-root sampling", "CE-DRW")  # fmt: skip
+           "progressive sampling", "square-root sampling", "DRW")  # fmt: skip
 
 
 def open_past_the_line(groups, base):
-    """The chart of the course, and the number of trained remedies that are clearly beyond."""
+    """The chart of the course, for the samplers apart, and the number of trained remedies that are clearly beyond."""
     found = {name: lt.metrics.beyond(groups[name], base) for name in TRAINED}
     said = {}
     for name, one in found.items():
@@ -257,10 +302,13 @@ def open_past_the_line(groups, base):
         ", ".join(said.get(word, ["none"])) for word in ("clearly better", "suggestive: better", "clearly worse")
     )
     return past_the_line.reveal(
-        lt.plot_who_pays({name: groups[name] for name in (*TRAINED, "τ-norm", "NCM")}, base, goal=GOAL),
+        [
+            lt.plot_who_pays({name: groups[name] for name in TRAINED if ("sampling" in name) == late}, base, goal=GOAL)
+            for late in (False, True)
+        ],
         truth=sum(one.verdict == "clearly better" for one in found.values()),
         tolerance=1,
-        because=f"Points of rare-class accuracy beyond the frontier, at equal accuracy of the frequent classes. Clearly beyond: {clear}. Suggestive: {hint}. Clearly below, so that the slider does better for nothing: {below}. Among eight comparisons without any difference, chance alone would call about {8 * lt.metrics.SUGGESTIVE:.1f} suggestive.",
+        because=f"*Rare* in the legend: points of rare-class accuracy beyond the slider, where the slider leaves the frequent classes as accurate. *Middle*: the same for the middle classes; below 0, they paid. Clearly beyond: {clear}. Suggestive: {hint}. Clearly below, so that the slider does better without training: {below}. Among eight comparisons without any difference, chance alone would call about {8 * lt.metrics.SUGGESTIVE:.1f} suggestive.",
     )
 
 
@@ -306,7 +354,7 @@ tau_for_a_world = lt.Exercise(
     "A τ for three worlds",
     """The ranger's network will be used in three places. Write `choose_tau(logits, targets, counts, prior)`: the $\\tau$ of `taus` (0, 0.05, ..., 3) under which the **validation images** promise the highest accuracy where class $j$ occurs with the share `prior[j]`.
 
-Shapes: logits (n, k), targets (n,), counts (k,), prior (k,). Of equally good $\\tau$, take the smallest.
+All four arguments are **torch tensors**: logits (n, k), targets (n,), counts (k,), prior (k,); `taus` is the NumPy array above. If you prefer NumPy, begin with `logits.numpy()` and so on. Of equally good $\\tau$, take the smallest, and return it as a number.
 
 The number of validation images a class need not match the prior, nor be the same for all classes. No test image may be looked at: that is what the function's arguments are for.""",
     """
@@ -320,11 +368,11 @@ def choose_tau(logits, targets, counts, prior):
     return taus[int(torch.stack(values).argmax())]
 """,
     [
-        lt.study.Case("classes occur as in training", (*_even, _priors["as in training"]), _why),
-        lt.study.Case("all alike", (*_even, _priors["all alike"]), _why),
-        lt.study.Case("the rarest most often", (*_even, _priors["the rarest most often"]), _why),
-        lt.study.Case("unequal numbers of validation images, all alike", (*_uneven, _priors["all alike"]), _why),
-        lt.study.Case("unequal numbers, as in training", (*_uneven, _priors["as in training"]), _why),
+        lt.study.Case("the road: classes occur as in training", (*_even, _priors[ROAD]), _why),
+        lt.study.Case("the zoo: all equally often", (*_even, _priors[ZOO]), _why),
+        lt.study.Case("the search party: the rarest most often", (*_even, _priors[SEARCH]), _why),
+        lt.study.Case("unequal numbers of validation images, in the zoo", (*_uneven, _priors[ZOO]), _why),
+        lt.study.Case("unequal numbers, by the road", (*_uneven, _priors[ROAD]), _why),
     ],
     oracle=_choose,
     hints=[
@@ -350,14 +398,16 @@ any_world = lt.Exercise(
     "Any world",
     """A power of the counts is a convenient family of worlds, not the only one. Write `decide(logits, counts, prior)`: the class of each image (n,) that Bayes' rule answers where class $j$ occurs with probability `prior[j]`.
 
-Shapes: logits (n, k), counts (k,), prior (k,), which sums to 1. Some classes may not occur there at all: `prior[j] = 0`.""",
+All three are **torch tensors**: logits (n, k), counts (k,), prior (k,), which sums to 1. Some classes may not occur there at all: `prior[j] = 0`. Stay with torch here: `torch.log` takes a zero without a warning, `np.log` does not.""",
     """
 def decide(logits, counts, prior):
     log_trained = torch.log(counts / counts.sum())
     return (logits - log_trained + torch.log(prior)).argmax(1)
 """,
     [
-        lt.study.Case("all alike", (_scores, _counts, torch.full((4,), 0.25)), "The prior of training has to go."),
+        lt.study.Case(
+            "all equally often", (_scores, _counts, torch.full((4,), 0.25)), "The prior of training has to go."
+        ),
         lt.study.Case("as in training", (_scores, _counts, _counts / _counts.sum()), "Then nothing may change."),
         lt.study.Case(
             "two classes do not occur",
@@ -380,7 +430,7 @@ def decide(logits, counts, prior):
         "The prior of training is still in the scores.": lambda logits, counts, prior: (
             logits.double() + torch.log(prior.double())
         ).argmax(1),
-        "The new prior is missing: this is the answer for a world where all classes are alike.": lambda logits, counts, prior: (
+        "The new prior is missing: this is the answer for a world where all classes occur equally often.": lambda logits, counts, prior: (
             (logits.double() - torch.log(counts.double() / counts.sum())).argmax(1)
         ),
         "The two priors have changed places.": lambda logits, counts, prior: (
@@ -414,13 +464,13 @@ quiz = lt.Quiz(
             "τ = 0.5",
         ),
         lt.study.Question(
-            "Your network was trained with the logit-adjusted loss. You now subtract the log prior from its scores as well. What happens?",
+            "You train with $\\log\\pi_j$ added to the logits in the loss, and decide with the logits alone. For which world are these answers?",
             {
-                "Its scores are corrected twice, and the frequent classes are given away.": "Yes: its logits are already those of a world where all classes are alike.",
-                "Nothing, the two are the same.": "They have the same aim, which is why one of them is enough.",
-                "It becomes better still for rare and for frequent classes.": "Correcting twice is τ = 2: the rare classes gain, the frequent ones pay.",
+                "For the world of training: its prior is in the loss.": "In the loss the prior is added outside the network, so that the network's own logits need not learn it.",
+                "For a world where all classes occur equally often.": "Yes. The loss sees logits plus log prior; what the network learns is the rest.",
+                "For a world where the rarest class occurs most often.": "That would take τ = 2 in the loss: twice the log prior.",
             },
-            "Its scores are corrected twice, and the frequent classes are given away.",
+            "For a world where all classes occur equally often.",
         ),
         lt.study.Question(
             "cRT, class-balanced sampling, NCM: what does each of them change?",
@@ -434,9 +484,9 @@ quiz = lt.Quiz(
         lt.study.Question(
             f"A remedy that trains raises the accuracy of the rare classes by {100 * _lws.mean:.0f} points over the plain network. Is it worth its training?",
             {
-                "Yes, that is far more than the noise.": "The plain network with another τ may reach the same, or more, for nothing.",
+                "Yes, that is far more than the noise.": "The plain network with another τ may reach the same, or more, without training.",
                 "It depends on whether it lies beyond the frontier of the plain network.": "Yes. This is what LWS gains, and it lies below the frontier.",
-                "No, rare classes do not matter for accuracy.": "That depends on the world. It is not what decides here.",
+                "No: what the rare classes gain, the frequent classes lose.": "Part of it is paid in this way, by the slider as well. What decides is whether the remedy gains more at the same price.",
             },
             "It depends on whether it lies beyond the frontier of the plain network.",
         ),

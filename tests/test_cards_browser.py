@@ -27,7 +27,10 @@ CELLS = {
     "task": 'task = lt.Exercise("Square", "Write `f`.", "def f(x): return x * x", '
             '[lt.study.Claim("of 3", lambda f: f(3) == 9)], hints=["one"])\ntask',
     "passed": "task.check(lambda x: x * x)",
-    "quiz": 'quiz = lt.Quiz([lt.study.Question("Which?", {"this": "Yes, $a<b$.", "that": "No."}, "this")])\nquiz',
+    "quiz": 'quiz = lt.Quiz([lt.study.Question("Which?", {"this": "Yes, $a<b$.", "that": "No."}, "this"), '
+            'lt.study.Question("And now?", {"one": "No.", "two": "Yes.", "three": "No."}, "two")])\nquiz',
+    "figures": "lt.plot_counts(lt.digits_lt())",
+    "photographs": "lt.plot_examples(lt.digits_lt())",
 }  # fmt: skip
 
 
@@ -67,7 +70,7 @@ class Cards(Lab):
         return self.page.locator(".jp-CodeCell").nth(list(CELLS).index(name)).locator(".jp-OutputArea")
 
     def card(self, name: str):
-        card = self.output(name).locator(".ltviz-answer")
+        card = self.output(name).locator(".ltviz-answer").first
         card.scroll_into_view_if_needed()
         return card
 
@@ -117,7 +120,8 @@ def test_keys_do_not_reach_the_notebook(opened, name, control):
     focused.focus()
     before = opened.page.evaluate(NOTEBOOK)
     for key in KEYS:
-        if control.startswith("button") and key in ("Enter", "Space", "Shift+Enter", "Control+Enter"):
+        enters = key in ("Enter", "Space", "Shift+Enter", "Control+Enter")
+        if enters and (control.startswith("button") or control == "input[type=number]"):
             continue  # presses the button, as it should
         opened.page.keyboard.press(key)
     opened.page.wait_for_timeout(200)
@@ -158,6 +162,37 @@ def test_order_by_keyboard_keeps_the_focus_and_says_the_place(opened):
     card.get_by_role("button", name="Move three down").click()
     assert opened.order() == ["one", "three", "two", "four"]
     assert opened.page.evaluate("document.activeElement.getAttribute('aria-label')") == "three, place 2 of 4"
+
+
+def test_every_question_has_choices_of_its_own_and_arrows_do_not_answer(opened):
+    first, second = (opened.output("quiz").locator("fieldset").nth(i) for i in range(2))
+    first.get_by_label("that").check()
+    second.get_by_label("one").check()
+    assert first.get_by_label("that").is_checked() and second.get_by_label("one").is_checked(), (
+        "one does not empty another"
+    )
+    names = opened.page.evaluate(
+        "[...document.querySelectorAll('.ltviz-answer input[type=radio]')].map((one) => one.name)"
+    )
+    assert len(set(names)) == 3, "the choice card and two questions"
+    ids = opened.page.evaluate("[...document.querySelectorAll('.ltviz-answer [id]')].map((one) => one.id)")
+    assert len(set(ids)) == len(ids)
+    second.get_by_label("one").focus()
+    for _ in range(2):
+        opened.page.keyboard.press("ArrowDown")
+    assert second.get_by_label("one").is_checked(), "arrows only go there"
+    opened.page.keyboard.press("ArrowUp")
+    opened.page.keyboard.press("Space")
+    assert second.get_by_label("two").is_checked() and first.get_by_label("that").is_checked()
+
+
+def test_figures_follow_a_dark_theme_and_photographs_do_not(opened):
+    look = "(one) => getComputedStyle(one).filter"
+    figure, photographs = (opened.output(name).locator("img").first for name in ("figures", "photographs"))
+    assert figure.evaluate(look) == photographs.evaluate(look) == "none"
+    opened.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    assert "invert" in figure.evaluate(look) and photographs.evaluate(look) == "none"
+    opened.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
 
 
 def middle(locator) -> tuple[float, float]:
@@ -203,7 +238,13 @@ def test_a_number_has_room_and_slider_and_box_are_one(opened):
     box.fill("60000000")
     assert card.locator("button.commit").is_disabled()
     box.press("Tab")
-    assert box.input_value() == "50000000"
+    assert box.input_value() == "60000000", "what was typed stays"
+    assert box.evaluate("box => box.validationMessage") == "a number from 0 to 50,000,000"
+    box.fill("")
+    box.press_sequentially("1.5")
+    assert box.input_value() == "1.5" and slider.input_value() in ("0", "1000"), "nothing is written while one types"
+    assert box.evaluate("box => box.validity.customError") is False
+    slider.press("End")
     slider.press("Home")
     assert box.input_value() == "0"
     slider.press("ArrowRight")
@@ -274,9 +315,9 @@ def test_answers_open_what_was_closed(opened):
         assert opened.card(name).locator("button.commit").inner_text() == "Change my answer"
         assert opened.card(name).locator("input:enabled, .handle:visible, li button:visible").count() == 0
     assert lines(opened.card("curve"), "truth") == 0 and lines(opened.card("curve-open"), "truth") == 1
-    opened.said("start", "5 of 5 answered, 1 of 1 exercises passed, quiz: 1 of 1 right.")
+    opened.said("start", "6 of 6 answered, 1 of 1 exercises passed, quiz: 2 of 2 right.")
     kept = opened.contents("GET", "my_progress.json")
-    assert len(json.loads(kept["content"])["chapters"]["Cards"]) == 6
+    assert len(json.loads(kept["content"])["chapters"]["Cards"]) == 7
 
 
 def test_change_my_answer_opens_the_card_and_compares(opened):

@@ -170,11 +170,12 @@ def test_raising_the_exponent_covers_less_whatever_the_numbers():
 def test_n_is_dragged_and_tiles_are_pointed_at():
     explorer = lt.explore.dartboard()
     (handle,) = explorer.screen.frame.handles
+    assert handle.y == pytest.approx(63.397, abs=1e-3), "in tiles, as the axis"
     assert (handle.name, handle.x, handle.axis, handle.xlim) == ("darts", 100, "x", (1, 500))
-    explorer.dragged(Drag("darts", 251.0, 0.4, True))
+    explorer.dragged(Drag("darts", 251.0, 40.0, True))
     assert explorer.values["darts"] == 251
     curves, disc = explorer.regions()
-    assert (curves.x, curves.percent, disc.cells) == ((0.0, 500.0), "y", True)
+    assert (curves.x, curves.y, curves.percent, disc.cells) == ((0.0, 500.0), (0.0, 104.0), "", True)
     marks = explorer.marks(explorer.result)
     assert len(marks) == 100 and {mark.region for mark in marks} == {1}
     hits = int((explorer.result.tile == 0).sum())

@@ -348,6 +348,24 @@ def test_a_cell_run_again_leaves_the_newest_explorer_alone(name, kernel, cell, r
     assert last[1].screen.comm is not None and last[1].error is None
 
 
+def test_what_a_module_makes_when_it_is_imported_outlives_the_cell_of_the_import(monkeypatch, tmp_path):
+    """The cards of a chapter stand in a module beside it, and cells are run again."""
+    shell = Notebook()
+    monkeypatch.setattr(notebook, "_shell", lambda: shell)
+    monkeypatch.syspath_prepend(tmp_path)
+    made = "import ltviz as lt\nfirst = lt.explore.effective_number([9, 3, 1])\n"
+    (tmp_path / "cards_of_a_test.py").write_text(made, encoding="utf-8")
+    shell.run("import cards_of_a_test", "a")
+    import cards_of_a_test as cards
+
+    own = lt.explore.effective_number(COUNTS)
+    shell.run("import cards_of_a_test", "a")
+    again = lt.explore.effective_number(COUNTS)
+    assert lt.explore.registry() == [cards.first, again] and own not in lt.explore.registry()
+    assert cards.first.screen.comm is not None
+    del sys.modules["cards_of_a_test"]
+
+
 def test_what_happens_outside_of_a_cell_closes_nothing(monkeypatch):
     shell = Notebook()
     monkeypatch.setattr(notebook, "_shell", lambda: shell)

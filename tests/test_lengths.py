@@ -46,7 +46,7 @@ def test_a_law_of_nothing_is_refused(norms, counts, s, name):
 
 def test_the_line_has_the_slope_of_the_factor_and_goes_through_the_centre(explorer, groups):
     explorer.set(factor=4.0)
-    (first, last), (low, high) = explorer.result.line
+    (low, high), (first, last) = explorer.result.line
     assert (high - low) == pytest.approx(np.log(last / first) / 4.0)
     run = groups["plain"][0]
     assert explorer.result.norms[:10] == pytest.approx(np.linalg.norm(run.head_weight, axis=1))
@@ -61,7 +61,19 @@ def test_the_best_factor_explains_most(explorer):
         explorer.set(factor=factor)
         held[factor] = explorer.result.explains.mean()
     assert held[list(held)[1]] == max(held.values()) > 0.85 and held[7.0] < 0
-    assert "fits worse than one count for all" in explorer.sentence
+    assert "fits worse than predicting the same count for every class" in explorer.sentence
+
+
+def test_errors_are_vertical_in_the_picture_as_in_the_fit(explorer):
+    assert explorer.law.get_yscale() == "log" and explorer.law.get_xscale() == "linear"
+    found = explorer.result
+    assert explorer.dots.get_xdata() == pytest.approx(found.norms)
+    assert explorer.dots.get_ydata() == pytest.approx(found.counts)
+    first = explorer.marks(found)[0]
+    assert (first.x, first.y) == pytest.approx((found.norms[0], found.counts[0]))
+    (lengths, counts) = explorer.line.get_data()
+    centre = found.norms.mean(), np.log(found.counts).mean()
+    assert np.interp(centre[0], lengths, np.log(counts)) == pytest.approx(centre[1])
 
 
 def test_a_click_and_a_drag(explorer):

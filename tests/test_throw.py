@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 import ltviz as lt
 from ltviz.datasets.plane import CENTRES, WIDTH, cloud_ranks, plane, plane_counts, plane_test
 from ltviz.explore.screen import Click, Drag
-from ltviz.explore.throw import COUNTS, SCORES, THROWS, throws
+from ltviz.explore.throw import COUNTS, PLANE, SCORES, THROWS, throws
 from ltviz.metrics.throws import borders, confusions, decide, fit_softmax, tail_scores
 
 K = len(CENTRES)
@@ -210,8 +210,26 @@ def test_a_click_on_a_faint_score_goes_to_its_throw():
     assert explorer.values["seed"] == 13
     explorer._clicked(Click(0.5, 2, COUNTS, 0))
     explorer._clicked(Click(0.5, 2, SCORES, None))
+    explorer._clicked(Click(0.0, 0.0, PLANE, len(points) - 1))
     assert explorer.values["seed"] == 13
-    assert len(points) == K + 4 * THROWS
+    assert [one.region for one in points[: K + 4 * THROWS + 1]] == [COUNTS] * K + [SCORES] * 4 * THROWS + [PLANE]
+
+
+def test_a_training_point_says_its_class_and_count():
+    explorer = lt.explore.throw(seed=3, ratio=50)
+    found = explorer.result.all
+    points = [one for one in explorer.marks(explorer.result) if one.region == PLANE]
+    inside = (np.abs(found.points[3]) <= (4.6, 3.7)).all(1)
+    places, targets = found.points[3][inside], found.targets[inside]
+    assert np.allclose([(one.x, one.y) for one in points], places) and inside.sum() > 170
+    told = [f"Class {j + 1} of 6 by frequency, one of {found.counts[j]} training points" for j in targets]
+    assert [one.text for one in points] == told and found.counts[0] == 100 and found.counts[-1] == 2
+
+
+def test_the_list_of_class_orders_does_not_call_an_entry_as_the_slider_is_called():
+    explorer = lt.explore.throw()
+    titles = dict(explorer.controls["class_order"].widget.options)
+    assert titles == {"drawn by seed": "seed", "natural": "natural"}
 
 
 @pytest.mark.parametrize(

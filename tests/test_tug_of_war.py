@@ -125,6 +125,38 @@ def test_the_switches_change_the_decision_and_not_the_network(still):
     assert "log prior subtracted" in still.sentence and "as trained" in still.sentence
 
 
+def test_the_chosen_vector_s_images_are_ringed_and_its_angle_to_them_is_told(still):
+    film = still.film("sgd")
+    still.set(vector="8", epoch=40)
+    j = still.names.index("8")
+    mine = film.features[40][film.targets == j]
+    assert np.stack(still.own.get_data(), 1) == pytest.approx(mine / still.result.unit)
+    vector, mean = film.weight[40][j], mine.mean(0)
+    cosine = vector @ mean / np.linalg.norm(vector) / np.linalg.norm(mean)
+    assert np.cos(np.radians(still.result.angle)) == pytest.approx(cosine)
+    assert f"Vector of 8: {still.result.angle:.0f}° from the mean of its own images" in still.sentence
+
+
+def test_the_sentence_does_not_grow_with_a_rule(still):
+    before = len(still.sentence)
+    for equal, prior in ((True, False), (False, True), (True, True)):
+        still.set(equal_lengths=equal, subtract_prior=prior)
+        assert len(still.sentence) <= before + 6
+
+
+def test_class_colours_are_legible_on_white_and_on_a_dark_page(explorer):
+    from ltviz.plots.theme import darken
+
+    def luminance(rgb):
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    pixels = np.rint(255 * explorer.colours).astype(np.uint8)[None]
+    dark, page = darken(pixels)[0] / 255, darken(np.full((1, 1, 3), 255, np.uint8))[0, 0] / 255
+    assert (1.05 / (luminance(explorer.colours) + 0.05)).min() >= 4.0
+    assert ((luminance(dark) + 0.05) / (luminance(page) + 0.05)).min() >= 4.0
+
+
 def test_no_arrow_leaves_the_plane_and_all_keep_one_scale(still):
     for vector in still.names:
         still.set(vector=vector, equal_lengths=True, epoch=60)

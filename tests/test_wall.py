@@ -120,8 +120,15 @@ def test_follow_takes_the_tau_of_bayes_rule(run, photographs, deployment, tau):
     assert (explorer.result.answered == answers(run, 30, tau).argmax(1)[explorer.order]).all()
     assert explorer.controls["tau"].idle == "only for follow = False"
     assert explorer.screen.frame.handles == []  # nothing to drag: tau is given
+    box, slider = explorer.controls["tau"].parts
+    assert explorer.bayes in explorer.controls["tau"].widget.children
+    assert explorer.bayes.value == f"τ = 1 - deployment = {tau:g}"  # the tau in force, not the one of the box
+    assert [one.layout.display for one in (explorer.bayes, box, slider)] == ["", "none", "none"]
+    explorer.set(deployment=0.5)
+    assert explorer.bayes.value == "τ = 1 - deployment = 0.5"
     explorer.set(follow=False)
     assert explorer.result.tau == 0.3 and explorer.controls["tau"].idle == ""
+    assert [one.layout.display for one in (explorer.bayes, box, slider)] == ["none", "", ""] and box.value == 0.3
 
 
 def test_who_pays_is_the_frontier_with_the_present_tau_and_the_means_of_others(run, photographs):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from .. import metrics
 from ..objective import Setting
-from ..plots.picture import FAINT, INK, PALETTE, QUIET, number, percent
+from ..plots.picture import FAINT, INK, PALETTE, QUIET, number
 from ..plots.surface import Surface
 from ..plots.weights import effective
 from .base import Explorer
@@ -27,6 +27,7 @@ EXPONENT = Setting(
 TILES = Setting(100, 1, 200, "log", symbol="N", meaning="prototypes of the class: different things that can be seen")
 SEED = Setting(6, 0, 50, meaning="another throw with the same probabilities")
 ALONG = np.unique(np.geomspace(1, MOST, 120).round())  # numbers of darts at which the curves are known
+QUARTERS = np.linspace(0, 1, 5)  # of the tiles
 COVERED, BARE = "#BFD4FF", "#F4F5F7"
 LINES = {  # of the right panel: how each is drawn, and what it is called
     "formula": ({"color": INK, "linewidth": 2.2}, "E\N{LATIN SUBSCRIPT SMALL LETTER N}, the formula"),
@@ -139,8 +140,8 @@ class Dartboard(Explorer):
 
     def _build_curves(self, ax: Axes) -> None:
         self.curves = ax
-        ax.set(xlim=(0, MOST), ylim=(0, 1.04), xlabel="darts thrown, n", ylabel="share of the tiles covered")
-        percent(ax.yaxis)
+        ax.set(xlim=(0, MOST), ylim=(0, 1.04), xlabel="darts thrown, n", ylabel="tiles covered")
+        ax.set_yticks(QUARTERS, ["0", "N/4", "N/2", "3N/4", "N"])  # so that the axis stays when N moves
         ax.grid(True, axis="both", color=FAINT)
         self.lines, self.dots, self.readout = {}, [], []
         for i, (name, (kind, label)) in enumerate(LINES.items()):
@@ -197,8 +198,8 @@ class Dartboard(Explorer):
         )
 
     def regions(self) -> list[Region]:
-        curves = Region.of(self.curves, "tiles covered", xname="darts", yname="covered", percent="y")
-        return [curves, Region.of(self.board, "board", cells=True)]
+        curves = Region.of(self.curves, "tiles covered", xname="darts", yname="covered")
+        return [replace(curves, y=tuple(end * self._tiled for end in curves.y)), Region.of(self.board, "board", cells=True)]
 
     def marks(self, result: Throw) -> list[Point]:
         edges = board(len(result.p))[1]
@@ -210,8 +211,7 @@ class Dartboard(Explorer):
         ]
 
     def handles(self, result: Throw) -> list[Handle]:
-        height = result.expected[0] / len(result.p)
-        return [Handle("darts", result.darts, height, "darts", "x", (DARTS.low, DARTS.high))]
+        return [Handle("darts", result.darts, result.expected[0], "darts", "x", (DARTS.low, DARTS.high))]
 
 
 def dartboard(

@@ -41,7 +41,7 @@ class EffectiveNumber(Explorer):
 
     function = "effective_number"
     title = "Effective number of samples"
-    size = (7.6, 3.7)
+    size = (7.6, 4.0)
 
     def __init__(self, counts: Any, beta: float = BETA.default):
         self.counts = np.sort(class_counts(counts))[::-1].copy()
@@ -49,7 +49,7 @@ class EffectiveNumber(Explorer):
 
     def build(self, surface: Surface) -> None:
         left, right = surface.figure.subplots(1, 2)
-        surface.figure.subplots_adjust(left=0.1, right=0.965, bottom=0.145, top=0.9, wspace=0.22)
+        surface.figure.subplots_adjust(left=0.1, right=0.965, bottom=0.215, top=0.905, wspace=0.22)
         self._build_numbers(left)
         self._build_weights(right)
         self.classes = [GroupPoints(ax, self.counts) for ax in (left, right)]
@@ -57,8 +57,8 @@ class EffectiveNumber(Explorer):
         handles = [Line2D([], [], ls="", marker=p.get_marker(), color=p.get_color()) for p in points.artists]
         names = [f"{name} classes" if len(handles) > 1 else "the classes" for name in points.masks]
         same = left.lines[0]
-        close = {"loc": "lower right", "handletextpad": 0.4, "handlelength": 1.4}
-        left.legend([*handles, same], [*names, same.get_label()], **close)
+        place = {"loc": "lower center", "bbox_to_anchor": (0.53, 0.005), "handlelength": 1.8}
+        surface.figure.legend([*handles, same], [*names, same.get_label()], ncols=len(handles) + 1, **place)
         moving = [artist for points in self.classes for artist in points.artists]
         surface.animate(self.limit, self.ceiling, self.line, self.cursor, *moving)
 
@@ -73,7 +73,8 @@ class EffectiveNumber(Explorer):
             if 1.5 * end < free:  # it has room below the line of equality
                 ax.annotate(f"β = {beta:g}", (largest, end), (4, 3), color=QUIET, **offset("right", "bottom"))
         self.limit = ax.axhline(1, color=PALETTE[3], linewidth=1, linestyle=(0, (5, 2)), zorder=2)
-        self.ceiling = ax.text(1, 1, "limit 1 / (1 - β)", fontsize=8, color=PALETTE[3], va="bottom", clip_on=True)
+        across = ax.get_yaxis_transform()
+        self.ceiling = ax.text(0, 1, "limit 1 / (1 - β)", fontsize=8, color=PALETTE[3], transform=across, clip_on=True)
         self.line = self.panel.add(0.0, color=INK, linewidth=2.2, zorder=3)
 
     def _build_weights(self, ax: Axes) -> None:
@@ -104,19 +105,27 @@ class EffectiveNumber(Explorer):
         place, ceiling = -np.log10(max(1.0 - result.beta, 1e-5)), 1.0 / (1.0 - result.beta)
         self.line.set_ydata(result.curve)
         self.limit.set_ydata([ceiling, ceiling])
-        below = 1.5 * ceiling > self.panel.ax.get_ylim()[1]
-        self.ceiling.set(y=ceiling / 1.06 if below else 1.04 * ceiling, va="top" if below else "bottom")
+        self._name_limit(ceiling)
         self.cursor.set_xdata([place, place])
         self.classes[0].update(self.counts, result.effective)
         self.classes[1].update(np.full(len(self.counts), place), result.weight)
+
+    def _name_limit(self, ceiling: float) -> None:
+        """The limit's name: left of the line of equality, or right of it where the limit is low."""
+        low, high = np.log(self.panel.ax.get_ylim())
+        height = (np.log(ceiling) - low) / (high - low)  # as a fraction of the axis
+        below = height > 0.93
+        x, side = (0.02, "left") if height > 0.36 else (0.74, "right")
+        self.ceiling.set(x=x, ha=side, y=ceiling / 1.06 if below else 1.06 * ceiling, va="top" if below else "bottom")
 
     def say(self, result: Effect) -> str:
         rarest = int(np.flatnonzero(self.counts).max())  # of the classes that have images
         most, least = self.counts[0], self.counts[rarest]
         times = result.weight[rarest] / result.weight[0]
         return (
-            f"beta = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
-            f"{number(result.effective[rarest])}, so the rarest class weighs {number(times)} times the most frequent."
+            f"β = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
+            f"{number(result.effective[rarest])}, so an image of the rarest class weighs {number(times)} times as much as "
+            "one of the most frequent."
         )
 
     def regions(self) -> list[Region]:

@@ -29,8 +29,9 @@ LAW, TRAININGS = range(2)  # the regions of the picture
 
 @dataclass(frozen=True)
 class Law:
-    """One way of training: lengths, counts (seeds * classes,), the law's lengths at `counts`, and how well it fits.
+    """One way of training: lengths, counts (seeds * classes,), the law as a line, and how well it fits.
 
+    line: lengths and counts of its two ends, from the smallest count to the largest
     explains (seeds,): R^2 of log n under the factor; fitted (seeds,): the factor that fits best.
     """
 
@@ -69,16 +70,16 @@ class Lengths(Explorer):
         counts = [run.counts.astype(np.float64) for run in runs]
         logs = np.log(np.concatenate(counts))
         ends = np.array([logs.min(), logs.max()])
-        line = np.concatenate(norms).mean() + (ends - logs.mean()) / factor
+        reached = np.concatenate(norms).mean() + (ends - logs.mean()) / factor
         explains = [metrics.law_explains(x, n, factor) for x, n in zip(norms, counts, strict=True)]
         return Law(
-            training, factor, np.concatenate(norms), np.exp(logs), (np.exp(ends), line), np.array(explains),
+            training, factor, np.concatenate(norms), np.exp(logs), (reached, np.exp(ends)), np.array(explains),
             np.array([fit.s for fit in self.fits[training]]),
         )  # fmt: skip
 
     def build(self, surface: Surface) -> None:
         place = surface.figure.add_axes
-        self.law, self.rows = place((0.075, 0.15, 0.38, 0.75)), place((0.675, 0.15, 0.29, 0.75))
+        self.law, self.rows = place((0.095, 0.15, 0.36, 0.75)), place((0.675, 0.15, 0.29, 0.75))
         self._build_law(self.law)
         self._build_rows(self.rows)
         surface.animate(self.dots, self.line, self.cursor, self.chosen)
@@ -86,12 +87,13 @@ class Lengths(Explorer):
     def _build_law(self, ax: Axes) -> None:
         every = np.concatenate([row for rows in self.norms.values() for row in rows])
         counts = np.concatenate([run.counts for runs in self.groups.values() for run in runs])
-        ax.set_xscale("log")
-        ax.set(xlim=(counts.min() / 1.3, counts.max() * 1.3), ylim=(0, 1.08 * every.max()))
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xlabel("training images of the class (log scale)")
-        ax.set_title("Length of each classifier vector", fontsize=9.5, loc="left", pad=4)
+        # The law predicts log n from the length, so its errors are vertical here, as the fit measures them.
+        ax.set_yscale("log")
+        ax.set(ylim=(counts.min() / 1.3, counts.max() * 1.3), xlim=(0, 1.08 * every.max()))
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.set_xlabel("length of the classifier vector")
+        ax.set_title("Training images of the class (log scale)", fontsize=9.5, loc="left", pad=4)
         self.dots = ax.plot([], [], "o", color=PALETTE[0], markersize=5, alpha=0.75, zorder=3, **EDGE)[0]
         self.line = ax.plot([], [], color=PALETTE[1], linewidth=2.4, zorder=4)[0]
 
@@ -116,7 +118,7 @@ class Lengths(Explorer):
         self.cursor = ax.axvline(SLIDES, color=PALETTE[1], linewidth=2, zorder=4)
 
     def draw(self, result: Law) -> None:
-        self.dots.set_data(result.counts, result.norms)
+        self.dots.set_data(result.norms, result.counts)
         self.line.set_data(*result.line)
         self.cursor.set_xdata([result.factor, result.factor])
         self.chosen.set_data(result.fitted, np.full(len(result.fitted), list(self.groups).index(result.shown)))
@@ -126,7 +128,11 @@ class Lengths(Explorer):
         n = len(fits)
         rho = np.mean([fit.rho for fit in fits])
         held = float(np.mean(result.explains))
-        how = f"explains {held:.0%} of the variance of log n" if held >= 0 else "fits worse than one count for all"
+        how = (
+            f"explains {held:.0%} of the variance of log n"
+            if held >= 0
+            else "fits worse than predicting the same count for every class"
+        )
         return (
             f"{result.shown}: with s = {result.factor:g} the law {how}, mean over {n} seed{'s' if n > 1 else ''}. "
             f"Best s: {result.fitted.min():.1f} to {result.fitted.max():.1f}; rank correlation with counts {rho:.2f}."
@@ -136,13 +142,13 @@ class Lengths(Explorer):
     def regions(self) -> list[Region]:
         names = tuple(self.groups)
         return [
-            Region.of(self.law, "lengths", xname="images", yname="length"),
+            Region.of(self.law, "lengths", xname="length", yname="images"),
             Region.of(self.rows, "trainings", xname="s", yname="training", ynames=names),
         ]
 
     def marks(self, result: Law) -> list[Point]:
         found = [
-            Point(n, x, f"{n:,.0f} training images: length {x:.2f}", LAW)
+            Point(x, n, f"{n:,.0f} training images: length {x:.2f}", LAW)
             for n, x in zip(result.counts, result.norms, strict=True)
         ]
         for i, (name, fits) in enumerate(self.fits.items()):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .. import check
+from ..device import threads
 from ..methods import METHODS
 from ..plots.loss_curve import LossPanels
 from ..plots.picture import DASHES, GROUP_COLOURS, QUIET, number
@@ -72,7 +73,8 @@ class LossAnatomy(MethodExplorer):
 
     def compute(self, method: str, **settings: Any) -> Anatomy:
         counts = torch.from_numpy(self.counts)
-        head, tail = (probe(method, counts, target, settings=settings) for target in (0, len(counts) - 1))
+        with threads(1):  # tensors this small wait for a second thread far longer than they compute
+            head, tail = (probe(method, counts, target, settings=settings) for target in (0, len(counts) - 1))
         return Anatomy(method, settings, head, tail, self._plain)
 
     def draw(self, result: Anatomy) -> None:

@@ -43,13 +43,25 @@ def cell() -> tuple[tuple[str, str], Any] | None:
     return ("id", name) if name else ("code", code), run
 
 
+def importing() -> bool:
+    """Whether the present call comes from a module that is being imported."""
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        if frame.f_code.co_name == "exec_module":  # of whatever loader
+            return True
+    return False
+
+
 _opened: list[tuple[tuple[tuple[str, str], Any], weakref.ref, Callable[[Any], None]]] = []
 
 
 def take_place(new: Any, close: Callable[[Any], None]) -> None:
-    """Close what an earlier run of the present cell opened: its place on the page is taken, its memory would stay."""
+    """Close what an earlier run of the present cell opened: its place on the page is taken, its memory would stay.
+
+    What a module makes while it is imported stays: running the cell of the import again does not make it anew.
+    """
     here = cell()
-    if here is None:
+    if here is None or importing():
         return
     kept = []
     for there, reference, close_it in _opened:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from .. import check, metrics
 from ..datasets import LongTailed
@@ -35,6 +36,7 @@ DEPLOYMENT = Setting(
     "1: as in training, -1: the rarest most often",
 )  # fmt: skip
 MATRIX, SHARES, CLASSES, MEANS, PHOTOS = range(5)  # the regions of the picture; the last with photographs alone
+VALUES = 1.04  # where the accuracies of groups are written, on an axis from 0 to 1
 STRIP, PLACES = 1.5, 8  # of the photographs whose answer turns: inches high, and how many there is room for
 
 
@@ -48,7 +50,7 @@ class Posthoc(Explorer):
 
     function = "posthoc"
     title = "Re-deciding, without training"
-    size = (7.6, 5.4)
+    size = (7.6, 5.6)
 
     def __init__(
         self,
@@ -112,22 +114,24 @@ class Posthoc(Explorer):
         part = Posthoc.size[1] / self.size[1]  # of the height; the photographs have the rest
         grid = surface.figure.add_gridspec(
             2, 2, left=left, right=0.98, bottom=1 - (1 - bottom) * part, top=1 - 0.055 * part,
-            wspace=0.055, hspace=0.05, width_ratios=(1.55, 1), height_ratios=(1, 4.1),
+            wspace=0.055, hspace=0.05, width_ratios=(1.55, 1), height_ratios=(1.25, 4.1),
         )  # fmt: skip
         shares, matrix, classes = (surface.figure.add_subplot(grid[place]) for place in ((0, 0), (1, 0), (1, 1)))
         place = grid[0, 1].get_position(surface.figure)
         means = surface.figure.add_axes((place.x0 + 0.085, place.y0 + 0.02, place.width - 0.145, place.height - 0.02))
         self.axes = matrix, shares, classes, means
         trained, turned = (metrics.power_prior(self.run.counts, power) for power in (1.0, -1.0))
-        room = self.before.answered, metrics.answer_shares(self.before.confusion, trained), trained, turned
+        last = {"prior": self.controls["prior"].setting.high} if "prior" in self.controls else {}
+        far = self.rules.decide({**self.rules.neutral, **last}).answered  # the rare answers, given most often
+        room = self.before.answered, metrics.answer_shares(self.before.confusion, trained), trained, turned, far
         self.panels = ConfusionPanels(shares, matrix, counts, names, [one[self.rank] for one in room])
         colours = [*(group_look(name)["color"] for name in GROUPS), PALETTE[3]]
         before = self.before.per_class[self.rank]
-        self.accuracies = AccuracyPanels(classes, means, self.panels, counts, before, ROWS, colours)
+        self.accuracies = _Accuracies(classes, means, self.panels, counts, before, ROWS, colours)
         self.names = [short(one, 40) for one in names]
         self.called = [self._call(self.panels.members(i)) for i in range(len(self.panels.starts))]
         self._title()
-        surface.animate(*self.panels.artists, *self.accuracies.artists)
+        surface.animate(*self.panels.artists, *self.accuracies.artists, self.accuracies.last)
         if len(self.turning):
             self._build_photos(surface)
 
@@ -137,7 +141,7 @@ class Posthoc(Explorer):
         ax = surface.figure.add_axes((0.012, 0.01, 0.976, (STRIP - 0.28) / height))
         chosen = self.turning
         self.row = PhotoRow(ax, self.images[chosen], self.run.targets[chosen], self.run.class_names, PLACES)
-        what = "Test photographs that prior = 1 turns right or wrong (true class above, answer below)"
+        what = "Test photographs that τ = 1 turns right or wrong (true class above, answer below)"
         ax.set_title(what, loc="left", fontsize=9.5, pad=5)
         self.axes = *self.axes, ax
         surface.animate(*self.row.artists)
@@ -156,9 +160,13 @@ class Posthoc(Explorer):
     def draw(self, result: Decision) -> None:
         matrix = result.confusion[np.ix_(self.rank, self.rank)]
         self.panels.update(matrix, result.answered[self.rank], result.occurs[self.rank])
-        self.accuracies.update(result.per_class[self.rank], *self._means(result))
+        self.accuracies.update(result.per_class[self.rank], *self._means(result), self._deploys(result))
         if len(self.turning):
             self.row.update(self._answers(result))
+
+    def _deploys(self, result: Decision) -> bool:
+        """Whether the prior at deployment is what the reader looks at."""
+        return self.first == "deployment" or result.power != 0
 
     def _answers(self, result: Decision) -> np.ndarray:
         """The answers for the photographs in the row."""
@@ -192,7 +200,7 @@ class Posthoc(Explorer):
                 for one in (self.before, result)
             )
             said += f" Of the {n} photographs {now} are right ({before} as trained)."
-        return f"{said} {_deployed(result)}" if self.first == "deployment" or result.power else said
+        return f"{said} {_deployed(result)}" if self._deploys(result) else said
 
     # ------------------------------------------------------------------------------------------------- pointing
     def _call(self, ranks: np.ndarray) -> str:
@@ -225,7 +233,8 @@ class Posthoc(Explorer):
             points += _compared(CLASSES, self.names, self.panels.place, pairs)
         if len(self.turning):
             points += self._photo_marks(result)
-        return points + _compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
+        means = _compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
+        return points + (means if self._deploys(result) else means[:-1])
 
     def _photo_marks(self, result: Decision) -> list[Point]:
         names, told = self.run.class_names, []
@@ -287,6 +296,23 @@ class Posthoc(Explorer):
         check.instance("state", state, Mapping, STATE_OF)
         more = {"data" if isinstance(one, LongTailed) else "images": one for one in data[1:] if one is not None}
         return super().from_state({**state, **more}, *data[:1])
+
+
+class _Accuracies(AccuracyPanels):
+    """The last row of the groups only where it is asked for; their accuracies in a column, away from the dashes."""
+
+    def _build_groups(self, ax: Axes, names: Sequence[str], colours: Sequence[str]) -> None:
+        super()._build_groups(ax, [*names[:-1], ""], colours)
+        text = {"ha": "right", "va": "center", "fontsize": 8, "clip_on": False}
+        self.last = ax.text(-0.03, len(names) - 1, names[-1], **text)
+
+    def update(self, now: np.ndarray, old: np.ndarray, new: np.ndarray, whole: bool) -> None:
+        shown = np.append(np.ones(len(old) - 1, bool), whole)
+        super().update(now, *(np.where(shown, one, np.nan) for one in (old, new)))
+        for text in self.labels:
+            text.set_x(VALUES)
+        for text in (self.last, self.labels[-1]):
+            text.set_visible(whole)
 
 
 def _room(counts: np.ndarray, names: list[str]) -> tuple[float, float]:
@@ -386,6 +412,6 @@ def posthoc(
     data: the data set of the run, to see the test images in a cell of the matrix that is clicked. images: pictures
     (m, H, W, 1 or 3) uint8 of its first m test images, or an object with such `images` and the `names` of their
     classes (lt.study.photographs()), for the same; below the matrix then stands a row of up to eight whose answer
-    prior = 1 turns right or wrong, in green frames where it is right and in red, dashed ones where it is wrong.
+    τ = 1 turns right or wrong, in green frames where it is right and in red, dashed ones where it is wrong.
     """
     return Posthoc(run, tau, bias, prior, deployment=deployment, data=data, images=images, first=first, **others)

@@ -19,7 +19,7 @@ from ..objective import Setting
 from ..plots.picture import CLASS_COLOURS, EDGE, GROUP_MARKERS, INK, PALETTE, QUIET, as_percent, offset, plain_log
 from ..plots.surface import Surface
 from .base import Explorer, follow_drag
-from .controls import control
+from .controls import Choice, control
 from .frames import Handle, Point, Region
 from .screen import Click, Drag
 
@@ -29,6 +29,7 @@ SEED = Setting(0, 0, THROWS - 1, meaning="which throw: draws the training points
                "is how frequent")  # fmt: skip
 ORDER = Setting("seed", choices=ORDERS, meaning="which cloud is how frequent: drawn by seed, or always the two that "
                 "overlap rarest")  # fmt: skip
+ORDER_TITLES = {"seed": "drawn by seed", "natural": "natural"}  # beside a slider that is called seed
 PROFILE = Setting("exp", choices=PROFILES, meaning="how the counts fall from class to class")
 POINTS = Setting(100, 20, 100, meaning="training points of the most frequent class")
 ROWS = ("accuracy, test set\nwith the same tail", "balanced accuracy", "macro F1", "recall of the\ntwo rarest classes")
@@ -36,6 +37,8 @@ NAMES = ("accuracy", "balanced accuracy", "macro F1", "rare recall")
 HIDES = PALETTE[3]  # of the score that hides the rare classes
 PLANE, COUNTS, SCORES = range(3)  # the regions of the picture
 EDGES = (-4.6, 4.6), (-3.7, 3.7)  # of the plane that is shown
+FLOOR = 0.25  # where the bars of the counts begin, so that one point is a bar as well
+SMALL = 9.5  # points, of what is written beside the two panels on the right
 GRID = (208, 168)  # places in x and in y at which the classifier is asked
 
 
@@ -99,7 +102,7 @@ class Throw(Explorer):
         x, y = (np.linspace(*ends, n) for ends, n in zip(EDGES, GRID, strict=True))
         self.grid = np.stack(np.meshgrid(x, y), -1)  # (rows, columns, 2)
         super().__init__({
-            "seed": control("seed", SEED, seed), "class_order": control("class_order", ORDER, class_order),
+            "seed": control("seed", SEED, seed), "class_order": Choice("class_order", ORDER, class_order, ORDER_TITLES),
             "ratio": control("ratio", RATIO, ratio), "profile": control("profile", PROFILE, profile),
             "n_max": control("n_max", POINTS, n_max),
         })  # fmt: skip
@@ -108,9 +111,9 @@ class Throw(Explorer):
     # ------------------------------------------------------------------------------------------------- the picture
     def build(self, surface: Surface) -> None:
         figure = surface.figure
-        left = figure.add_axes((0.012, 0.025, 0.545, 0.905))
-        counts = figure.add_axes((0.655, 0.70, 0.322, 0.225))
-        scores = figure.add_axes((0.745, 0.105, 0.232, 0.45))
+        left = figure.add_axes((0.012, 0.025, 0.508, 0.905))
+        counts = figure.add_axes((0.602, 0.675, 0.375, 0.25))
+        scores = figure.add_axes((0.745, 0.13, 0.232, 0.40))
         self.axes = left, counts, scores
         self.colours = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.72, K))[:, :3]
         self.tints = np.round(255 * (1 - 0.30 * (1 - self.colours))).astype(np.uint8)
@@ -148,16 +151,19 @@ class Throw(Explorer):
 
     def _build_counts(self, ax: Axes) -> list[Any]:
         """Training points of each class; the top of the last bar can be dragged."""
-        ax.set(yscale="log", xlim=(-0.6, K - 0.4), ylim=(0.7, 4.5 * POINTS.high), xticks=[])
+        ax.set(yscale="log", xlim=(-0.6, K - 0.4), ylim=(FLOOR, 12 * POINTS.high), xticks=[])
         ax.set_title("Training points of each class", loc="left", fontsize=9.5, pad=4)
-        ax.set_xlabel("most frequent → rarest", fontsize=8, labelpad=2)
+        ax.set_xlabel("most frequent → rarest", fontsize=SMALL, labelpad=2)
         plain_log(ax.yaxis)
-        ax.tick_params(labelsize=8)
-        self.bars = [ax.plot([j, j], [0.7, 1], color=self.colours[j], linewidth=13, alpha=0.45,
+        ax.set_yticks([1, 10, 100])
+        ax.tick_params(labelsize=SMALL)
+        self.bars = [ax.plot([j, j], [FLOOR, 1], color=self.colours[j], linewidth=15, alpha=0.7,
                              solid_capstyle="butt", zorder=2)[0] for j in range(K)]  # fmt: skip
         self.tops = [ax.plot([j], [1], linestyle="", marker=self.marks_of[j], color=self.colours[j], markersize=6,
                              zorder=3, **EDGE)[0] for j in range(K)]  # fmt: skip
-        self.written = [ax.annotate("", (j, 1), (0, 5), color=INK, **offset("center", "bottom")) for j in range(K)]
+        place = {**offset("center", "bottom"), "fontsize": SMALL, "color": INK}
+        above = [(0, 5)] * (K - 1) + [(0, 10)]  # clear of the handle on the last one
+        self.written = [ax.annotate("", (j, 1), above[j], **place) for j in range(K)]
         return [*self.bars, *self.tops, *self.written]
 
     def _build_scores(self, ax: Axes) -> list[Any]:
@@ -165,11 +171,11 @@ class Throw(Explorer):
         ax.set(xlim=(-0.03, 1.04), ylim=(len(ROWS) - 0.5, -0.5), xticks=[0, 0.5, 1])
         ax.set_title(f"Scores of this throw ({THROWS - 1} others faint)", loc="right", fontsize=9.5, pad=4)
         ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-        ax.set_yticks(range(len(ROWS)), ROWS, fontsize=8)
+        ax.set_yticks(range(len(ROWS)), ROWS, fontsize=SMALL)
         ax.get_yticklabels()[0].set_color(HIDES)
-        ax.tick_params(axis="x", labelsize=8)
+        ax.tick_params(axis="x", labelsize=SMALL)
         ax.axhline(0.5, color=QUIET, linewidth=0.8)
-        ax.set_xlabel("bar: always the most frequent class", fontsize=8, labelpad=2, loc="right")
+        ax.set_xlabel("| = always answer the most frequent class", fontsize=SMALL, labelpad=2, loc="right")
         spread = {"linestyle": "", "marker": "o", "markersize": 5, "alpha": 0.28, "markeredgewidth": 0, "zorder": 2}
         self.others = [ax.plot([], [], color=HIDES if i == 0 else INK, **spread)[0] for i in range(2)]
         self.nothing = ax.plot([], [], linestyle="", marker="|", markersize=13, markeredgewidth=1.8, color=QUIET,
@@ -194,7 +200,7 @@ class Throw(Explorer):
         for j, line in enumerate(self.clouds):
             line.set_data(*points[found.targets == j].T)
         for j, n in enumerate(found.counts):
-            self.bars[j].set_ydata([0.7, n])
+            self.bars[j].set_ydata([FLOOR, n])
             self.tops[j].set_ydata([n])
             self.written[j].xy = (j, n)
             self.written[j].set_text(f"{n}")
@@ -207,11 +213,9 @@ class Throw(Explorer):
 
     def say(self, result: Thrown) -> str:
         told = ", ".join(f"{name} {as_percent(one)}" for name, one in zip(NAMES, result.scores, strict=True))
-        low, high = (as_percent(end) for end in (result.all.scores[3].min(), result.all.scores[3].max()))
         return (
-            f"Throw {result.seed}, ratio {result.ratio:g} ({result.profile}): {told}. Over {THROWS} throws the "
-            f"recall of the two rarest classes goes from {low} to {high}. Accuracy and F1 are those of a test set "
-            "whose classes occur as in training."
+            f"Throw {result.seed}, ratio {result.ratio:g} ({result.profile}): {told}. Rare recall is that "
+            "of the two rarest classes; accuracy and F1 are those of a test set whose classes occur as in training."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -228,15 +232,16 @@ class Throw(Explorer):
             Point(j, n, f"Class {j + 1} of {K} by frequency: {n} training points", COUNTS)
             for j, n in enumerate(result.all.counts)
         ]
-        return counts + [
+        scores = [
             Point(score, row, f"{name}, throw {seed}: {as_percent(score)}", SCORES)
             for row, name in enumerate(NAMES)
             for seed, score in enumerate(result.all.scores[row])
         ]
+        return [*counts, *scores, *_training_points(result)]
 
     def _clicked(self, event: Click) -> None:
         """A click on the score of a throw goes to that throw."""
-        if event.region == SCORES and event.point is not None and event.point >= K:
+        if event.region == SCORES and event.point is not None and K <= event.point < K + len(NAMES) * THROWS:
             self.set(seed=(event.point - K) % THROWS)
 
     def handles(self, result: Thrown) -> list[Handle]:
@@ -250,6 +255,15 @@ class Throw(Explorer):
         ratio = self.result.all.counts[0] / max(drag.y, 1e-9)
         moved = Drag(drag.name, drag.x, float(min(max(ratio, RATIO.low), RATIO.high)), drag.done)
         follow_drag(moved, self.controls.get(drag.name), self.screen.frame.handles)
+
+
+def _training_points(result: Thrown) -> list[Point]:
+    """The training points that are in sight, each with its class."""
+    points, targets, counts = result.all.points[result.seed], result.all.targets, result.all.counts
+    low, high = np.transpose(EDGES)
+    texts = [f"Class {j + 1} of {K} by frequency, one of {n} training points" for j, n in enumerate(counts)]
+    seen = ((points >= low) & (points <= high)).all(1)
+    return [Point(float(x), float(y), texts[j], PLANE) for (x, y), j in zip(points[seen], targets[seen], strict=True)]
 
 
 def _fair_borders() -> np.ndarray:
@@ -268,7 +282,7 @@ def throw(
 
     seed in 0..19: the throw. class_order: "seed" (each throw draws which cloud is how frequent) or "natural" (the two
     that overlap are the rarest). ratio in [1, 100], profile "exp", "step" or "pareto", n_max in 20..100: as in
-    `datasets.plane`. The classifier is softmax regression, trained to the end; the scores are those of 1,200 test
+    `datasets.plane`. The classifier is softmax regression, trained to convergence; the scores are those of 1,200 test
     points, counted as often as the classes occur in training. A ratio above n_max leaves the rarest class one point.
     """
     return Throw(seed, class_order, ratio, profile, n_max)

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
 from .. import check, metrics
 from ..datasets import LongTailed, digits_lt
 from ..objective import Setting
-from ..plots.picture import CLASS_COLOURS, DASHES, EDGE, GROUP_COLOURS, INK, QUIET, as_percent, number
+from ..plots.picture import DASHES, EDGE, GROUP_COLOURS, INK, QUIET, as_percent, number
 from ..plots.surface import Surface
 from ..plots.text import short
 from ..training.recipe import RECIPES
@@ -36,6 +36,9 @@ GRID = 96  # places a side at which the decision is drawn
 PALE = 0.2  # of a class's colour in its region
 PLANE, COURSE, FORCES = range(3)  # the regions of the picture
 MOST = 20  # classes
+# From the most frequent class to the rarest. Of middle lightness throughout: legible on white, and on a dark page, where
+# lightness is turned over.
+RAMP = LinearSegmentedColormap.from_list("classes", ["#3f51c7", "#8a3fb5", "#b83a86", "#c24a3a", "#a86a00"])
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Tug:
     regions (GRID, GRID)    decided class; points (m, 2): training features / unit
     tips (k, 2)             classifier vectors as drawn; lengths (k,): theirs as trained
     arrows (k, 2)           what the images of each class do to the chosen vector, at most of length ARROW
+    angle: of the chosen vector to the mean feature of its own images, in degrees
     pull, push (k,)         along each vector: step of its own images, and of all others; scale: the largest of both
     course, before (epochs, 3)   accuracy of frequent, middle, rare classes: under the switches, and as trained
     """
@@ -58,6 +62,7 @@ class Tug:
     tips: np.ndarray
     lengths: np.ndarray
     arrows: np.ndarray
+    angle: float
     pull: np.ndarray
     push: np.ndarray
     scale: float
@@ -145,14 +150,15 @@ class TugOfWar(Explorer):
         pull, push = (force.own * along).sum(1), (force.others * along).sum(1)
         return Tug(
             epoch, chosen, (equal_lengths, subtract_prior), unit, regions, features / unit, LONGEST * shown, lengths,
-            _fitted(arrows, LONGEST * shown[chosen]), pull, push,
+            _fitted(arrows, LONGEST * shown[chosen]),
+            _degrees(weight[chosen], features[self.targets == chosen].sum(0)), pull, push,
             max(float(np.abs([pull, push]).max()), 1e-30),
             self._course(optimizer, equal_lengths, subtract_prior), self._course(optimizer, False, False),
         )  # fmt: skip
 
     # ------------------------------------------------------------------------------------------------- the picture
     def build(self, surface: Surface) -> None:
-        self.colours = matplotlib.colormaps[CLASS_COLOURS](np.linspace(0.0, 0.85, len(self.counts)))[:, :3]
+        self.colours = RAMP(np.linspace(0.0, 1.0, len(self.counts)))[:, :3]
         place = surface.figure.add_axes
         high = 0.83
         wide = high * self.size[1] / self.size[0]
@@ -163,15 +169,15 @@ class TugOfWar(Explorer):
         self._build_course(self.course)
         self._build_forces(self.forces)
         surface.animate(
-            self.ground, *self.dots, *self.spokes, *self.pulls, *self.labels, self.ring, *self.before, *self.after,
+            self.ground, *self.dots, self.own, *self.spokes, *self.pulls, *self.labels, self.ring, *self.before, *self.after,
             self.cursor, *self.values_now, *self.bars,
         )  # fmt: skip
 
     def _build_plane(self, ax: Axes) -> None:
         ax.set(xlim=(-FIELD, FIELD), ylim=(-FIELD, FIELD), xticks=[], yticks=[])
         ax.grid(False)
-        ax.set_title("Training images, and who is given which place", fontsize=9.5, loc="left", pad=4)
-        ax.set_xlabel("arrows: what each class does to the ringed vector", fontsize=8.5)
+        ax.set_title("Training images and decision regions", fontsize=9.5, loc="left", pad=4)
+        ax.set_xlabel("ringed: one vector and its images; arrows: what each class does to it", fontsize=8.5)
         self.pale = 1 - PALE + PALE * self.colours
         box = (-FIELD, FIELD, -FIELD, FIELD)
         blank = np.ones((GRID, GRID, 3))
@@ -179,6 +185,8 @@ class TugOfWar(Explorer):
         self.dots = [
             ax.plot([], [], "o", color=c, markersize=3.2, zorder=2, markeredgewidth=0)[0] for c in self.colours
         ]
+        self.own = ax.plot([], [], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, zorder=2.5)[0]
+        self.own.set_markeredgewidth(0.9)
         self.spokes = [ax.plot([], [], color=c, linewidth=2, zorder=3)[0] for c in self.colours]
         # An arrow is its shaft and a head at the end: two lines are cheaper than a patch.
         shafts = [ax.plot([], [], color=c, linewidth=2.6, zorder=5)[0] for c in self.colours]
@@ -231,6 +239,8 @@ class TugOfWar(Explorer):
             spoke.set_data([0, x], [0, y])
             spoke.set_linewidth(3.4 if j == result.chosen else 2)
             label.set_position((x, y))
+        mine = result.points[self.targets == result.chosen]
+        self.own.set_data(mine[:, 0], mine[:, 1])
         self._draw_arrows(result)
         for lines, rows in ((self.before, result.before), (self.after, result.course)):
             for line, row in zip(lines, rows.T, strict=True):
@@ -252,21 +262,27 @@ class TugOfWar(Explorer):
             head.set_marker((3, 0, float(np.degrees(np.arctan2(arrow[1], arrow[0])) - 90)))
 
     def say(self, result: Tug) -> str:
-        j, (equal, prior) = result.chosen, result.switches
-        longest, shortest = int(result.lengths.argmax()), int(result.lengths.argmin())
+        j, names = result.chosen, self.names
         rule = {(False, False): "as trained", (True, False): "equal lengths", (False, True): "log prior subtracted",
-                (True, True): "equal lengths and log prior subtracted"}[equal, prior]  # fmt: skip
-        changes = ", ".join(
-            f"{GROUPS[name]} {as_percent(now)}" + ("" if rule == "as trained" else f" (as trained {as_percent(old)})")
-            for name, now, old in zip(
-                self.groups, result.course[result.epoch], result.before[result.epoch], strict=True
-            )
+                (True, True): "both rules"}[result.switches]  # fmt: skip
+        now, old = result.course[result.epoch], result.before[result.epoch]
+        # With a rule, what was true as trained takes the place of the lengths: the text keeps its number of lines.
+        changed = any(result.switches)
+        told = ", ".join(
+            f"{GROUPS[name]} {as_percent(value)}" + (f" ({as_percent(before)})" if changed else "")
+            for name, value, before in zip(self.groups, now, old, strict=True)
         )
+        longest, shortest = int(result.lengths.argmax()), int(result.lengths.argmin())
+        lengths = "" if changed else (
+            f" Longest vector: {names[longest]} ({number(result.lengths[longest])}), shortest: {names[shortest]} "
+            f"({number(result.lengths[shortest])})."
+        )  # fmt: skip
+        where = "no images of its own" if np.isnan(result.angle) else (
+            f"{result.angle:.0f}° from the mean of its own images, which pull along it with {number(result.pull[j])}"
+        )  # fmt: skip
         return (
-            f"Epoch {result.epoch}, {rule}. Accuracy: {changes}. Longest vector: {self.names[longest]} "
-            f"({number(result.lengths[longest])}), shortest: {self.names[shortest]} "
-            f"({number(result.lengths[shortest])}). Along the vector of {self.names[j]}, its own images pull with "
-            f"{number(result.pull[j])} and all others push with {number(result.push[j])}."
+            f"Epoch {result.epoch}, {rule}. Accuracy{' (as trained)' if changed else ''}: {told}.{lengths} Vector of "
+            f"{names[j]}: {where}; all others push with {number(result.push[j])}."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -318,6 +334,12 @@ def _fitted(arrows: np.ndarray, tip: np.ndarray) -> np.ndarray:
     arrows = arrows * ARROW / max(np.linalg.norm(arrows, axis=1).max(), 1e-30)
     room = (FIELD - EDGE_ROOM - np.sign(arrows) * tip) / np.maximum(np.abs(arrows), 1e-30)
     return arrows * min(1.0, float(room.min()))
+
+
+def _degrees(vector: np.ndarray, other: np.ndarray) -> float:
+    """The angle between two vectors; NaN where one has no direction, as the sum over no images."""
+    long = np.linalg.norm(vector) * np.linalg.norm(other)
+    return float(np.degrees(np.arccos(np.clip(vector @ other / long, -1, 1)))) if long > 0 else float("nan")
 
 
 def _checked(data: Any) -> LongTailed:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -39,7 +40,8 @@ SETTINGS = {
     "tau": Setting(0.0, TAU.low, TAU.high, symbol="τ", when={"follow": (False,)},
                    meaning="how much of the log prior of training is subtracted from the scores"),
     "deployment": Setting(0.0, -1.0, 1.0, meaning="how often classes occur where the network is used: as their "
-                          "training images to this power. 0: all alike, 1: as in training, -1: the rarest most often"),
+                          "training images to this power. 0: all equally often, 1: as in training, -1: the rarest "
+                          "most often"),
     "follow": Setting(False, choices=(False, True),
                       meaning="take the tau that Bayes' rule asks for where the network is used: 1 - deployment"),
 }  # fmt: skip
@@ -112,7 +114,7 @@ class WhoPays:
 
 
 class Wall(Explorer):
-    """Test photographs in rows, the most frequent class on top; frames flip as tau or the world moves."""
+    """Test photographs in rows, the most frequent class on top, in frames that say whether they are right."""
 
     function = "wall"
     title = "One network, one hundred photographs"
@@ -136,7 +138,9 @@ class Wall(Explorer):
         self.line = self._groups(self.along)
         self.plain = subtract_prior(self.scores, self.counts, 0.0).argmax(1).numpy()
         given = {"tau": tau, "deployment": deployment, "follow": follow}
+        self.bayes = widgets.Label(layout={"display": "none"})  # in place of tau's box while tau is given
         super().__init__({name: control(name, SETTINGS[name], value) for name, value in given.items()})
+        self.controls["tau"].widget.children += (self.bayes,)
 
     def _hang(self, images: np.ndarray, names: list[str]) -> None:
         """Where each photograph hangs: row by rank of its class, columns in the order of the test images."""
@@ -261,6 +265,17 @@ class Wall(Explorer):
         self.said.set(text=f"τ = {result.tau:g}: {as_percent(result.deployed)}", **side)
         self.top.set_data([result.best[0]], [result.best[1]])
         self.asks.set_data([1.0 - result.power], [0.0])
+
+    def drawn(self, result: Answers) -> None:
+        """While tau follows the deployment, the tau in force stands where its box and slider were.
+
+        The box itself keeps the reader's own tau: a sweep of the deployment goes on only while no other control moves.
+        """
+        follow = self.controls["follow"].value
+        self.bayes.value = f"τ = 1 - deployment = {result.tau:g}" if follow else ""
+        self.bayes.layout.display = "" if follow else "none"
+        for part in self.controls["tau"].parts:
+            part.layout.display = "none" if follow else ""
 
     def _framed(self, result: Answers) -> Frame:
         """The photographs keep their colours on a dark page."""

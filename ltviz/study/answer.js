@@ -71,17 +71,17 @@ function number(spec, set, question) {
   slider.addEventListener("pointerup", () => now === null && !slider.disabled && slid());
   box.addEventListener("input", () => {
     const value = box.valueAsNumber, fits = value >= low && value <= high;
+    box.setCustomValidity("");
     if (fits) slider.value = value;
     took(fits ? value : null);
   });
   box.addEventListener("keydown", (event) => { // as in a form
     if (event.key === "Enter" && now !== null) el.closest(".ltviz-answer")?.querySelector("button.commit")?.click();
   });
-  box.addEventListener("change", () => {
-    if (Number.isNaN(box.valueAsNumber)) return;
-    box.value = clamp(box.valueAsNumber, low, high);
-    slider.value = box.value;
-    took(box.valueAsNumber);
+  box.addEventListener("change", () => { // what does not fit stays as it was typed, and is no answer
+    if (box.valueAsNumber >= low && box.valueAsNumber <= high) return;
+    box.setCustomValidity(`a number from ${spec.written[0]} to ${spec.written[1]}`);
+    box.reportValidity();
   });
   return {
     el,
@@ -91,7 +91,7 @@ function number(spec, set, question) {
       slider.disabled = box.disabled = locked;
       el.classList.toggle("untouched", now === null);
       slider.value = now ?? middle;
-      if (now !== null || document.activeElement !== box) box.value = now ?? "";
+      if (locked || document.activeElement !== box) box.value = now ?? ""; // never while it is typed in
       mark.hidden = locked || before === null;
       if (!mark.hidden) {
         const share = clamp((before - low) / (high - low), 0, 1);

@@ -361,8 +361,12 @@ def texts(name: str, value: Any, least: int = 1) -> tuple[str, ...]:
 
 # (file, title, the question it answers). The map links the chapters whose notebook is there.
 COURSE = (
-    ("00_start_here", "Start here", "What does a long tail do to a network, and who pays when one number undoes it?"),
-    ("01_long_tails", "Long tails", "What is a long tail, which metrics hide it, and when is a difference one?"),
+    ("00_start_here", "Start here", "What does a long tail do to a network, and who pays when one number counters it?"),
+    (
+        "01_long_tails",
+        "Long tails",
+        "What is a long tail, which metrics hide it, and when can you believe a difference?",
+    ),
     (
         "02_what_softmax_learns",
         "What softmax learns",
