@@ -10,6 +10,8 @@ import torch
 import ltviz as lt
 from ltviz.plots.picture import EDGE, GROUP_COLOURS, PALETTE, QUIET, Picture, draws, new_figure, percent
 from ltviz.plots.theme import PHOTO
+from ltviz.plots.weight_norms import SLIDES
+from ltviz.study.cards import Card, plain, safe
 
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 
@@ -28,6 +30,19 @@ def longest_to_shortest(run):
 def share(runs, group="tail"):
     """Mean accuracy of a group over runs."""
     return float(np.mean([lt.metrics.shot_accuracy(run)[group] for run in runs]))
+
+
+def redecided(runs, tau=1.0):
+    """The same networks with τ log π subtracted from their scores."""
+    return [lt.study.redecide(run, "logit_adjusted", tau=tau) for run in runs]
+
+
+def bias_kept(run):
+    """Rare accuracy with vectors of length 1 and the bias left in, which τ-normalisation drops."""
+    scores = run.features.astype(float) @ (run.head_weight / vector_lengths(run)[:, None]).T + run.head_bias
+    right = scores.argmax(1) == run.targets
+    rare = np.flatnonzero(lt.metrics.third_groups(run.counts)["tail"])
+    return float(np.mean([right[run.targets == j].mean() for j in rare]))
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
@@ -85,9 +100,61 @@ def plot_equal(groups):
     return Picture(ax, data, "; ".join(said) + ".")
 
 
+@draws
+def plot_law(runs):
+    """Counts (log scale) against lengths, a dot a class and seed; the mean of the fits, and the law with s = 7."""
+    figure = new_figure(7.6, 3.8)
+    ax = figure.subplots()
+    lengths = np.array([vector_lengths(run) for run in runs])
+    logs = np.log([run.counts for run in runs])
+    fits = [lt.metrics.weight_norm_fit(run) for run in runs]
+    factor = float(np.mean([fit.s for fit in fits]))
+    ax.plot(lengths.ravel(), np.exp(logs).ravel(), "o", color=PALETTE[0], markersize=4.5, alpha=0.6,
+            label=f"a classifier vector ({len(runs)} seeds)")  # fmt: skip
+    ends = np.array([logs.min(), logs.max()])
+    for s, colour, dashes, name in (
+        (factor, PALETTE[1], "-", "best fit, mean over seeds"),
+        (SLIDES, QUIET, (0, (6, 3)), "slides"),
+    ):
+        ax.plot(lengths.mean() + (ends - logs.mean()) / s, np.exp(ends), color=colour, linestyle=dashes, linewidth=2.2,
+                label=f"s = {s:.2g} ({name})")  # fmt: skip
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.set(xlabel="length of the classifier vector", xlim=(0, None), ylabel="training images (log scale)")
+    ax.set_title("Counts against lengths, on the photographs")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    text = f"Log counts against lengths of {lengths.size} classifier vectors: s = {factor:.1f} fits best; s = {SLIDES:g} is too steep."
+    return Picture(ax, {"lengths": lengths, "counts": np.exp(logs), "s": [fit.s for fit in fits]}, text)
+
+
+def table(head, rows):
+    """A small table of texts."""
+    style = 'style="text-align:right;padding:.2em .7em"'
+    lines = [
+        "".join(f"<{tag} {style}>{safe(cell)}</{tag}>" for cell in row)
+        for tag, row in [("th", head), *(("td", row) for row in rows)]
+    ]
+    text = "\n".join("  ".join(map(plain, row)) for row in (head, *rows))
+    return Card("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>", text)
+
+
 # ------------------------------------------------------------------------------------------------------ predictions
+def with_explorer(gate, reveal, explorer):
+    """A reveal that opens with an explorer below it: its picture would give the answer away."""
+    opened = reveal.unlock
+
+    def unlock():
+        opened()
+        reveal.children = (*[one for one in reveal.children if one is not explorer.widget], explorer.widget)
+
+    reveal.unlock = unlock
+    if gate.committed:
+        unlock()
+    return reveal
+
+
 which_switch = lt.Predict(
-    "A post-hoc rule may change how this network decides, not what it has learnt. Which one restores **more** accuracy on the three "
+    "A post-hoc rule changes how a trained network decides, not what it has learnt. Which one restores **more** accuracy on the three "
     "rarest classes?",
     choices=[
         "equal lengths: divide every vector by its length",
@@ -100,16 +167,16 @@ which_switch = lt.Predict(
 
 def open_which_switch(one, plain, equal, prior):
     """Both rules on one recorded network, then on ten."""
-    again = {"equal lengths": lt.study.redecide(one, "tau_norm", tau=1.0),
-             "log prior": lt.study.redecide(one, "logit_adjusted", tau=1.0)}  # fmt: skip
-    same = {name: share([run]) for name, run in {"as trained": one, **again}.items()}
+    again = lt.study.redecide(one, "tau_norm", tau=1.0)
     gap = share(prior) - share(equal)
     truth = which_switch.options[1 if abs(gap) <= 0.03 else 2 if gap > 0 else 0]
     return which_switch.reveal(
         [
             lt.say(
-                f"The network above, rare classes: as trained **{same['as trained']:.1%}**, equal lengths "
-                f"**{same['equal lengths']:.1%}**, log prior **{same['log prior']:.1%}**."
+                f"The network above, rare classes: as trained **{share([one]):.1%}**, equal lengths **{share([again]):.1%}** "
+                f"({bias_kept(one):.1%} with the bias kept), log prior **{share(prior[:1]):.1%}**.",
+                f"Now {len(plain)} seeds. The log prior is subtracted from the scores of the same networks as in the first row. Only one of these "
+                "keeps its features, which equal lengths need; so the second row has networks of its own, trained alike on the same images.",
             ),
             lt.plot_comparison(
                 {"as trained": plain, "equal lengths (τ-norm)": equal, "log prior subtracted": prior}, group="tail"
@@ -117,8 +184,8 @@ def open_which_switch(one, plain, equal, prior):
         ],
         truth=truth,
         because=f"Ten seeds, each with its own rare classes: {share(plain):.1%} as trained, {share(equal):.1%} with equal "
-        f"lengths, **{share(prior):.1%}** with the log prior subtracted. The figure above makes the lengths look like the cause; "
-        f"the log prior restores {(share(prior) - share(plain)) / (share(equal) - share(plain)):.1f} times as much.",
+        f"lengths, **{share(prior):.1%}** with the log prior subtracted. The figure above makes the lengths look like the cause, yet "
+        f"the gain of the log prior is {(share(prior) - share(plain)) / (share(equal) - share(plain)):.1f} times as large.",
     )
 
 
@@ -156,29 +223,38 @@ def open_push_and_pull(counts=bench_counts):
 
 
 which_factor = lt.Predict(
-    "The slides of the dual loss say that the lengths tell the counts: $n_j \\propto e^{s \\lVert W_j \\rVert}$ with $s = 7$. "
+    "Slides on the dual loss (Li et al. 2020) say that the lengths tell the counts: $n_j \\propto e^{s \\lVert W_j \\rVert}$ with $s = 7$. "
     "Fit $s$ on the recorded photographs, each of ten networks by itself. What is its mean?",
     number=(0, 15, 0.5),
     default=7,
 )
 
 
-def open_which_factor(plain):
-    """The fit on the photographs."""
+def open_which_factor(plain, trained):
+    """The fit on the photographs; the same on the bench, for several ways of training, with the explorer."""
     fits = [lt.metrics.weight_norm_fit(run) for run in plain]
     factor, rho = [fit.s for fit in fits], [fit.rho for fit in fits]
-    return which_factor.reveal(
-        lt.plot_weight_norms({"photographs": plain}),
+    n = len(next(iter(trained.values())))
+    reveal = which_factor.reveal(
+        [
+            plot_law(plain),
+            f"Does $s$ depend on the recipe? Here is the bench, trained just now in {len(trained)} ways, {n} seed{'s' if n > 1 else ''} each:",
+            factor_table(trained),
+            f"So $s$ depends on the recipe, above all on the optimiser. Under SGD lengths follow counts closely, under Adam less closely or not at all. {say_gaps(trained)} "
+            "$s$ also depends on the scale of the features; exercise 2 shows why.",
+        ],
         truth=float(np.mean(factor)),
         tolerance=0.75,
         because=f"s from {min(factor):.1f} to {max(factor):.1f}, in no seed near 7. That lengths *follow* counts holds in all "
-        f"{len(fits)}: rank correlation from {min(rho):.2f} to {max(rho):.2f}.",
+        f"{len(fits)}: rank correlation from {min(rho):.2f} to {max(rho):.2f}. Below, the bench: slide **s**, and click a row on the right to "
+        "see its vectors on the left.",
     )
+    return with_explorer(which_factor, reveal, lt.explore.lengths(trained))
 
 
 equal_from_start = lt.Predict(
-    "Now **train** with equal lengths: a penalty (UP, strength 10, on all vectors) makes the longest vector as long as the "
-    "shortest. What rare accuracy does such a network reach on the photographs?",
+    "Now **train** with equal lengths: a penalty (UP, strength 10, on all vectors) makes all vectors equally "
+    "long. What rare accuracy does such a network reach on the photographs?",
     number=(0, 40, 1),
     default=20,
     unit=" %",
@@ -192,18 +268,26 @@ def open_equal_from_start(groups, plain):
     spread = max(longest_to_shortest(run) for run in equal)
     found = lt.metrics.paired(equal, plain, "tail")
     return equal_from_start.reveal(
-        plot_equal(groups),
+        [
+            plot_equal(groups),
+            lt.say(
+                f"On the photographs (seed 0, plain network) the score $W_j \\cdot x$ of the true class is **negative** for "
+                f"**{never_positive(plain[0]):.0%}** of the test images of rare classes. No length changes its sign."
+            ),
+        ],
         truth=100 * share(equal),
         tolerance=2,
-        because=f"Longest over shortest is at most {spread:.3f}, and the rare classes gain {100 * found.mean:+.1f} ± "
+        because=f"Longest over shortest is at most {spread:.3f}, and rare accuracy changes by {100 * found.mean:+.1f} ± "
         f"{100 * found.half:.1f} points ({found.verdict}). The logit-adjusted loss leaves the vectors as unequal as before "
         f"(mean ratio {np.mean([longest_to_shortest(run) for run in adjusted]):.2f}) and reaches {share(adjusted):.1%}. "
-        "Equal lengths are neither enough nor needed.",
+        "Equal lengths are neither sufficient nor necessary. A likely reason: a length only scales a score. It cannot turn a negative score "
+        "into a positive one, and it moves no border to where the vector does not point. The log prior *shifts* a score: by Bayes' rule, "
+        "that is what an imbalanced training set adds to it.",
     )
 
 
 noisy = lt.Predict(
-    "Add noise to a hundred test **photographs** until the network recognises hardly any (standard deviation 0.2 of the range of "
+    "Add noise to a hundred test **photographs** until the network recognises fewer than half as many (standard deviation 0.2 of the range of "
     "a pixel). What happens to the mean length of their features?",
     choices=["it falls by more than 5 %", "it stays the same, to within 5 %", "it rises by more than 5 %"],
     default="it falls by more than 5 %",
@@ -227,19 +311,10 @@ def open_noisy(explorer):
             + ". Try them:"
         ),
         truth=truth,
-        because="A likely reason: filters respond to edges and contrast, and noise is full of both. A long feature says "
-        "that much was found, not that it was the right thing.",
+        because="A likely reason: filters respond to edges and contrast, and noise is full of both. So **a short feature is no proof "
+        "of a bad picture, nor a long one of a good picture**.",
     )
-    opened = reveal.unlock
-
-    def unlock():
-        opened()
-        reveal.children = (*reveal.children, explorer.widget)
-
-    reveal.unlock = unlock
-    if noisy.committed:
-        unlock()
-    return reveal
+    return with_explorer(noisy, reveal, explorer)
 
 
 # --------------------------------------------------------------------------------------------------- live training
@@ -265,14 +340,49 @@ def train_variants(seeds=SEEDS):
     }
 
 
-def say_factors(trained):
-    """Best factor, rank correlation, and rare accuracy of each way of training, means over its seeds."""
-    told = []
+def factor_table(trained):
+    """Best factor, rank correlation, and accuracies of each way of training, means over its seeds."""
+    rows = []
     for name, runs in trained.items():
         fits = [lt.metrics.weight_norm_fit(run) for run in runs]
-        factor, rho = np.mean([fit.s for fit in fits]), np.mean([fit.rho for fit in fits])
-        told.append(f"{name} **{factor:.1f}** ({rho:.2f}; {share(runs):.0%})")
-    return lt.say(f"Best s (rank correlation of length and count; rare accuracy): {'; '.join(told)}.")
+        s, rho = [fit.s for fit in fits], np.mean([fit.rho for fit in fits])
+        spread = f" ({min(s):.1f} to {max(s):.1f})" if len(s) > 1 else ""
+        rows.append(
+            [name, f"{np.mean(s):.1f}{spread}", f"{rho:.2f}", f"{share(runs, 'head'):.0%}", f"{share(runs):.0%}"]
+        )
+    return table(["training", "best s", "rank correlation with counts", "frequent accuracy", "rare accuracy"], rows)
+
+
+def say_gaps(trained):
+    """How far rare classes stay behind frequent ones, over all ways of training."""
+    gaps = [100 * (share(runs, "head") - share(runs)) for runs in trained.values()]
+    return f"In all {len(gaps)}, rare classes stay behind frequent ones, by {min(gaps):.0f} to {max(gaps):.0f} points."
+
+
+def say_faults(runs):
+    """Feature length of the bench's test images under each fault at its worst, a network a seed."""
+    ends = {}
+    for run in runs:
+        explorer = lt.explore.quality(run, lt.digits_lt(seed=run.seed, class_order="seed"))
+        for name, curve in explorer.curves.items():
+            ends.setdefault(name.replace("_", " "), []).append(100 * (curve[-1, 1] - 1))
+        explorer.close()
+    told = ", ".join(f"{name} **{np.mean(change):+.0f}%**" for name, change in ends.items())
+    shorter = sum(all(change[i] < 0 for change in ends.values()) for i in range(len(runs)))
+    return lt.say(
+        f"On the bench, mean feature length with each slider at its end: {told}. "
+        f"All four shorten features in {shorter} of {len(runs)} networks."
+    )
+
+
+def say_who_pays(groups, plain):
+    """What the frequent classes lose under each rule, and which go beyond the slider."""
+    told, beyond = [], []
+    for name, runs in groups.items():
+        lost, found = lt.metrics.paired(runs, plain, "head"), lt.metrics.beyond(runs, plain, "tail")
+        told.append(f"{name} {100 * lost.mean:+.1f} ± {100 * lost.half:.1f} ({lost.verdict})")
+        beyond.append(f"{name} {found.verdict}")
+    return lt.say(f"Frequent classes, points: {'; '.join(told)}.", f"Against the slider: {'; '.join(beyond)}.")
 
 
 def feature_lengths(runs):
@@ -327,6 +437,22 @@ def _gradient(logits, features, targets, j):
     return -found
 
 
+def _push_turned(logits, features, targets, j):
+    return _pull_and_push(logits, features, targets, j) * torch.tensor([[1.0], [-1.0]])
+
+
+def _exchanged(logits, features, targets, j):
+    return _pull_and_push(logits, features, targets, j).flip(0)
+
+
+def _row(answer, i):
+    """Whether one of the two rows is right, for a class with own images and with others."""
+    if not callable(answer):
+        return False
+    found = torch.as_tensor(answer(_logits.clone(), _features.clone(), _targets.clone(), 0))[i].double()
+    return torch.allclose(found, _pull_and_push(_logits, _features, _targets, 0)[i], rtol=2e-4, atol=1e-6)
+
+
 def _mean_of_own(logits, features, targets, j):
     own, p = targets == j, _p(logits)[:, j : j + 1]
     pull = ((1 - p) * features)[own].sum(0) / max(int(own.sum()), 1)
@@ -346,7 +472,7 @@ _targets = torch.tensor([0, 0, 0, 1, 1, 2])
 
 pull_exercise = lt.Exercise(
     "Pull and push",
-    """Write `pull_and_push(logits, features, targets, j)`: the two parts of $-\\partial L/\\partial W_j$ for the **mean** cross-entropy $L$ of a batch, as a tensor (2, d): first what the images of class $j$ do to $W_j$, then what all others do.
+    """Write `pull_and_push(logits, features, targets, j)`: the two parts of $-\\partial L/\\partial W_j$ for the **mean** cross-entropy $L$ of a batch, as a tensor (2, d). Row 1, pull: what the images of class $j$ do to $W_j$. Row 2, push: what all others do. The checks list the numbers of row 1 first.
 
 Shapes: logits (n, k), features (n, d), targets (n,), j a number. Class $j$ may have no image in the batch.""",
     """
@@ -362,8 +488,10 @@ def pull_and_push(logits, features, targets, j):
         lt.study.Case("the same, the rare class", (_logits, _features, _targets, 2), "Divide by all images, not by its own."),
         lt.study.Case("a class without an image", (_logits, _features, torch.tensor([0, 0, 0, 1, 1, 1]), 2),
                       "It is not pulled at all, and still pushed: no division by its own images, which are 0."),
+        lt.study.Claim("pull by itself (first row)", lambda own: _row(own, 0), "The images of class j pull with 1 - p, towards their features: plus."),
+        lt.study.Claim("push by itself (second row)", lambda own: _row(own, 1), "All others push with p, away from their features: is there a minus before the sum?"),
         lt.study.Case("large logits in float32", (torch.tensor([[500.0, 499.0, 0.0], [0.0, 200.0, 199.0]]), _features[:2],
-                      torch.tensor([1, 1]), 1), "`exp(500)` is infinite in float32: use `torch.softmax`."),
+                      torch.tensor([1, 0]), 1), "If this check alone fails: `exp(500)` is infinite in float32, so use `torch.softmax`."),
     ],
     oracle=_pull_and_push,
     hints=[
@@ -372,9 +500,11 @@ def pull_and_push(logits, features, targets, j):
         "Sum the shares of the two kinds of images apart, and divide both by the size of the whole batch.",
     ],
     mistakes={
+        "The pull (first row) is right. The push (second row) has the wrong sign: it points away from the features.": _push_turned,
+        "The two rows are exchanged: pull first, then push.": _exchanged,
         "This is the gradient itself: training steps against it, so both signs turn.": _gradient,
         "You took a mean over each kind of images. In the mean loss both sums are divided by all n images; that is why rare classes are outnumbered.": _mean_of_own,
-        "An image of another class pushes with the probability that it gives to class j, not with 1 minus that of its own.": _other_probability,
+        "An image of another class pushes with the probability that the network gives class j for it, not with 1 minus that of its own.": _other_probability,
     },
     given={"torch": torch},
 )  # fmt: skip
@@ -401,7 +531,7 @@ factor_exercise = lt.Exercise(
     "What the factor measures",
     """Write `factor(norms, counts)`: the $s$ of $\\log n_j = s \\lVert W_j \\rVert + c$ that fits best by least squares (errors measured in $\\log n$), over the classes that have images.
 
-Then think: all features twice as long and all vectors half as long give the same scores. What happens to $s$? Two of the checks are such a pair.""",
+Then think: all features twice as long and all vectors half as long give the same scores. What happens to $s$? The second check is such a network, and says it.""",
     """
 def factor(norms, counts):
     x, y = norms[counts > 0].double(), counts[counts > 0].double().log()
@@ -410,7 +540,7 @@ def factor(norms, counts):
 """,
     [
         lt.study.Case("five classes", (_norms, _counts), "Slope of log n over the length."),
-        lt.study.Case("the same network, vectors half as long", (_norms / 2, _counts), "The slope doubles: s has the unit 1 / length."),
+        lt.study.Case("the same network, vectors half as long: s is twice as large", (_norms / 2, _counts), "The slope doubles: s has the unit 1 / length."),
         lt.study.Case("a class without images", (torch.cat([_norms, torch.tensor([0.9])]), torch.cat([_counts, torch.tensor([0.0])])),
                       "log 0 is minus infinity: leave such a class out."),
     ],
@@ -435,45 +565,46 @@ quiz = lt.Quiz(
         lt.study.Question(
             "In the first steps the vector of a rare class moves away from nearly all features. Why?",
             {
-                "Its own images have a smaller gradient each.": "Each pulls with 1 - p, as much as any other image.",
                 "Its images are few, and every image of every other class pushes it.": "Yes: the sums count images, and it is outnumbered.",
+                "Its own images have a smaller gradient each.": "Each pulls with 1 - p, as much as any other image.",
                 "Weight decay shortens it.": "Weight decay shortens all vectors by the same factor.",
             },
             "Its images are few, and every image of every other class pushes it.",
         ),
         lt.study.Question(
-            "Two observations: penalised networks with equal vectors still fail on rare classes; networks of the logit-adjusted loss have unequal vectors and do not. What follows?",
+            "Two observations: networks that were penalised until all vectors were equally long still fail on rare classes; networks of the "
+            "logit-adjusted loss have unequal vectors and do far better there. What follows?",
             {
-                "Lengths have nothing to do with counts.": "They follow the counts in every recorded seed. Following is not causing.",
-                "Unequal lengths are neither necessary nor sufficient for the errors.": "Yes. The prior sits in the scores as a whole: lengths, directions and biases.",
+                "Lengths have nothing to do with counts.": "They follow the counts in every recorded seed of the plain network; but a correlate need not be a cause.",
                 "The penalty was too weak.": "The vectors differed by less than a percent.",
+                "Unequal lengths are neither necessary nor sufficient for the errors.": "Yes. The prior sits in the scores as a whole: lengths, directions and biases.",
             },
             "Unequal lengths are neither necessary nor sufficient for the errors.",
         ),
         lt.study.Question(
-            "A test image of a rare class has W_j · x = -1.2 for its own class, and no other score is below -2. You divide every vector by its length. Its own score becomes",
+            "A test image of a rare class has W_j · x = -1.2 for its own class. You divide every vector by its length. Its own score becomes",
             {
                 "positive, because the vector was short.": "Dividing by a length keeps the sign.",
-                "still negative: another class wins if any of its scores is positive.": "Yes. A length scales a score; subtracting the log prior shifts it.",
-                "zero.": "Only a vector of length 0 gives that.",
+                "still negative: another class wins if its score is positive.": "Yes. A length scales a score; subtracting the log prior shifts it.",
+                "zero.": "Only a feature at a right angle to the vector has score 0.",
             },
-            "still negative: another class wins if any of its scores is positive.",
+            "still negative: another class wins if its score is positive.",
         ),
         lt.study.Question(
             "A colleague trains with Adam, finds no relation between length and count, and concludes that the network has no bias to frequent classes. Your answer?",
             {
                 "Right: no relation, no bias.": "Its rare accuracy tells whether there is a bias. The prior need not sit in the lengths.",
-                "The relation depends on the optimiser; look at the accuracy of the rare classes instead.": "Yes. The law is one of SGD, and its factor one of the recipe.",
-                "Adam must have been set up wrongly.": "We found the same with two learning rates.",
+                "Adam must have been set up wrongly.": "Above, lengths followed counts less closely than under SGD with both learning rates.",
+                "The relation depends on the optimiser; look at the accuracy of the rare classes instead.": "Yes. The law holds under SGD, and its factor changes with the recipe.",
             },
             "The relation depends on the optimiser; look at the accuracy of the rare classes instead.",
         ),
         lt.study.Question(
             "You want to sort out bad photographs by the length of their features. What must you check first?",
             {
-                "Nothing: short features mean bad pictures.": "On our photographs noise made features longer while accuracy fell.",
                 "Whether, on your network, the faults that you expect shorten features.": "Yes, fault by fault. It depends on the network and on the fault.",
-                "Whether the classes are balanced.": "That matters less than the kind of fault.",
+                "Nothing: short features mean bad pictures.": "On our photographs noise made features longer while accuracy fell.",
+                "Whether the classes are balanced.": "That does not tell what a fault does to a feature.",
             },
             "Whether, on your network, the faults that you expect shorten features.",
         ),

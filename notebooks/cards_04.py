@@ -5,7 +5,7 @@ import torch
 
 import ltviz as lt
 from ltviz.methods.class_balanced import class_balanced_weights
-from ltviz.plots.picture import INK, Picture, draws, get_axes, look, new_figure
+from ltviz.plots.picture import EDGE, INK, Picture, band, draws, get_axes, look, new_figure, plain_log
 from ltviz.plots.theme import PHOTO
 from ltviz.study.cards import Card, box, bullets, fold, plain
 
@@ -28,12 +28,11 @@ def plain_forms():
 
 
 def compared():
-    """Every series of the comparison: the plain network first, then each loss without and with class weights."""
+    """The series of the table: each loss without and with class weights, the plain network first."""
     forms = plain_forms()
-    weighted = {f"softmax, β = {beta}": photos(beta=beta) for beta in BETAS}
     return {
         "softmax, no weights": forms["softmax, no weights"],
-        **weighted,
+        "softmax, β = 0.999": photos(),
         "sigmoid, no weights": forms["sigmoid, no weights"],
         "sigmoid, β = 0.999": photos("sigmoid"),
         "focal, no weights": forms["focal, no weights"],
@@ -45,17 +44,6 @@ def compared():
 def zipf(tiles, exponent):
     """Probabilities (tiles,) that fall like 1 / rank^exponent."""
     return lt.metrics.power_prior(np.arange(1.0, tiles + 1.0), -exponent)
-
-
-def at_equal_cost(runs, base):
-    """Group -> paired difference to the slider where it leaves the frequent classes at least as much as `runs` do."""
-    found = {name: [] for name in ("head", "mid", "tail", "all")}
-    for run, network in zip(runs, base, strict=True):
-        ours, line = lt.metrics.shot_accuracy(run), lt.metrics.frontier(network)
-        at = int(np.where(line.head >= ours["head"], line.tau, -np.inf).argmax())
-        for name in found:
-            found[name].append(ours[name] - getattr(line, name)[at])
-    return {name: lt.metrics.paired(values, np.zeros(len(values))) for name, values in found.items()}
 
 
 def points(found):
@@ -103,6 +91,33 @@ def plot_covered():
     return Picture(ax, data, f"{DARTS} darts hit {', '.join(said)} different tiles of {TILES} on average.")
 
 
+@draws
+def plot_lengths(groups):
+    """Length of each class's classifier vector, mean over seeds, against the images of the class."""
+    (ax,) = get_axes(None, 6.8, 3.5)
+    data, said = {}, []
+    for i, (label, runs) in enumerate(groups.items()):
+        n = np.sort(runs[0].counts)[::-1]
+        lengths = by_rank(runs)
+        mean, rho = lengths.mean(0), np.mean([lt.metrics.weight_norm_fit(run).rho for run in runs])
+        band(ax, n, mean, lengths.std(0, ddof=1), label=f"{label} (ρ = {rho:+.2f})", **EDGE, **look(i))
+        data[label] = mean
+        said.append(
+            f"{label}: {mean[0]:.2f} for the most frequent class, {mean[-1]:.2f} for the rarest, ρ = {rho:+.2f}"
+        )
+    ax.set(xscale="log", xlabel="training images of the class (log scale)", ylabel="length of the vector")
+    ax.set_ylim(0)
+    plain_log(ax.xaxis)
+    ax.legend(title="mean of ten seeds, ±1 sd", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    ax.set_title("Length of the classifier vectors")
+    return Picture(ax, data | {"counts": n}, "Mean length of the classifier vectors. " + "; ".join(said) + ".")
+
+
+def by_rank(runs):
+    """Lengths of the classifier vectors (seeds, k), the most frequent class first."""
+    return np.array([np.linalg.norm(run.head_weight, axis=1)[np.argsort(-np.asarray(run.counts))] for run in runs])
+
+
 # ----------------------------------------------------------------------------------------------------- predictions
 falls_like_zipf = lt.Predict(
     f"Things are rarely all equally common. Let the second most common of $N = {TILES}$ be half as likely as the "
@@ -122,9 +137,9 @@ def open_falls_like_zipf():
         plot_covered(),
         truth=truth,
         tolerance=4,
-        because=f"The formula says {formula:.1f}, for any class with {DARTS} images. Under Zipf's law most "
-        f"photographs show the few common things again, and {truth:.1f} different ones are seen. No distribution "
-        "gives more than the even one, as $1-(1-p)^n$ is concave in $p$.",
+        because=f"This is calculated, not measured. At $\\beta = {(TILES - 1) / TILES:g}$ the formula gives "
+        f"{formula:.1f} for any class with {DARTS} images. Under Zipf's law most photographs show the few common "
+        f"things again: the calculation gives {truth:.1f} different ones.",
     )
 
 
@@ -147,10 +162,31 @@ def open_ratio_at_99():
         lt.plot_class_weights(counts, beta=list(BETAS)),
         truth=float(weights.max() / weights.min()),
         tolerance=2,
-        because=f"{most / least:.0f} is the ratio of the counts, to which β → 1 leads. At β = 0.99 no class counts "
-        f"for more than {1 / (1 - 0.99):.0f} images, and {least} images already count for "
+        because=f"This is calculated from the counts. Their ratio is {most / least:.0f}, to which β → 1 leads. At "
+        f"β = 0.99 no class counts for more than {1 / (1 - 0.99):.0f} images, and {least} images already count for "
         f"{float(effective.min()):.1f}.",
     )
+
+
+def bench(beta):
+    """Ten recorded runs on the bench with class weights of this β, one a seed."""
+    return lt.recorded("digits", "class_balanced", beta=beta, loss="softmax", reduction="n")
+
+
+def bench_recorded():
+    """The bench's recorded runs and its class weights, folded: to be opened after the reader's own run."""
+    counts = torch.as_tensor(lt.recorded("digits", "ce", seed=0)[0].counts)
+    weights = {beta: class_balanced_weights(counts, beta) for beta in BETAS[1:]}
+    ratios = ", ".join(f"{float(w.max() / w.min()):.0f} at β = {beta}" for beta, w in weights.items())
+    rare = lt.metrics.paired(bench(0.9999), lt.recorded("digits", "ce"), "tail")
+    lines = [
+        f"Rare classes, class-balanced with β = 0.9999 against plain, ten seeds: {points(rare)}.",
+        f"Largest against smallest class weight: {ratios}. The counts, {int(counts.max())} and {int(counts.min())}, "
+        f"have a ratio of {int(counts.max()) / int(counts.min()):.0f}.",
+    ]
+    title = "The recorded runs of the bench"
+    html = box("note", "RECORDED", title, fold("Open this after your own run", bullets(lines)))
+    return Card(html, f"{title}: folded, for after your own run.")
 
 
 best_beta = lt.Predict(
@@ -175,7 +211,7 @@ def open_best_beta():
 
 
 which_form = lt.Predict(
-    "Now the loss that is weighted: softmax, sigmoid or focal ($\\gamma = 1$), all with $\\beta = 0.999$, ten seeds. "
+    "Now the loss that is weighted: softmax, sigmoid or focal ($\\gamma = 1$), all with the same $\\beta$, ten seeds. "
     "Which has the best mean accuracy?",
     choices=["softmax, clearly", "sigmoid, clearly", "focal, clearly", "no clear difference among the three"],
     default="focal, clearly",
@@ -198,7 +234,7 @@ def open_which_form():
     return which_form.reveal(
         lt.study.comparison(groups),
         truth=f"{first}, clearly" if clear else "no clear difference among the three",
-        because=f"With weights, {said}. Without weights the loss matters more: against softmax, sigmoid "
+        because=f"With weights (β = 0.999), {said}. Without weights the loss matters more: against softmax, sigmoid "
         f"{points(bare['sigmoid'])}, focal {points(bare['focal'])}.",
     )
 
@@ -213,7 +249,7 @@ beyond_the_line = lt.Predict(
 
 
 def open_beyond_the_line():
-    """The chart of the course with this chapter's dots, and who pays for the dot beyond the line."""
+    """The chart of the course with the dots of softmax, and who pays for the dot beyond the line."""
     base = lt.recorded("cifar16", "ce")
     groups = {f"β = {beta}": photos(beta=beta) for beta in BETAS}
     better = [label for label, runs in groups.items() if lt.metrics.beyond(runs, base).verdict == "clearly better"]
@@ -221,21 +257,24 @@ def open_beyond_the_line():
         truth = f"only {better[0]}"
     else:
         truth = {0: "none of them", 4: "all four"}.get(len(better), " and ".join(better))
-    more = {"sigmoid, β = 0.999": photos("sigmoid"), "focal, β = 0.999": photos("focal")}
-    cost = at_equal_cost(groups["β = 0.99"], base)
+    rare, middle, everyone = (lt.metrics.beyond(groups["β = 0.99"], base, group) for group in ("tail", "mid", "all"))
+    nearly = lt.metrics.paired(groups["β = 0.9"], base)
+    forms = [f"{loss} {points(lt.metrics.beyond(photos(loss), base))}" for loss in ("sigmoid", "focal")]
     return beyond_the_line.reveal(
-        [lt.plot_who_pays({**groups, **more}, base)],
+        lt.plot_who_pays(groups, base),
         truth=truth,
-        because="And the dot at β = 0.99? Set the slider so that the frequent classes keep at least as much. Against "
-        f"it, the rare classes of β = 0.99 have {points(cost['tail'])}, the **middle** ones {points(cost['mid'])}, "
-        f"all classes together {points(cost['all'])}. The middle classes pay, and this chart does not show them. "
-        "Sigmoid and focal at β = 0.999 lie where softmax does.",
+        because="Compare β = 0.99 with the slider set so that the frequent classes keep as much. Against that, its "
+        f"rare classes have {points(rare)}, its **middle** ones {points(middle)}, all together {points(everyone)}. "
+        "The middle classes pay; the axes of the chart do not show them, its legend does. β = 0.9 is almost the plain "
+        f"network: over all classes, {points(nearly)}. Its dot lies where the line begins. There the frequent classes "
+        "hardly react to the slider, so the comparison at equal accuracy is uncertain. Sigmoid and focal at β = 0.999 "
+        f"lie close to softmax and are not drawn. Against the slider, their rare classes have: {'; '.join(forms)}.",
     )
 
 
 # --------------------------------------------------------------------------------------------- where sources disagree
 def sources_disagree():
-    """The four readings in circulation, folded, each with what it changes."""
+    """Four places where sources differ, folded, each with what it changes."""
     z, y = torch.tensor([[2.0, -1.0, 0.5, 0.0]]), torch.tensor([0])
     p = torch.sigmoid(z * torch.tensor([1.0, -1.0, -1.0, -1.0]))
     printed = float(((1 - p) * p.log()).sum())
@@ -254,7 +293,7 @@ def sources_disagree():
         f"under weights 0.05 and 4 give {by_n:.3f} or {by_weight:.3f}. The sum changes from batch to batch, so these "
         "are two optimisation problems: state which one you solve. On the photographs at β = 0.999 the second gives "
         f"{points(other)}. Here: `reduction='weight'`.",
-        "**Weight decay on the last bias.** A summary in circulation says that only this bias is decayed. The paper "
+        "**Weight decay on the last bias.** A blog summary of the paper says that only this bias is decayed. The paper "
         "(section 5.2) and its code say the opposite for the sigmoid forms: everything *except* this bias. Decaying "
         f"it as well changes the plain sigmoid loss on the photographs by {points(decayed)}. Here: `decay_bias=True`.",
         "**A lost sign.** The same summary prints the focal form without its minus. On the four logits above it "
@@ -284,7 +323,7 @@ distinct = lt.Exercise(
 prototype $i$ with probability $p_i$. `p` is a tensor (N,) in float32, `n` a number; return one number.
 
 One of the checks is the uniform case: there your function must give $E_n$ of eq. (2). Another has a million
-prototypes.""",
+prototypes. When it passes, say why no probabilities give more than equal ones (the last hint).""",
     """
 def distinct(p, n):
     p = p.double()
@@ -308,6 +347,8 @@ def distinct(p, n):
         "The expected number is the sum, over prototypes, of the probability that this one is seen at all.",
         "It is easier to say when prototype $i$ is *not* seen: all $n$ photographs miss it, independently.",
         "One photograph misses it with probability $1 - p_i$. Mind the type of `p` where $p_i$ is tiny.",
+        "Why no probabilities beat equal ones: each term of your sum is concave in $p_i$, so moving probability from a "
+        "likely prototype to an unlikely one raises the sum.",
     ],
     mistakes={
         "That is $E_n$. It holds only where all prototypes are equally likely.": lambda p, n: (
@@ -393,7 +434,11 @@ def cb_softmax(logits, targets, weight):
 # ------------------------------------------------------------------------------------------------------------ quiz
 def quiz():
     """Five questions; a question's plots are of the photographs' counts."""
+    few, fewer = bench(0.999), bench(0.9999)
     counts = torch.as_tensor(lt.recorded("cifar16", "ce", seed=0)[0].counts)
+
+    def mean(runs):
+        return np.mean([run.accuracy for run in runs])
 
     def curve(beta):
         return lt.plot_class_weights(counts, weights={"class weights": class_balanced_weights(counts, beta)})
@@ -439,8 +484,8 @@ def quiz():
                 "So that the many wrong classes do not dominate the first steps.",
             ),
             lt.study.Question(
-                "On the bench (at most 114 images a class), $\\beta = 0.999$ and $\\beta = 0.9999$ give almost the "
-                "same accuracy. Why?",
+                f"On the bench (at most {max(few[0].counts)} images a class), $\\beta = 0.999$ and $\\beta = 0.9999$ "
+                f"give {mean(few):.1%} and {mean(fewer):.1%} mean accuracy over ten seeds. Why so little difference?",
                 {
                     "Digits are too easy for weights to matter.": "They do matter there: compare with no weights in "
                     "the lab.",

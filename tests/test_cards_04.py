@@ -69,11 +69,16 @@ def test_right_answers_pass(cards):
     assert cards.cb_softmax.check(lambda z, y, w: (w[y] * F.cross_entropy(z, y, reduction="none")).mean()).passed
 
 
-def test_the_slider_at_equal_cost_is_paired_and_leaves_the_frequent_classes_as_much(cards):
-    base = lt.recorded("cifar16", "ce", seed=0)
-    found = cards.at_equal_cost(base, base)
-    assert found["all"].n == 1 and -0.05 < found["head"].mean <= 0, "the slider keeps at least as much"
-    line = lt.metrics.frontier(base[0])
-    at = np.flatnonzero(line.head >= lt.metrics.shot_accuracy(base[0])["head"])[-1]
-    expected = lt.metrics.shot_accuracy(base[0])["tail"] - line.tail[at]
-    assert found["tail"].mean == pytest.approx(expected)
+def test_the_lengths_are_those_of_the_classes_by_count(cards):
+    runs = lt.recorded("cifar16", "ce")
+    drawn = cards.plot_lengths({"no weights": runs}).data
+    expected = np.mean([np.sort(np.linalg.norm(run.head_weight, axis=1)) for run in runs])
+    assert drawn["no weights"].mean() == pytest.approx(expected)
+    most = [np.linalg.norm(run.head_weight[int(np.argmax(run.counts))]) for run in runs]
+    assert drawn["no weights"][0] == pytest.approx(np.mean(most)) and drawn["counts"][0] == 2000
+
+
+def test_nothing_on_the_page_says_what_the_bench_gave_before_the_reader_s_run(cards):
+    card = cards.bench_recorded()
+    assert "points" not in card.text and "<details" in card.html
+    assert "34 at β = 0.99, 54 at β = 0.999, 57 at β = 0.9999" in card.html

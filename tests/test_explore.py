@@ -460,6 +460,19 @@ def test_an_explorer_draws_what_the_plot_draws(run):
     np.testing.assert_allclose(at[1][10:], gradient.get_ydata()[10:], atol=2e-3)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.92, 0.99, 0.999])
+def test_the_limit_s_name_lies_on_no_line_and_no_mark(beta):
+    explorer = lt.explore.effective_number(COUNTS, beta=beta)
+    ax = explorer.panel.ax
+    box = explorer.ceiling.get_window_extent(ax.figure.canvas.get_renderer())
+    lines = [ax.lines[0], explorer.line, explorer.limit, *explorer.classes[0].artists]
+    for line in lines:
+        x, y = np.broadcast_arrays(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float))
+        places = line.get_transform().transform(np.column_stack([x, y]))
+        assert not any(box.contains(*place) for place in places), line.get_label()
+    assert f"β = {beta:g}: " in explorer.sentence and "times as much as one of the most frequent." in explorer.sentence
+
+
 def test_effective_number_refuses_counts_without_an_image():
     with pytest.raises(ValueError, match="counts=.*at least one training image"):
         lt.explore.effective_number([0, 0])

@@ -165,7 +165,7 @@ def test_the_classes_of_effective_number_are_pointed_at_and_beta_is_dragged(expl
     one = explorers("effective_number")
     page, tip = one.page, one.page.locator(".ltviz-screen .tip")
     page.locator(".ltviz-explorer").get_by_role("button", name="Reset").click()
-    page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('beta = 0.999:')")
+    page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('β = 0.999:')")
     canvas = page.locator(".ltviz-screen canvas").first
     canvas.focus()
     canvas.press("Home")
@@ -181,15 +181,15 @@ def test_the_classes_of_effective_number_are_pointed_at_and_beta_is_dragged(expl
     page.mouse.move(box["x"] - 30, box["y"] + 12, steps=4)
     page.mouse.move(*one.place(0.6, 0.9), steps=4)
     page.mouse.up()
-    page.wait_for_function("!document.querySelector('.ltviz-screen .caption').textContent.startsWith('beta = 0.999:')")
+    page.wait_for_function("!document.querySelector('.ltviz-screen .caption').textContent.startsWith('β = 0.999:')")
     page.wait_for_timeout(500)
     handle = page.get_by_role("slider", name="beta", exact=True)
     beta = float(page.locator(".ltviz-explorer input[type=number]").first.input_value())
-    assert 0 <= beta < 0.99 and f"beta = {beta:g}:" in one.caption()
+    assert 0 <= beta < 0.99 and f"β = {beta:g}:" in one.caption()
     assert float(handle.get_attribute("aria-valuenow")) == pytest.approx(beta, abs=1e-6), "it stays on the steps"
     handle.focus()
     handle.press("End")
-    page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('beta = 0.99999:')")
+    page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('β = 0.99999:')")
     page.locator(".ltviz-explorer").get_by_role("button", name="Reset").click()
 
 
@@ -284,7 +284,7 @@ def test_every_explorer_is_exported_to_one_file(browser, run, tmp_path, name):  
     page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(path.as_uri())
-    canvas = page.locator("canvas")
+    canvas = page.locator("canvas").first  # a second one holds photographs
     page.wait_for_timeout(300)
     assert canvas.get_attribute("aria-label") == sentence
     assert "invert" in canvas.evaluate("one => getComputedStyle(one).filter"), "dark where the reader's system is"

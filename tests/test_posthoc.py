@@ -290,6 +290,39 @@ def test_bars_and_points_say_their_numbers(run):
     assert texts(explorer, MEANS)[4] == deployed
 
 
+def test_the_row_of_the_deployment_comes_with_it(run):
+    explorer = lt.explore.posthoc(run, prior=1.0)
+    panel, all_before = explorer.accuracies, metrics.per_class(run.confusion).mean()
+    assert len(texts(explorer, MEANS)) == 4 and not panel.last.get_visible() and not panel.labels[4].get_visible()
+    assert [one.get_width() > 0 for one in panel.bars] == [True] * 4 + [False]
+    dashes = [segment[:, 0] for segment in panel.dashes.get_segments() if len(segment)]
+    assert len(dashes) == 4 and dashes[0] == pytest.approx([all_before] * 2)
+    explorer.set(deployment=1.0)
+    assert len(texts(explorer, MEANS)) == 5 and panel.last.get_visible() and panel.labels[4].get_visible()
+    assert panel.bars[4].get_width() == pytest.approx(explorer.result.deployed)
+    assert panel.labels[4].get_text() == f"{100 * explorer.result.deployed:.0f}%"
+    explorer.set(deployment=0.0)
+    assert len(texts(explorer, MEANS)) == 4 and not panel.last.get_visible()
+    assert len(texts(lt.explore.posthoc(run, first="deployment"), MEANS)) == 5, "where the text speaks of it"
+
+
+def test_accuracies_are_written_beyond_every_dash_and_bar(run):
+    explorer = lt.explore.posthoc(run)
+    for prior in (0.0, 1.0, 3.0):
+        explorer.set(prior=prior)
+        assert all(text.get_position()[0] > 1 for text in explorer.accuracies.labels)
+
+
+def test_the_bars_of_answers_have_room_at_either_end_of_the_slider():
+    for seed in (0, 3, 7):
+        (run,) = lt.recorded("cifar16", "ce", seed=seed)
+        explorer = lt.explore.posthoc(run)
+        top = explorer.panels.top
+        for prior in (0.0, 3.0):
+            explorer.set(prior=prior)
+            assert explorer.result.answered.max() < top <= 1, (seed, prior)
+
+
 def test_neighbouring_ranks_share_a_cell_where_there_are_many_classes():
     run = made(2000, 8, 100)
     explorer = lt.explore.posthoc(run)

@@ -199,7 +199,10 @@ class Dartboard(Explorer):
 
     def regions(self) -> list[Region]:
         curves = Region.of(self.curves, "tiles covered", xname="darts", yname="covered")
-        return [replace(curves, y=tuple(end * self._tiled for end in curves.y)), Region.of(self.board, "board", cells=True)]
+        return [
+            replace(curves, y=tuple(end * self._tiled for end in curves.y)),
+            Region.of(self.board, "board", cells=True),
+        ]
 
     def marks(self, result: Throw) -> list[Point]:
         edges = board(len(result.p))[1]

@@ -158,6 +158,18 @@ class Rules:
         told = ", ".join(words) or "as trained"
         return Decision(decided, confusion, per_class, groups, power, occurs, *there, self._best(occurs), told)
 
+    def extremes(self, before: Decision) -> list[np.ndarray]:
+        """Shares (k,) that the bars of answers and of images reach, from the decision as trained to the last of taus.
+
+        Of that last one less than is answered: its highest bar may nearly fill the axis.
+        """
+        trained, turned = (metrics.power_prior(self.run.counts, power) for power in (1.0, -1.0))
+        found = [before.answered, metrics.answer_shares(before.confusion, trained), trained, turned]
+        if len(self.taus):
+            last = self.decide({**self.neutral, NAMES["logit_adjusted", "tau"]: float(self.taus[-1])})
+            found.append(last.answered / 1.2)
+        return found
+
     @functools.cached_property
     def along(self) -> np.ndarray:
         """Accuracy of each class (m, k) as trained, but for logit adjustment with each of `taus`."""

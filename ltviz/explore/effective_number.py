@@ -115,8 +115,8 @@ class EffectiveNumber(Explorer):
         low, high = np.log(self.panel.ax.get_ylim())
         height = (np.log(ceiling) - low) / (high - low)  # as a fraction of the axis
         below = height > 0.93
-        x, side = (0.02, "left") if height > 0.36 else (0.74, "right")
-        self.ceiling.set(x=x, ha=side, y=ceiling / 1.06 if below else 1.06 * ceiling, va="top" if below else "bottom")
+        x, side, up = (0.02, "left", 1.06) if height > 0.33 else (0.72, "right", 1.25)  # above the marks on the limit
+        self.ceiling.set(x=x, ha=side, y=ceiling / up if below else ceiling * up, va="top" if below else "bottom")
 
     def say(self, result: Effect) -> str:
         rarest = int(np.flatnonzero(self.counts).max())  # of the classes that have images
@@ -124,8 +124,8 @@ class EffectiveNumber(Explorer):
         times = result.weight[rarest] / result.weight[0]
         return (
             f"β = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
-            f"{number(result.effective[rarest])}, so an image of the rarest class weighs {number(times)} times as much as "
-            "one of the most frequent."
+            f"{number(result.effective[rarest])}, so an image of the rarest class weighs "
+            f"{number(times)} times as much as one of the most frequent."
         )
 
     def regions(self) -> list[Region]:

@@ -23,7 +23,7 @@ from .frames import Handle, Point, Region
 from .notebook import name_of
 from .screen import Click
 
-FACTOR = Setting(SLIDES, 0.5, 15.0, symbol="s", meaning="s in n proportional to exp(s ||W||); the slides say 7")
+FACTOR = Setting(SLIDES, 1.0, 15.0, symbol="s", meaning="s in n proportional to exp(s ||W||); the slides say 7")
 LAW, TRAININGS = range(2)  # the regions of the picture
 
 
@@ -199,7 +199,7 @@ def _checked(groups: Any) -> Mapping[str, Sequence[Run]]:
 def lengths(groups: Mapping[str, Sequence[Run]], factor: float = SLIDES, training: str | None = None) -> Lengths:
     """Slide the factor s of n proportional to exp(s ||W||) over the classifier vectors of several ways of training.
 
-    groups: label -> runs, one a seed; factor in [0.5, 15], 7 in the slides; training: the label drawn. The line goes
+    groups: label -> runs, one a seed; factor in [1, 15], 7 in the slides; training: the label drawn. The line goes
     through the centre of the dots. Source of the law: Li et al. 2020 (Dual Loss, slides).
     Shows whether lengths follow counts, and with which factor. Cannot show that lengths cause errors.
     """

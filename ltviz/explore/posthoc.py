@@ -120,11 +120,8 @@ class Posthoc(Explorer):
         place = grid[0, 1].get_position(surface.figure)
         means = surface.figure.add_axes((place.x0 + 0.085, place.y0 + 0.02, place.width - 0.145, place.height - 0.02))
         self.axes = matrix, shares, classes, means
-        trained, turned = (metrics.power_prior(self.run.counts, power) for power in (1.0, -1.0))
-        last = {"prior": self.controls["prior"].setting.high} if "prior" in self.controls else {}
-        far = self.rules.decide({**self.rules.neutral, **last}).answered  # the rare answers, given most often
-        room = self.before.answered, metrics.answer_shares(self.before.confusion, trained), trained, turned, far
-        self.panels = ConfusionPanels(shares, matrix, counts, names, [one[self.rank] for one in room])
+        room = [one[self.rank] for one in self.rules.extremes(self.before)]
+        self.panels = ConfusionPanels(shares, matrix, counts, names, room)
         colours = [*(group_look(name)["color"] for name in GROUPS), PALETTE[3]]
         before = self.before.per_class[self.rank]
         self.accuracies = _Accuracies(classes, means, self.panels, counts, before, ROWS, colours)
@@ -232,18 +229,9 @@ class Posthoc(Explorer):
             pairs = zip(self.before.per_class[self.rank], result.per_class[self.rank], strict=True)
             points += _compared(CLASSES, self.names, self.panels.place, pairs)
         if len(self.turning):
-            points += self._photo_marks(result)
+            points += _photo_marks(self.run, self.turning, self._answers(self.before), self._answers(result))
         means = _compared(MEANS, ROWS, range(len(ROWS)), zip(*self._means(result), strict=True))
         return points + (means if self._deploys(result) else means[:-1])
-
-    def _photo_marks(self, result: Decision) -> list[Point]:
-        names, told = self.run.class_names, []
-        before, now = self._answers(self.before), self._answers(result)
-        for i, (number, was, answer) in enumerate(zip(self.turning, before, now, strict=True)):
-            true = self.run.targets[number]
-            said = f"test image {number}, true {names[true]} ({self.run.counts[true]:,.0f} training images): "
-            told.append(Point(i, 0, f"{said}answered {names[answer]} (as trained {names[was]})", PHOTOS))
-        return told
 
     def _clicked(self, event: Click) -> None:
         if event.region == MATRIX:
@@ -296,6 +284,16 @@ class Posthoc(Explorer):
         check.instance("state", state, Mapping, STATE_OF)
         more = {"data" if isinstance(one, LongTailed) else "images": one for one in data[1:] if one is not None}
         return super().from_state({**state, **more}, *data[:1])
+
+
+def _photo_marks(run: Run, numbers: np.ndarray, before: np.ndarray, now: np.ndarray) -> list[Point]:
+    """What is said of test images of these numbers (n,), from their answers (n,) as trained and now."""
+    names, told = run.class_names, []
+    for i, (number, was, answer) in enumerate(zip(numbers, before, now, strict=True)):
+        true = run.targets[number]
+        said = f"test image {number}, true {names[true]} ({run.counts[true]:,.0f} training images): "
+        told.append(Point(i, 0, f"{said}answered {names[answer]} (as trained {names[was]})", PHOTOS))
+    return told
 
 
 class _Accuracies(AccuracyPanels):

@@ -36,8 +36,8 @@ GRID = 96  # places a side at which the decision is drawn
 PALE = 0.2  # of a class's colour in its region
 PLANE, COURSE, FORCES = range(3)  # the regions of the picture
 MOST = 20  # classes
-# From the most frequent class to the rarest. Of middle lightness throughout: legible on white, and on a dark page, where
-# lightness is turned over.
+# From the most frequent class to the rarest. Of middle lightness throughout: legible on white, and on a dark page,
+# where lightness is turned over.
 RAMP = LinearSegmentedColormap.from_list("classes", ["#3f51c7", "#8a3fb5", "#b83a86", "#c24a3a", "#a86a00"])
 
 
@@ -169,15 +169,15 @@ class TugOfWar(Explorer):
         self._build_course(self.course)
         self._build_forces(self.forces)
         surface.animate(
-            self.ground, *self.dots, self.own, *self.spokes, *self.pulls, *self.labels, self.ring, *self.before, *self.after,
-            self.cursor, *self.values_now, *self.bars,
+            self.ground, *self.dots, self.own, *self.spokes, *self.pulls, *self.labels, self.ring, *self.before,
+            *self.after, self.cursor, *self.values_now, *self.bars,
         )  # fmt: skip
 
     def _build_plane(self, ax: Axes) -> None:
         ax.set(xlim=(-FIELD, FIELD), ylim=(-FIELD, FIELD), xticks=[], yticks=[])
         ax.grid(False)
         ax.set_title("Training images and decision regions", fontsize=9.5, loc="left", pad=4)
-        ax.set_xlabel("ringed: one vector and its images; arrows: what each class does to it", fontsize=8.5)
+        ax.set_xlabel("rings: a vector and its images; arrows: what acts on it", fontsize=8.5)
         self.pale = 1 - PALE + PALE * self.colours
         box = (-FIELD, FIELD, -FIELD, FIELD)
         blank = np.ones((GRID, GRID, 3))
@@ -185,7 +185,7 @@ class TugOfWar(Explorer):
         self.dots = [
             ax.plot([], [], "o", color=c, markersize=3.2, zorder=2, markeredgewidth=0)[0] for c in self.colours
         ]
-        self.own = ax.plot([], [], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, zorder=2.5)[0]
+        self.own = ax.plot([], [], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, zorder=5.5)[0]
         self.own.set_markeredgewidth(0.9)
         self.spokes = [ax.plot([], [], color=c, linewidth=2, zorder=3)[0] for c in self.colours]
         # An arrow is its shaft and a head at the end: two lines are cheaper than a patch.
