@@ -454,7 +454,7 @@ def test_kept_cards_keep_their_answers_shut(lab, browser):  # noqa: F811
     page = browser.new_page(viewport={"width": 1100, "height": 900})
     cards = Cards(page, *lab, "kept.ipynb", written({name: CELLS[name] for name in shown}, outputs))
     page.get_by_text("PREDICT BEFORE YOU LOOK").wait_for()
-    secret, data = (page.locator(".jp-OutputArea").get_by_text(words) for words in ("The secret.", "The data says:"))
+    secret, data = (page.locator(".jp-OutputArea").get_by_text(words) for words in ("The secret.", "The answer:"))
     assert secret.count() and data.count() and secret.is_hidden() and data.is_hidden()
     ratio, words = page.evaluate(CONTRAST)
     assert ratio >= 4.5, (ratio, words)

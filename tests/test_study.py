@@ -127,7 +127,7 @@ def test_gate_keeps_the_figure_closed_until_the_reader_commits():
     gate.control.press("all")
     assert gate.committed and "iVBOR" in reveal.figure.value
     assert "You said: <b>all</b>" in reveal.verdict.value and "<b>none</b>" in reveal.verdict.value
-    assert "Not what the data says" in reveal.verdict.value and "The data says so." in reveal.verdict.value
+    assert "Not so." in reveal.verdict.value and "The data says so." in reveal.verdict.value
     gate.commit("none")  # a second thought
     assert "AS PREDICTED" in reveal.verdict.value
 
@@ -237,7 +237,7 @@ def test_a_curve_is_compared_in_words():
     gate = drawn()
     agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
     assert not agrees and how == (
-        "Far off: 48 % away on average. Farthest at tau = 0: 0 % where the data says 80 %. "
+        "Far off: 48 % away on average. Farthest at tau = 0: 0 % where it is 80 %. "
         "Yours rises where the data's falls."
     )
     agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])

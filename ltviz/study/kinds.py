@@ -93,7 +93,7 @@ class Choice:
 
     def compare(self, answer: str, truth: str, tolerance: float | None) -> Found:
         right = answer == truth
-        return Found(right, "Right." if right else "Not what the data says.", float(not right))
+        return Found(right, "Right." if right else "Not so.", float(not right))
 
     def static(self) -> tuple[str, list[str]]:
         return bullets(self.options), [f"- {plain(option)}" for option in self.options]
@@ -172,7 +172,7 @@ class Number:
         allowed = 0.05 * (self.high - self.low) if tolerance is None else tolerance
         off = answer - truth
         close = abs(off) <= allowed + 1e-12
-        how = "Close enough." if close else f"{_off(off, self.digits)} too {'high' if off > 0 else 'low'}."
+        how = "Close enough." if close else f"{_off(off, self.digits)}{self.unit} too {'high' if off > 0 else 'low'}."
         return Found(close, how, abs(off))
 
     def static(self) -> tuple[str, list[str]]:
@@ -261,7 +261,7 @@ class Curve:
                 how += f" Mostly too {'high' if gaps.mean() > 0 else 'low'}."
             i = int(np.abs(gaps).argmax())
             how += (f" Farthest at {self.axes.xlabel or 'x'} = {_written(self.axes.places[i], 6)}: "
-                    f"{self._word(answer[i])} where the data says {self._word(truth[i])}.")  # fmt: skip
+                    f"{self._word(answer[i])} where it is {self._word(truth[i])}.")  # fmt: skip
             ours, theirs = _trend(answer, span), _trend(truth, span)
             how += f" Yours {ours} where the data's {theirs}." if ours != theirs else ""
         return Found(close, how, off)
