@@ -237,8 +237,7 @@ def test_a_curve_is_compared_in_words():
     gate = drawn()
     agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
     assert not agrees and how == (
-        "Far off: 48 % away on average. Farthest at tau = 0: 0 % where it is 80 %. "
-        "Yours rises where the data's falls."
+        "Far off: 48 % away on average. Farthest at tau = 0: 0 % where it is 80 %. Yours rises where the data's falls."
     )
     agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])
     assert agrees and how == "Close: 4 % away on average."
