@@ -47,6 +47,12 @@ def seldom(runs):
     return [int(never_given(run).sum()) for run in runs]
 
 
+def typical(runs):
+    """The network whose number of such answers is nearest the mean: the one that the chapter shows."""
+    found = np.array(seldom(runs))
+    return runs[int(np.abs(found - found.mean()).argmin())]
+
+
 def group(runs, name):
     """The accuracy of a group of classes in each run."""
     return np.array([lt.metrics.shot_accuracy(run)[name] for run in runs])
@@ -106,15 +112,14 @@ READING = (
 
 def open_never(runs):
     """The answer: the matrix of a network near the mean, and the number for each."""
-    found = seldom(runs)
-    shown = int(np.abs(np.array(found) - np.mean(found)).argmin())
+    found, one = seldom(runs), typical(runs)
     frequent, rare = group(runs, "head"), group(runs, "tail")
-    title = f"Where the images of each class go: plain network {runs[shown].seed}"
+    title = f"Where the images of each class go: plain network {one.seed}"
     return never.reveal(
-        [READING, lt.plot_confusion(runs[shown], title=title)],
+        [READING, lt.plot_confusion(one, title=title)],
         truth=float(np.mean(found)),
         tolerance=1,
-        because=f"Shown is a typical network, with {found[shown]} (nearly) empty columns. Over the {len(runs)} networks there are "
+        because=f"Shown is a typical network, with {seldom([one])[0]} (nearly) empty columns. Over the {len(runs)} networks there are "
         f"{', '.join(map(str, found))}. On the three most frequent classes they are right for {frequent.mean():.0%} of the "
         f"images, on the three rarest for **{rare.mean():.0%}**. Guessing gives 10%.",
     )
@@ -184,8 +189,8 @@ def open_pays(plain, fixed):
 
 
 emptied = lt.Predict(
-    "Go on to $\\tau = 2$ in the explorer. Columns of the matrix empty again. Of which classes are **most** of them, over all ten "
-    "networks?",
+    "Go on to $\\tau = 2$ in the explorer. In most of the ten networks, a column or two of the matrix is (nearly) empty again. Of "
+    "which classes are **most** of these, over all ten?",
     choices=["of frequent classes", "of middle classes", "of rare classes"],
     default="of rare classes",
 )
@@ -201,7 +206,7 @@ def open_emptied(runs):
     most, total = max(counted, key=counted.get), sum(counted.values())
     all_one, all_two = (group(redecided(runs, tau), "all").mean() for tau in (1.0, 2.0))
     return emptied.reveal(
-        f"At τ = 2 there are **{total} (nearly) empty columns in all {len(found)} networks together**; {counted['head']} belong to "
+        f"At τ = 2 there are **{total} (nearly) empty columns in all {len(found)} networks together** (in {sum(n > 0 for n in seldom(found))} of them); {counted['head']} belong to "
         f"frequent classes, {counted['mid']} to middle and {counted['tail']} to rare ones. As trained there were {sum(seldom(runs))}.",
         truth=f"of {CALLED[most]} classes",
         because=f"Subtracting the log prior twice goes too far. The frequent classes are right for {group(found, 'head').mean():.0%} of "
@@ -406,7 +411,7 @@ def make_quiz(run):
         lt.study.Question(
             "A loss is better than another by 0.4 points; the 95 % interval goes from -0.7 to +1.5. What can you say?",
             {
-                "It is better.": "The interval holds 0: it could as well be worse.",
+                "It is better.": "The interval holds 0: it may also be worse.",
                 "They are equally good.": "That is not shown either: a true difference of a point lies inside.",
                 "With these seeds it is undecided.": "Yes. More seeds, paired, would make the interval shorter.",
             },

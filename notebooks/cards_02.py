@@ -6,12 +6,15 @@ import os
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 import ltviz as lt
+from ltviz.datasets.corrupt import CORRUPTIONS
 from ltviz.plots.picture import EDGE, GROUP_COLOURS, PALETTE, QUIET, Picture, draws, new_figure, percent
 from ltviz.plots.theme import PHOTO
 from ltviz.plots.weight_norms import SLIDES
 from ltviz.study.cards import Card, plain, safe
+from ltviz.training.snapshots import take_snapshots
 
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 
@@ -201,24 +204,48 @@ push_and_pull = lt.Predict(
 )
 
 
+def first_epochs(seeds=10, epochs=2):
+    """The plain network of the bench with these images, as it starts and a few epochs on, under several seeds.
+
+    grown (seeds, k): length of each vector after the epochs, over that at the start; towards (seeds, k): share of the
+    training images to whose side the first force (pull and push) moves each vector; own (seeds, k): the same of its own.
+    """
+    grown, towards, own = [], [], []
+    for seed in range(seeds):
+        data = lt.digits_lt(ratio=20, seed=seed, class_order="seed")
+        film = take_snapshots("ce", data, (0, epochs), epochs=lt.RECIPES["digits"].epochs, seed=seed)
+        lengths, x, y = np.linalg.norm(film.weight, axis=2), film.features[0], film.targets
+        force = lt.metrics.pull(film.logits(0, x), x, y)
+        side = x @ (force.own + force.others).T > 0
+        grown.append(lengths[1] / lengths[0])
+        towards.append(side.mean(0))
+        own.append([side[y == j, j].mean() for j in range(data.k)])
+    return np.array(grown), np.array(towards), np.array(own)
+
+
 def open_push_and_pull(counts=bench_counts):
-    """The ratio at the start for three classes, from the counts."""
+    """The ratio at the start for three classes, from the counts; then what a network's vectors do."""
     n, total, k = np.asarray(counts, float), float(np.sum(counts)), len(counts)
     ratio = (total - n) / k / (n * (1 - 1 / k))
     balance = total / k
+    grown, towards, own = first_epochs()
     return push_and_pull.reveal(
         lt.say(
             "Push over pull at the start: "
             + ", ".join(
                 f"{m:,.0f} images **{r:.2f}**" for m, r in zip(n, ratio, strict=True) if m in (n[0], n[4], n[-1])
             )
-            + f". They balance at {balance:.0f} images, one in {k}."
+            + f". They balance at {balance:.0f} images, one in {k}.",
+            f"On the bench with these images, {len(grown)} seeds: the first force moves the vector of the most frequent class towards "
+            f"**{towards[:, 0].mean():.0%}** of all training images, that of the rarest towards **{towards[:, -1].mean():.0%}** "
+            f"({own[:, -1].mean():.0%} of its own). Two epochs later the first is {grown[:, 0].min():.2f} to "
+            f"{grown[:, 0].max():.2f} times as long as at the start, the other {grown[:, -1].min():.2f} to {grown[:, -1].max():.2f} times.",
         ),
         truth=float(ratio[-1]),
         tolerance=1.0,
         because=f"Pull: {n[-1]:.0f} × 0.9 = {n[-1] * 0.9:.1f}. Push: {total - n[-1]:.0f} × 0.1 = {(total - n[-1]) * 0.1:.1f}. "
-        f"For the most frequent class it is {1 / ratio[0]:.1f} times the other way round. So vectors of frequent classes "
-        "grow at once, and those of rare ones are pushed away from where the images are.",
+        f"For the most frequent class it is {1 / ratio[0]:.1f} times the other way round. So the vectors of frequent classes "
+        "are pulled towards the images, and soon grow; those of rare ones are pushed away from all images, even their own.",
     )
 
 
@@ -267,12 +294,16 @@ def open_equal_from_start(groups, plain):
     equal, adjusted = groups[names[1]], groups[names[2]]
     spread = max(longest_to_shortest(run) for run in equal)
     found = lt.metrics.paired(equal, plain, "tail")
+    kept = [spearmanr(run.head_bias, run.counts).statistic for run in equal]
     return equal_from_start.reveal(
         [
             plot_equal(groups),
             lt.say(
                 f"On the photographs (seed 0, plain network) the score $W_j \\cdot x$ of the true class is **negative** for "
-                f"**{never_positive(plain[0]):.0%}** of the test images of rare classes. No length changes its sign."
+                f"**{never_positive(plain[0]):.0%}** of the test images of rare classes. No length changes its sign. (The records of UP keep "
+                "no features, so this is not known of them.)",
+                f"Equal lengths do not mean that the prior is gone: the networks of UP keep a bias, and it follows the counts (rank correlation "
+                f"from {min(kept):.2f} to {max(kept):.2f}, {len(kept)} seeds).",
             ),
         ],
         truth=100 * share(equal),
@@ -360,18 +391,24 @@ def say_gaps(trained):
 
 
 def say_faults(runs):
-    """Feature length of the bench's test images under each fault at its worst, a network a seed."""
-    ends = {}
+    """Feature length of the bench's test images under each fault at its worst, a network a seed; and their contrast."""
+    ends, contrast = {}, {}
     for run in runs:
         explorer = lt.explore.quality(run, lt.digits_lt(seed=run.seed, class_order="seed"))
         for name, curve in explorer.curves.items():
             ends.setdefault(name.replace("_", " "), []).append(100 * (curve[-1, 1] - 1))
+            worst = CORRUPTIONS[name](explorer.images, curve[-1, 0])
+            change = worst.std((1, 2, 3)).mean() / explorer.images.std((1, 2, 3)).mean() - 1
+            contrast[name.replace("_", " ")] = f"{change:+.0%}"  # the test images are the same under every seed
         explorer.close()
     told = ", ".join(f"{name} **{np.mean(change):+.0f}%**" for name, change in ends.items())
     shorter = sum(all(change[i] < 0 for change in ends.values()) for i in range(len(runs)))
     return lt.say(
         f"On the bench, mean feature length with each slider at its end: {told}. "
-        f"All four shorten features in {shorter} of {len(runs)} networks."
+        f"All four shorten features in {shorter} of {len(runs)} networks.",
+        "Contrast (standard deviation of an image's pixels): "
+        + ", ".join(f"{a} {b}" for a, b in contrast.items())
+        + ".",
     )
 
 

@@ -204,6 +204,7 @@ def open_best_tau(runs):
     powers = best_tau.asks.axes.places
     found = [[best(in_world(run, power)) for power in powers] for run in runs]
     mean, warm = np.mean(found, axis=0), [temperature(run) for run in runs]
+    above = [sum(one[i] > 1 - powers[i] for one in found) for i in range(len(powers))]
     t = float(np.mean(warm))
     three = ((0, "search party"), (4, "zoo"), (8, "road"))
     asked, warmer, measured = (
@@ -215,7 +216,7 @@ def open_best_tau(runs):
         truth=[float(one) for one in mean],
         tolerance=0.25,
         because=f"Bayes' rule asks for τ = 1 - a: {asked}. Measured, the mean of the best τ of each of {len(runs)} networks: "
-        f"**{measured}**. The networks are over-confident: their scores fit the test images best when divided by a temperature T "
+        f"**{measured}**; it is above 1 - a in {above[4]} of {len(runs)} networks (zoo) and in {above[0]} (search party). The networks are over-confident: their scores fit the test images best when divided by a temperature T "
         f"= {t:.2f} ({min(warm):.2f} to {max(warm):.2f} over the seeds). With z/T in place of z, Bayes' rule gives "
         f"z/T - (1 - a) log π; multiplied by T, which changes no answer, z - T (1 - a) log π. So it asks for τ = T (1 - a): {warmer}.",
     )
@@ -223,7 +224,7 @@ def open_best_tau(runs):
 
 how_many = lt.Predict(
     "In the zoo, all classes occur equally often. How many validation images **of each class** does it take before the chosen τ "
-    "scatters by no more than 0.2 from draw to draw (sd)?",
+    "scatters by no more than 0.2 from draw to draw (sd), in the mean over ten networks?",
     choices=["2", "5", "20", "100", "500"],
     default="5",
 )
@@ -234,10 +235,16 @@ def open_how_many(chosen):
     picture = plot_validation(chosen)
     sizes, scatter, lost = picture.data["images"], *(picture.data[f"{ZOO}: {what}"] for what in ("scatter", "lost"))
     i, bayes = int(np.flatnonzero(np.array(scatter) <= 0.2)[0]), picture.data[f"{ZOO}: Bayes"]
+    drawn = {}
+    for world, m, seed, tau, *_ in chosen:
+        if world == ZOO and m == sizes[i]:
+            drawn.setdefault(seed, []).append(tau)
+    steady = sum(np.std(one, ddof=1) <= 0.2 for one in drawn.values())
     return how_many.reveal(
         picture,
         truth=f"{sizes[i]:.0f}",
-        because=f"It scatters by {scatter[i - 1]:.2f} with {sizes[i - 1]:.0f} images a class, by {scatter[i]:.2f} with {sizes[i]:.0f}. "
+        because=f"It scatters by {scatter[i - 1]:.2f} with {sizes[i - 1]:.0f} images a class, by {scatter[i]:.2f} with {sizes[i]:.0f}: "
+        f"means over the networks. With {sizes[i]:.0f}, {steady} of {len(drawn)} networks are at 0.2 or below. "
         f"Against the best τ, the choice then loses {lost[i]:.1f} points; Bayes' τ = 1, chosen on none, loses {bayes:.1f}. So near "
         "the best τ, a slightly wrong one costs little. One that is far off costs much: see the first prediction.",
     )
@@ -254,13 +261,14 @@ second_stage = lt.Predict(
 
 def open_second_stage():
     """Gains of cRT and of the slider, on both sets of records."""
-    gains, ends = {}, {}
+    gains, ends, against = {}, {}, {}
     for recipe in ("cifar16", "digits"):
         plain, crt = (lt.recorded(recipe, key) for key in ("ce", "crt"))
         slid = [lt.study.redecide(run, "logit_adjusted", tau=1.0) for run in plain]
         for key, runs in (("ce", plain), ("crt", crt)):
             ends[recipe, key] = np.mean([run.history["loss"][-1] for run in runs])
         gains |= {(recipe, "crt"): lt.metrics.paired(crt, plain), (recipe, "slider"): lt.metrics.paired(slid, plain)}
+        against[recipe] = lt.metrics.paired(crt, slid)
     points = {place: 100 * found.mean for place, found in gains.items()}
     gap = points["cifar16", "crt"] - points["digits", "crt"]
     truth = second_stage.options[1 if abs(gap) <= 2 else 0 if gap > 0 else 2]
@@ -268,7 +276,8 @@ def open_second_stage():
         lt.say(
             f"{name}: training loss of the plain network at the end **{ends[recipe, 'ce']:.3f}**; cRT "
             f"**{points[recipe, 'crt']:+.1f}** ± {100 * gains[recipe, 'crt'].half:.1f} points ({gains[recipe, 'crt'].verdict}), "
-            f"the slider at τ = 1 **{points[recipe, 'slider']:+.1f}** ± {100 * gains[recipe, 'slider'].half:.1f}."
+            f"the slider at τ = 1 **{points[recipe, 'slider']:+.1f}** ± {100 * gains[recipe, 'slider'].half:.1f}; "
+            f"cRT minus the slider **{100 * against[recipe].mean:+.1f}** ± {100 * against[recipe].half:.1f} ({against[recipe].verdict})."
         )
         for name, recipe in (("Photographs", "cifar16"), ("Bench", "digits"))
     ]
@@ -301,6 +310,11 @@ def open_past_the_line(groups, base):
     clear, hint, below = (
         ", ".join(said.get(word, ["none"])) for word in ("clearly better", "suggestive: better", "clearly worse")
     )
+    middle = {}
+    for name in TRAINED:
+        one = lt.metrics.beyond(groups[name], base, "mid")
+        middle.setdefault(one.verdict, []).append(f"{name} ({100 * one.mean:+.1f} ± {100 * one.half:.1f})")
+    won, paid = (", ".join(middle.get(word, ["none"])) for word in ("clearly better", "clearly worse"))
     return past_the_line.reveal(
         [
             lt.plot_who_pays({name: groups[name] for name in TRAINED if ("sampling" in name) == late}, base, goal=GOAL)
@@ -308,7 +322,7 @@ def open_past_the_line(groups, base):
         ],
         truth=sum(one.verdict == "clearly better" for one in found.values()),
         tolerance=1,
-        because=f"*Rare* in the legend: points of rare-class accuracy beyond the slider, where the slider leaves the frequent classes as accurate. *Middle*: the same for the middle classes; below 0, they paid. Clearly beyond: {clear}. Suggestive: {hint}. Clearly below, so that the slider does better without training: {below}. Among eight comparisons without any difference, chance alone would call about {8 * lt.metrics.SUGGESTIVE:.1f} suggestive.",
+        because=f"*Rare* in the legend: points of rare-class accuracy beyond the slider, where the slider leaves the frequent classes as accurate. *Middle*: the same for the middle classes; below 0, they paid. Clearly beyond: {clear}. Suggestive: {hint}. Clearly below, so that the slider does better for the rare classes without training: {below}. The middle classes are clearly better off than with the slider under: {won}; clearly worse off under: {paid}. Among these sixteen comparisons, eight of rare and eight of middle classes, chance alone would call about {16 * lt.metrics.SUGGESTIVE:.1f} suggestive or clear if none differed.",
     )
 
 
@@ -333,6 +347,13 @@ def _image_weighted(logits, targets, counts, prior):
     log_prior = torch.log(counts.double() / counts.sum())
     found = [(prior[targets] * ((logits.double() - tau * log_prior).argmax(1) == targets)).sum() for tau in TAUS]
     return torch.tensor(TAUS[int(torch.stack(found).argmax())])
+
+
+def _largest(logits, targets, counts, prior):
+    log_prior = torch.log(counts.double() / counts.sum())
+    right = torch.stack([(logits.double() - tau * log_prior).argmax(1) == targets for tau in TAUS])
+    values = torch.stack([right[:, targets == j].double().mean(1) for j in range(len(counts))], 1) @ prior
+    return torch.tensor(TAUS[int(torch.nonzero(values >= values.max() - 1e-12).max())])
 
 
 def _validation():
@@ -373,6 +394,16 @@ def choose_tau(logits, targets, counts, prior):
         lt.study.Case("the search party: the rarest most often", (*_even, _priors[SEARCH]), _why),
         lt.study.Case("unequal numbers of validation images, in the zoo", (*_uneven, _priors[ZOO]), _why),
         lt.study.Case("unequal numbers, by the road", (*_uneven, _priors[ROAD]), _why),
+        lt.study.Case(
+            "two images, right at several τ",
+            (
+                torch.tensor([[3.0, 0.0], [1.0, 0.0]]),
+                torch.tensor([0, 1]),
+                torch.tensor([100.0, 1.0]),
+                torch.tensor([0.5, 0.5], dtype=torch.float64),
+            ),
+            "Several τ are equally good here: return the smallest of them.",
+        ),
     ],
     oracle=_choose,
     hints=[
@@ -383,6 +414,7 @@ def choose_tau(logits, targets, counts, prior):
     mistakes={
         "This is plain accuracy on the validation images: the prior at deployment is not used.": _unweighted,
         "You weighted the images, not the classes: a class with more validation images counts for more.": _image_weighted,
+        "Of several equally good τ you returned the largest: return the smallest.": _largest,
     },
     given={"torch": torch, "taus": TAUS.tolist()},
 )
@@ -394,6 +426,11 @@ def _decide(logits, counts, prior):
 
 _scores = torch.tensor([[2.0, 1.5, 1.0, 0.5], [0.0, 3.0, 0.0, 1.0], [0.5, 0.0, 0.0, 0.4]])
 _counts = torch.tensor([1000.0, 100.0, 10.0, 1.0])
+# The commonest class against one other, at margins on both sides of where Bayes' rule, half of it, twice it, and the
+# rule for equal priors turn from one to the other.
+_pairs = torch.full((8, 4), -20.0)
+_pairs[:, 0] = torch.tensor([1.2, 2.0, 2.8, 2.2, 1.2, 3.0, -1.0, 4.0])
+_pairs[range(8), [1, 1, 1, 2, 3, 3, 1, 2]] = 0.0
 any_world = lt.Exercise(
     "Any world",
     """A power of the counts is a convenient family of worlds, not the only one. Write `decide(logits, counts, prior)`: the class of each image (n,) that Bayes' rule answers where class $j$ occurs with probability `prior[j]`.
@@ -415,6 +452,11 @@ def decide(logits, counts, prior):
             "A class that does not occur is never the answer.",
         ),
         lt.study.Case(
+            "unequal, but not as in training",
+            (_pairs, _counts, torch.tensor([0.6, 0.3, 0.08, 0.02])),
+            "Each class counts by the ratio of its two priors, its share there over its share in training, with no other factor or power.",
+        ),
+        lt.study.Case(
             "large logits in float32",
             (torch.tensor([[498.0, 500.0, 0.0, 0.0], [0.0, 300.0, 304.0, 0.0]]), _counts, torch.full((4,), 0.25)),
             "`exp(500)` is infinite in float32, and infinity divided by infinity is NaN. Stay with logits.",
@@ -433,6 +475,15 @@ def decide(logits, counts, prior):
         "The new prior is missing: this is the answer for a world where all classes occur equally often.": lambda logits, counts, prior: (
             (logits.double() - torch.log(counts.double() / counts.sum())).argmax(1)
         ),
+        "You only look at which classes occur: how often they occur matters as well.": lambda logits, counts, prior: (
+            (logits.double() - torch.log(counts.double() / counts.sum())).masked_fill(prior == 0, -torch.inf).argmax(1)
+        ),
+        "The log priors come in by half: Bayes' rule has no factor before them.": lambda logits, counts, prior: (
+            logits.double() + 0.5 * torch.log(prior.double() * counts.sum() / counts.double())
+        ).argmax(1),
+        "The log priors come in twice: Bayes' rule has no factor before them.": lambda logits, counts, prior: (
+            logits.double() + 2 * torch.log(prior.double() * counts.sum() / counts.double())
+        ).argmax(1),
         "The two priors have changed places.": lambda logits, counts, prior: (
             logits.double() + torch.log(counts.double() / counts.sum()) - torch.log(prior.double())
         ).argmax(1),

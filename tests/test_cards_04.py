@@ -36,14 +36,20 @@ SOFTMAX = [
     (lambda z, y, w: (w[y] * F.cross_entropy(z, y, reduction="none")).sum(), "You summed."),
     (lambda z, y, w: F.cross_entropy(z, y), "The class weights are missing."),
     (lambda z, y, w: (w[: len(y)] * F.cross_entropy(z, y, reduction="none")).mean(), "place in the batch"),
+    (lambda z, y, w: (w[z.argmax(1)] * F.cross_entropy(z, y, reduction="none")).mean(), "that the network answers"),
+    (lambda z, y, w: w.mean() * F.cross_entropy(z, y), "the mean of all weights"),
     (in_float32, "not finite. `exp` of a large logit is infinite"),
 ]
 
 
-@pytest.mark.parametrize(("answer", "said"), SOFTMAX, ids=["torch", "sum", "unweighted", "place", "overflow"])
+@pytest.mark.parametrize(
+    ("answer", "said"), SOFTMAX, ids=["torch", "sum", "unweighted", "place", "predicted", "mean", "overflow"]
+)
 def test_cb_softmax_names_the_mistake(cards, answer, said):
     result = cards.cb_softmax.check(answer)
-    assert not result.passed and any(said in detail for _, _, detail in result.rows), result.text
+    wrong = [detail for passed, _, detail in result.rows if not passed]
+    assert not result.passed and any(said in detail for detail in wrong), result.text
+    assert not [detail for detail in wrong if any(other in detail for _, other in SOFTMAX if other != said)]
     assert "raised" not in result.text
 
 
