@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,14 @@ MOST = 20  # classes
 # From the most frequent class to the rarest. Of middle lightness throughout: legible on white, and on a dark page,
 # where lightness is turned over.
 RAMP = LinearSegmentedColormap.from_list("classes", ["#3f51c7", "#8a3fb5", "#b83a86", "#c24a3a", "#a86a00"])
+
+
+RULES = {  # (equal lengths, log prior subtracted)
+    (False, False): "as trained",
+    (True, False): "equal lengths",
+    (False, True): "log prior subtracted",
+    (True, True): "both rules",
+}
 
 
 @dataclass(frozen=True)
@@ -263,20 +271,14 @@ class TugOfWar(Explorer):
 
     def say(self, result: Tug) -> str:
         j, names = result.chosen, self.names
-        rule = {(False, False): "as trained", (True, False): "equal lengths", (False, True): "log prior subtracted",
-                (True, True): "both rules"}[result.switches]  # fmt: skip
+        rule = RULES[result.switches]
         now, old = result.course[result.epoch], result.before[result.epoch]
-        # With a rule, what was true as trained takes the place of the lengths: the text keeps its number of lines.
-        changed = any(result.switches)
+        changed = any(result.switches)  # then what was true as trained stands in the place of the lengths
         told = ", ".join(
             f"{GROUPS[name]} {as_percent(value)}" + (f" ({as_percent(before)})" if changed else "")
             for name, value, before in zip(self.groups, now, old, strict=True)
         )
-        longest, shortest = int(result.lengths.argmax()), int(result.lengths.argmin())
-        lengths = "" if changed else (
-            f" Longest vector: {names[longest]} ({number(result.lengths[longest])}), shortest: {names[shortest]} "
-            f"({number(result.lengths[shortest])})."
-        )  # fmt: skip
+        lengths = "" if changed else _ends(names, result.lengths)
         where = "no images of its own" if np.isnan(result.angle) else (
             f"{result.angle:.0f}° from the mean of its own images, which pull along it with {number(result.pull[j])}"
         )  # fmt: skip
@@ -299,8 +301,10 @@ class TugOfWar(Explorer):
             Point(*tip, f"Vector of {name}: length {number(length)}. Click to see what pulls at it.", PLANE)
             for name, tip, length in zip(called, result.tips, result.lengths, strict=True)
         ]
-        for name, value in zip(self.groups, result.course[result.epoch], strict=True):
-            found.append(Point(result.epoch, value, f"{GROUPS[name]} classes: {as_percent(value)}", COURSE))
+        groups = zip(self.groups, result.course[result.epoch], strict=True)
+        found += [
+            Point(result.epoch, one, f"{GROUPS[name]} classes: {as_percent(one)}", COURSE) for name, one in groups
+        ]
         for j, name in enumerate(called):
             told = f"{name}: own images {number(result.pull[j])}, others {number(result.push[j])}"
             found += [Point(j - 0.19, result.pull[j] / result.scale, told, FORCES),
@@ -313,8 +317,7 @@ class TugOfWar(Explorer):
     def _clicked(self, event: Click) -> None:
         """A click in the plane chooses the vector whose tip is nearest, one in the bars the class there."""
         if event.region == PLANE:
-            away = np.hypot(*(self.result.tips - (event.x, event.y)).T)
-            self.set(vector=self.names[int(away.argmin())])
+            self.set(vector=self.names[int(np.hypot(*(self.result.tips - (event.x, event.y)).T).argmin())])
         elif event.region == FORCES:
             self.set(vector=self.names[int(np.clip(round(event.x), 0, len(self.names) - 1))])
 
@@ -327,6 +330,13 @@ class TugOfWar(Explorer):
         """The explorer of this state, of the data if they were given. ValueError for a name it does not have."""
         check.instance("state", state, Mapping, STATE_OF)
         return super().from_state(state, *data)
+
+
+def _ends(names: Sequence[str], lengths: np.ndarray) -> str:
+    """Which vectors are longest and shortest, in a sentence."""
+    most, least = int(lengths.argmax()), int(lengths.argmin())
+    longest, shortest = (f"{names[j]} ({number(lengths[j])})" for j in (most, least))
+    return f" Longest vector: {longest}, shortest: {shortest}."
 
 
 def _fitted(arrows: np.ndarray, tip: np.ndarray) -> np.ndarray:
