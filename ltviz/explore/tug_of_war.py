@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..plots.surface import Surface
 from ..plots.text import short
 from ..training.recipe import RECIPES
 from ..training.snapshots import Snapshots, take_snapshots
-from .base import STATE_OF, Explorer
+from .base import Explorer
 from .controls import Choice, Number
 from .frames import Handle, Point, Region
 from .notebook import name_of
@@ -324,12 +324,6 @@ class TugOfWar(Explorer):
     # ------------------------------------------------------------------------------------------------- as code
     def data_code(self) -> list[str]:
         return [] if self.given is None else [name_of(self.given) or "data"]
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any], *data: Any) -> TugOfWar:
-        """The explorer of this state, of the data if they were given. ValueError for a name it does not have."""
-        check.instance("state", state, Mapping, STATE_OF)
-        return super().from_state(state, *data)
 
 
 def _ends(names: Sequence[str], lengths: np.ndarray) -> str:
