@@ -105,7 +105,9 @@ PICTURES = """() => [...document.querySelectorAll('.jp-OutputArea img')]
 def test_the_copy_opens_beside_the_other_chapters(opened):
     assert opened.url.endswith(f"/lab/tree/my_notebooks/{CHAPTER}")
     names = opened.page.locator(".jp-DirListing-itemText")
-    assert names.all_inner_texts() == sorted(path.name for path in (REPO / "notebooks").glob("*.ipynb"))
+    course = REPO / "notebooks"
+    wanted = [*course.glob("*.ipynb"), *course.glob("cards_*.py"), course / "GLOSSARY.md"]
+    assert sorted(names.all_inner_texts()) == sorted(path.name for path in wanted)
     cut = "texts => texts.filter(text => text.scrollWidth > text.clientWidth).length"
     assert names.evaluate_all(cut) == 0, "names are readable"
 
