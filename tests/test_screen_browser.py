@@ -717,7 +717,9 @@ def test_in_jupyterlab_it_plays_while_a_cell_sleeps(lab, browser):  # noqa: F811
         played = page.evaluate("played")
         print("key to drawn canvas, ms:", [round(one, 1) for one in played])
         assert len(played) == 4 and statistics.median(played) < 50
-        assert "Busy" in page.locator("#jp-main-statusbar").inner_text(), "the cell still runs"
+        # A message that another thread of the kernel has answered makes the status bar say "Idle" for a moment.
+        star = page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").count()
+        assert star or "Busy" in page.locator("#jp-main-statusbar").inner_text(), "the cell still runs"
         page.locator(".ltviz-screen canvas").focus()
         page.locator(".ltviz-screen canvas").press("ArrowDown")
         assert page.locator(".tip").inner_text() == "the place of beta"

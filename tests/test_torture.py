@@ -142,7 +142,7 @@ def cases(data, run, folder):
     def cite(key):
         return lt.cite(key)
 
-    own = ("plot_gain", "plot_loss_curve")
+    own = ("plot_gain", "plot_loss_curve", "plot_who_pays")
     train = {"method": "ce", "data": data, "epochs": 1, "progress": False}
     return [
         (lt.train, train, {"data": "data", "seed": "whole", "progress": "flag", "device": "text", "model": "text"}),
@@ -168,6 +168,8 @@ def cases(data, run, folder):
         (lt.device.pick_device, {}, {"device": "choice"}),
         (lt.plot_gain, {"base": run}, {"runs": "run"}),
         (lt.plot_gain, {"runs": run}, {"base": "run"}),
+        (lt.plot_who_pays, {"base": [run]}, {"groups": "run"}),
+        (lt.plot_who_pays, {"groups": [run]}, {"base": "run"}),
         (lt.plot_loss_curve, {}, {"method": "data"}),
         *[(getattr(lt, name), {}, {"": "run"}) for name in dir(lt) if name.startswith("plot_") and name not in own],
     ]  # fmt: skip

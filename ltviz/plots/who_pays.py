@@ -40,7 +40,7 @@ def plot_who_pays(
 
     Shows what a remedy costs the frequent classes, and whether it buys more than the slider does for that.
     """
-    found = series_of(groups)
+    found = series_of(groups, "groups")
     wanted = None if goal is None else _goal(goal)
     if not isinstance(base, (list, tuple)) or not base:
         raise check.refuse("base", base, "the plain network's runs, one a seed, with logits of their test images")
