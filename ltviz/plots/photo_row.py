@@ -13,7 +13,7 @@ from .picture import INK
 from .text import literal, short_names
 from .theme import PHOTO
 
-RIGHT, WRONG = "#2A7F3B", "#CC3434"  # a frame is also drawn through or dashed: colour is not the only cue
+RIGHT, WRONG = "#2A7F3B", "#CC3434"  # a frame is also solid or dashed: colour is not the only cue
 NAME = 10  # letters of a class's name
 EDGE = 0.06  # between a photograph and its frame, in widths of a photograph
 
@@ -23,8 +23,7 @@ class PhotoRow:
 
     Photograph i lies at x = i, y = 0, and is 0.76 wide. ax: an axes that is as many times wider than high as there are
     `places`, but for the two lines of text. images (n, H, W, 1 or 3) uint8; names: of all classes; true (n,): the class
-    of each image. A frame is green and drawn through where the
-    answer is right, red and dashed where it is wrong.
+    of each image. A frame is green and solid where the answer is right, red and dashed where it is wrong.
     """
 
     SIDE = 0.76
