@@ -167,7 +167,7 @@ class Number(Control):
 
     def describe(self, width: str) -> None:
         self.box.style.description_width = width
-        self.box.layout.width = f"calc({width} + 84px)"
+        self.box.layout.width = f"calc({width} + 100px)"  # eight digits and the arrows of the box
 
     def place(self, value: float) -> float:
         """Where on the slider a value lies."""

@@ -99,13 +99,15 @@ class Lengths(Explorer):
 
     def _build_rows(self, ax: Axes) -> None:
         names = list(self.groups)
-        ax.set(xlim=(FACTOR.low, FACTOR.high), ylim=(len(names) - 0.5, -0.5), xlabel="factor s")
+        ax.set(
+            xlim=(FACTOR.low, FACTOR.high),
+            ylim=(len(names) - 0.5, -0.5),
+            xlabel=f"factor s (dotted: {SLIDES:g}, as in the slides)",
+        )
         ax.set_yticks(range(len(names)), [short(name, 24) for name in names], fontsize=8)
         ax.set_title("s that fits best, a dot a seed", fontsize=9.5, loc="left", pad=4)
         ax.grid(False, axis="y")
         ax.axvline(SLIDES, color=QUIET, linestyle=(0, (1, 2)), linewidth=1.4)
-        low = (SLIDES, len(names) - 0.5)
-        ax.annotate("slides", low, (3, 2), textcoords="offset points", fontsize=7.5, color=QUIET)
         self.chosen = ax.plot([], [], "o", color=PALETTE[1], markersize=9, zorder=5, **EDGE)[0]
         for i, name in enumerate(names):
             found = np.array([fit.s for fit in self.fits[name]])
