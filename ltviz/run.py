@@ -34,6 +34,13 @@ def compact(features: np.ndarray) -> np.ndarray:
     return small if close.all() else features
 
 
+def narrow(whole: np.ndarray) -> np.ndarray:
+    """Whole numbers in the narrowest type that holds them: a class number in a file takes one byte, not eight."""
+    if whole.dtype.kind not in "iu" or not whole.size:
+        return whole
+    return whole.astype(np.promote_types(np.min_scalar_type(whole.min()), np.min_scalar_type(whole.max())))
+
+
 def stopped_id(request: str, network: Mapping[str, np.ndarray]) -> str:
     """The id of a run that was stopped: the request and how far it came, so never that of the finished one."""
     return request_id(request=request, network=checksums(network))
@@ -223,7 +230,7 @@ class Run:
                 arrays.update({f"{item.name}/{key}": np.asarray(v) for key, v in value.items()})
             else:
                 plain[item.name] = value.item() if isinstance(value, np.generic) else value
-        return plain, arrays
+        return plain, {name: narrow(value) if schema.is_whole(name) else value for name, value in arrays.items()}
 
 
 def _kept_with_more(path: Path, run_id: str, arrays: Mapping[str, np.ndarray]) -> bool:
@@ -259,6 +266,7 @@ def _run(path: Path, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Run
         raise RunFileError(f"{path}: not a whole run ({error})") from None
     values: dict[str, Any] = {"history": {}, **meta}
     for name, value in arrays.items():
+        value = value.astype(np.int64) if schema.is_whole(name) else value
         group, _, key = name.partition("/")
         if key:
             values.setdefault(group, {})[key] = value

@@ -41,6 +41,11 @@ NEEDED = ("counts", "confusion", "head_weight")
 KINDS = {"whole": "iu", "real": "f"}
 
 
+def is_whole(name: str) -> bool:
+    """Whether an array of a record holds whole numbers, by its name."""
+    return ARRAYS.get(name, ("",))[0] == "whole"
+
+
 def check_run(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Raise ValueError, naming the entry, where a run's JSON part or an array of it is not what it must be."""
     check_meta(meta)

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from ltviz import schema
 from ltviz.datasets import digits_lt
 from ltviz.files import save_record
 from ltviz.objective import Bound
-from ltviz.run import RunFileError, compact, load_run, load_runs, run_stem, stopped_id
+from ltviz.run import RunFileError, compact, load_run, load_runs, narrow, run_stem, stopped_id
 from ltviz.training import train
 
 
@@ -173,6 +174,23 @@ def test_features_are_narrowed_only_where_nothing_is_lost(value, kept):
 
 
 # ------------------------------------------------------------------------------------------------------------- identity
+@pytest.mark.parametrize(("values", "kept"), [([0, 255], np.uint8), ([0, 256], np.uint16), ([-1, 9], np.int16),
+                                              ([0, 70_000], np.uint32), ([], np.int64), ([0.5], np.float64)])  # fmt: skip
+def test_whole_numbers_take_the_room_they_need(values, kept):
+    values = np.array(values, np.float64 if 0.5 in values else np.int64)
+    assert narrow(values).dtype == kept and np.array_equal(narrow(values), values)
+
+
+def test_a_record_narrows_whole_numbers_and_gives_them_back_wide(run, tmp_path):
+    with safe_open(run.save(tmp_path), framework="np") as file:
+        assert file.get_tensor("targets").dtype == np.uint8 and file.get_tensor("history/stage").dtype == np.uint8
+    back = load_runs(tmp_path)[0]
+    for name in ("counts", "confusion", "targets", "train_targets"):
+        assert getattr(back, name).dtype == np.int64 and np.array_equal(getattr(back, name), getattr(run, name))
+    assert back.history["epoch"].dtype == np.int64
+    assert {name: value.dtype for name, value in back.network.items()} == {n: v.dtype for n, v in run.network.items()}
+
+
 def test_a_decision_under_another_rule_is_a_run_of_its_own(run):
     from ltviz import metrics
     from ltviz.study.runs import redecide

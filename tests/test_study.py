@@ -482,6 +482,19 @@ def test_comparison_table_shows_groups_and_verdict(two):
     assert re.search(r"new +3 +76\.7 +100\.0 +80\.0 +50\.0 +\+40\.0 ± 24\.8 +suggestive: better", text)
 
 
+def test_a_claims_table_says_what_is_printed_and_what_holds():
+    rows = [("ring: **+1**", "$p < .05$, 10 seeds", "+2.0 ± 0.4", True), ("a < b", "as printed", "-1.0", False),
+            ("c", "one seed", "+0.1", "undecided")]  # fmt: skip
+    html, text = page(study.claims_table(rows))
+    assert "<b>+1</b>" in html and "$p &lt; .05$" in html and "a &lt; b" in html
+    lines = text.splitlines()
+    assert lines[0].split("  ")[0] == "printed" and lines[0].endswith("holds?")
+    assert [line.split()[-1] for line in lines[1:]] == ["yes", "no", "undecided"] and lines[1].startswith("ring: +1 ")
+    for wrong in ([], "text", [("a", "b", "c")], [("a", "b", "c", 1)], [("a", 2, "c", True)], [None]):
+        with pytest.raises(ValueError, match=r"^(rows|reading|holds)="):
+            study.claims_table(wrong)
+
+
 def test_redecide_changes_the_decisions_only(two):
     run = two["ce"][0]
     run.targets, run.features = np.array([0, 2]), np.zeros((2, 3), np.float16)

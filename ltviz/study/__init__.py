@@ -11,7 +11,7 @@ from .photographs import Photographs, photographs
 from .predict import Predict
 from .progress import export_progress
 from .quiz import Question, Quiz
-from .runs import comparison, difference, recorded, redecide
+from .runs import claims_table, comparison, difference, recorded, redecide
 
 __all__ = [
     "Axes",
@@ -25,6 +25,7 @@ __all__ = [
     "Quiz",
     "Result",
     "chapter",
+    "claims_table",
     "comparison",
     "course",
     "difference",

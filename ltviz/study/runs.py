@@ -10,9 +10,10 @@ from .. import check, metrics
 from ..files import checksum, data_folder, request_id
 from ..methods import METHODS
 from ..run import Run, RunFileError, load_runs
-from .cards import Card, literal, safe, say, texts
+from .cards import Card, inline, literal, plain, safe, say, texts
 
 FOLDER = data_folder() / "runs"
+CLAIM = ("printed", "reading", "measured here", "holds?")
 
 
 def recorded(recipe: str, method: str | Sequence[str] | None = None, **filters: Any) -> list[Run]:
@@ -129,6 +130,29 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
         rows.append([" ".join(label.split()), str(row["seeds"]), *scores, gap, str(row["verdict"])])
     luck = _luck(len(groups) - 1)
     return Card(f"{_html(head, rows)}<div>{safe(luck)}</div>" if luck else _html(head, rows), _text(head, rows) + luck)
+
+
+def claims_table(rows: Sequence[tuple[str, str, str, bool | str]]) -> Card:
+    """A paper's claims beside what is measured here: a table "printed | reading | measured here | holds?".
+
+    rows: (printed, reading, measured, holds) for each claim: what the paper prints, how it is read here (data, seeds,
+    setting), what the runs give, and whether the claim holds (True, False or a short text, such as "undecided"). Texts
+    may have inline markdown and $formulas$. ValueError for rows of another shape.
+    """
+    if not isinstance(rows, (list, tuple)) or not rows:
+        raise check.refuse("rows", rows, "a list of (printed, reading, measured, holds), not empty")
+    found = []
+    for row in rows:
+        if not isinstance(row, (list, tuple)) or len(row) != 4:
+            raise check.refuse("rows", row, "four entries each: printed, reading, measured, holds")
+        *told, holds = row
+        holds = ("no", "yes")[holds] if isinstance(holds, bool) else check.text("holds", holds)
+        found.append([check.text(name, one) for name, one in zip(CLAIM[:3], told, strict=True)] + [holds])
+    left = "text-align:left;vertical-align:top;padding:.25em .8em"
+    top = "".join(f'<th style="{left}">{name}</th>' for name in CLAIM)
+    body = "".join("<tr>" + "".join(f'<td style="{left}">{inline(c)}</td>' for c in row) + "</tr>" for row in found)
+    html = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return Card(html, _text(CLAIM, [[plain(cell) for cell in row] for row in found]))
 
 
 def _luck(comparisons: int) -> str:
