@@ -39,10 +39,10 @@ class Net(nn.Module):
     def forward(self, images: Tensor, index: Tensor | None = None) -> Output:
         return self.decide(self.backbone(images), index)
 
-    def decide(self, features: Tensor, index: Tensor | None = None) -> Output:
-        """The Output for features (n, d)."""
+    def decide(self, features: Tensor, *rest: Tensor | None) -> Output:
+        """The Output for features (n, d); rest: index, partner and share of a training batch."""
         scale, memory = getattr(self.head, "scale", None), getattr(self.head, "memory", None)
-        return Output(self.head(features), features, self.head.weight, scale, index, memory)
+        return Output(self.head(features), features, self.head.weight, scale, *rest[:1] or (None,), memory, *rest[1:])
 
 
 class MLP(nn.Module):
@@ -210,9 +210,10 @@ class OwnDraws(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = dict(kwargs or {})
-        if any(argument.name == "generator" for argument in func._schema.arguments):
-            if kwargs.get("generator") is None:
-                kwargs["generator"], self.drew = self.own, True
+        names = [argument.name for argument in func._schema.arguments]
+        if "generator" in names:
+            if (dict(zip(names, args, strict=False)) | kwargs).get("generator") is None:  # some take it by place
+                args, kwargs["generator"], self.drew = args[: names.index("generator")], self.own, True
         elif torch.Tag.nondeterministic_seeded in func.tags:
             self.drew = True
             name = "low_generator" if func._overloadname == "low" else "generator"

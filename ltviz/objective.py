@@ -22,6 +22,7 @@ from .check import refuse, suggest
 from .functional import weighted_mean
 from .registry import METHODS, Methods, UnknownMethod
 from .samplers import SAMPLERS
+from .settings import Setting
 
 __all__ = [
     "BASE", "METHODS", "Bound", "Limit", "Method", "Methods", "Objective", "Output", "Regularizer", "Report", "Setting",
@@ -36,7 +37,8 @@ class Output:
     logits (n, k) are always the logits you would use at test time; features (n, d) are what the head sees;
     head_weight (k, d) is the classifier matrix W (raw for a cosine head, effective for a scaled or generated one);
     scale is that of a cosine head (a float or a learned tensor), so that cos = logits / scale; index (n,) is the
-    position of each sample in the training set; memory (k, d) are the class centroids of a head that keeps some.
+    position of each sample in the training set; memory (k, d) are the class centroids of a head that keeps some;
+    partner (n,) and share () say with what each image was blended, and are None where none was (Objective.mix).
     """
 
     logits: Tensor
@@ -45,6 +47,8 @@ class Output:
     scale: Tensor | float | None = None
     index: Tensor | None = None
     memory: Tensor | None = None
+    partner: Tensor | None = None
+    share: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,13 @@ class Objective(nn.Module):
         """
         return nn.Linear(dim, self.k)
 
+    def mix(self, targets: Tensor) -> tuple[Tensor, Tensor] | None:
+        """With which image of its batch each one is blended: partner (n,), places in the batch, and share (), a number.
+
+        The network then sees share * image + (1 - share) * image[partner]. None: it sees the images themselves.
+        """
+        return None
+
     def begin_epoch(self, report: Report) -> None:
         """Listen before an epoch, without gradients; write buffers in place."""
 
@@ -156,6 +167,9 @@ class Regularizer(Objective):
     def make_head(self, dim: int) -> nn.Module:
         return self.base.make_head(dim)
 
+    def mix(self, targets: Tensor) -> tuple[Tensor, Tensor] | None:
+        return self.base.mix(targets)
+
     def begin_epoch(self, report: Report) -> None:
         self.base.generator = self.generator
         self.base.begin_epoch(report)
@@ -187,58 +201,6 @@ class Stage:
         for name, result in (("class_weight", "counts (k,) -> weights (k,)"), ("head", "head -> new head")):
             if getattr(self, name) is not None and not callable(getattr(self, name)):
                 raise refuse(name, getattr(self, name), f"None or a function, {result}")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A hyper-parameter: its default and its range. Explorers make a control from it, the loop checks against it.
-
-    A default that is a whole number asks for whole numbers, any other for numbers; low and high belong to the range.
-    scale is that of a slider: "linear", "log", or "one-minus-log" (log of 1 - value, down to 1e-6). With `choices`
-    the setting is one of them and has no range. symbol is the paper's letter. when: names of other settings, and the
-    values of each under which this one has an effect; under any other it changes nothing.
-    """
-
-    default: Any
-    low: float | None = None
-    high: float | None = None
-    scale: str = "linear"
-    choices: tuple = ()
-    symbol: str = ""
-    meaning: str = ""
-    when: Mapping[str, tuple] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self):
-        check.choice("scale", self.scale, ("linear", "log", "one-minus-log"))
-        for name, values in check.instance("when", self.when, Mapping, "a dict name -> tuple of values").items():
-            check.text("name in when", name)
-            check.instance(f"when[{name!r}]", values, tuple, "a tuple of values")
-        check.instance("choices", self.choices, tuple, "a tuple of values, empty for a setting with a range")
-        if not self.choices and check.number("low", self.low) >= check.number("high", self.high):
-            raise refuse("low", self.low, f"a number below high={self.high}")
-        self.check("default", self.default)
-
-    def check(self, name: str, value: Any) -> Any:
-        """The value as plain Python, in the type of the default; ValueError with name, value and what would do."""
-        value = check.plain(value)
-        if self.choices:
-            return check.choice(name, value, self.choices)
-        whole = isinstance(self.default, int) and not isinstance(self.default, bool)
-        try:
-            if whole and isinstance(value, float) and value.is_integer():
-                value = int(value)  # a slider, and JSON, say 4.0
-            if whole:
-                return check.whole(name, value, self.low, self.high)
-            return check.number(name, value, self.low, self.high) + 0.0  # -0.0 is 0.0
-        except ValueError as error:
-            raise ValueError(f"{error}{self.meaning and f' ({self.meaning})'}") from None
-
-    def idle(self, values: Mapping[str, Any]) -> str:
-        """Why this setting has no effect beside these values of the others: "only for loss = focal"; else ""."""
-        for name, those in self.when.items():
-            if name in values and not any(type(one) is type(values[name]) and one == values[name] for one in those):
-                return f"only for {name.replace('_', ' ')} = {' or '.join(str(one).replace('_', ' ') for one in those)}"
-        return ""
 
 
 class _Base(Setting):

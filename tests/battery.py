@@ -84,11 +84,21 @@ class Case:
     report: Report
     stage_weight: np.ndarray
     seen: list[np.ndarray]
+    blend: tuple[Tensor, Tensor] | None = None
 
     def output(self, rows: Tensor | slice = slice(None)) -> Output:
         features = self.features[rows]
         scale, memory = getattr(self.head, "scale", None), getattr(self.head, "memory", None)
-        return Output(self.head(features), features, self.head.weight, scale, self.index[rows], memory)
+        return Output(
+            self.head(features), features, self.head.weight, scale, self.index[rows], memory, *self.blended(rows)
+        )
+
+    def blended(self, rows: Tensor | slice) -> tuple[Tensor, ...]:
+        """Partner and share of these rows; partners are places in the batch, so a part of it has none."""
+        if self.blend is None or (isinstance(rows, slice) and rows == slice(None)):
+            return self.blend or ()
+        whole = isinstance(rows, Tensor) and len(rows) == len(self.targets)
+        return (rows.argsort()[self.blend[0][rows]], self.blend[1]) if whole else ()
 
     def loss(self, rows: Tensor | slice = slice(None)) -> Tensor:
         return self.objective(self.output(rows), self.targets[rows])
@@ -119,6 +129,8 @@ class Case:
             scale=None if out.scale is None else float(array(torch.as_tensor(out.scale))),
             index=array(self.index),
             memory=None if out.memory is None else array(out.memory),
+            partner=None if out.partner is None else array(out.partner),
+            share=None if out.share is None else float(out.share),
             accuracy=None if self.report.accuracy is None else array(self.report.accuracy),
             train=(array(train[0]), array(train[1])),
             state={name: array(value) for name, value in self.objective.state_dict().items()},
@@ -211,6 +223,7 @@ def make_case(
         with torch.no_grad():
             objective.after_step(case.output(rows), targets[rows])
         case.seen.append(array(targets[rows]))
+    case.blend = objective.mix(targets)
     return case
 
 

@@ -244,6 +244,24 @@ def label_smoothing(out, targets, counts, class_weight, head, tail, shape):
     return weighted(np.array(losses), targets, class_weight)
 
 
+@reference("mixup")
+def mixup(out, targets, counts, class_weight, alpha, labels, kappa, tau):
+    own = nll(out.logits, targets)
+    if out.partner is None:
+        return weighted(own, targets, class_weight)
+    partner = targets[out.partner]
+    shares = []
+    for n, m in zip(counts[targets], counts[partner], strict=True):
+        share = out.share
+        if labels == "remix" and n / m >= kappa and out.share < tau:
+            share = 0.0
+        elif labels == "remix" and n / m <= 1 / kappa and 1 - out.share < tau:
+            share = 1.0
+        shares.append(share)
+    shares, other = np.array(shares), nll(out.logits, partner)
+    return weighted(shares * own, targets, class_weight) + weighted((1 - shares) * other, partner, class_weight)
+
+
 @reference("equalization")
 def equalization(out, targets, counts, class_weight, gamma, rarity):
     drawn = np.asarray(out.state["ignored"]).astype(bool)

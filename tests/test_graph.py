@@ -451,6 +451,7 @@ def test_every_tensor_of_a_loss_moves_to_the_device(method, settings):
                 for name, buffer in module._buffers.items():
                     module._buffers[name] = None if buffer is None else _on_a_gpu(buffer)
             case.features, case.targets, case.index = map(_on_a_gpu, (case.features, case.targets, case.index))
+            case.blend = None if case.blend is None else tuple(map(_on_a_gpu, case.blend))
             out = case.output()
             terms = case.objective.terms(out, case.targets)
             with torch.no_grad():

@@ -83,6 +83,20 @@ def test_a_seed_makes_a_network_and_nothing_else_does(name, method):
         assert a.dim() < 2 or a.min() == a.max() or not torch.equal(a, b), f"{key} does not follow the seed"
 
 
+@pytest.mark.parametrize("draw", [torch.poisson, torch._standard_gamma, torch.bernoulli], ids=lambda one: one.__name__)
+def test_a_generator_that_is_given_is_drawn_from_by_place_or_name(draw):
+    """Inside own_draws too: some operators take their generator by place."""
+    x = torch.full((40,), 0.5)
+    alone = draw(x, generator=torch.Generator().manual_seed(3))
+    with own_draws(torch.Generator().manual_seed(0)) as told:
+        given = draw(x, generator=torch.Generator().manual_seed(3))
+        assert torch.equal(given, alone) and not told.drew
+        unnamed = draw(x)
+        assert told.drew
+    with own_draws(torch.Generator().manual_seed(0)):
+        assert torch.equal(draw(x), unnamed)
+
+
 def test_a_step_of_a_torchvision_network_draws_from_the_generator_that_stands_in():
     """Stochastic depth is on, as torchvision publishes it: the same stream gives the same step."""
     net = net_for("torchvision:swin_t", (3, 32, 32)).train()

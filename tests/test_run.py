@@ -173,9 +173,11 @@ def test_features_are_narrowed_only_where_nothing_is_lost(value, kept):
         assert compact(none).dtype == np.float16 and compact(none).shape == none.shape
 
 
-# ------------------------------------------------------------------------------------------------------------- identity
-@pytest.mark.parametrize(("values", "kept"), [([0, 255], np.uint8), ([0, 256], np.uint16), ([-1, 9], np.int16),
-                                              ([0, 70_000], np.uint32), ([], np.int64), ([0.5], np.float64)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [([0, 255], np.uint8), ([0, 256], np.uint16), ([-1, 9], np.int16), ([0, 70_000], np.uint32), ([], np.int64),
+     ([0.5], np.float64)],
+)  # fmt: skip
 def test_whole_numbers_take_the_room_they_need(values, kept):
     values = np.array(values, np.float64 if 0.5 in values else np.int64)
     assert narrow(values).dtype == kept and np.array_equal(narrow(values), values)
@@ -191,6 +193,7 @@ def test_a_record_narrows_whole_numbers_and_gives_them_back_wide(run, tmp_path):
     assert {name: value.dtype for name, value in back.network.items()} == {n: v.dtype for n, v in run.network.items()}
 
 
+# ------------------------------------------------------------------------------------------------------------- identity
 def test_a_decision_under_another_rule_is_a_run_of_its_own(run):
     from ltviz import metrics
     from ltviz.study.runs import redecide

@@ -63,6 +63,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "logit_adjustment": [{"tau": 0.5}, {"tau": 1.5}],
     "arcface": [{"margin": 0.2, "scale": 16.0}],
     "normface": [{"scale": 16.0}],
+    "label_smoothing": [{"shape": "uniform", "head": 0.1}],
+    "mixup": [{"labels": "remix"}],
 }  # fmt: skip
 
 # What keeps logits and features of test images (seed 0 only): how many.

@@ -165,10 +165,8 @@ class Trainer:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Inside, work runs where this run's does: on its stream, or on as many threads as the rule says.
-
-        Another number of threads gives other bits, so this holds for steps taken by hand too.
-        """
+        """Inside, work runs where this run's does, steps taken by hand too: on its stream, or on as many threads as the
+        rule says (another number gives other bits)."""
         if self.stream is None:
             with plain_torch(self.device), threads(self.threads) if self.device.type == "cpu" else nullcontext():
                 yield
@@ -228,7 +226,8 @@ class Trainer:
         All that it changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph.
         """
         y = self.data.targets.index_select(0, index)
-        out = self.output(self.data.batch(index, self.generators["crops"]), index)
+        blend = self.objective.mix(y) or (None, None)
+        out = self.output(self.data.batch(index, self.generators["crops"]), index, *blend)
         terms = self.objective.terms(out, y)
         for parameter in self.trained:
             parameter.grad = None
@@ -240,15 +239,15 @@ class Trainer:
             self.objective.after_step(out, y)
             self.tally.add(terms, out.features, y)
 
-    def output(self, images: Tensor, index: Tensor) -> Output:
-        """What the network says to a training batch; without gradients for what the stage freezes.
-
-        The head computes in float32, always: in bfloat16 the logits of two classes can come out equal.
-        """
+    def output(self, images: Tensor, index: Tensor, partner: Tensor | None = None, share: Any = None) -> Output:
+        """What the network says to a training batch, blended or not; without gradients for what the stage freezes."""
+        if partner is not None:
+            images = torch.lerp(images[partner], images, share.to(images.dtype))
         images = images.contiguous(memory_format=self.layout)
         with self.autocast, torch.set_grad_enabled(not self.frozen):
             features = self.backbone(images)
-        return self.net.decide(features.float(), index)
+        # In float32, always: in bfloat16 the logits of two classes can come out equal.
+        return self.net.decide(features.float(), index, partner, share)
 
     def end_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Read what the epoch noted, and return the new row of the history."""
