@@ -436,7 +436,7 @@ def test_weight_norms_fit_each_seed_and_say_seven():
     assert picture.data["s"][0] == pytest.approx(fits[:, 0].mean())
     assert picture.data["rho"][0] == pytest.approx(fits[:, 2].mean())
     labels = [text.get_text() for text in picture.ax.get_legend().get_texts()]
-    assert labels[0].startswith("ce (10 seeds): s = ") and "ρ = " in labels[0]
+    assert labels[0].startswith("ce (10 seeds): s = ") and "rₛ = " in labels[0]
     assert "s = 7 (slides)" in labels and "all norms equal" in labels and "slides: s = 7" in picture.text
     seven = next(ln for ln in picture.ax.lines if ln.get_label().startswith("s = 7"))
     (x0, x1), (y0, y1) = seven.get_xdata(), seven.get_ydata()

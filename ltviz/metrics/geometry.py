@@ -39,8 +39,8 @@ def weight_norm_fit(norms: Any, counts: Any = None) -> WeightNormFit:
 
         log n_j = s * ||W_j|| + c          and Spearman's rho between ||W_j|| and n_j
 
-    norms (k,) the length of each class's weight vector, counts (k,) training images; or a run. Classes without images
-    are left out. s is the constant that the dual-loss slides give as 7; NaN where the norms are all equal.
+    norms (k,) the length of each class's classifier vector, counts (k,) training images; or a run. Classes without
+    images are left out. s is the constant that the dual-loss slides give as 7; NaN where the norms are all equal.
     Source: Li et al. 2020 (Dual Loss, slides).
     """
     if hasattr(norms, "head_weight"):
@@ -49,7 +49,7 @@ def weight_norm_fit(norms: Any, counts: Any = None) -> WeightNormFit:
         norms = np.linalg.norm(weight, axis=1)
     if counts is None:
         raise ValueError("counts is needed beside the norms: the training images of each class")
-    expected = "a run, or the length of each class's weight vector (k,): finite, none negative"
+    expected = "a run, or the length of each class's classifier vector (k,): finite, none negative"
     x, n = check.array("norms", norms, 1, expected).astype(np.float64), check.counts(counts)
     if not np.isfinite(x).all() or (x < 0).any():
         raise check.refuse("norms", norms, expected)

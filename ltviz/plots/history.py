@@ -34,7 +34,7 @@ HEAD_TAIL = {"head": "-", "tail": (0, (2.5, 1.3))}  # where colours tell series 
 
 @draws
 def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
-    """Three panels over the epochs: training loss, accuracy on validation images, length of the weight vectors.
+    """Three panels over the epochs: training loss, accuracy on validation images, length of the classifier vectors.
 
     runs: a run, runs (seeds of one name become one series, with a band of one standard deviation), or a dict label ->
     runs. One series: head, mid and tail classes apart. Several: one colour each, head drawn through, tail dashed. A run

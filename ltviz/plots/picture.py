@@ -388,4 +388,4 @@ def number(value: float) -> str:
 
 def plain(text: str) -> str:
     """A label of ours with its Greek letters spelled out, for a sentence."""
-    return text.replace("ρ", "rho").replace("β", "beta")
+    return text.replace("ρ", "rho").replace("β", "beta").replace("rₛ", "r_s")

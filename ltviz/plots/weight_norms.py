@@ -1,4 +1,4 @@
-"""Does the length of a class's weight vector tell how many images the class had?"""
+"""Does the length of a class's classifier vector tell how many images the class had?"""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .picture import (
 )
 from .series import Series, alone, array, by_count, class_counts, is_run, series_of
 
-TREND = 0.5  # Spearman's rho, below which no slope is drawn
+TREND = 0.5  # Spearman's rank correlation, below which no slope is drawn
 SLIDES = 7.0  # the dual-loss slides: n proportional to exp(7 ||W||)
 
 
@@ -38,12 +38,13 @@ def head_norms(run: Any) -> np.ndarray:
 
 @draws
 def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) -> Picture:
-    """Length ||W_j|| of each class's weight vector against its training images n_j (log axis).
+    """Length ||W_j|| of each class's classifier vector against its training images n_j (log axis).
 
     runs: a run, runs (several seeds of one name become one series), a dict label -> runs; or norms (k,), or the
     classifier matrix (k, d), with counts (k,). The line is the least-squares fit log n = s ||W|| + c over the classes,
     each seed by itself; mean and range of s are printed beside the slides' 7 (dashes: that slope through the centre of
-    the first series), and the mean of Spearman's rho of norm and count. No slope is drawn below |rho| = 0.5.
+    the first series), and the mean rank correlation r_s (Spearman) of norm and count; below |r_s| = 0.5 no slope is
+    drawn.
     `.data`: counts (series, k), norms (series, k), s, c, rho, labels; and norms of each seed, "norms/<label>".
     Source: Li et al. 2020 (Dual Loss, slides): n proportional to exp(7 ||W||).
 
@@ -78,7 +79,7 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("training images of the class, $n_j$ (log scale)", parse_math=True)
-    ax.set_ylabel(r"length of the weight vector, $\|W_j\|$", parse_math=True)
+    ax.set_ylabel(r"length of the classifier vector, $\|W_j\|$", parse_math=True)
     finish(ax, "Weight norm against sample count")
     return Picture(ax, data | rows, "; ".join(said) + " (the dual-loss slides: s = 7; log count = s ||W|| + c).")
 
@@ -127,9 +128,9 @@ def _fit(norms: np.ndarray, n: np.ndarray) -> tuple[WeightNormFit, str]:
     if spread.min() > 0 and spread.max() / spread.min() < 1.02:
         return WeightNormFit(float("nan"), float("nan"), float(rho)), "norms equal to 2 %"
     if not abs(rho) >= TREND:
-        return WeightNormFit(float("nan"), float("nan"), float(rho)), f"no trend (ρ = {rho:.2f})"
+        return WeightNormFit(float("nan"), float("nan"), float(rho)), f"no trend (rₛ = {rho:.2f})"
     among = f" ({fits[:, 0].min():.1f} to {fits[:, 0].max():.1f})" if len(fits) > 1 else ""
-    return WeightNormFit(float(s), float(c), float(rho)), f"s = {s:.1f}{among}, ρ = {rho:.2f}"
+    return WeightNormFit(float(s), float(c), float(rho)), f"s = {s:.1f}{among}, rₛ = {rho:.2f}"
 
 
 def _fit_line(ax: Axes, norms: np.ndarray, n: np.ndarray, s: float, kind: dict[str, Any]) -> None:
@@ -137,8 +138,8 @@ def _fit_line(ax: Axes, norms: np.ndarray, n: np.ndarray, s: float, kind: dict[s
     if np.isfinite(s) and s != 0:
         logs = np.log(n)
         ends = np.array([logs.min(), logs.max()])
-        reach = np.clip(norms.mean() + (ends - logs.mean()) / s, norms.min(), norms.max())
-        ax.plot(np.exp(logs.mean() + s * (reach - norms.mean())), reach, color=kind["color"], linewidth=2.2, zorder=3)
+        reach = norms.mean() + (ends - logs.mean()) / s
+        ax.plot(np.exp(ends), reach, color=kind["color"], linewidth=2.2, zorder=3, scaley=False)
 
 
 def _references(ax: Axes, norms: np.ndarray, n: np.ndarray, name: str) -> None:
