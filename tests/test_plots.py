@@ -26,7 +26,9 @@ from ltviz.plots import picture as shared
 from ltviz.plots import text as words
 from ltviz.plots.comparison import SeedRows, compare
 from ltviz.plots.loss_curve import LossPanels
+from ltviz.plots.picture import drawing
 from ltviz.plots.series import series_of
+from ltviz.plots.surface import Pixels, Surface
 from ltviz.plots.theme import darken
 from ltviz.run import Run
 
@@ -1239,3 +1241,26 @@ def test_who_pays_refuses_what_it_cannot_draw():
         lp.plot_who_pays(base, 3)
     with pytest.raises(ValueError, match="^base="):
         lp.plot_who_pays(base, [])
+
+
+@pytest.mark.parametrize("origin", ["upper", "lower"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_pixels_are_drawn_as_imshow_draws_them(origin, turned):
+    """The same picture, whichever row comes first and whichever way the axis runs."""
+    colours = np.random.default_rng(0).integers(0, 255, (7, 5, 3), np.uint8)
+    found = []
+    for fast in (False, True):
+        surface = Surface(3, 2)
+        with drawing():
+            ax = surface.figure.add_axes((0.1, 0.1, 0.8, 0.8))
+            look = {"origin": origin, "zorder": 2}
+            if fast:
+                image = Pixels(ax, colours, (0, 5, 0, 7), **look)
+            else:
+                image = ax.imshow(colours, extent=(0, 5, 0, 7), interpolation="nearest", aspect="auto", **look)
+            ax.set(xlim=(0, 5), ylim=(7, 0) if turned else (0, 7))
+        surface.animate(image)
+        found.append(surface.pixels())
+    assert np.array_equal(*found) and len(np.unique(found[0].reshape(-1, 4), axis=0)) >= 35
+    image.set_visible(False)
+    assert not np.array_equal(surface.pixels(), found[1])

@@ -118,12 +118,13 @@ def label(name: str, setting: Setting) -> str:
 class Number(Control):
     """A number box and, on the same row, a slider that runs on the scale of the setting.
 
-    The box holds the exact value and the slider the nearest place, so a value typed in is never rounded.
+    The box holds the exact value and the slider the nearest place, so a value typed in is never rounded. steps: about
+    how many places the slider has (default: every whole number, else a hundred); few where a picture is slow to draw.
     """
 
-    def __init__(self, name: str, setting: Setting, value: Any = ...):
+    def __init__(self, name: str, setting: Setting, value: Any = ..., steps: int | None = None):
         super().__init__(name, setting, value)
-        self.whole = isinstance(setting.default, int)
+        self.whole, self.steps = isinstance(setting.default, int), steps
         self.start = setting.check(name, self.start)
         self.left, self.right, self.step = self._places()
         box = widgets.BoundedIntText if self.whole else widgets.BoundedFloatText
@@ -205,7 +206,8 @@ class Number(Control):
             return (math.log10(low) if low > 0 else right - DECADES), right, STEP
         if self.setting.scale == "one-minus-log":
             return -math.log10(1.0 - low), -math.log10(max(1.0 - high, SMALLEST)), STEP
-        return low, high, 1.0 if self.whole else _nice((high - low) / 100)
+        step = 1.0 if self.whole and self.steps is None else _nice((high - low) / (self.steps or 100))
+        return low, high, max(1.0, step) if self.whole else step
 
     def _slid(self, change: Any = None) -> None:
         # The page snaps a slider to its steps and says so; that is nobody's wish to change the value in the box.

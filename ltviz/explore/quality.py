@@ -15,7 +15,7 @@ from ..datasets import LongTailed
 from ..datasets.corrupt import CORRUPTIONS
 from ..objective import Setting
 from ..plots.picture import DASHES, INK, PALETTE, QUIET, as_percent, number
-from ..plots.surface import Surface
+from ..plots.surface import Pixels, Surface
 from ..plots.text import short
 from ..plots.theme import PHOTO
 from ..run import Run
@@ -86,7 +86,7 @@ class QualityExplorer(Explorer):
         self.curves = {name: self._curve(name) for name in SETTINGS}
         self.top = max(1.2, 1.06 * max(float(curve[:, 1].max()) for curve in self.curves.values()))
         given = {"blur": blur, "low_resolution": low_resolution, "noise": noise, "occlusion": occlusion}
-        super().__init__({name: Number(name, SETTINGS[name], value) for name, value in given.items()})
+        super().__init__({name: Number(name, SETTINGS[name], value, steps=50) for name, value in given.items()})
 
     # ------------------------------------------------------------------------------------------------- the numbers
     def _look(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
@@ -118,8 +118,8 @@ class QualityExplorer(Explorer):
             self.boxes.append((left, 1 - bottom - high, left + wide, 1 - bottom))
             ax.set_axis_off()
             blank = np.zeros((*self.images.shape[1:3], 3), np.uint8)
-            self.tiles.append(ax.imshow(blank, interpolation="nearest", aspect="auto"))
-            self.tiles[-1].set_gid(PHOTO)
+            ax.set(xlim=(0, 1), ylim=(0, 1))
+            self.tiles.append(Pixels(ax, blank, (0, 1, 0, 1), gid=PHOTO))
             text = {"fontsize": 9.5, "ha": "center", "va": "top", "transform": ax.transAxes, "linespacing": 1.25}
             self.says.append(ax.text(0.5, -0.04, "", parse_math=False, **text))
         figure.text(0.012, 0.945, "As the network gets them", fontsize=9.5, fontweight="bold", va="center")

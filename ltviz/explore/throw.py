@@ -17,7 +17,7 @@ from ..metrics.scores import third_groups
 from ..metrics.throws import borders, confusions, decide, fit_softmax, tail_scores
 from ..objective import Setting
 from ..plots.picture import CLASS_COLOURS, EDGE, GROUP_MARKERS, INK, PALETTE, QUIET, as_percent, offset, plain_log
-from ..plots.surface import Surface
+from ..plots.surface import Pixels, Surface
 from .base import Explorer, follow_drag
 from .controls import Choice, control
 from .frames import Handle, Point, Region
@@ -126,10 +126,8 @@ class Throw(Explorer):
         ax.set_title("Learned borders (dashed: all equally frequent)", loc="left", fontsize=9.5, pad=4)
         ax.grid(False)
         extent = (*EDGES[0], *EDGES[1])
-        self.image = ax.imshow(
-            np.full((*GRID[::-1], 3), 255, np.uint8), extent=extent, origin="lower", aspect="auto",
-            interpolation="nearest", zorder=1,
-        )  # fmt: skip
+        blank = np.full((*GRID[::-1], 3), 255, np.uint8)
+        self.image = Pixels(ax, blank, extent, origin="lower", zorder=1)
         self.fair = LineCollection(_fair_borders(), colors=INK, linewidths=1.1, linestyles=[(0, (4, 3))], zorder=2)
         ax.add_collection(self.fair)
         self.learned = LineCollection([], colors=INK, linewidths=1.8, zorder=2.5)

@@ -17,7 +17,7 @@ from .. import check, metrics
 from ..datasets import LongTailed, digits_lt
 from ..objective import Setting
 from ..plots.picture import DASHES, EDGE, GROUP_COLOURS, INK, QUIET, as_percent, number
-from ..plots.surface import Surface
+from ..plots.surface import Pixels, Surface
 from ..plots.text import short
 from ..training.recipe import RECIPES
 from ..training.snapshots import Snapshots, take_snapshots
@@ -98,7 +98,7 @@ class TugOfWar(Explorer):
         optimizer: str = "sgd",
     ):
         self.given = data
-        self.data = digits_lt(ratio=20) if data is None else _checked(data)
+        self.data = digits_lt(ratio=20) if data is None else checked(data)
         self.counts, self.names = self.data.counts.numpy(), list(self.data.class_names)
         self.targets = self.data.targets.numpy()
         self.snapshots: dict[str, Snapshots] = {}
@@ -110,7 +110,8 @@ class TugOfWar(Explorer):
         titles = {one: f"{one} ({count:,} images)" for one, count in zip(names, self.counts, strict=True)}
         whose = Setting(names[-1], choices=names, meaning="whose classifier vector the arrows are drawn at")
         controls = (
-            Number("epoch", Setting(20, 0, EPOCHS, meaning="epochs of training that are done"), epoch),
+            Number("epoch", Setting(20, 0, EPOCHS, meaning="epochs of training that are done"), epoch,
+                   steps=50),
             Choice("equal_lengths", Setting(False, choices=(False, True), meaning="every vector to length 1, and the "
                    "bias dropped (tau-normalisation, tau = 1)"), equal_lengths),
             Choice("subtract_prior", Setting(False, choices=(False, True), meaning="subtract the log prior from the "
@@ -177,8 +178,8 @@ class TugOfWar(Explorer):
         self._build_course(self.course)
         self._build_forces(self.forces)
         surface.animate(
-            self.ground, *self.dots, self.own, *self.spokes, *self.pulls, *self.labels, self.ring, *self.before,
-            *self.after, self.cursor, *self.values_now, *self.bars,
+            self.ground, *self.dots, self.own, *self.spokes, *self.pulls, *self.discs, *self.labels, self.ring,
+            *self.before, *self.after, self.cursor, *self.values_now, *self.bars,
         )  # fmt: skip
 
     def _build_plane(self, ax: Axes) -> None:
@@ -186,10 +187,10 @@ class TugOfWar(Explorer):
         ax.grid(False)
         ax.set_title("Training images and decision regions", fontsize=9.5, loc="left", pad=4)
         ax.set_xlabel("rings: a vector and its images; arrows: what acts on it", fontsize=8.5)
-        self.pale = 1 - PALE + PALE * self.colours
+        self.pale = np.rint(255 * (1 - PALE + PALE * self.colours)).astype(np.uint8)
         box = (-FIELD, FIELD, -FIELD, FIELD)
-        blank = np.ones((GRID, GRID, 3))
-        self.ground = ax.imshow(blank, extent=box, origin="lower", interpolation="nearest", zorder=0, aspect="auto")
+        blank = np.full((GRID, GRID, 3), 255, np.uint8)
+        self.ground = Pixels(ax, blank, box, origin="lower", zorder=0)
         self.dots = [
             ax.plot([], [], "o", color=c, markersize=3.2, zorder=2, markeredgewidth=0)[0] for c in self.colours
         ]
@@ -201,12 +202,11 @@ class TugOfWar(Explorer):
         heads = [ax.plot([], [], marker=(3, 0, 0), color=c, markersize=8, zorder=5, **EDGE)[0] for c in self.colours]
         self.pulls = [*shafts, *heads]
         self.ring = ax.plot([], [], "o", markersize=19, markerfacecolor="none", markeredgecolor=INK, zorder=6)[0]
-        box = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "linewidth": 1.2}
-        self.labels = [
-            ax.text(0, 0, short(name, 6), fontsize=8, ha="center", va="center", zorder=7, parse_math=False,
-                    bbox={**box, "edgecolor": colour})
-            for name, colour in zip(self.names, self.colours, strict=True)
-        ]  # fmt: skip
+        names = [short(name, 6) for name in self.names]
+        disc = {"markersize": 12 + 4 * (max(map(len, names)) - 1), "markerfacecolor": "white", "markeredgewidth": 1.2}
+        self.discs = [ax.plot([], [], "o", markeredgecolor=c, zorder=7, **disc)[0] for c in self.colours]
+        self.labels = [ax.text(0, 0, name, fontsize=8, ha="center", va="center", zorder=8, parse_math=False)
+                       for name in names]  # fmt: skip
 
     def _build_course(self, ax: Axes) -> None:
         ax.set(xlim=(0, EPOCHS), ylim=(0, 1.02), xlabel="epoch")
@@ -234,19 +234,20 @@ class TugOfWar(Explorer):
         ax.axhline(0, color=QUIET, linewidth=1)
         up = ax.bar(np.arange(k) - 0.19, np.zeros(k), 0.36, color=self.colours, zorder=3)
         down = ax.bar(
-            np.arange(k) + 0.19, np.zeros(k), 0.36, color="white", edgecolor=self.colours, hatch="////", zorder=3
+            np.arange(k) + 0.19, np.zeros(k), 0.36, color="white", edgecolor=self.colours, linewidth=1.6, zorder=3
         )
         self.bars = [*up, *down]
 
     def draw(self, result: Tug) -> None:
         self.ground.set_data(self.pale[result.regions])
-        for j, (dots, spoke, label) in enumerate(zip(self.dots, self.spokes, self.labels, strict=True)):
+        for j, (dots, spoke) in enumerate(zip(self.dots, self.spokes, strict=True)):
             mine = result.points[self.targets == j]
             dots.set_data(mine[:, 0], mine[:, 1])
             x, y = result.tips[j]
             spoke.set_data([0, x], [0, y])
             spoke.set_linewidth(3.4 if j == result.chosen else 2)
-            label.set_position((x, y))
+            self.discs[j].set_data([x], [y])
+            self.labels[j].set_position((x, y))
         mine = result.points[self.targets == result.chosen]
         self.own.set_data(mine[:, 0], mine[:, 1])
         self._draw_arrows(result)
@@ -346,7 +347,7 @@ def _degrees(vector: np.ndarray, other: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip(vector @ other / long, -1, 1)))) if long > 0 else float("nan")
 
 
-def _checked(data: Any) -> LongTailed:
+def checked(data: Any) -> LongTailed:
     """Small data: every picture holds all training images. ValueError for any other."""
     check.instance("data", data, LongTailed, "None, or a data set, such as lt.digits_lt() gives")
     if not 2 <= data.k <= MOST or len(data) > 3000 or data.device.type != "cpu":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from PIL import Image
 
 from .picture import DRAW_LOCK, SHARP, drawing, new_figure, small_png
@@ -86,6 +87,38 @@ class Surface:
             stale = self.figure.stale
             ax.set_ylim(ends)
             self.figure.stale = stale
+
+
+class Pixels(AxesImage):
+    """An image (h, w, 3 or 4) uint8 in an axes, each pixel a rectangle, for pictures that move: drawn by looking up the
+    nearest pixel, which takes a tenth of the time of `imshow`, whose resampling serves colour maps and smooth images.
+    """
+
+    def __init__(self, ax: Axes, pixels: np.ndarray, extent: tuple[float, ...], **look: Any):
+        super().__init__(ax, extent=extent, interpolation="nearest", **look)
+        self.set_data(pixels)
+        self.set_clip_path(ax.patch)
+        ax.add_image(self)
+
+    def draw(self, renderer: Any) -> None:
+        """Lay the pixels, as many times as they are large on the page, over what is drawn."""
+        left, right, bottom, top = self.get_extent()
+        (x0, y0), (x1, y1) = np.rint(self.axes.transData.transform([(left, bottom), (right, top)])).astype(int)
+        if not self.get_visible() or x0 == x1 or y0 == y1:
+            return
+        h, w = self._A.shape[:2]
+        rows = (np.arange(abs(y1 - y0)) + 0.5) * h / abs(y1 - y0)
+        columns = (np.arange(abs(x1 - x0)) + 0.5) * w / abs(x1 - x0)
+        colours = np.full((h, w, 4), 255, np.uint8)
+        colours[..., : self._A.shape[2]] = self._A
+        if (self.origin == "upper") == (y1 > y0):  # Agg takes the lowest row first
+            rows = rows[::-1]
+        large = colours.view(np.uint32)[..., 0][rows.astype(int)[:, None], columns.astype(int)]
+        gc = renderer.new_gc()
+        self._set_gc_clip(gc)
+        renderer.draw_image(gc, min(x0, x1), min(y0, y1), large[..., None].view(np.uint8))
+        gc.restore()
+        self.stale = False
 
 
 def fast_png(pixels: np.ndarray) -> bytes:
