@@ -59,9 +59,14 @@ def opened(name, run, data):
         "loss_anatomy": lambda: lt.explore.loss_anatomy("class_balanced"),
         "lab": lambda: lt.explore.lab(data, epochs=3, seeds=1),
         "posthoc": lambda: lt.explore.posthoc(run),
+        "batch_desk": lambda: lt.explore.batch_desk(photos(), lt.study.batch_photographs()),
         "dartboard": lt.explore.dartboard,
+        "feedback_dial": lambda: lt.explore.feedback_dial(lt.recorded("digits", "cdb", seed=0)[0]),
+        "gradient_river": lt.explore.gradient_river,
+        "pizza": lt.explore.pizza,
         "throw": lt.explore.throw,
         "tug_of_war": lambda: lt.explore.tug_of_war(data),
+        "two_rings": lambda: lt.explore.two_rings(data),
         "lengths": lambda: lt.explore.lengths(
             {"plain": lt.recorded("digits", "ce"), "ring": lt.recorded("digits", "ring")}
         ),
@@ -77,16 +82,22 @@ def photos():
 
 
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
-EVERY = [*EXPLORERS, "dartboard", "throw", "tug_of_war", "lengths", "quality", "wall"]  # of each chapter, too
+# of each chapter, too
+EVERY = [*EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "pizza", "throw", "tug_of_war", "two_rings", "lengths", "quality", "wall"]
 # of each explorer, a control and a value that must change the picture
 MOVES = {
     "effective_number": ("beta", 0.9),
     "loss_anatomy": ("beta", 0.9),
     "lab": ("epochs", 40),
     "posthoc": ("prior", 1.5),
+    "batch_desk": ("rho", 0.8),
     "dartboard": ("darts", 30),
+    "feedback_dial": ("epoch", 30),
+    "gradient_river": ("epoch", 30),
+    "pizza": ("margin", 0.2),
     "throw": ("ratio", 3.0),
     "tug_of_war": ("epoch", 3),
+    "two_rings": ("epoch", 3),
     "lengths": ("factor", 3.0),
     "quality": ("blur", 1.0),
     "wall": ("tau", 1.0),
@@ -134,7 +145,8 @@ def test_number_box_and_slider_are_linked_and_a_typed_value_stays_exact():
     assert one.value == 1.237 and heard == [1.237]
     one.slider.value = 1.3
     assert one.box.value == 1.3 and heard == [1.237, 1.3]
-    assert one.box.description == "gamma γ" and one.box.tooltip == "focusing"
+    assert one.box.description == "γ" and one.box.tooltip == "focusing"
+    assert Number("strength", Setting(2.0, 0.0, 5.0, symbol="λ")).box.description == "strength λ"
 
 
 def test_controls_refuse_what_is_out_of_range_and_name_it():

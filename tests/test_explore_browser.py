@@ -208,7 +208,7 @@ def test_curves_of_loss_anatomy_are_pointed_at(explorers):
 def test_a_control_without_effect_is_disabled_and_says_why(explorers):
     one = explorers("loss_anatomy")
     one.more()
-    row = one.page.locator(".ltviz-more .widget-hbox", has=one.page.locator("label", has_text="gamma"))
+    row = one.page.locator(".ltviz-more .widget-hbox", has=one.page.locator("label", has_text="γ"))
     gamma, loss = row.locator("input"), one.page.get_by_label("loss", exact=True)
     assert gamma.is_disabled() and row.locator(".noUi-target").get_attribute("disabled") is not None
     why = "only for loss = focal or softmax focal or weighted softmax focal"

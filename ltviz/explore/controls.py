@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,9 +111,14 @@ def button(text: str, icon: str, tip: str, act: Callable[[], None], flex: str = 
 
 
 def label(name: str, setting: Setting) -> str:
-    """What stands beside the box: the setting's name, with the paper's letter where it has one."""
-    words = name.replace("_", " ")
-    return f"{words} {setting.symbol}" if setting.symbol and setting.symbol != name else words
+    """What stands beside the box: the setting's name, with the paper's letter where it has one.
+
+    A name that only spells the letter says nothing beside it: "β", not "beta β".
+    """
+    words, letter = name.replace("_", " "), setting.symbol
+    if letter and unicodedata.name(letter[0], "").endswith(f"LETTER {words.upper()}"):
+        return letter
+    return f"{words} {letter}" if letter and letter != name else words
 
 
 class Number(Control):

@@ -6,12 +6,16 @@ class, a class without a test image) is NaN, never 0, and averages leave it out.
 is a ValueError that names it.
 """
 
+from .borders import Slices, class_margins, slices
 from .calibration import Reliability, ece, probabilities, reliability
 from .comparison import NO_DATA, ONE_SEED, SUGGESTIVE, UNDECIDED, Paired, comparison_table, paired
 from .coverage import draw_prototypes, expected_distinct, first_hits
+from .difficulty import Difficulty, Violated, difficulty_course, violated_triplets
 from .frontier import TAUS, Frontier, beyond, frontier
 from .geometry import WeightNormFit, feature_quality, law_explains, spearman, weight_norm_fit
+from .gradient import GradientShares, gradient_shares, gradient_sizes
 from .pull import Pull, pull
+from .rings import class_lengths, spread
 from .scores import (
     GROUPS,
     accuracies_along,
@@ -29,12 +33,15 @@ from .scores import (
     shot_groups,
     third_groups,
 )
+from .triplets import Mined, mine, pair_chance, triplets_by_class
 
 __all__ = [
-    "GROUPS", "NO_DATA", "ONE_SEED", "Pull", "SUGGESTIVE", "TAUS", "UNDECIDED", "Frontier", "Paired", "Reliability",
-    "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "balanced_accuracy", "beyond",
-    "comparison_table", "confusion", "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1",
-    "feature_quality", "first_hits", "frontier", "law_explains", "paired", "per_class", "power_prior", "precision",
-    "probabilities", "pull", "recall", "reliability", "shot_accuracy", "shot_groups", "spearman", "third_groups",
+    "GROUPS", "NO_DATA", "ONE_SEED", "SUGGESTIVE", "TAUS", "UNDECIDED", "Difficulty", "Frontier", "GradientShares",
+    "Mined", "Paired", "Pull", "Reliability", "Slices", "Violated", "WeightNormFit", "accuracies_along", "accuracy",
+    "answer_shares", "balanced_accuracy", "beyond", "class_lengths", "class_margins", "comparison_table", "confusion",
+    "difficulty_course", "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1", "feature_quality",
+    "first_hits", "frontier", "gradient_shares", "gradient_sizes", "law_explains", "mine", "pair_chance", "paired",
+    "per_class", "power_prior", "precision", "probabilities", "pull", "recall", "reliability", "shot_accuracy",
+    "shot_groups", "slices", "spearman", "spread", "third_groups", "triplets_by_class", "violated_triplets",
     "weight_norm_fit",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ picture or HTML and a plain sentence always travel with the widget.
 from .cards import Card, chapter, course, say
 from .exercise import Case, Claim, Exercise, Result
 from .kinds import Axes
-from .photographs import Photographs, photographs
+from .photographs import BatchPhotographs, Photographs, batch_photographs, photographs
 from .predict import Predict
 from .progress import export_progress
 from .quiz import Question, Quiz
@@ -15,6 +15,7 @@ from .runs import claims_table, comparison, difference, recorded, redecide
 
 __all__ = [
     "Axes",
+    "BatchPhotographs",
     "Card",
     "Case",
     "Claim",
@@ -24,6 +25,7 @@ __all__ = [
     "Question",
     "Quiz",
     "Result",
+    "batch_photographs",
     "chapter",
     "claims_table",
     "comparison",

@@ -1,18 +1,22 @@
-"""A hundred test photographs of CIFAR-10, so that a chapter shows pictures where its text says photographs."""
+"""Photographs of CIFAR-10 that travel with the package, so that chapters show pictures where they say photographs."""
 
 from __future__ import annotations
 
 import functools
+import json
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from .. import check
 from ..files import data_folder
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHEET = "photographs.png"  # 10 x 10 photographs of 32 x 32 pixels, without gaps
 SIDE = 32
+BATCHES = "batch_photographs.png"  # training photographs, ACROSS in a row; its text says which, and which batches
+ACROSS = 32
 
 
 class Photographs(NamedTuple):
@@ -43,3 +47,41 @@ def photographs() -> Photographs:
     images = tiles.copy()
     images.setflags(write=False)
     return Photographs(images, np.array(CLASSES * 10))
+
+
+class BatchPhotographs(NamedTuple):
+    """Training photographs of the recorded plain network of seed 0, and batches that are made of them.
+
+    images (m, 16, 16, 3) uint8, as the network gets them before it moves and mirrors them; index (m,), in rising order:
+    which training image each is, a row of run.train_features. batches: how they are drawn ("plain", "class_balanced")
+    -> (b, 64) numbers of training images: the first batches of the first epoch of that sampler under seed 0. A
+    class-balanced batch may hold a photograph twice.
+    """
+
+    images: np.ndarray
+    index: np.ndarray
+    batches: dict[str, np.ndarray]
+
+    def of(self, numbers: np.ndarray) -> np.ndarray:
+        """The photographs of these training images (n,), (n, 16, 16, 3) uint8. ValueError for one that is not here."""
+        numbers = check.labels("numbers", numbers)
+        place = np.searchsorted(self.index, numbers).clip(0, len(self.index) - 1)
+        if (self.index[place] != numbers).any():
+            missing = int(numbers[self.index[place] != numbers][0])
+            raise check.refuse("numbers", missing, "training images of which there is a photograph, those in .index")
+        return self.images[place]
+
+
+@functools.cache
+def batch_photographs() -> BatchPhotographs:
+    """The photographs of twelve batches of 64 (CIFAR-10, Krizhevsky 2009): six of a plain epoch, six class-balanced."""
+    with Image.open(data_folder() / BATCHES) as sheet:
+        told, pixels = json.loads(sheet.text["batches"]), np.asarray(sheet.convert("RGB"))
+    batches = {name: np.array(rows, np.int64) for name, rows in told.items()}
+    index = np.unique(np.concatenate([rows.ravel() for rows in batches.values()]))
+    side = pixels.shape[1] // ACROSS
+    tiles = pixels.reshape(-1, side, ACROSS, side, 3).transpose(0, 2, 1, 3, 4).reshape(-1, side, side, 3)
+    images = tiles[: len(index)].copy()
+    for array in (images, index, *batches.values()):
+        array.setflags(write=False)
+    return BatchPhotographs(images, index, batches)

@@ -6,8 +6,10 @@ loop        Trainer: an epoch, a step, a stage
 evaluation  what the network answers, and the Run at the end
 checkpoint  all that a run needs to continue
 control     stop and pause, Ctrl-C
+branch      a run that goes on in two ways
 """
 
+from .branch import branch
 from .control import RunControl, Stopped, interrupts
 from .evaluation import versions
 from .live import LiveRun
@@ -19,6 +21,6 @@ from .sweep import attach, prepare_folder, requests, save, saved, say_stopped, s
 
 __all__ = [
     "RECIPES", "RunControl", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "attach",
-    "find_recipe", "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups", "prepare_folder",
-    "requests", "save", "saved", "say_stopped", "sweep", "train", "versions",
+    "branch", "find_recipe", "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups",
+    "prepare_folder", "requests", "save", "saved", "say_stopped", "sweep", "train", "versions",
 ]  # fmt: skip

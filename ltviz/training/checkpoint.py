@@ -115,6 +115,11 @@ def _put(trainer: Trainer, meta: Mapping, arrays: Mapping[str, Tensor]) -> None:
         trainer.accuracy = torch.from_numpy(np.array(trainer.rows[-1]["val_accuracy"])).to(trainer.device)
 
 
+def carry_over(trainer: Trainer, other: Trainer) -> None:
+    """Put another trainer of the same network where this one stands, as its checkpoint would, without a file."""
+    _put(other, _description(trainer), {name: torch.from_numpy(v.copy()) for name, v in _arrays(trainer).items()})
+
+
 @torch.no_grad()
 def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy the values of a state into a module, in place. ValueError where a name, a shape or a type differs."""

@@ -27,6 +27,8 @@ class Snapshots:
     features (s, m, d), targets (m,)              of the training images, as they are (no augmentation), eval mode
     test_features (s, n, d), test_targets (n,)    of the test images
     counts (k,), class_names                      most frequent first
+    loss_numbers             name -> (s,): each parameter or buffer of the loss that is one number, such as the radius
+                             of a ring that is learned
     """
 
     epochs: np.ndarray
@@ -38,6 +40,7 @@ class Snapshots:
     test_targets: np.ndarray
     counts: np.ndarray
     class_names: tuple[str, ...]
+    loss_numbers: dict[str, np.ndarray]
 
     def logits(self, i: int, features: np.ndarray, equal: bool = False, prior: bool = False) -> np.ndarray:
         """Logits (n, k) of features (n, d) at snapshot i. equal: every classifier vector brought to length 1 and the
@@ -65,10 +68,11 @@ def take_snapshots(method: Any, data: LongTailed, at: Iterable[int], **arguments
     if getattr(trainer.net.head, "scale", None) is not None or not hasattr(trainer.net.head, "bias"):
         raise check.refuse("method", method, "a method with a linear classifier, such as 'ce'")
     check.whole("at", epochs[-1], 0, trainer.recipe.epochs)
-    kept = []
+    kept, noted = [], []
     while True:
         if trainer.epoch in epochs:
             kept.append(_look(trainer))
+            noted.append(_numbers(trainer.objective))
         if trainer.epoch >= epochs[-1]:
             break
         trainer.run_epoch()
@@ -80,8 +84,14 @@ def take_snapshots(method: Any, data: LongTailed, at: Iterable[int], **arguments
     weight, bias, features, test = parts
     return Snapshots(
         np.array(epochs), weight, bias, features, targets, test, test_targets, to_array(found.counts),
-        tuple(found.class_names),
+        tuple(found.class_names), {name: np.array([one[name] for one in noted]) for name in noted[0]},
     )  # fmt: skip
+
+
+def _numbers(objective: torch.nn.Module) -> dict[str, float]:
+    """Every parameter and buffer of a loss that is one number, by name; yes and no are 1 and 0."""
+    named = [*objective.named_parameters(), *objective.named_buffers()]
+    return {name: float(value.detach()) for name, value in named if value.dim() == 0}
 
 
 @torch.no_grad()
