@@ -83,7 +83,10 @@ def photos():
 
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
 # of each chapter, too
-EVERY = [*EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "pizza", "throw", "tug_of_war", "two_rings", "lengths", "quality", "wall"]
+EVERY = [  # of each chapter, too
+    *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gradient_river", "pizza", "throw", "tug_of_war",
+    "two_rings", "lengths", "quality", "wall",
+]  # fmt: skip
 # of each explorer, a control and a value that must change the picture
 MOVES = {
     "effective_number": ("beta", 0.9),

@@ -1,0 +1,692 @@
+"""Chapter 07: its predictions, exercises and quiz, and the figures that they open."""
+# ruff: noqa: E501  (text for readers is not cut into lines)
+
+import os
+
+import numpy as np
+import torch
+
+import ltviz as lt
+from ltviz.methods.darl import darl_weights, relative_length
+from ltviz.plots.picture import EDGE, PALETTE, QUIET, Picture, draws, get_axes, new_figure
+from ltviz.plots.theme import PHOTO
+from ltviz.study.cards import Card, box, bullets, fold, plain
+
+GRID = (0.01, 0.1, 1.0, 10.0)  # of the strength of the second ring
+DATA = {"digits": "the bench", "cifar16": "the photographs"}
+SEEDS = 2 if os.environ.get("LTVIZ_PROFILE") == "fast" else 10
+
+
+# ------------------------------------------------------------------------------------------------------------- runs
+def plain_of(data):
+    """The plain network's recorded runs, one a seed."""
+    return lt.recorded(data, "ce")
+
+
+def ring(data, strength=0.01):
+    """Ring loss, at this strength."""
+    return lt.recorded(data, "ring", strength=strength)
+
+
+def up(data):
+    """UP in the reading of the Dual Loss: all vectors to their mean length, strength 10."""
+    return lt.recorded(data, "up", strength=10.0, reading="all")
+
+
+def dual_ring(data, vectors=1.0):
+    """Both rings: 0.01 on the features, this strength on the vectors."""
+    return lt.recorded(data, "dual_ring", weight_strength=vectors)
+
+
+def darl(data, reweighting=0.5, detach=True):
+    """Re-weighting alone."""
+    return lt.recorded(data, "darl", class_strength=reweighting, detach=detach)
+
+
+def dual(data, vectors=1.0, reweighting=0.5):
+    """The whole: both rings and re-weighting."""
+    return lt.recorded(data, "dual", weight_strength=vectors, class_strength=reweighting)
+
+
+def parts(data):
+    """Label -> runs: the plain network, three parts and the whole, with λ₁ = 0.01, λ₂ = 1, λ₃ = λ₄ = 0.5."""
+    return {
+        "cross-entropy": plain_of(data),
+        "ring": ring(data),
+        "dual ring": dual_ring(data),
+        "DARL": darl(data),
+        "dual": dual(data),
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------- measures
+def points(found):
+    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
+
+
+def against(ours, base, group="all"):
+    """The paired difference of two lists of runs, in words."""
+    return points(lt.metrics.paired(ours, base, group))
+
+
+def vectors(run):
+    """Longest classifier vector over the shortest."""
+    lengths = np.linalg.norm(run.head_weight, axis=1)
+    return float(lengths.max() / lengths.min())
+
+
+def features(run):
+    """Mean feature length of the class with the longest features over that of the class with the shortest."""
+    return float(run.class_feature_norm.max() / run.class_feature_norm.min())
+
+
+def mean_of(measure, runs):
+    return float(np.mean([measure(run) for run in runs]))
+
+
+def class_factor(run, strength=0.5):
+    """DARL's factor for each class (k,), from the run's classifier vectors: 1 - strength r(W)."""
+    return (1 - strength * relative_length(torch.as_tensor(run.head_weight))).numpy()
+
+
+def over_seeds(values):
+    """The mean over seeds, with its range."""
+    return f"**{np.mean(values):.2f}** ({min(values):.2f} to {max(values):.2f})"
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+@draws
+def plot_long_and_short(run, photographs, n=9):
+    """Of a hundred test photographs, those with the longest and those with the shortest features."""
+    lengths = np.linalg.norm(run.features[: len(photographs.images)].astype(float), axis=1)
+    order = np.argsort(-lengths)
+    figure = new_figure(9.4, 3.0)
+    axes = figure.subplots(2, n)
+    for row, name, some in zip(axes, ("longest", "shortest"), (order[:n], order[-n:]), strict=True):
+        for ax, i in zip(row, some, strict=True):
+            ax.imshow(photographs.images[i], gid=PHOTO, interpolation="bicubic")
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+            ax.spines[:].set_visible(False)
+            ax.set_title(f"{photographs.names[i]}\n{lengths[i]:.1f}", fontsize=8.5, loc="center")
+        row[0].set_ylabel(name, fontsize=10)
+    text = (
+        f"Photographs with their class and the length of their feature. Longest: {lengths[order[0]]:.1f} to "
+        f"{lengths[order[n - 1]]:.1f}; shortest: {lengths[order[-n]]:.1f} to {lengths[order[-1]]:.1f}."
+    )
+    return Picture(list(axes.ravel()), {"lengths": lengths, "order": order}, text)
+
+
+def say_long_and_short(run):
+    """How often the network is right on the longer half of the features and on the shorter, and whose they are."""
+    lengths, right = np.linalg.norm(run.features.astype(float), axis=1), run.logits.argmax(1) == run.targets
+    longer = lengths > np.median(lengths)
+    return lt.say(
+        f"Of all {len(lengths):,} test photographs (plain network, seed {run.seed}), it is right on **{right[longer].mean():.0%}** of those "
+        f"with the longer features, and on **{right[~longer].mean():.0%}** of the others."
+    )
+
+
+def kinds(data):
+    """What the figure of lengths compares."""
+    return {
+        "cross-entropy": plain_of(data),
+        "ring, λ₁ = 0.01": ring(data),
+        "ring, λ₁ = 0.1": ring(data, 0.1),
+        "UP, all vectors, λ = 10": up(data),
+        "dual ring, λ₂ = 0.01": dual_ring(data, 0.01),
+        "dual ring, λ₂ = 1": dual_ring(data),
+        "DARL, 0.5": darl(data),
+        "DARL, 0.9": darl(data, 0.9),
+        "dual, λ₂ = 1": dual(data),
+    }
+
+
+@draws
+def plot_lengths():
+    """Longest over shortest: mean feature lengths of the classes, and classifier vectors. Mean of ten seeds."""
+    axes = get_axes(None, 9.4, 3.9, panels=2, sharey=True)
+    values, said = {}, []
+    for ax, (data, name) in zip(axes, DATA.items(), strict=True):
+        groups = kinds(data)
+        rows = np.arange(len(groups))
+        for measure, marker, colour, up_, label in (
+            (features, "o", PALETTE[0], -0.13, "features (mean of a class)"),
+            (vectors, "s", PALETTE[1], 0.13, "classifier vectors"),
+        ):
+            found = np.array([[measure(run) for run in runs] for runs in groups.values()])
+            for row, dots in zip(rows, found, strict=True):
+                ax.plot(dots, np.full(len(dots), row + up_), marker, color=colour, markersize=3, alpha=0.35)
+            ax.plot(found.mean(1), rows + up_, marker, color=colour, markersize=7, label=label, **EDGE)
+            values[f"{data}: {label}"] = found.mean(1)
+        ax.axvline(1, color=QUIET, linewidth=1, linestyle=(0, (1, 2)))
+        ax.set_yticks(rows, list(groups), fontsize=8.5)
+        ax.set(ylim=(len(groups) - 0.5, -0.5), xlim=(0.9, None), xlabel="longest / shortest (1: all equal)")
+        ax.set_title(f"On {name}", fontsize=10)
+        both = values[f"{data}: features (mean of a class)"], values[f"{data}: classifier vectors"]
+        told = [f"{label} {x:.2f} and {y:.2f}" for label, x, y in zip(groups, *both, strict=True)]
+        said.append(f"On {name}, longest over shortest of features and of vectors: {'; '.join(told)}")
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return Picture(axes, values, ". ".join(said) + ".")
+
+
+@draws
+def plot_grid():
+    """The strength of the second ring: how unequal the vectors are, and accuracy against the plain network."""
+    left, right = get_axes(None, 9.4, 3.5, panels=2)
+    values, said = {"strength": GRID}, []
+    for i, (data, name) in enumerate(DATA.items()):
+        for j, (make, loss) in enumerate(((dual_ring, "dual ring"), (dual, "dual"))):
+            runs = [make(data, strength) for strength in GRID]
+            ratio = [mean_of(vectors, one) for one in runs]
+            gains = [lt.metrics.paired(one, plain_of(data)) for one in runs]
+            kind = {"color": PALETTE[i], "linestyle": ("-", (0, (5, 2)))[j], "marker": "os"[j], "markersize": 6}
+            left.plot(GRID, ratio, label=f"{loss}, {name}", **kind, **EDGE)
+            x = np.array(GRID) * 10 ** (0.05 * (2 * i + j - 1.5))
+            gain, half = (100 * np.array([getattr(one, at) for one in gains]) for at in ("mean", "half"))
+            right.errorbar(x, gain, yerr=half, elinewidth=1.2, **kind, **EDGE)
+            values[f"{data}, {loss}: ratio"], values[f"{data}, {loss}: gain"] = ratio, gain
+            said.append(
+                f"{loss} on {name}: vectors {ratio[0]:.2f} to {ratio[-1]:.3f}, gain {gain.min():+.1f} to {gain.max():+.1f} points"
+            )
+    for ax in (left, right):
+        ax.set(xscale="log", xlabel="λ₂, strength of the vectors' ring (log scale)")
+        ax.set_xticks(GRID, [f"{one:g}" for one in GRID])
+        ax.minorticks_off()
+    left.set_title("Longest vector / shortest", fontsize=10)
+    right.set_title("Accuracy against cross-entropy, points", fontsize=10)
+    right.axhline(0, color=QUIET, linewidth=1)
+    left.figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8.5)
+    return Picture([left, right], values, "; ".join(said) + ".")
+
+
+def say_grid():
+    """What the second ring changes over its whole grid, beside the same loss at its smallest strength."""
+    told = []
+    for data, name in DATA.items():
+        found = lt.metrics.paired(dual_ring(data, 10.0), dual_ring(data, 0.01))
+        ours, bare = mean_of(vectors, dual_ring(data, 0.01)), mean_of(vectors, plain_of(data))
+        told.append(
+            f"On {name}, λ₂ = 0.01 leaves the longest vector **{ours:.2f}** times the shortest (cross-entropy: {bare:.2f}), λ₂ = 10 "
+            f"**{mean_of(vectors, dual_ring(data, 10.0)):.3f}** times. Accuracy of dual ring from the first to the second: {points(found)}."
+        )
+    return lt.say(*told, "So λ₂ decides how equal the vectors are, and little else.")
+
+
+# ------------------------------------------------------------------------------------------------------ predictions
+what_of_vectors = lt.Predict(
+    "Ring loss makes the **features** equally long and leaves the classifier vectors alone. On the bench, cross-entropy leaves the "
+    f"longest vector {mean_of(vectors, plain_of('digits')):.2f} times as long as the shortest. And with the ring?",
+    choices=["nearer to equal", "the same, to within 2 %", "further from equal"],
+    default="nearer to equal",
+)
+
+
+def open_what_of_vectors():
+    """Lengths of features and vectors under every part, on both data sets."""
+    bare, ringed = ([vectors(run) for run in make("digits")] for make in (plain_of, ring))
+    change = np.mean(ringed) / np.mean(bare) - 1
+    more = sum(a > b for a, b in zip(ringed, bare, strict=True))
+    photos = [np.mean([vectors(run) for run in make("cifar16")]) for make in (plain_of, ring)]
+    flat = [mean_of(features, make("digits")) for make in (plain_of, up)]
+    return what_of_vectors.reveal(
+        [
+            plot_lengths(),
+            lt.say(
+                f"UP does the opposite: vectors {mean_of(vectors, up('digits')):.3f}, features {flat[1]:.2f} (cross-entropy {flat[0]:.2f}). "
+                "Each ring acts on its own lengths only. It takes the dual ring, with a λ₂ that is large enough, to make both more equal.",
+                f"On the photographs the features were nearly equal to begin with: {mean_of(features, plain_of('cifar16')):.2f}.",
+            ),
+        ],
+        truth=what_of_vectors.options[0 if change < -0.02 else 2 if change > 0.02 else 1],
+        because=f"{np.mean(ringed):.2f} times, mean of {len(bare)} seeds, and more than without the ring under {more} of them. (On the "
+        f"photographs {photos[0]:.2f} becomes {photos[1]:.2f}.) A likely reason: with shorter features the network has to lengthen "
+        "its vectors for the same scores, and those of frequent classes are pulled most.",
+    )
+
+
+still_less = lt.Predict(
+    "The whole Dual Loss with λ₂ = 10, on the bench: its second ring makes the vectors equal to within "
+    f"{100 * (max(map(vectors, dual('digits', 10.0))) - 1):.1f} % under every seed. DARL weights with λ₃ = 0.5. "
+    "How much does an image of the class with the **longest** vector still count, relative to one with the shortest (class part of the weight)?",
+    number=(0.4, 1.0, 0.05),
+    default=1.0,
+)
+
+
+def open_still_less():
+    """The class part of DARL's weights in the networks whose vectors are equal."""
+    runs = dual("digits", 10.0)
+    ratio = [vectors(run) for run in runs]
+    found = [class_factor(run) for run in runs]
+    ends = [float(one.min() / one.max()) for one in found]
+    follow = [lt.metrics.weight_norm_fit(run).rho for run in runs]
+
+    def share(make, group):
+        return np.mean(
+            [class_factor(run)[lt.metrics.third_groups(run.counts)[group]].mean() for run in make], dtype=float
+        )
+
+    equal, unequal = ([share(one, group) for group in ("head", "tail")] for one in (runs, dual("digits", 0.01)))
+    return still_less.reveal(
+        lt.say(
+            f"Longest over shortest vector: {min(ratio):.4f} to {max(ratio):.4f}. What is left of the differences still follows the counts: rank "
+            f"correlation {min(follow):.2f} to {max(follow):.2f}.",
+            f"So the class part of the weight is **{equal[0]:.2f}** for the frequent and **{equal[1]:.2f}** for the rare classes on average. "
+            f"With λ₂ = 0.01, where the vectors are unequal, it is {unequal[0]:.2f} and {unequal[1]:.2f}: hardly another re-weighting.",
+        ),
+        truth=float(np.mean(ends)),
+        tolerance=0.02,
+        because="Equations (5) and (6) subtract the minimum and divide by the range. However small the range, the longest has "
+        "$r = 1$ and the shortest $r = 0$. Only where all lengths are *exactly* equal is there no range; then every weight is 1.",
+    )
+
+
+which_order = lt.Predict(
+    "Mean accuracy over all classes on the bench, ten seeds, λ₁ = 0.01, λ₂ = 1, λ₃ = λ₄ = 0.5. Put the best first.",
+    order=["dual (the whole)", "dual ring", "ring", "DARL"],
+)
+
+
+def open_which_order():
+    """All parts on the bench, each against cross-entropy, and the whole against its parts."""
+    groups = parts("digits")
+    named = {
+        "dual (the whole)": groups["dual"],
+        "dual ring": groups["dual ring"],
+        "ring": groups["ring"],
+        "DARL": groups["DARL"],
+    }
+    order = sorted(named, key=lambda name: -np.mean([run.accuracy for run in named[name]]))
+    whole = {name: against(groups["dual"], groups[name]) for name in ("dual ring", "ring", "DARL")}
+    return which_order.reveal(
+        [
+            lt.plot_comparison(groups),
+            lt.say(
+                f"The whole against its parts: {'; '.join(f'{name} {one}' for name, one in whole.items())}.",
+                f"Dual ring against ring: {against(groups['dual ring'], groups['ring'])}. UP alone against cross-entropy: "
+                f"{against(up('digits'), groups['cross-entropy'])}.",
+            ),
+        ],
+        truth=order,
+        because="The features' ring carries most of the gain. Adding DARL's weights to both rings takes some of it away, and DARL alone does not move "
+        "the mean. A whole need not beat its parts.",
+    )
+
+
+photos_part = lt.Predict(
+    "The same losses on the **photographs**, all classes, ten seeds. Which part carries what gain there is?",
+    choices=["the features' ring", "the vectors' ring", "DARL", "no loss gains anything"],
+    default="the features' ring",
+)
+
+
+def open_photos_part():
+    """The table of the chapter: the parts on the photographs."""
+    groups = {
+        **parts("cifar16"),
+        "UP (all vectors, λ = 10)": up("cifar16"),
+        "DARL, λ₃ = λ₄ = 0.9": darl("cifar16", 0.9),
+    }
+    base = groups["cross-entropy"]
+    found = {
+        "the features' ring": lt.metrics.paired(groups["ring"], base),
+        "the vectors' ring": lt.metrics.paired(groups["UP (all vectors, λ = 10)"], base),
+        "DARL": lt.metrics.paired(groups["DARL"], base),
+    }
+    gained = [name for name, one in found.items() if one.verdict == "clearly better"]
+    best = max(gained, key=lambda name: found[name].mean) if gained else "no loss gains anything"
+    third = {group: against(groups["DARL"], base, group) for group in ("head", "mid", "tail")}
+    return photos_part.reveal(
+        [
+            lt.study.comparison(groups),
+            "And a stronger or weaker second ring? λ₂ from 0.01 to 10, everything else as above:",
+            plot_grid(),
+            say_grid(),
+        ],
+        truth=best,
+        because=f"DARL changes the frequent classes by {third['head']}, the middle ones by {third['mid']}, the rare ones by {third['tail']}. Images "
+        f"of frequent classes have long vectors, so they weigh less. The whole against DARL: {against(groups['dual'], groups['DARL'])}; "
+        f"against dual ring: {against(groups['dual'], groups['dual ring'])}. On the bench the rings did it, here DARL does; on neither "
+        "does the whole beat its best part.",
+    )
+
+
+LONG = round(float(np.mean([run.class_feature_norm.mean() for run in plain_of("digits")])), 1)
+SHORT = round(float(np.mean([run.class_feature_norm.mean() for run in ring("digits")])), 1)
+equal_or_short = lt.Predict(
+    f"On the bench, cross-entropy leaves features of length {LONG} (mean over classes), ring loss of {SHORT}: more equal, and shorter. Now "
+    f"**fix** the radius at {LONG}: the features become at least as equal, and stay long. How much of the ring's gain is left?",
+    choices=["nearly all (three quarters or more)", "about half", "little (under half)"],
+    default="nearly all (three quarters or more)",
+)
+
+
+def train_targets(seeds=SEEDS):
+    """The features' ring alone on the bench, its radius fixed at two lengths or at each batch's mean: label -> runs."""
+    data = lt.digits_lt(class_order="seed")
+    ways = {
+        f"fixed at {LONG}": {"target": "fixed", "feature_target": LONG},
+        f"fixed at {SHORT}": {"target": "fixed", "feature_target": SHORT},
+        "mean of each batch": {"target": "mean"},
+    }
+    return {
+        name: lt.sweep("dual_ring", data, weight_strength=0.0, seeds=seeds, progress=False, **way)
+        for name, way in ways.items()
+    }
+
+
+def open_equal_or_short(trained):
+    """What is left of the gain at each radius."""
+    n = len(next(iter(trained.values())))
+    base = plain_of("digits")[:n]
+    groups = {"cross-entropy": base, "learned": ring("digits")[:n], **trained}
+    gain = {name: lt.metrics.paired(runs, base).mean for name, runs in groups.items() if name != "cross-entropy"}
+    left = gain[f"fixed at {LONG}"] / gain["learned"]
+    options = equal_or_short.options
+    told = [
+        f"{name}: length {np.mean([run.class_feature_norm.mean() for run in runs]):.1f}, longest class / shortest {mean_of(features, runs):.2f}"
+        for name, runs in groups.items()
+    ]
+    long_, short, mean = trained.values()
+    length = [np.mean([run.class_feature_norm.mean() for run in runs]) for runs in (short, mean, long_)]
+    gains = [gain[name] for name in (f"fixed at {SHORT}", "mean of each batch", f"fixed at {LONG}")]
+    inside = length == sorted(length) and gains == sorted(gains, reverse=True)
+    between = " With the mean of each batch, length and gain lie in between." if inside else ""
+    return equal_or_short.reveal(
+        [lt.plot_comparison(groups), lt.say("Radius and what becomes of the lengths: " + "; ".join(told) + ".")],
+        truth=options[0 if left >= 0.75 else 2 if left < 0.5 else 1],
+        because=f"{100 * gain[f'fixed at {LONG}']:+.1f} of {100 * gain['learned']:+.1f} points ({n} seeds, trained just now). At {SHORT} instead of {LONG}: "
+        f"{against(short, long_)}. So on the bench **most of the gain seems to come from short features**, not from equal ones: the learned radius "
+        f"starts at the length of the first batch, which is small, and holds the features back.{between}",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- who pays, claims
+def say_beyond():
+    """Every part against the slider on the photographs; and what the detached weights save."""
+    base = plain_of("cifar16")
+    verdicts = {
+        name: lt.metrics.beyond(runs, base) for name, runs in parts("cifar16").items() if name != "cross-entropy"
+    }
+    bench = {name: lt.metrics.beyond(runs, plain_of("digits")) for name, runs in parts("digits").items()}
+    return lt.say(
+        "Rare classes against the slider, at equal accuracy of the frequent ones: "
+        + "; ".join(f"{name} {points(one)}" for name, one in verdicts.items())
+        + ". No part goes beyond it."
+        if not any("better" in one.verdict for one in verdicts.values())
+        else "Beyond the slider: " + ", ".join(name for name, one in verdicts.items() if "better" in one.verdict) + ".",
+        "On the bench these intervals are wide: "
+        + "; ".join(f"{name} {points(one)}" for name, one in bench.items() if name != "cross-entropy")
+        + ".",
+    )
+
+
+def left_open():
+    """What the source does not say, folded, each with what it changes."""
+    lines = [
+        "**A constant or not.** The slides do not say whether DARL's weights are constants for the gradient. Here they are (`detach=True`). "
+        "Otherwise a network can lower its loss by making the features of difficult images *longer*. DARL, not detached against detached: on "
+        f"the photographs {against(darl('cifar16', detach=False), darl('cifar16'))}, on the bench "
+        f"{against(darl('digits', detach=False), darl('digits'))}. Features then grow longer: mean length on the photographs "
+        f"{np.mean([run.class_feature_norm.mean() for run in darl('cifar16', detach=False)]):.2f} against "
+        f"{np.mean([run.class_feature_norm.mean() for run in darl('cifar16')]):.2f}.",
+        "**The radii.** Learned, fixed or the mean: not stated. Learned (the default here) and mean are satisfied by any common length, so all "
+        "lengths may drift together.",
+        "**The strengths** λ₁ to λ₄ are not published. In eq. (3) the second ring is divided by the number of classes: at λ₂ = 0.01 and ten "
+        f"classes each vector is pulled with {0.01 / 10:g} times its distance from the ring; weight decay pulls with "
+        f"{lt.RECIPES['digits'].weight_decay:g} times its length.",
+        "**UP.** Guo & Zhang (2017) act on the rare classes alone and compare *squared* lengths (`reading='rare'`); in eq. (3) the term is over "
+        f"all classes, not squared (`reading='all'`). On the photographs neither is clear: {against(lt.recorded('cifar16', 'up', strength=0.01), plain_of('cifar16'))} "
+        f"at strength 0.01 and {against(up('cifar16'), plain_of('cifar16'))}.",
+        "**Ring loss** with or without the ½: a public code leaves it out, which is this one at twice the strength.",
+    ]
+    title = "What the source leaves open"
+    html = box("note", "SOURCES", title, fold("Five points, and what each one changes", bullets(lines)))
+    return Card(html, "\n".join([f"{title}:", *map(plain, lines)]))
+
+
+def _error(key, ratio, method=None):
+    """A printed error of CIFAR-10-LT in percent: of the slides, or of Cui et al. whose rows they repeat."""
+    source = "Li et al. 2020 (Dual Loss), slides" if key == "dual" else "Cui et al. 2019, table 2"
+    table = lt.published.published("CIFAR-10-LT", key=key, ratio=ratio, source=source)
+    return float(table[table.method == method].value.iloc[0] if method else table.value.iloc[0])
+
+
+def _holds(found):
+    """Whether a printed lead is there: True or False where p < .05, else undecided."""
+    if found.n < 2:
+        return found.verdict
+    return "undecided" if found.verdict == "undecided" else "better" in found.verdict
+
+
+def claims():
+    """The slides' claims beside what is measured here."""
+    photos, base = parts("cifar16"), plain_of("cifar16")
+    full = {run.method: run for run in lt.recorded("dual-cifar10") if run.method in ("ce", "dual", "class_balanced")}
+    error = {key: 100 * (1 - run.accuracy) for key, run in full.items()}
+    printed = {"dual": _error("dual", 100), "ce": _error("ce", 100), "class_balanced": _error("class_balanced", 100)}
+    balanced = lt.recorded("cifar16", "class_balanced", loss="focal", beta=0.9999)
+    default = dual("cifar16", 0.01)
+    ten, size = "the photographs (16 × 16), ten seeds, accuracy", "full size: ResNet-32, 32 × 32, one seed"
+    first, second = lt.metrics.paired(default, base), lt.metrics.paired(default, balanced)
+    manga = {
+        row.key: row.value
+        for row in lt.published.published("Manga109", metric="rank1").itertuples()
+        if row.method != "CB"
+    }
+
+    def at_full_size(other):
+        return f"error {error['dual']:.2f} against {error[other]:.2f} ({error[other] - error['dual']:+.2f} points)"
+
+    lead = f"CIFAR-10-LT, ratio 100: error **{printed['dual']:.2f}** against **{printed['ce']:.2f}** with softmax"
+    row = f"the same {printed['dual']:.2f} against **{printed['class_balanced']:.2f}** in the row “CB Focal”"
+    rows = [
+        (lead, ten, f"{points(first)}, where {printed['ce'] - printed['dual']:.1f} are printed", _holds(first)),
+        ("the same", size, at_full_size("ce"), lt.metrics.ONE_SEED),
+        (row, f"class-balanced focal, β = 0.9999, γ = 1; {ten}", points(second), _holds(second)),
+        ("the same", size, at_full_size("class_balanced"), lt.metrics.ONE_SEED),
+    ]
+    for data, name in DATA.items():
+        groups = photos if data == "cifar16" else parts(data)
+        best = max(
+            ("ring", "dual ring", "DARL"),
+            key=lambda part, groups=groups: np.mean([run.accuracy for run in groups[part]]),
+        )
+        found = lt.metrics.paired(groups["dual"], groups[best])
+        rows.append(
+            (
+                f"Manga109, rank-1: the whole {manga['dual']:.2f}, dual ring {manga['dual_ring']:.2f}, DARL {manga['darl']:.2f}, UP {manga['up']:.2f}, ring {manga['ring']:.2f}"
+                if data == "digits"
+                else "the same",
+                f"{name}, classification, ten seeds, against the best part ({best})",
+                points(found),
+                _holds(found),
+            )
+        )
+    ten_ = _error("dual", 10), _error("class_balanced", 10)
+    rows.append(
+        (
+            f"ratio 10: error {ten_[0]:.2f}, and {ten_[1]:.2f} for “CB Focal”",
+            "equal to the digit: a tie, or a copied number",
+            "no runs at this ratio",
+            "cannot be told",
+        )
+    )
+    return lt.study.claims_table(rows)
+
+
+def say_claims():
+    """On which data, on how many seeds, and what the row "CB Focal" is."""
+    table = lt.published.published("CIFAR-10-LT", key="class_balanced", source="Cui et al. 2019, table 2").sort_values(
+        "ratio", ascending=False
+    )
+    best = ", ".join(f"{row.ratio:g}: {row.note.split(': ')[1].split(',')[0]}" for row in table.itertuples())
+    runs = lt.recorded("dual-cifar10", "ce")
+    gap = 100 * (1 - runs[0].accuracy) - _error("ce", 100)
+    return lt.say(
+        "The slides print one number for each loss and ratio, no number of seeds, no protocol, no strengths. Ours are the defaults (λ₁ = λ₂ = 0.01, "
+        f"λ₃ = λ₄ = 0.5). Their row “CB Focal” repeats, at all five ratios, the row in which Cui et al. (2019) print the *best of five* losses (softmax, sigmoid, focal "
+        f"with three γ), by ratio {best}. "
+        f"At full size our plain network is {gap:.1f} points above the printed error, so compare only within our runs.",
+        "So the printed lead over class-balanced focal does not show on the photographs (ten seeds), and the one full-size seed gives no verdict. On "
+        "manga faces, the data that the loss was made for, we measured nothing.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- exercises
+def _darl(logits, features, weight, targets, class_strength, sample_strength):
+    w = darl_weights(features, weight, targets, class_strength, sample_strength)
+    return (w.double() * lt.functional.cross_entropy(logits.double(), targets)).mean()
+
+
+def _with(classes=None, samples=None, reduce=None):
+    """A wrong answer: with another class part, another sample part, or another mean."""
+
+    def wrong(logits, features, weight, targets, class_strength, sample_strength):
+        losses = lt.functional.cross_entropy(logits.double(), targets)
+        of_class = (classes or (lambda w, y: relative_length(w)[y]))(weight, targets)
+        of_sample = (samples or relative_length)(features)
+        w = (1 - class_strength * of_class).double() * (1 - sample_strength * of_sample).double()
+        return (reduce or (lambda w, losses: (w * losses).mean()))(w, losses)
+
+    return wrong
+
+
+def _over_longest(rows):
+    length = rows.norm(dim=1)
+    return length / length.max()
+
+
+_X = torch.tensor([[3.0, 4.0], [0.0, 1.0], [1.0, 1.5]])
+_W = torch.tensor([[1.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+_Y = torch.tensor([1, 0, 1])
+_Z = torch.tensor([[0.5, 1.5, -0.2], [0.3, -0.4, 1.0], [2.0, 0.1, 0.4]])
+_EQUAL = torch.tensor([[3.0, 4.0], [-5.0, 0.0], [0.0, 5.0]])
+
+darl_exercise = lt.Exercise(
+    "Equations (5) to (7), and the doubled minus",
+    """The slides print $L_{dar} = -\\frac1N \\sum_i w_w(i)\\, w_x(i)\\, L_s(x_i)$, where $L_s(x_i) = -\\log p_{y_i}$ is already the loss of image $i$. Trained as printed, what would a network do?
+
+Write `darl(logits, features, weight, targets, class_strength, sample_strength)`: the loss as it must be meant, one number, with the weights of equations (5) and (6) above. `logits` (n, k), `features` (n, d), `weight` (k, d) the classifier vectors of **all** classes, `targets` (n,). Where all lengths are equal, the weights are 1.""",
+    """
+def darl(logits, features, weight, targets, class_strength, sample_strength):
+    def relative(rows):
+        length = rows.norm(dim=1)
+        span = length.max() - length.min()
+        return (length - length.min()) / span if span > 0 else torch.zeros_like(length)
+
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    w = (1 - class_strength * relative(weight)[targets]) * (1 - sample_strength * relative(features))
+    return (w.detach() * losses).mean()
+""",
+    [
+        lt.study.Case("three images of two classes, λ₃ = 0.5, λ₄ = 0.9", (_Z, _X, _W, _Y, 0.5, 0.9), "A factor for its class, times a factor for the image.", gradient=True),
+        lt.study.Case("λ₄ = 0: only the class part", (_Z, _X, _W, _Y, 0.5, 0.0), "The longest and the shortest vector are sought among all classes, also those without an image in the batch."),
+        lt.study.Case("λ₃ = 0: only the image part", (_Z, _X, _W, _Y, 0.0, 0.9), "The longest and the shortest feature are those of the batch."),
+        lt.study.Case("features of one length", (_Z, _EQUAL, _W, _Y, 0.5, 0.9), "0 / 0: where all lengths are equal, nothing sticks out, and every weight is 1."),
+        lt.study.Case("one image alone", (_Z[:1], _X[:1], _W, _Y[:1], 0.5, 0.5), "One feature is the longest and the shortest: its weight is 1."),
+    ],
+    oracle=_darl,
+    hints=[
+        "Three steps: the loss of each image, where its lengths lie between the shortest and the longest, and the mean.",
+        "One function serves (5) and (6): from rows to (length - shortest) / (longest - shortest). Look at the case in which the range is 0.",
+        "`cross_entropy(..., reduction='none')` gives $-\\log p$: it is positive. How many minus signs do you need in front of it?",
+    ],
+    mistakes={
+        "That is the printed sign. $L_s$ is positive already, so this loss is smallest where the network is most wrong.": lambda *a: -_darl(*a),
+        "The shortest and the longest vector are sought among the classes in the batch; equation (5) takes all classes.": _with(lambda w, y: relative_length(w[y])),
+        "You divided by the sum of the weights. Equation (7) divides by the number of images.": _with(reduce=lambda w, losses: (w * losses).sum() / w.sum()),
+        "You summed over the images. Take the mean.": _with(reduce=lambda w, losses: (w * losses).sum()),
+        "You divided the lengths by the longest. The shortest is subtracted first, and the range is below.": _with(lambda w, y: _over_longest(w)[y], _over_longest),
+        "The weights are missing: this is plain cross-entropy.": _with(reduce=lambda w, losses: losses.mean()),
+    },
+    given={"torch": torch},
+)  # fmt: skip
+
+
+def _rest(push, beta, strength, k):
+    return beta + push * k / strength
+
+
+rest_exercise = lt.Exercise(
+    "Where a ring lets a vector rest",
+    """Cross-entropy lengthens a classifier vector with a force `push` (minus the slope of the loss in its length). The second ring, $\\frac{\\lambda_2}{2k}\\sum_j(\\lVert W_j\\rVert - \\beta)^2$, holds it back.
+
+Write `rest(push, beta, strength, k)`: the length at which the two balance, β held fixed. Then put in λ₂ = 0.01 and ten classes, as in the third check.""",
+    """
+def rest(push, beta, strength, k):
+    return beta + push * k / strength
+""",
+    [
+        lt.study.Case("push 0.02, β = 1.5, λ₂ = 1, ten classes", (0.02, 1.5, 1.0, 10), "The slope of the ring in one length must equal the push."),
+        lt.study.Case("λ₂ = 10: ten times nearer to the ring", (0.02, 1.5, 10.0, 10), "The gap is inversely proportional to the strength."),
+        lt.study.Case("λ₂ = 0.01: nowhere near it", (0.02, 1.5, 0.01, 10), "Nothing new: look at the number."),
+        lt.study.Case("a hundred classes", (0.02, 1.5, 1.0, 100), "The sum is divided by the number of classes, so each vector is held ten times more weakly than with ten."),
+        lt.study.Case("a rare class: pushed inwards", (-0.01, 1.5, 1.0, 10), "A negative push leads to a length below β."),
+    ],
+    oracle=_rest,
+    hints=[
+        "At rest the forces add up to 0. What is the slope of the ring in the length of one vector?",
+        "Of $\\frac{\\lambda}{2k}(\\ell - \\beta)^2$ the slope in $\\ell$ is $\\frac{\\lambda}{k}(\\ell - \\beta)$. Set it equal to the push.",
+    ],
+    mistakes={
+        "You left out the number of classes: the ring is a mean over the vectors.": lambda push, beta, strength, k: beta + push / strength,
+        "The ½ cancels the 2 of the square: no 2 is left.": lambda push, beta, strength, k: beta + 2 * push * k / strength,
+        "That is the gap to the ring. The length is β plus it.": lambda push, beta, strength, k: push * k / strength,
+    },
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ quiz
+quiz = lt.Quiz(
+    [
+        lt.study.Question(
+            "Which part makes the classifier vectors equally long, and leaves the features as unequal as they were?",
+            {
+                "ring loss": "It acts on the features.",
+                "UP in the reading over all classes": "Yes; dual ring with λ₁ = 0 and mean radius is the same loss.",
+                "DARL": "DARL changes weights. It makes the vectors somewhat more alike on the bench, the features too.",
+            },
+            "UP in the reading over all classes",
+        ),
+        lt.study.Question(
+            "A colleague adds DARL to strong rings and says: “the rings make all lengths equal, so the weights will become 1.” Your answer?",
+            {
+                "Right: no differences, no weights.": "r is relative to the range, however small.",
+                "The longest still gets 1 - λ and the shortest 1, however close they are.": "Yes. Only exactly equal lengths give weights of 1.",
+                "Right, but only for the features.": "Both parts are computed in the same way.",
+            },
+            "The longest still gets 1 - λ and the shortest 1, however close they are.",
+        ),
+        lt.study.Question(
+            "Loss A gains 3 points on data set 1 and nothing on 2, loss B the other way round. What do you expect of A + B?",
+            {
+                "The sum of both gains on each.": "Measured above: on neither data set does the whole beat its best part.",
+                "At least the better of the two on each.": "Not even that is certain: parts can work against each other.",
+                "It has to be measured.": "Yes, paired, against the best part and not only against the plain network.",
+            },
+            "It has to be measured.",
+        ),
+        lt.study.Question(
+            "A learned radius starts at the mean length of the first batch. Why does that matter on the bench?",
+            {
+                "The features of the first batch are short, and the ring holds them back.": "Yes: fixed at the plain network's length, the ring keeps little of its gain.",
+                "It does not: only equality counts.": "Fixed at the plain network's length, the features are as equal, and little of the gain is left.",
+                "A random start would be as good.": "A radius ten times as large is another regulariser.",
+            },
+            "The features of the first batch are short, and the ring holds them back.",
+        ),
+        lt.study.Question(
+            "A paper's table has a row “CB Focal” that is the best of several losses at each ratio. What does that do to a comparison?",
+            {
+                "It flatters the baseline: several tries, the best one printed.": "Yes, and it is not one method; name the loss of each column.",
+                "Nothing, if all are class-balanced.": "The best of five tries is higher than one of them even where nothing differs.",
+                "It makes the baseline too weak.": "The best of several tries is never worse than the one that was named.",
+            },
+            "It flatters the baseline: several tries, the best one printed.",
+        ),
+    ]
+)

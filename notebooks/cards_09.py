@@ -1,0 +1,773 @@
+"""Chapter 09: its predictions, exercises and quiz, and the figures that they open."""
+# ruff: noqa: E501  (text for readers is not cut into lines)
+
+import functools
+import os
+
+import numpy as np
+import torch
+
+import ltviz as lt
+from ltviz.methods.cdb import difficulty_weights, dynamic_tau
+from ltviz.methods.class_balanced import class_balanced_weights
+from ltviz.plots.picture import EDGE, GROUP_COLOURS, Picture, draws, look, new_figure, percent
+from ltviz.plots.theme import PHOTO
+from ltviz.study.cards import Card, box, bullets, fold, plain
+from ltviz.training.snapshots import take_snapshots
+
+SEEDS = 2 if os.environ.get("LTVIZ_PROFILE") == "fast" else 10  # of what the chapter trains by itself
+GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
+PLACES = {"cifar16": "photographs", "digits": "bench"}
+NEAR = 0.01  # how near τ is to its upper end where we say that it stays there
+EARLY = slice(5, 30)  # epochs 6 to 30: after the start, before the learning rate is small
+
+
+def cdb(place, rule="fixed"):
+    """Ten recorded runs of CDB-CE with this reading of τ ("fixed": τ = 1), one a seed."""
+    return lt.recorded(place, "cdb", tau_rule=rule)
+
+
+def tricdb(place, strength=1.0):
+    """Ten recorded runs of TriCDB-CE, whose τ is that of its own paper."""
+    return lt.recorded(place, "tricdb", strength=strength)
+
+
+def plain_runs(place="cifar16"):
+    """Ten recorded runs without class weights."""
+    return lt.recorded(place, "ce")
+
+
+def balanced():
+    """Ten recorded runs of chapter 04's loss on the photographs, β = 0.99."""
+    return lt.recorded("cifar16", "class_balanced", loss="softmax", beta=0.99, reduction="n")
+
+
+def replayed(place):
+    """What the explorer replays: one seed of several trainings, by label."""
+    return {
+        "CDB, Sinha's τ": cdb(place, "paper")[0],
+        "CDB, Darkwah's τ": cdb(place, "sigmoid")[0],
+        "CDB, τ = 1": cdb(place)[0],
+        "TriCDB, λ = 1": tricdb(place)[0],
+        "no class weights": plain_runs(place)[0],
+    }
+
+
+def compared(place="cifar16"):
+    """The series of the table, the plain network first."""
+    return {
+        "no class weights": plain_runs(place),
+        "CDB, Sinha's τ": cdb(place, "paper"),
+        "CDB, τ = 1": cdb(place),
+        "CDB, Darkwah's τ": cdb(place, "sigmoid"),
+        "TriCDB, λ = 0.1": tricdb(place, 0.1),
+        "TriCDB, λ = 1": tricdb(place, 1.0),
+        "TriCDB, λ = 10": tricdb(place, 10.0),
+        "triplets alone, λ = 0.1": lt.recorded(place, "triplet"),
+        "contrastive, λ = 0.1": lt.recorded(place, "contrastive"),
+    }
+
+
+def points(found):
+    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
+
+
+def changes(ours, base, groups=("head", "mid", "tail")):
+    """The paired differences of the thirds, in words."""
+    return ", ".join(f"{GROUPS[g]} classes {points(lt.metrics.paired(ours, base, g))}" for g in groups)
+
+
+def taus(run, rule):
+    """τ after each epoch (e,) from the validation accuracies of a run."""
+    return lt.metrics.difficulty_course(run.history["val_accuracy"], rule).tau
+
+
+# --------------------------------------------------------------------------------------------- rare against difficult
+def inversion(run):
+    """The largest lead of a class over one with more images: (points, harder class, easier class), as class numbers."""
+    order = np.argsort(-run.counts)
+    found = [(run.per_class[j] - run.per_class[i], i, j) for a, i in enumerate(order) for j in order[a + 1 :]]
+    return max(found)
+
+
+@draws
+def plot_rare_and_hard():
+    """A photograph of each class, most frequent first; below it the accuracy of a plain network."""
+    run = max(plain_runs(), key=inversion)
+    photographs, (_, harder, easier) = lt.study.photographs(), inversion(run)
+    figure, k = new_figure(9.4, 2.75), run.k
+    groups = lt.metrics.third_groups(run.counts)
+    colours = [next(GROUP_COLOURS[name] for name, mask in groups.items() if mask[j]) for j in range(k)]
+    top, bottom = figure.subplots(2, k, height_ratios=(1, 1.3), sharey="row")
+    for j in range(k):
+        first = int(np.flatnonzero(photographs.names == run.class_names[j])[0])
+        top[j].imshow(photographs.images[first], gid=PHOTO, interpolation="nearest")
+        top[j].set(xticks=[], yticks=[])
+        top[j].grid(False)
+        top[j].set_title(f"{run.class_names[j]}\n{run.counts[j]:,}", fontsize=8.5, loc="center")
+        bottom[j].bar([0], [run.per_class[j]], color=colours[j])
+        bottom[j].set(xticks=[], ylim=(0, 1))
+        bottom[j].set_xlabel(
+            f"{run.per_class[j]:.0%}", fontsize=10, fontweight="bold" if j in (harder, easier) else None
+        )
+    percent(bottom[0].yaxis)
+    names = run.class_names
+    text = (
+        f"Photographs of the {k} classes by training images, and accuracy of a plain network (seed {run.seed}): "
+        f"{names[harder]} with {run.counts[harder]} images {run.per_class[harder]:.0%}, {names[easier]} with "
+        f"{run.counts[easier]} images {run.per_class[easier]:.0%}."
+    )
+    return Picture(list(bottom), {"counts": run.counts, "accuracy": run.per_class}, text)
+
+
+def say_rare_and_hard():
+    """How far rarity and difficulty agree, under ten seeds."""
+    runs = plain_runs()
+    run = max(runs, key=inversion)
+    _, harder, easier = inversion(run)
+    leads = [inversion(one)[0] for one in runs]
+    ranks = [lt.metrics.spearman(1 - one.per_class, one.counts) for one in runs]
+    return lt.say(
+        f"Seed {run.seed}: {run.class_names[harder]} has {run.counts[harder]} training images and reaches "
+        f"**{run.per_class[harder]:.0%}**, {run.class_names[easier]} has {run.counts[easier]} and reaches **{run.per_class[easier]:.0%}**. "
+        f"Such a pair, more than 5 points apart, is there under **{sum(lead > 0.05 for lead in leads)}** of {len(runs)} seeds. "
+        f"Still, difficulty mostly follows rarity: the rank correlation of $1 - A_j$ with the count is between {min(ranks):.2f} and {max(ranks):.2f}."
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- predictions
+def with_explorer(gate, reveal, explorer):
+    """A reveal that opens with an explorer below it: its picture would give the answer away."""
+    opened = reveal.unlock
+
+    def unlock():
+        opened()
+        reveal.children = (*[one for one in reveal.children if one is not explorer.widget], explorer.widget)
+
+    reveal.unlock = unlock
+    if gate.committed:
+        unlock()
+    return reveal
+
+
+BEST, WORST = 0.9, 0.6
+tau_of_two = lt.Predict(
+    f"The best class is right on {BEST:.0%} of its validation images, the worst on {WORST:.0%}. Which exponent does **Darkwah and Kang's** "
+    "reading give?",
+    number=(0, 2, 0.01),
+    default=0.33,
+)
+
+
+def open_tau_of_two():
+    """The answer, beside the other two readings, and the least that each can give."""
+    two, same = torch.tensor([BEST, WORST], dtype=torch.float64), torch.full((2,), 0.75, dtype=torch.float64)
+    found = {rule: float(dynamic_tau(two, rule)) for rule in ("paper", "sigmoid", "public")}
+    least = {rule: float(dynamic_tau(same, rule)) for rule in found}
+    return tau_of_two.reveal(
+        f"**{found['sigmoid']:.2f}** (Darkwah and Kang), **{found['paper']:.2f}** (Sinha et al.), **{found['public']:.2f}** (public code).",
+        truth=found["sigmoid"],
+        tolerance=0.03,
+        because=f"$b = {BEST} / {WORST} - 1 = 0.5$ and $1 / (1 + e^{{-0.5}}) = {found['sigmoid']:.2f}$. Where all classes are equally accurate, $b$ is "
+        f"about 0, and the three readings give {least['sigmoid']:.2f}, {least['paper']:.2f} and {least['public']:.2f}: none ever goes to 0, so a loss "
+        "with dynamic τ never becomes plain cross-entropy while accuracies differ.",
+    )
+
+
+STAYS = "it stays at its upper end, 2"
+does_it_move = lt.Predict(
+    "On the bench τ comes down as the classes are learnt. Ten more networks are trained on the photographs for 40 epochs, with Sinha et al.'s dynamic τ. What does τ do there?",
+    choices=[
+        "it falls from 2 to about 1",
+        "it falls from 2 to about 1.5",
+        "it moves up and down between 1 and 2",
+        STAYS,
+    ],
+    default="it falls from 2 to about 1.5",
+)
+
+
+@draws
+def plot_taus():
+    """τ by epoch on the photographs and on the bench: a thin line a seed, a thick one for their mean."""
+    axes, data, said = new_figure(8.6, 3.2).subplots(1, 2, sharey=True), {}, []
+    for ax, (place, name) in zip(axes, PLACES.items(), strict=True):
+        for i, (rule, whose) in enumerate((("paper", "Sinha"), ("sigmoid", "Darkwah"))):
+            rows = np.array([taus(run, rule) for run in cdb(place, rule)])
+            epochs, colour = np.arange(1, rows.shape[1] + 1), look(i)["color"]
+            ax.plot(epochs, rows.T, color=colour, linewidth=0.7, alpha=0.45)
+            ax.plot(epochs, rows.mean(0), color=colour, linewidth=2.6, label=whose)
+            data[f"{name}, {whose}"] = rows
+            said.append(
+                f"{name}, {whose}: {rows[:, 0].mean():.2f} after the first epoch, {rows[:, -1].mean():.2f} after the last"
+            )
+        ax.set(xlabel="epochs done", title=f"The {name}", ylim=(0, 2.1), xlim=(0, len(epochs)))
+    axes[0].set_ylabel("exponent τ")
+    axes[1].legend(title="whose reading", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return Picture(list(axes), data, "Mean of ten seeds. " + "; ".join(said) + ".")
+
+
+TRY = (
+    "Below, live, is the dial of the photographs. Play the epochs: what happens to a class in the epoch after it was at 90 %? Two of the three readings agree here: why? "
+    "Raise the classes that are at 0, one by one: how many must you raise before τ moves?"
+)
+
+
+def open_does_it_move(dial):
+    """The answer: the range of τ over all seeds and epochs, and why; below it the dial of the photographs."""
+    found = np.array([taus(run, "paper") for run in cdb("cifar16", "paper")])
+    last = found[:, -1].mean()
+    accuracies = np.concatenate([run.history["val_accuracy"] for run in cdb("cifar16", "paper")])
+    at_zero, epochs = int((accuracies.min(1) == 0).sum()), len(accuracies)
+    often = (
+        f"after every one of the {epochs} epochs" if at_zero == epochs else f"after {at_zero} of the {epochs} epochs"
+    )
+    needed = 1 / (1 + np.log(1.9 / 0.1))
+    bench = np.array([taus(run, "paper") for run in cdb("digits", "paper")])
+    if found.min() > 2 - NEAR:
+        truth = STAYS
+    elif np.ptp(found[:, 5:]) > 0.8:
+        truth = "it moves up and down between 1 and 2"
+    else:
+        truth = "it falls from 2 to about 1" if last < 1.25 else "it falls from 2 to about 1.5"
+    reveal = does_it_move.reveal(
+        [plot_taus(), TRY],
+        truth=truth,
+        because=f"Over all ten seeds and {found.shape[1]} epochs its smallest value is {found.min():.3f}. To come down to 1.9 the worst class needs about "
+        f"{needed:.0%} of the accuracy of the best; {often} some class is right on no validation image at all. On the bench, where every class is learnt in the end, τ reaches "
+        f"{bench[:, -1].mean():.2f} on average.",
+    )
+    return with_explorer(does_it_move, reveal, dial)
+
+
+which_first = lt.Predict(
+    "Three ways to train on the photographs, ten seeds each. Put them in order of mean accuracy over all classes, the best first.",
+    order=["CDB, dynamic τ (Sinha)", "CDB, fixed τ = 1", "no class weights"],
+)
+
+
+def three_ways():
+    """The three trainings that `which_first` asks about."""
+    return {
+        "no class weights": plain_runs(),
+        "CDB, fixed τ = 1": cdb("cifar16"),
+        "CDB, dynamic τ (Sinha)": cdb("cifar16", "paper"),
+    }
+
+
+def swings(runs, epochs=EARLY):
+    """(share of changes in a class's validation accuracy that the next epoch reverses, share of epochs under 10 % of
+    the frequent classes), mean over runs."""
+    reversed_, low = [], []
+    for run in runs:
+        found = run.history["val_accuracy"].astype(float)[epochs]
+        steps = np.sign(np.diff(found, axis=0))
+        both = steps[1:] * steps[:-1]
+        reversed_.append((both < 0).sum() / (both != 0).sum())
+        low.append((found[:, lt.metrics.third_groups(run.counts)["head"]] < 0.1).mean())
+    return float(np.mean(reversed_)), float(np.mean(low))
+
+
+def open_which_first():
+    """The answer, and the swings behind it."""
+    groups = three_ways()
+    mean = {label: np.mean([run.accuracy for run in runs]) for label, runs in groups.items()}
+    told = []
+    for label, runs in groups.items():
+        back, low = swings(runs)
+        told.append(f"{label}: {back:.0%} reversed, under 10 % in {low:.0%}")
+    bench = lt.metrics.paired(cdb("digits", "paper"), plain_runs("digits"))
+    return which_first.reveal(
+        lt.plot_comparison(groups),
+        truth=sorted(mean, key=mean.get, reverse=True),
+        because="The feedback comes one epoch late and at τ = 2 it is strong. A class at 90 % gets a weight near zero, is often forgotten within an epoch, then gets a "
+        "large weight, and is learnt again. Counted in epochs 6 to 30: the share of changes in a class's validation accuracy that the next epoch "
+        f"reverses (changes that are pure noise: two thirds), and how often a frequent class is under 10 %. {'; '.join(told)}. On the bench nothing is forgotten "
+        f"for long, and the same rule gives {points(bench)} against no weights.",
+    )
+
+
+who_gains = lt.Predict(
+    "On the photographs, CDB with τ = 1 and the class-balanced loss (β = 0.99) reach about the same mean accuracy over all classes. One weights by accuracy, the other by count. "
+    "Which classes are better off under **CDB** than under the class-balanced loss?",
+    choices=["the rare ones", "the middle ones", "the frequent ones"],
+    default="the rare ones",
+)
+
+
+@draws
+def plot_gains():
+    """Difference to no class weights of each third, for weights by accuracy and by count, with 95 % intervals."""
+    ax, data, said = new_figure(7.0, 3.2).subplots(), {}, []
+    for i, (label, runs) in enumerate(
+        {"by accuracy (CDB, τ = 1)": cdb("cifar16"), "by count (β = 0.99)": balanced()}.items()
+    ):
+        found = [lt.metrics.paired(runs, plain_runs(), group) for group in GROUPS]
+        mean, half = np.array([100 * one.mean for one in found]), np.array([100 * one.half for one in found])
+        kind = look(i)
+        ax.errorbar(
+            np.arange(3) + 0.16 * (2 * i - 1),
+            mean,
+            yerr=half,
+            fmt=kind["marker"],
+            color=kind["color"],
+            label=label,
+            capsize=4,
+            markersize=8,
+            **EDGE,
+        )
+        data[label], data[f"{label}, half"] = mean, half
+        said.append(
+            f"{label}: " + ", ".join(f"{name} {value:+.1f}" for name, value in zip(GROUPS.values(), mean, strict=True))
+        )
+    ax.axhline(0, color="#8A93A0", linewidth=1)
+    ax.set(xticks=range(3), xlim=(-0.5, 2.5), ylabel="points against no weights")
+    ax.set_xticklabels([f"{name} classes" for name in GROUPS.values()])
+    ax.legend(title="class weights", loc="center left", bbox_to_anchor=(1.02, 0.5))
+    ax.set_title("Who gains, on the photographs (ten seeds)")
+    return Picture(ax, data, "Points against no class weights. " + "; ".join(said) + ".")
+
+
+def open_who_gains():
+    """The answer: CDB against the class-balanced loss, third by third."""
+    ours, theirs = cdb("cifar16"), balanced()
+    found = {name: lt.metrics.paired(ours, theirs, group) for group, name in GROUPS.items()}
+    best = max(found, key=lambda name: found[name].mean)
+    by_count = class_balanced_weights(torch.as_tensor(ours[0].counts), 0.99).numpy()
+    by_accuracy = np.mean(
+        [lt.metrics.difficulty_course(run.history["val_accuracy"], "fixed").weight.mean(0) for run in ours], 0
+    )
+    thirds = lt.metrics.third_groups(ours[0].counts).values()
+    told = [", ".join(f"{weight[mask].mean():.2f}" for mask in thirds) for weight in (by_accuracy, by_count)]
+    return who_gains.reveal(
+        plot_gains(),
+        truth=f"the {best} ones",
+        because=f"CDB against the class-balanced loss: all classes {points(lt.metrics.paired(ours, theirs))}, {changes(ours, theirs)}. Mean class weights of the frequent, middle and rare classes are {told[0]} under CDB (over all epochs and "
+        f"seeds) and {told[1]} under the class-balanced loss. At β = 0.99 a class with a few hundred images counts almost like one with 2,000; its accuracy says that it is hard.",
+    )
+
+
+how_much_lambda = lt.Predict(
+    "TriCDB adds λ times the triplet term. On the photographs, what happens to mean accuracy from λ = 1, the paper's choice, to λ = 10?",
+    choices=["it gains clearly", "no clear difference", "it loses clearly"],
+    default="no clear difference",
+)
+
+
+def open_how_much_lambda(groups):
+    """The answer on both data sets, what the triplets do to accuracy at all, and the table of the chapter."""
+    found = lt.metrics.paired(tricdb("cifar16", 10.0), tricdb("cifar16", 1.0))
+    truth = {"clearly better": "it gains clearly", "clearly worse": "it loses clearly"}.get(
+        found.verdict, "no clear difference"
+    )
+    bench = lt.metrics.paired(tricdb("digits", 10.0), tricdb("digits", 1.0))
+    alone = {place: lt.metrics.paired(lt.recorded(place, "triplet"), plain_runs(place)) for place in PLACES}
+    with_tau = {place: lt.metrics.paired(tricdb(place), cdb(place, "sigmoid")) for place in PLACES}
+    lines = [
+        f"λ = 10 against λ = 1: photographs {points(found)}, bench {points(bench)}.",
+        "λ = 1 against no triplets, same τ: "
+        + ", ".join(f"{PLACES[p]} {points(one)}" for p, one in with_tau.items())
+        + ".",
+        "Triplets alone (λ = 0.1) against no class weights: "
+        + ", ".join(f"{PLACES[p]} {points(one)}" for p, one in alone.items())
+        + ".",
+    ]
+    return how_much_lambda.reveal(
+        ["\n\n".join(lines), lt.study.comparison(groups)],
+        truth=truth,
+        because="At λ = 10 the gradient, whose length is clipped at 1 in this recipe, belongs mostly to the triplets; a likely reason is that little of it is left for the classifier.",
+    )
+
+
+# ----------------------------------------------------------------------------------------------- triplets that violate
+AT = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 30, 45, 60)
+WAYS = {
+    "no class weights": ("ce", {}),
+    "CDB, Darkwah's τ": ("cdb", {"tau_rule": "sigmoid"}),
+    "TriCDB, λ = 1": ("tricdb", {"strength": 1.0}),
+}
+
+
+@functools.cache
+def violations():
+    """Label -> share of violating triplets (seeds, 2, epochs): of training and of test images, trained live."""
+    found = {}
+    for label, (method, settings) in WAYS.items():
+        rows = []
+        for seed in range(SEEDS):
+            film = take_snapshots(method, lt.digits_lt(class_order="seed", seed=seed), AT, seed=seed, **settings)
+            k = len(film.counts)
+            sides = ((film.features, film.targets), (film.test_features, film.test_targets))
+            rows.append([[lt.metrics.violated_triplets(x, y, k).share() for x in features] for features, y in sides])
+        found[label] = np.array(rows)
+    return found
+
+
+@draws
+def plot_violations():
+    """Share of triplets that violate the margin 0.2 by epoch: left of training images, right of test images."""
+    axes, data, said = new_figure(9.0, 3.3).subplots(1, 2, sharey=True), {}, []
+    for i, (label, rows) in enumerate(violations().items()):
+        kind = {key: value for key, value in look(i).items() if key != "marker"}
+        for side, ax in enumerate(axes):
+            ax.plot(AT, rows[:, side].T, linewidth=0.5, alpha=0.35, color=kind["color"])
+            ax.plot(AT, rows[:, side].mean(0), linewidth=2.4, label=label, **kind)
+        data[label] = rows
+        train, test = rows[:, :, -1].mean(0)
+        said.append(f"{label}: {train:.1%} of training images, {test:.1%} of test images")
+    for ax, title in zip(axes, ("Training images", "Test images"), strict=True):
+        ax.set(xlabel="epochs done", title=title, xlim=(0, AT[-1]), ylim=(0, None))
+    percent(axes[0].yaxis)
+    axes[0].set_ylabel("triplets that violate the margin")
+    axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return Picture(
+        list(axes),
+        data,
+        f"Share of violating triplets after {AT[-1]} epochs, mean of {SEEDS} seeds. " + "; ".join(said) + ".",
+    )
+
+
+def say_violations():
+    """The shares at the end, paired by seed."""
+    last = {label: rows[:, :, -1] for label, rows in violations().items()}
+    ours, cdb_only, bare = last["TriCDB, λ = 1"], last["CDB, Darkwah's τ"], last["no class weights"]
+    gap = lt.metrics.paired(ours[:, 1], cdb_only[:, 1])
+    sure = "clear" if gap.p < 0.005 else "suggestive" if gap.p < 0.05 else "undecided"
+    return lt.say(
+        f"After {AT[-1]} epochs, mean of {SEEDS} seeds: TriCDB leaves **{ours[:, 0].mean():.2%}** of the training triplets violating, CDB **{cdb_only[:, 0].mean():.2%}**, no class weights "
+        f"**{bare[:, 0].mean():.2%}**. Among test images: **{ours[:, 1].mean():.1%}**, **{cdb_only[:, 1].mean():.1%}**, **{bare[:, 1].mean():.1%}**; TriCDB minus CDB {100 * gap.mean:+.1f} ± "
+        f"{100 * gap.half:.1f} points ({sure}), lower under {int((ours[:, 1] < cdb_only[:, 1]).sum())} of {SEEDS} seeds."
+    )
+
+
+# -------------------------------------------------------------------------------------------------- text from records
+def say_noise():
+    """What one validation image moves, and how many of them there are."""
+    train = {place: int(plain_runs(place)[0].counts.sum()) for place in PLACES}
+    sizes = {place: plain_runs(place)[0].data["validation"] for place in PLACES}
+    told = []
+    for place, name in PLACES.items():
+        rows = [
+            lt.metrics.difficulty_course(run.history["val_accuracy"], "paper", images=sizes[place])
+            for run in cdb(place, "paper")
+        ]
+        width = np.mean([(one.weight_band[1, -1] - one.weight_band[0, -1]).max() for one in rows])
+        told.append(
+            f"{name}: {sizes[place]} validation images a class, {10 * sizes[place]:,} in all beside {train[place]:,} training images; after the last epoch the widest band of a class weight spans "
+            f"**{width:.1f}** (mean of ten seeds)"
+        )
+    return lt.say("; ".join(told) + ".")
+
+
+def bench_recorded():
+    """The bench's recorded runs, folded: to be opened after the reader's own run."""
+    plain_ = plain_runs("digits")
+    lines = [
+        f"{label} against no class weights: {changes(runs, plain_)}."
+        for label, runs in (("CDB, Sinha's τ", cdb("digits", "paper")), ("CDB, τ = 1", cdb("digits")))
+    ]
+    title = "The recorded runs of the bench"
+    html = box("note", "RECORDED", title, fold("Open this after your own run", bullets(lines)))
+    return Card(html, f"{title}: folded, for after your own run.")
+
+
+def _holds(found):
+    """Whether a printed gain is measured: True or False where the difference is at least suggestive."""
+    return "undecided" if not found.p < 0.05 else "yes" if found.mean > 0 else "no"
+
+
+def _row(printed, reading, pairs):
+    """One claim on both data sets. pairs: place -> (ours, base, group)."""
+    found = {place: lt.metrics.paired(*three) for place, three in pairs.items()}
+    measured = "; ".join(f"{PLACES[place]} {points(one)}" for place, one in found.items())
+    verdicts = {PLACES[place]: _holds(one) for place, one in found.items()}
+    same = set(verdicts.values())
+    return (
+        printed,
+        reading,
+        measured,
+        same.pop() if len(same) == 1 else "; ".join(f"{name}: {said}" for name, said in verdicts.items()),
+    )
+
+
+def printed(key, **filters):
+    """One printed accuracy, in percent."""
+    rows = lt.published.published(key=key, **filters)
+    return float(rows[rows["metric"] == "error"]["accuracy"].iloc[0]) * 100
+
+
+def claims():
+    """CDB's claims about τ and TriCDB's about its term and λ, beside the records."""
+    sinha = {"dataset": "CIFAR-100-LT", "ratio": 100, "source": "Sinha et al. 2020"}
+    moving, fixed = printed("cdb", method="CDB-CE", **sinha), printed("cdb", method="CDB-CE, tau 1", **sinha)
+    ce = printed("ce", **sinha)
+    darkwah = {"dataset": "CIFAR-10-LT", "ratio": 100, "source": "Darkwah & Kang 2023, table 3"}
+    tri, rerun = printed("tricdb", **darkwah), printed("cdb", **darkwah)
+    places = lt.published.published(dataset="Places-LT", metric="accuracy_few").set_index("key")["value"]
+    both = tuple(PLACES)
+    rows = [
+        _row(f"CDB-CE with dynamic τ {moving:.1f} %, cross-entropy {ce:.1f} % (CIFAR-100-LT, ratio 100; Sinha et al.)", "Sinha's τ against no class weights, all classes",
+             {p: (cdb(p, "paper"), plain_runs(p)) for p in both}),
+        _row(f"dynamic τ {moving:.1f} %, fixed τ = 1 {fixed:.1f} % (same)", "Sinha's τ against τ = 1, all classes", {p: (cdb(p, "paper"), cdb(p)) for p in both}),
+        _row(f"TriCDB-CE {tri:.0f} %, CDB-CE {rerun:.0f} % (CIFAR-10-LT, ratio 100; Darkwah and Kang, table 3)", "λ = 1 against CDB with Darkwah's τ, all classes",
+             {p: (tricdb(p), cdb(p, "sigmoid")) for p in both}),
+        _row(f"few-shot classes: TriCDB-CE {places['tricdb']:.1f} %, CDB-CE {places['cdb']:.1f} % (Places-LT; Darkwah and Kang)", "the same, rare classes",
+             {p: (tricdb(p), cdb(p, "sigmoid"), "tail") for p in both}),
+    ]  # fmt: skip
+    near = {p: lt.metrics.paired(tricdb(p, 1.0), tricdb(p, 0.1)) for p in both}
+    far = {p: lt.metrics.paired(tricdb(p, 10.0), tricdb(p, 1.0)) for p in both}
+    told = [
+        f"λ = {a} against {b}: " + ", ".join(f"{PLACES[p]} {points(one)}" for p, one in found.items())
+        for found, a, b in ((near, 1, 0.1), (far, 10, 1))
+    ]
+    calm, wild = (all(one.p >= 0.05 for one in found.values()) for found in (near, far))
+    holds = f"0.1 to 1: {'no difference found' if calm else 'no'}; 1 to 10: {'no difference found' if wild else 'no'}"
+    rows.append(
+        (
+            "λ hardly matters: .25, .5, .75, 1 give 40, 41, 40, 41 % (CIFAR-100-LT, ratio 100; Darkwah and Kang, table 1)",
+            "mean accuracy along λ",
+            "; ".join(told),
+            holds,
+        )
+    )
+    card, title = lt.study.claims_table(rows), "What the papers print, and what is measured here"
+    html = box("note", "CLAIMS", title, fold("Open this after your predictions", card.html))
+    return Card(html, f"{title}: folded, for after your predictions.")
+
+
+def sources_disagree():
+    """Where the sources differ, folded."""
+    four = torch.tensor([0.9, 0.6, 0.1], dtype=torch.float64)
+    shown = {rule: difficulty_weights(four, dynamic_tau(four, rule), True) for rule in ("paper", "sigmoid")}
+    told = {rule: ", ".join(f"{w:.2f}" for w in found.tolist()) for rule, found in shown.items()}
+    cui = printed("ce", dataset="CIFAR-10-LT", ratio=100, source="Cui et al. 2019, table 2")
+    tri = printed("tricdb", dataset="CIFAR-10-LT", ratio=100, source="Darkwah & Kang 2023, table 3")
+    lines = [
+        f"**Three readings of τ.** Accuracies .9, .6, .1 give the weights {told['paper']} (Sinha et al.) or {told['sigmoid']} (Darkwah and Kang). The public CIFAR code computes a third: no factor 2 and no −1. "
+        "Here: `tau_rule='paper'`, `'sigmoid'`, `'public'`, or `'fixed'`.",
+        "**Scaling.** Darkwah and Kang print the weights without scaling; all public code of CDB scales them to mean 1. Unscaled weights shrink as the classes are learnt, and the learning rate with them. Here: `normalise`.",
+        "**The margin** of the triplets, and whether features have length 1, are not printed. Here: margin 0.2 in squared distance, length 1.",
+        f"**A table of two data sets.** Darkwah and Kang's table 3 has TriCDB-CE at {tri:.0f} % on CIFAR-10-LT at ratio 100; Cui et al. (2019) have plain cross-entropy at {cui:.1f} % there. After rounding, the table's "
+        "baselines agree with rows of CIFAR-100-LT at smaller ratios in other papers (our inference).",
+        "**Extra labels.** Feedback needs a balanced validation set, which other methods in those tables do not use for training.",
+    ]
+    title = "Where sources disagree"
+    html = box("note", "SOURCES", title, fold("Five readings", bullets(lines)))
+    return Card(html, "\n".join([f"{title}:", *map(plain, lines)]))
+
+
+def say_who_pays(groups, base):
+    """How far each dot lies beyond the slider."""
+    found = {label: lt.metrics.beyond(runs, base) for label, runs in groups.items()}
+    above = [label for label, one in found.items() if one.mean > 0 and one.p < 0.05]
+    below = [f"{label} {points(one)}" for label, one in found.items() if one.mean < 0 and one.p < 0.05]
+    bench = {
+        label: lt.metrics.beyond(runs, plain_runs("digits"))
+        for label, runs in compared("digits").items()
+        if label in groups
+    }
+    there = [label for label, one in bench.items() if one.mean > 0 and one.p < 0.05]
+    return lt.say(
+        f"Beyond the slider's line on the photographs, rare classes, at least suggestively: **{', '.join(above) or 'none of them'}**. Below it: {'; '.join(below)}. On the bench, beyond it: "
+        f"**{', '.join(there) or 'none of them'}**."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- exercises
+def _three(accuracy):
+    return torch.stack([dynamic_tau(accuracy.double(), rule) for rule in ("paper", "sigmoid", "public")])
+
+
+three_readings = lt.Exercise(
+    "Three readings of τ",
+    """Write `readings(accuracy)`: a tensor of three exponents from the accuracies (k,) of the classes, in the order Sinha et al., Darkwah and Kang, public code. Mind the three small constants, and a worst class at 0.""",
+    """
+def readings(accuracy):
+    high, low = accuracy.max(), accuracy.min()
+    paper = 2 * torch.sigmoid(high / (low + 1e-2) - 1)
+    darkwah = torch.sigmoid(high / (low + 1e-4) - 1)
+    public = torch.sigmoid(high / (low + 1e-2))
+    return torch.stack([paper, darkwah, public])
+""",
+    [
+        lt.study.Case(
+            "best .9, worst .6",
+            (torch.tensor([0.9, 0.7, 0.6], dtype=torch.float64),),
+            "Compare each constant with the table of readings.",
+        ),
+        lt.study.Case(
+            "all alike",
+            (torch.full((4,), 0.8, dtype=torch.float64),),
+            "Here b is nearly 0, but the small constants are still there.",
+        ),
+        lt.study.Case(
+            "a class at 0",
+            (torch.tensor([0.95, 0.5, 0.0], dtype=torch.float64),),
+            "b is nearly 10,000, and `exp(b)` is infinite. `torch.sigmoid` is safe for any b.",
+        ),
+        lt.study.Case(
+            "every class at 0",
+            (torch.zeros(3, dtype=torch.float64),),
+            "Then b is −1 or 0, and nothing is divided by zero.",
+        ),
+    ],
+    oracle=_three,
+    hints=[
+        "All three need only the largest and the smallest accuracy.",
+        "Two of them subtract 1 from the ratio, one multiplies by 2.",
+        "The constant in the denominator is 0.01 for Sinha et al. and for the public code, and 0.0001 for Darkwah and Kang.",
+    ],
+    mistakes={
+        "The −1 is missing in the first two.": lambda a: torch.stack(
+            [
+                2 * torch.sigmoid(a.max() / (a.min() + 1e-2)),
+                torch.sigmoid(a.max() / (a.min() + 1e-4)),
+                torch.sigmoid(a.max() / (a.min() + 1e-2)),
+            ]
+        ),
+        "The small constant is the same in all your readings. Darkwah and Kang's is 0.0001.": lambda a: torch.stack(
+            [
+                2 * torch.sigmoid(a.max() / (a.min() + 1e-2) - 1),
+                torch.sigmoid(a.max() / (a.min() + 1e-2) - 1),
+                torch.sigmoid(a.max() / (a.min() + 1e-2)),
+            ]
+        ),
+        "The public code does not subtract 1.": lambda a: torch.stack(
+            [
+                2 * torch.sigmoid(a.max() / (a.min() + 1e-2) - 1),
+                torch.sigmoid(a.max() / (a.min() + 1e-4) - 1),
+                torch.sigmoid(a.max() / (a.min() + 1e-2) - 1),
+            ]
+        ),
+    },
+    given={"torch": torch},
+)
+
+
+def _one_more(right, images):
+    now = right.double() / images
+    before = difficulty_weights(now, 1.0, True)
+    found = []
+    for j in range(len(now)):
+        then = now.clone()
+        then[j] = min(1.0, (float(right[j]) + 1) / images)
+        found.append(difficulty_weights(then, 1.0, True)[j] - before[j])
+    return torch.stack(found)
+
+
+def _counts(*right):
+    return torch.tensor(right, dtype=torch.float64)
+
+
+def _unscaled(right, images):
+    left = images - right
+    rest = torch.where(left > 0, -1.0, 0.0) / left.mean()
+    return rest if left.sum() > 1 else torch.full_like(rest, torch.nan)  # with one error left, other mistakes give this
+
+
+def _uncapped(right, images):
+    left = images - right
+    total = left.sum()
+    return len(left) * ((left - 1) / (total - 1) - left / total)
+
+
+one_more = lt.Exercise(
+    "The noise of one validation image",
+    """Of `images` validation images of each class, `right[j]` are right (a tensor (k,)). Write `one_more(right, images)`: by how much the class weight of each class $j$ changes if one more image of **that class alone** were right. Take τ = 1 and weights of mean 1. A class that is perfect already cannot get better: its change is 0. Where no class has an error left, all weights are 1.""",
+    """
+def one_more(right, images):
+    def weights(errors):
+        return errors / errors.mean() if errors.sum() > 0 else torch.ones_like(errors)
+
+    errors = images - right.double()
+    changes = []
+    for j in range(len(errors)):
+        other = errors.clone()
+        other[j] = max(0.0, float(other[j]) - 1)
+        changes.append(weights(other)[j] - weights(errors)[j])
+    return torch.stack(changes)
+""",
+    [
+        lt.study.Case(
+            "ten images a class",
+            (_counts(9, 6, 3), 10),
+            "Change one class at a time, and scale all weights to mean 1 again.",
+        ),
+        lt.study.Case(
+            "the same shares of 250", (_counts(225, 150, 75), 250), "With more images, one image is worth less."
+        ),
+        lt.study.Case("a perfect class", (_counts(10, 10, 7), 10), "A perfect class stays as it is: change 0."),
+        lt.study.Case(
+            "one error in all",
+            (_counts(10, 9, 10), 10),
+            "After it is gone no class has an error, so all weights are 1.",
+        ),
+    ],
+    oracle=_one_more,
+    hints=[
+        "With τ = 1 the weights are the numbers of errors, divided by their mean: `images` cancels.",
+        "One more right image takes one error from class $j$. The mean changes, too.",
+        "Go through the classes one by one: copy the errors, change one, scale, compare entry $j$.",
+    ],
+    mistakes={
+        "You did not scale again: the mean of the errors has changed, too.": _unscaled,
+        "A perfect class cannot have fewer than 0 errors.": _uncapped,
+    },
+    given={"torch": torch},
+)
+
+
+# ------------------------------------------------------------------------------------------------------------ quiz
+def quiz():
+    """Five questions."""
+    return lt.Quiz(
+        [
+            lt.study.Question(
+                "Two classes have 500 training images each; one is right on 95 % of its validation images, the other on 60 %. Which loss gives them different weights?",
+                {
+                    "the class-balanced loss's": "Same count, same weight.",
+                    "CDB's": "Yes: it looks at the accuracy, not at the count.",
+                    "both": "The class-balanced loss knows only the count, which is the same.",
+                },
+                "CDB's",
+            ),
+            lt.study.Question(
+                "τ = 1, and the accuracies are 90 % and 60 %. How many times as much does the second class weigh?",
+                {
+                    "1.5 times": "That is the ratio of accuracies.",
+                    "4 times": "Yes: 0.4 against 0.1.",
+                    "2 times": "The difficulties are 0.1 and 0.4.",
+                },
+                "4 times",
+            ),
+            lt.study.Question(
+                "The worst class has accuracy 0. What is τ in Sinha et al.'s reading?",
+                {
+                    "about 1": "That is its value where all classes are alike.",
+                    "about 2, whatever the other classes do": "Yes, unless the best class is near 0 as well: the ratio is divided by almost nothing.",
+                    "it depends on how many classes are at 0": "Only the best and the worst accuracy count.",
+                },
+                "about 2, whatever the other classes do",
+            ),
+            lt.study.Question(
+                "There are 10 validation images a class, and a class has all of them right. What happens in the next epoch?",
+                {
+                    "Its images count for nothing.": "Yes: its difficulty is 0, although its true accuracy may well be 90 %.",
+                    "Its images count half.": "$(1 - 1)^\\tau = 0$ for every τ > 0.",
+                    "Nothing, weights have a lower bound.": "The formula has none.",
+                },
+                "Its images count for nothing.",
+            ),
+            lt.study.Question(
+                "On the photographs the middle classes gain from CDB, and hardly from the class-balanced loss at β = 0.99. Why?",
+                {
+                    "Their counts are past $1/(1-\\beta)$, but their accuracy is low.": "Yes: by count they look like frequent classes, by accuracy they are hard.",
+                    "CDB does not see the rare classes.": "It does, and gives them the largest weights.",
+                    "They have more validation images.": "All classes have equally many.",
+                },
+                "Their counts are past $1/(1-\\beta)$, but their accuracy is low.",
+            ),
+        ]
+    )

@@ -1,0 +1,106 @@
+"""The cards of chapter 09: its exercises name mistakes, its answers are those of the records."""
+
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPO
+
+import ltviz as lt
+
+
+@pytest.fixture(scope="module")
+def cards():
+    before = os.environ.get("LTVIZ_PROFILE")
+    os.environ["LTVIZ_PROFILE"] = "fast"  # two seeds of what the chapter trains
+    spec = importlib.util.spec_from_file_location("cards_09", REPO / "notebooks" / "cards_09.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    if before is None:
+        del os.environ["LTVIZ_PROFILE"]
+    else:
+        os.environ["LTVIZ_PROFILE"] = before
+    for explorer in lt.explore.registry():
+        explorer.close()
+
+
+def three(a, first=-1.0, small=1e-4, last=0.0, factor=2.0):
+    ratio = [a.max() / (a.min() + one) for one in (1e-2, small, 1e-2)]
+    return torch.stack([factor * torch.sigmoid(ratio[0] + first), torch.sigmoid(ratio[1] + first),
+                        torch.sigmoid(ratio[2] + last)])  # fmt: skip
+
+
+READINGS = [
+    (lambda a: three(a, first=0.0), "The −1 is missing"),
+    (lambda a: three(a, small=1e-2), "The small constant is the same"),
+    (lambda a: three(a, last=-1.0), "The public code does not subtract 1"),
+    (lambda a: three(a, factor=1.0), "Compare each constant"),
+    (lambda a: torch.stack([x.exp() / (1 + x.exp()) for x in torch.logit(three(a) / torch.tensor([2, 1, 1]))]), "exp"),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), READINGS, ids=["minus one", "constant", "public", "factor", "overflow"])
+def test_readings_names_the_mistake(cards, answer, said):
+    result = cards.three_readings.check(answer)
+    assert not result.passed and any(said in detail for passed, _, detail in result.rows if not passed), result.text
+    assert "raised" not in result.text
+
+
+def rate(errors):
+    return errors / errors.mean() if errors.sum() > 0 else torch.ones_like(errors)
+
+
+def more(right, images, cap=True, scale=True, fall_back=True):
+    errors, found = images - right.double(), []
+    for j in range(len(errors)):
+        other = errors.clone()
+        other[j] = max(0.0, float(other[j]) - 1) if cap else other[j] - 1
+        then = rate(other) if scale else other / errors.mean()
+        if not fall_back and other.sum() == 0:
+            then = torch.zeros_like(other)
+        found.append(then[j] - rate(errors)[j])
+    return torch.stack(found)
+
+
+MORE = [
+    (lambda r, n: more(r, n, scale=False), "You did not scale again"),
+    (lambda r, n: more(r, n, cap=False), "cannot have fewer than 0 errors"),
+    (lambda r, n: more(r, n, fall_back=False), "so all weights are 1"),
+]
+
+
+@pytest.mark.parametrize(("answer", "said"), MORE, ids=["scale", "cap", "all perfect"])
+def test_one_more_names_the_mistake(cards, answer, said):
+    result = cards.one_more.check(answer)
+    assert not result.passed and any(said in detail for passed, _, detail in result.rows if not passed), result.text
+
+
+def test_right_answers_pass(cards):
+    assert cards.three_readings.check(three).passed and cards.one_more.check(more).passed
+
+
+def test_predictions_are_answered_from_the_records(cards):
+    assert cards.open_tau_of_two().truth == pytest.approx(0.62, abs=0.005)
+    assert cards.open_which_first().truth == ("CDB, fixed τ = 1", "no class weights", "CDB, dynamic τ (Sinha)")
+    assert cards.open_who_gains().truth == "the middle ones"
+    found = np.array([cards.taus(run, "paper") for run in cards.cdb("cifar16", "paper")])
+    assert found.shape == (10, 40) and found.min() > 2 - cards.NEAR
+
+
+def test_swings_are_two_thirds_in_noise_and_all_where_it_alternates(cards):
+    class Drawn:
+        counts = np.array([9, 6, 3])
+
+    noise, ringing = Drawn(), Drawn()
+    noise.history = {"val_accuracy": np.random.default_rng(0).uniform(0.2, 1, (4000, 3))}
+    ringing.history = {"val_accuracy": np.tile([[0.9, 0.0, 0.5], [0.0, 0.9, 0.6]], (30, 1))}
+    assert cards.swings([noise], slice(None))[0] == pytest.approx(2 / 3, abs=0.02)
+    assert cards.swings([ringing], slice(None)) == (1.0, 0.5)
+
+
+def test_nothing_is_said_before_the_reader_s_own_answer(cards):
+    for card in (cards.bench_recorded(), cards.claims()):
+        assert "points" not in card.text and "<details" in card.html and "points" in card.html
