@@ -126,7 +126,7 @@ class GradientRiver(Explorer):
         self._training = threading.Lock()
         names = {0.0: "without focusing: γ = 0", 2.0: "with γ = 2", 5.0: "with γ = 5"}
         controls: tuple[Control, ...] = (
-            Number("gamma", GAMMA, gamma),
+            Number("gamma", GAMMA, gamma, steps=50),
             Number("epoch", EPOCH, epoch),
             Choice("trained", TRAINED, trained, names),
             Choice("form", FORM, form),
