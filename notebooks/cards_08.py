@@ -19,6 +19,7 @@ from ltviz.study.cards import Card, box, bullets, fold, image, plain
 FAST = os.environ.get("LTVIZ_PROFILE") == "fast"
 SEEDS, OWN_SEEDS = (3, 1) if FAST else (10, 3)  # of what the chapter trains by itself; OWN_SEEDS: of the reader's loss
 BATCH = 64
+COUNTS = np.sort(lt.recorded("cifar16", "ce", seed=0)[0].counts)[::-1].astype(int)  # of the photographs
 COMPARISONS = ("relative", "absolute", "distribution")
 SAMPLED = {"instance": "plain epoch", "class_balanced": "class-balanced batches"}
 
@@ -174,7 +175,7 @@ def changes(runs, base):
 
 # ----------------------------------------------------------------------------------------------------- predictions
 rarest_pair = lt.Predict(
-    "The rarest class has 20 of the 4,958 training photographs. Of 100 batches of 64, how many hold **two or more** of its photographs, so that it has a pair?",
+    f"The rarest class has {COUNTS[-1]} of the {COUNTS.sum():,} training photographs. Of 100 batches of {BATCH}, how many hold **two or more** of its photographs, so that it has a pair?",
     number=(0, 100, 1),
     default=25,
     unit=" of 100 batches",
@@ -195,7 +196,8 @@ def open_rarest_pair():
 
 
 rare_share = lt.Predict(
-    "Take all triplets of whole plain epochs ($\\rho = 0.5$, $\\kappa = 10$). What share of them has an anchor from the **rare third** of the classes (20, 33 and 55 training photographs)?",
+    "Take all triplets of whole plain epochs ($\\rho = 0.5$, $\\kappa = 10$). What share of them has an anchor from the **rare third** of the classes "
+    f"({COUNTS[-1]}, {COUNTS[-2]} and {COUNTS[-3]} training photographs)?",
     number=(0, 100, 1),
     default=40,
     unit=" %",
@@ -250,7 +252,9 @@ def open_how_many_gain():
 
 
 which_combination = lt.Predict(
-    "The paper's weighting takes $a = \\eta\\,\\Omega$ of $\\ell_{crl}$ and $1 - a$ of the cross-entropy; the poster adds the two. On the photographs $\\Omega$ is about 75, so with $\\eta = 0.01$ about three quarters of the loss are rectification. Which has the better mean accuracy over all classes?",
+    "The paper's weighting takes $a = \\eta\\,\\Omega$ of $\\ell_{crl}$ and $1 - a$ of the cross-entropy; the poster adds the two. "
+    f"On the photographs $\\Omega$ is {omega()[0]:.0f}, so with $\\eta = 0.01$ the term gets {omega()[1]:.0%} and cross-entropy the rest. "
+    "Which has the better mean accuracy over all classes?",
     choices=["the weighting, clearly", "the sum, clearly", "no clear difference"],
     default="the weighting, clearly",
 )

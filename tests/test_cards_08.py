@@ -91,3 +91,8 @@ def test_changes_are_by_rank(cards):
     first = runs[0]
     most = int(np.argmax(first.counts))
     assert ours[0, 0] == pytest.approx(lt.metrics.recall(first)[most])
+
+
+def test_numbers_that_stand_in_the_text(cards):
+    assert cards.COUNTS.sum() == 4958 and len(cards.COUNTS) == 10
+    assert len(lt.study.batch_photographs().index) == 680

@@ -27,7 +27,7 @@ from ltviz.training.snapshots import take_snapshots
 
 @pytest.fixture(scope="module")
 def explorer():
-    made = lt.explore.two_rings()
+    made = lt.explore.two_rings(epoch=EPOCHS)
     yield made
     made.close()
 

@@ -157,7 +157,7 @@ class BatchDesk(Explorer):
         first = int(np.flatnonzero(anchors)[0]) + 1 if anchors.any() else 1
         settings["picture"] = Setting(first, 1, self.size_of, meaning="the chosen picture, from the top left")
         super().__init__({
-            "rho": Number("rho", RHO, rho),
+            "rho": Number("rho", RHO, rho, steps=50),
             "kappa": Number("kappa", KAPPA, kappa),
             "level": Choice("level", LEVEL, level),
             "composition": Choice("composition", settings["composition"], composition, titles=DRAWN),

@@ -29,7 +29,7 @@ from .notebook import name_of
 from .screen import Click, Drag
 from .tug_of_war import RAMP, checked
 
-EPOCHS, RATE = 50, 0.05
+EPOCHS, SHOWN, RATE = 50, 40, 0.05  # epochs of training, the one shown at first, learning rate
 ON_FEATURES, ON_VECTORS = (0.0, 0.01, 0.1, 1.0), (0.0, 0.1, 1.0, 10.0)  # strengths of the two rings
 ALPHA = Setting(4.0, 1.0, 32.0, "log", symbol="α", meaning="radius of the features' ring where it is fixed; a drag of "
                 "the ring sets it", when={"target": ("fixed",)})  # fmt: skip
@@ -116,7 +116,7 @@ class TwoRings(Explorer):
     def __init__(
         self,
         data: LongTailed | None = None,
-        epoch: int = EPOCHS,
+        epoch: int = SHOWN,
         darl: float = 0.0,
         target: str = "learned",
         features: float = 0.0,
@@ -134,7 +134,7 @@ class TwoRings(Explorer):
         self._held_map = False  # whether the point in the map is being dragged by a pointer
         numbers = {value: f"{value:g}" for value in (*ON_FEATURES, *ON_VECTORS)}
         controls = (
-            Number("epoch", Setting(EPOCHS, 0, EPOCHS, meaning="epochs of training that are done"), epoch),
+            Number("epoch", Setting(SHOWN, 0, EPOCHS, meaning="epochs of training that are done"), epoch),
             Choice("darl", Setting(0.0, choices=(0.0, 0.5, 0.9), symbol="λ₃ λ₄", meaning="DARL: how much less "
                    "the longest feature, and the class of the longest vector, count"), darl,
                    {0.0: "0 (none)", 0.5: "0.5", 0.9: "0.9"}),
@@ -428,7 +428,7 @@ def _told(film: Film, epoch: int) -> tuple[tuple[float, float], tuple[float, flo
 
 def two_rings(
     data: LongTailed | None = None,
-    epoch: int = EPOCHS,
+    epoch: int = SHOWN,
     darl: float = 0.0,
     target: str = "learned",
     features: float = 0.0,
