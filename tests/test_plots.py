@@ -1230,6 +1230,23 @@ def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():
     assert len(legend) == 3 and want.verdict in legend[1] and "middle" in legend[1]
 
 
+def test_who_pays_of_many_groups_shows_verdicts_and_the_names_that_find_room():
+    base = [make_run(seed=seed) for seed in range(4)]
+    groups = {f"group {i:02d}": (METHOD[:4] if i % 2 else base) for i in range(14)}
+    picture = lp.plot_who_pays(groups, base)
+    legend = [text.get_text() for text in picture.ax.figure.legends[0].get_texts()]
+    said = dict(line.rsplit(": ", 1) for line in legend[1:])
+    verdicts = picture.data["verdict"]
+    better, worse = (sum(one.endswith(word) for one in verdicts) for word in ("better", "worse"))
+    assert said == {"beyond the line (p < .05)": str(better), "undecided": str(14 - better - worse),
+                    "below the line (p < .05)": str(worse)}  # fmt: skip
+    names = [text for text in picture.ax.texts if text.get_text().startswith("group")]
+    assert 2 <= len(names) < 14, "seven lie on one another"
+    boxes = [text.get_window_extent() for text in names]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert "luck alone would call\nabout 0.7" in picture.ax.figure.legends[0].get_title().get_text()
+
+
 def test_who_pays_refuses_what_it_cannot_draw():
     base = [make_run()]
     for goal in (0.5, (0.5,), (0.5, 2.0), ("a", 0.1)):

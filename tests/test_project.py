@@ -30,7 +30,7 @@ TOOLS = sorted((REPO / "tools").rglob("*.py"))  # measure and make the project; 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
     "check files functional samplers registry settings objective models datasets methods metrics schema run naming own "
-    "probe collector device graph optimizer training workers many embedding plots explore study published tables "
+    "probe labels heads predictions collector device graph optimizer training workers many embedding plots explore study published tables "
     "commands __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
@@ -259,6 +259,9 @@ def test_ruff_finds_nothing():
 def test_the_method_table_of_the_readme_is_fresh():
     text = readme.README.read_text(encoding="utf-8")
     assert readme.fill(text) == text, "python -m tools.readme"
+    taught = [key for keys in readme.CHAPTERS.values() for key in keys.split()]
+    assert sorted(taught) == sorted(METHODS), "each method in one chapter"
+    assert all((REPO / "notebooks" / f"{name}.ipynb").is_file() for name in readme.CHAPTERS)
 
 
 def test_the_readme_example_runs(tmp_path):

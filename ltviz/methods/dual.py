@@ -17,8 +17,8 @@ class Dual(DualRing):
     l (n,) losses of the base, w (n,) weights as in DARL (lambda_3, lambda_4), rings and targets as in dual ring loss.
     The plain loss does not come in again. Source: Li et al. 2020, eq. (8); strengths, targets and whether the weights
     are constants for the gradient are not published: options, with the defaults of the two parts.
-    Known to fail: the rings make the lengths equal on which the weights feed; where they succeed, DARL does nothing.
-    On small digits the rings alone do as well or better; on images at 16 x 16 it stays within the noise.
+    Known to fail: on small digits the rings alone do better. The rings make the lengths equal, and the weights, which
+    are relative to the shortest and the longest, then magnify what small differences are left.
     """
 
     def __init__(

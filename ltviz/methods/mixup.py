@@ -34,7 +34,8 @@ class Mixup(Objective):
     One lambda a batch and each image's partner by a permutation of the batch, as in the authors' code. labels "mixed":
     lambda_y = lambda; "remix": `label_share`. Images are blended after they are cropped and normalised. At test time,
     and wherever a loss is computed without a blend, this is cross-entropy.
-    Known to fail: a rare image is nearly always blended with a frequent one, so mixup alone keeps the tail a tail.
+    Known to fail: a rare image is nearly always blended with a frequent one, so mixup alone takes from the tail, and
+    short training loses accuracy to it; remix gains on digits and loses less on images at 16 x 16.
     """
 
     def __init__(self, counts: Tensor, alpha: float, labels: str, kappa: float, tau: float):

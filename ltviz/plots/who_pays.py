@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
 
 from .. import check, metrics
 from .picture import EDGE, INK, QUIET, Picture, draws, get_axes, look, offset, percent, seeds
@@ -17,6 +18,13 @@ from .text import wrap
 
 LINE = "#93A4C3"  # of the frontier: no series has this colour
 MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)  # tau written along the line
+CROWD = 12  # groups, above which a dot's look is its verdict, and names stand at the dots
+VERDICTS = {  # words of the legend -> marker, colour, whether filled
+    "beyond the line (p < .05)": ("o", "#2A7F3B", True),
+    "undecided": ("s", "#6B7280", False),
+    "below the line (p < .05)": ("v", "#B04F00", True),
+}
+PLACES = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"))
 BOX = dict(facecolor="#E6F4EA", edgecolor="#2a7f3b", linewidth=1.0, zorder=0.5)
 
 
@@ -35,8 +43,9 @@ def plot_who_pays(
     (metrics.frontier); the thick one is their mean, with tau written beside it. A dot is the mean of a group, its bars
     the 95 % interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond the line of
     its own seed at equal accuracy of the frequent classes (metrics.beyond), and by how many the middle classes do: they
-    may have paid. goal: (frequent, rare), as fractions. `.data`: labels, head, tail, head_half, tail_half, beyond,
-    beyond_half, verdict, middle, middle_half; tau, frontier_head, frontier_tail.
+    may have paid. Of more than 12 groups a dot's look is its verdict, and as many names stand beside dots as find room,
+    those farthest beyond the line first. goal: (frequent, rare), as fractions. `.data`: labels, head, tail, head_half,
+    tail_half, beyond, beyond_half, verdict, middle, middle_half; tau, frontier_head, frontier_tail.
 
     Shows what a remedy costs the frequent classes, and whether it buys more than the slider does for that.
     """
@@ -45,7 +54,7 @@ def plot_who_pays(
     if not isinstance(base, (list, tuple)) or not base:
         raise check.refuse("base", base, "the plain network's runs, one a seed, with logits of their test images")
     lines = [metrics.frontier(run) for run in base]
-    (ax,) = get_axes(ax, 9.9, max(4.3, 1.5 + 0.52 * len(found)))
+    (ax,) = get_axes(ax, 9.9, 6.4 if len(found) > CROWD else max(4.3, 1.5 + 0.52 * len(found)))
     shown = lines[0].tau >= 0
     mean_head, mean_tail = (np.mean([getattr(one, name)[shown] for one in lines], axis=0) for name in ("head", "tail"))
     for line in lines:
@@ -55,7 +64,7 @@ def plot_who_pays(
     rows = [_Dot(one, base) for one in found]
     said = f"plain network, τ from 0 to 3\n({seeds(len(lines))})"
     handles = [Line2D([], [], color=LINE, linewidth=3, label=said)]
-    for i, row in enumerate(rows):
+    for i, row in enumerate(rows if len(rows) <= CROWD else ()):
         kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 8, "elinewidth": 1.3, **EDGE}
         bars = [None if np.isnan(half) else half for half in (row.half[0], row.half[1])]
         ax.errorbar(*row.mean, xerr=bars[0], yerr=bars[1], zorder=4 + i / 100, **kind)
@@ -65,7 +74,14 @@ def plot_who_pays(
         )
     if wanted:
         _draw_goal(ax, wanted)
-    _frame(ax, handles)
+    if len(rows) > CROWD:
+        handles += _draw_crowd(ax, rows)
+    if len(rows) > CROWD:
+        luck = f"about {len(rows) * metrics.SUGGESTIVE:.1g} beyond or below it."
+        _frame(ax, handles, f"{len(rows)} groups. If none differed from\nthe line, luck alone would call\n{luck}")
+        _write_names(ax, rows)
+    else:
+        _frame(ax, handles, "Points beyond the line, where the\nfrequent classes keep as much (95 %)")
     return Picture(
         ax, _data(rows, lines[0].tau[shown], mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail)
     )
@@ -82,11 +98,51 @@ class _Dot:
         self.beyond, self.middle = (metrics.beyond(series.runs, base, group) for group in ("tail", "mid"))
 
     @property
+    def side(self) -> str:
+        """On which side of the line it lies, in the words of VERDICTS."""
+        beyond, undecided, below = VERDICTS
+        found = self.beyond
+        return undecided if not found.p < metrics.SUGGESTIVE else beyond if found.mean > 0 else below
+
+    @property
     def words(self) -> str:
         found = self.beyond
         if np.isnan(found.mean) or np.isnan(found.half):
             return found.verdict
         return f"rare {_points(found)}: {found.verdict}\nmiddle {_points(self.middle)}"
+
+
+def _draw_crowd(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
+    """Dots whose look is their verdict; returns the entries of the legend, with how many there are of each."""
+    handles = []
+    for i, (words, (marker, colour, filled)) in enumerate(VERDICTS.items()):
+        mine = np.array([row.mean for row in rows if row.side == words]).reshape(-1, 2)
+        kind = {"marker": marker, "linestyle": "", "markersize": 6.5, "markeredgecolor": "white" if filled else colour,
+                "markerfacecolor": colour if filled else "white"}  # fmt: skip
+        ax.plot(mine[:, 0], mine[:, 1], zorder=4 + i / 100, **kind)
+        handles.append(Line2D([], [], label=f"{words}: {len(mine)}", **kind))
+    return handles
+
+
+def _write_names(ax: Axes, rows: Sequence[_Dot]) -> None:
+    """Names beside dots, as far as they cover no dot and no other name; those farthest beyond the line come first."""
+    renderer = ax.figure.canvas.get_renderer()
+    ax.figure.draw_without_rendering()  # the legend takes its room
+    pixel = ax.figure.dpi / 72
+    dots = ax.transData.transform([row.mean for row in rows])
+    taken = [Bbox.from_extents(x - 4 * pixel, y - 4 * pixel, x + 4 * pixel, y + 4 * pixel) for x, y in dots]
+    taken += [text.get_window_extent(renderer) for text in ax.texts]
+    inside = ax.get_window_extent(renderer)
+    for row in sorted(rows, key=lambda row: -np.nan_to_num(row.beyond.mean, nan=-9)):
+        for x, y, ha, va in PLACES:
+            look = offset(ha, va) | {"fontsize": 7.5}
+            text = ax.annotate(row.name, row.mean, xytext=(x, y), color=INK, zorder=5, parse_math=False, **look)
+            box = text.get_window_extent(renderer)
+            free = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
+            if free and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _points(found: metrics.Paired) -> str:
@@ -119,17 +175,19 @@ def _draw_goal(ax: Axes, goal: tuple[float, float]) -> None:
     ax.annotate(said, (1, 1), xycoords="axes fraction", xytext=(-4, -4), color=INK, **offset("right", "top"))
 
 
-def _frame(ax: Axes, handles: list[Line2D]) -> None:
-    ax.set_xlim(0, 1)
-    top = max(line.get_ydata().max() for line in ax.lines if len(line.get_ydata()))
-    ax.set_ylim(-0.02, min(1.0, top + 0.08))
+def _frame(ax: Axes, handles: list[Line2D], title: str) -> None:
+    ends = [(fold(line.get_xdata()), fold(line.get_ydata())) for fold in (np.min, np.max) for line in ax.lines
+            if len(line.get_xdata())]  # fmt: skip
+    (left, bottom), (_, top) = np.min(ends, axis=0), np.max(ends, axis=0)
+    # All of both axes, but for dots that are crowded into a corner of them.
+    ax.set_xlim(0 if left < 0.4 else left - 0.05, 1)
+    ax.set_ylim(-0.02 if bottom < 0.4 or left < 0.4 else bottom - 0.05, min(1.0, top + 0.08))
     ax.grid(True, axis="both")
     percent(ax.xaxis)
     percent(ax.yaxis)
     ax.set_xlabel("accuracy of the frequent third of the classes")
     ax.set_ylabel("accuracy of the rare third")
     ax.set_title("Who pays?")
-    title = "Points beyond the line, where the\nfrequent classes keep as much (95 %)"
     ax.figure.legend(handles=handles, loc="outside right upper", fontsize=8.5, title=title, title_fontsize=8.5,
                      alignment="left", labelspacing=0.7)  # fmt: skip
 
