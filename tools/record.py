@@ -65,6 +65,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "normface": [{"scale": 16.0}],
     "label_smoothing": [{"shape": "uniform", "head": 0.1}],
     "mixup": [{"labels": "remix"}],
+    "ldam_drw": [{"max_margin": 0.0}],
+    "ce_drw": [{"reduction": "n"}],
 }  # fmt: skip
 
 # What keeps logits and features of test images (seed 0 only): how many.
