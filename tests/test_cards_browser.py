@@ -186,6 +186,16 @@ def test_every_question_has_choices_of_its_own_and_arrows_do_not_answer(opened):
     assert second.get_by_label("two").is_checked() and first.get_by_label("that").is_checked()
 
 
+def test_arrows_choose_where_a_button_commits(opened):
+    choices = opened.card("choice").get_by_role("radio")
+    choices.first.check()
+    choices.first.focus()
+    opened.page.keyboard.press("ArrowDown")
+    assert choices.nth(1).is_checked() and opened.page.evaluate("document.activeElement.checked")
+    opened.page.keyboard.press("ArrowUp")
+    assert choices.first.is_checked() and not choices.nth(1).is_checked()
+
+
 def test_figures_follow_a_dark_theme_and_photographs_do_not(opened):
     look = "(one) => getComputedStyle(one).filter"
     figure, photographs = (opened.output(name).locator("img").first for name in ("figures", "photographs"))

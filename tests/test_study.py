@@ -44,7 +44,8 @@ def page(thing) -> tuple[str, str]:
 def test_inline_keeps_mathematics_and_code_and_escapes_the_rest():
     text = cards.inline("if $n<5$, **bold** and *soft* `a*b<c` [there](x.ipynb) 1 < 2 & so on")
     assert "$n&lt;5$" in text and "<b>bold</b>" in text and "<i>soft</i>" in text
-    assert "<code>a*b&lt;c</code>" in text and '<a href="x.ipynb">there</a>' in text and "1 &lt; 2 &amp; so on" in text
+    assert "<code>a*b&lt;c</code>" in text and "1 &lt; 2 &amp; so on" in text
+    assert re.search(r'<a href="x.ipynb" target="_blank" [^>]*text-decoration:underline"> *there</a>', text)
 
 
 def test_plain_drops_the_marks():
@@ -553,7 +554,7 @@ OWN_TAGS = {
     "tr",
     "ul",
 }
-OWN_ATTRIBUTES = {"alt", "href", "src", "style"}
+OWN_ATTRIBUTES = {"alt", "href", "rel", "src", "style", "target"}
 
 
 class Pages(HTMLParser):
@@ -674,9 +675,9 @@ def test_a_name_is_shown_as_it_is():
 ])  # fmt: skip
 def test_links_lead_to_pages_only(address, followed):
     found = Pages(cards.inline(f"[words]({address})"))
-    assert found.words == ["words"] and [attrs for tag, attrs in found.tags if tag == "a"] == (
-        [{"href": address}] if followed else []
-    )
+    links = [attrs for tag, attrs in found.tags if tag == "a"]
+    assert found.words == ["words"] and [attrs["href"] for attrs in links] == ([address] if followed else [])
+    assert all(attrs["target"] == "_blank" and attrs["rel"] == "noopener" for attrs in links)
     assert (f"]({address})" in cards.markdown(f"[words]({address})").replace("&amp;", "&")) is followed
 
 

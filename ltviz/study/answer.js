@@ -31,13 +31,15 @@ function choice(spec, set, question) {
     input.addEventListener("keydown", (event) => step(event, input));
     return { value, input, mark, el: node("label", {}, input, html("span", { class: "words" }, text), mark) };
   });
-  /** Arrows go through the options; Space chooses. A quiz tells at once whether a choice is right. */
+  /** Arrows go through the options, and choose where a button commits; a quiz tells at once whether a choice is right,
+   *  so there Space chooses. */
   function step(event, input) {
     const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    const inputs = rows.map((row) => row.input);
-    inputs.at((inputs.indexOf(input) + by) % inputs.length).focus();
+    const inputs = rows.map((row) => row.input), next = inputs.at((inputs.indexOf(input) + by) % inputs.length);
+    next.focus();
+    if (el.closest(".ltviz-answer")?.querySelector("button.commit:not([hidden])")) next.click();
   }
   const el = node("fieldset", { "aria-labelledby": question }, ...rows.map((row) => row.el));
   return {

@@ -29,6 +29,9 @@ COLOURS = {
     "note": "#6a707a",
 }
 
+# A link shows as one inside a widget too, where JupyterLab styles none, and does not take the notebook away.
+LINKED = 'target="_blank" rel="noopener" style="color:var(--jp-content-link-color,#1565c0);text-decoration:underline"'
+
 MARKED = r"(\$[^$]+\$|`[^`]+`)"  # mathematics and code, inside which no other mark counts
 LINK = r"\[([^\]]+)\]\(([^)\s]+)\)"
 BOLD = r"\*\*(.+?)\*\*"
@@ -106,7 +109,7 @@ def _is_code(part: str) -> bool:
 
 def _link(found: re.Match[str]) -> str:
     """A link of escaped text, or its words alone where its address may not be followed."""
-    return f'<a href="{found[2]}">{found[1]}</a>' if _may_follow(html.unescape(found[2])) else found[1]
+    return f'<a href="{found[2]}" {LINKED}>{found[1]}</a>' if _may_follow(html.unescape(found[2])) else found[1]
 
 
 def _may_follow(address: str) -> bool:
@@ -394,7 +397,7 @@ def course(folder: str | Path | None = None) -> Card:
     for file, title, question in COURSE:
         here = (folder / f"{file}.ipynb").exists()
         number, edge = file[:2], COLOURS["chapter" if here else "note"]
-        name = f'<a href="{file}.ipynb"><b>{title}</b></a>' if here else f"<b>{title}</b> <i>(planned)</i>"
+        name = f'<a href="{file}.ipynb" {LINKED}><b>{title}</b></a>' if here else f"<b>{title}</b> <i>(planned)</i>"
         cells.append(
             f'<div style="border-top:4px solid {edge};background:{edge}14;padding:.5em .8em;border-radius:4px">'
             f'<span style="opacity:.75">{number}</span> {name}<br>{question}</div>'
