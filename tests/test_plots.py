@@ -1230,6 +1230,18 @@ def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():
     assert len(legend) == 3 and want.verdict in legend[1] and "middle" in legend[1]
 
 
+def test_who_pays_draws_crowded_dots_once_more_and_larger():
+    base = [make_run(seed=seed) for seed in range(4)]
+    near = {"one": base, "other": base[:3]}
+    heads = [np.mean([shot_accuracy(run)["head"] for run in runs]) for runs in near.values()]
+    assert min(heads) > 0.55 and np.ptp(heads) < 0.12, "the case that is meant"
+    (inset,) = lp.plot_who_pays(near, base).ax.child_axes
+    (left, right), (low, high) = inset.get_xlim(), inset.get_ylim()
+    tails = [np.mean([shot_accuracy(run)["tail"] for run in runs]) for runs in near.values()]
+    assert left < min(heads) and max(heads) < right and low <= min(tails) and max(tails) <= high
+    assert right - left < 0.5 and not lp.plot_who_pays({"one": base}, base).ax.child_axes
+
+
 def test_who_pays_of_many_groups_shows_verdicts_and_the_names_that_find_room():
     base = [make_run(seed=seed) for seed in range(4)]
     groups = {f"group {i:02d}": (METHOD[:4] if i % 2 else base) for i in range(14)}
@@ -1281,3 +1293,25 @@ def test_pixels_are_drawn_as_imshow_draws_them(origin, turned):
     assert np.array_equal(*found) and len(np.unique(found[0].reshape(-1, 4), axis=0)) >= 35
     image.set_visible(False)
     assert not np.array_equal(surface.pixels(), found[1])
+
+
+def test_labels_and_answers_are_no_counts_and_no_accuracies():
+    labels = np.arange(60) % 3
+    two = np.arange(60) % 2
+    for draw, match in (
+        (lambda: lt.plot_counts(labels), "data=.*look like the labels of 60 images; count them"),
+        (lambda: lt.plot_counts(torch.from_numpy(labels) + 1), "data=.*look like the labels of 60 images"),
+        (lambda: lt.plot_counts([0.5, 0.3, 0.2]), "data=.*numbers of training images, at least one"),
+        (lambda: lt.plot_class_accuracy(labels, labels), "counts=.*look like the labels"),
+        (lambda: lt.plot_class_accuracy(two, two), "counts=.*look like the labels"),
+        (lambda: lt.plot_class_accuracy(two, np.linspace(0, 0.9, 60)), "counts=.*numbers of training images"),
+        (lambda: lt.plot_class_accuracy([90, 50], [100, 10]), "runs=.*fractions from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            draw()
+    few = np.sort(labels)[::-1]  # few images of many classes, sorted
+    assert (
+        lt.plot_counts(few).data["counts"].sum()
+        == few.sum()
+        == lt.plot_counts(dict(enumerate(labels))).data["counts"].sum()
+    )

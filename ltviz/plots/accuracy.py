@@ -26,7 +26,7 @@ from .picture import (
     several,
     tall,
 )
-from .series import Series, alone, array, by_count, class_counts, class_names, is_run, series_of
+from .series import Series, alone, array, by_count, class_counts, class_names, is_run, no_labels, series_of
 from .text import short
 
 
@@ -42,7 +42,7 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
     Shows who pays for the imbalance. Cannot show who gets the images that a class loses: see plot_confusion.
     """
     if counts is not None:
-        n, rows = class_counts(counts), _accuracies(runs, counts)
+        rows, n = _accuracies(runs, counts), class_counts(counts)
         drawn, names = [("accuracy", "accuracy", rows[:, by_count(n)])], None
         n = n[by_count(n)]
     else:
@@ -68,6 +68,7 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
 
 
 def _accuracies(values: Any, counts: Any) -> np.ndarray:
+    no_labels(counts, "counts")
     k = len(class_counts(counts))
     expected = f"accuracies as fractions from 0 to 1, shape ({k},) or (seeds, {k}), as long as counts"
     if is_run(values):

@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from ..metrics import shot_groups, third_groups
 from .classes import NAMED, class_axis
 from .picture import MANY, Picture, as_percent, draws, finish, get_axes, group_look, offset, plain_log, reference
-from .series import by_count, class_counts, given_names
+from .series import by_count, class_counts, given_names, no_labels
 from .text import short_names
 
 
@@ -25,6 +25,7 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
 
     Shows how long the tail is. Cannot show how hard a class is: a rare class may still be easy.
     """
+    no_labels(data, "data")
     counts = class_counts(data, "data")
     order = by_count(counts)
     n, given = counts[order], given_names(data, len(counts))

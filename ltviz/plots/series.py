@@ -128,9 +128,23 @@ def class_counts(data: Any, name: str = "counts") -> np.ndarray:
         else:
             raise check.refuse(name, data, "as keys the class numbers from 0 on, or class names")
     counts = check.counts(data, name)
-    if not counts.any():
-        raise check.refuse(name, data, "at least one training image")
+    if not counts.max() >= 1:  # shares and probabilities, too, are no counts
+        raise check.refuse(name, data, "numbers of training images, at least one in some class")
     return counts
+
+
+def no_labels(data: Any, name: str) -> None:
+    """ValueError for labels of images in the place of counts: each class number from 0 or 1 on, again and again."""
+    if isinstance(data, Mapping) or hasattr(data, "counts"):
+        return
+    values = check.counts(data, name)
+    found = np.unique(values)
+    every = np.array_equal(found, np.arange(len(found)) + found[0]) and found[0] in (0, 1) and len(found) > 1
+    if every and len(values) >= 10 * len(found) and (np.diff(values) > 0).any():  # sorted counts fall
+        raise check.refuse(
+            name, data, f"the number of images of each class, but these look like the labels of {len(values):,} images; "
+            "count them: np.bincount(labels) (a dict by class number is never taken for labels)",
+        )  # fmt: skip
 
 
 def given_names(data: Any, k: int) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from .. import check, metrics
@@ -18,6 +19,7 @@ from .text import wrap
 
 LINE = "#93A4C3"  # of the frontier: no series has this colour
 MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)  # tau written along the line
+NEAR = 0.12  # dots within so small a part of both axes are drawn a second time, larger
 CROWD = 12  # groups, above which a dot's look is its verdict, and names stand at the dots
 VERDICTS = {  # words of the legend -> marker, colour, whether filled
     "beyond the line (p < .05)": ("o", "#2A7F3B", True),
@@ -64,24 +66,17 @@ def plot_who_pays(
     rows = [_Dot(one, base) for one in found]
     said = f"plain network, τ from 0 to 3\n({seeds(len(lines))})"
     handles = [Line2D([], [], color=LINE, linewidth=3, label=said)]
-    for i, row in enumerate(rows if len(rows) <= CROWD else ()):
-        kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 8, "elinewidth": 1.3, **EDGE}
-        bars = [None if np.isnan(half) else half for half in (row.half[0], row.half[1])]
-        ax.errorbar(*row.mean, xerr=bars[0], yerr=bars[1], zorder=4 + i / 100, **kind)
-        said = f"{wrap(row.name, 30)}\n{row.words}"
-        handles.append(
-            Line2D([], [], linestyle="", marker=kind["fmt"], color=kind["color"], markersize=7, label=said, **EDGE)
-        )
     if wanted:
         _draw_goal(ax, wanted)
     if len(rows) > CROWD:
         handles += _draw_crowd(ax, rows)
-    if len(rows) > CROWD:
         luck = f"about {len(rows) * metrics.SUGGESTIVE:.1g} beyond or below it."
         _frame(ax, handles, f"{len(rows)} groups. If none differed from\nthe line, luck alone would call\n{luck}")
         _write_names(ax, rows)
     else:
-        _frame(ax, handles, "Points beyond the line, where the\nfrequent classes keep as much (95 %)")
+        handles += _draw_dots(ax, rows)
+        _frame(ax, handles, "Percentage points beyond the line, where\nthe frequent classes keep as much (95 %)")
+        _zoom(ax, rows)
     return Picture(
         ax, _data(rows, lines[0].tau[shown], mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail)
     )
@@ -110,6 +105,42 @@ class _Dot:
         if np.isnan(found.mean) or np.isnan(found.half):
             return found.verdict
         return f"rare {_points(found)}: {found.verdict}\nmiddle {_points(self.middle)}"
+
+
+def _draw_dots(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
+    """A dot with its interval for each group; returns the entries of the legend, with the distances from the line."""
+    handles = []
+    for i, row in enumerate(rows):
+        kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 8, "elinewidth": 1.3, **EDGE}
+        bars = [None if np.isnan(half) else half for half in (row.half[0], row.half[1])]
+        ax.errorbar(*row.mean, xerr=bars[0], yerr=bars[1], zorder=4 + i / 100, **kind)
+        said = f"{wrap(row.name, 30)}\n{row.words}"
+        handles.append(
+            Line2D([], [], linestyle="", marker=kind["fmt"], color=kind["color"], markersize=7, label=said, **EDGE)
+        )
+    return handles
+
+
+def _zoom(ax: Axes, rows: Sequence[_Dot]) -> None:
+    """Dots that lie on one another, once more and larger, in the corner that the line leaves free."""
+    dots = np.array([row.mean for row in rows])
+    low, high = dots.min(0), dots.max(0)
+    if len(rows) < 2 or (high - low).max() > NEAR or low[0] < 0.55:
+        return
+    reach = np.nanmax([row.half for row in rows], axis=0, initial=0.01)
+    inset = ax.inset_axes((0.09, 0.12, 0.42, 0.42), zorder=6)
+    for line in ax.lines:
+        if line.get_color() == LINE and line.get_linestyle() == "-":
+            inset.plot(*line.get_data(), color=LINE, linewidth=line.get_linewidth(), alpha=line.get_alpha())
+    _draw_dots(inset, rows)
+    edges = [(max(low[i] - reach[i] - 0.01, 0), min(high[i] + reach[i] + 0.01, 1)) for i in (0, 1)]
+    inset.set(xlim=edges[0], ylim=edges[1])
+    for axis in (inset.xaxis, inset.yaxis):
+        percent(axis)
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_tick_params(labelsize=7.5)
+    inset.set_title("the same, larger", fontsize=8, loc="left", pad=3)
+    ax.indicate_inset_zoom(inset, edgecolor=QUIET)
 
 
 def _draw_crowd(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
