@@ -23,6 +23,7 @@ _WHERE = {
     "own": ("as_method",),
     "run": ("Run", "load_run", "load_runs"),
     "collector": ("collect",),
+    "predictions": ("from_predictions",),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
     "many": ("train_many",),
     "embedding": ("embed",),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,85 +12,78 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import check, metrics
+from . import check, heads, labels
 from .check import to_array
-from .files import checksum, request_id
+from .predictions import as_run, probable
 from .run import Run, compact
+
+IMAGES = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "inputs", "data")
+LABELS = ("label", "labels", "target", "targets", "y", "class", "classes")
+FORWARD = "pass forward=(model, batch) -> (logits, labels)"
 
 
 def collect(
     model: nn.Module,
     loader: Iterable,
     *,
-    head: str = "fc",
+    head: str | None = None,
     counts: Any = None,
-    class_names: Sequence[str] | None = None,
+    class_names: Sequence[Any] | None = None,
+    training: Iterable | None = None,
+    forward: Callable[[nn.Module, Any], tuple[Tensor, Any]] | None = None,
+    ignore: Any = None,
+    seed: int = 0,
     name: str = "my model",
 ) -> Run:
     """Look at any classifier as a run: every plot and explorer takes the result.
 
-    model        a torch module that maps a batch of images to logits (n, k); used on its device, in eval mode, and left
-                 as it was
-    loader       yields (images, targets) of test images; targets (n,) are whole numbers from 0 to k - 1
-    head         the name of the classifier inside the model: a linear layer or the like, with `.weight` (k, d), whose
-                 input are the features
-    counts       (k,) training images of each class, as numbers or by class name; without it, those of the loader (then
-                 it should be the training set)
-    class_names  (k,) in the order of the logits; without them, "0", "1", ...
-    Raises ValueError, naming the argument, where something does not fit.
+    model        a torch module that maps a batch of images to logits (n, k), alone, in a tuple, or under "logits"; used
+                 on its device, in its type, in eval mode, and left as it was
+    loader       yields test images with their labels: (images, labels), or a mapping with an entry such as "image" or
+                 "pixel_values" and one such as "label"; its other entries are passed on where model.forward names them.
+                 labels (n,): whole numbers 0..k-1, or 1..k, names, booleans of two classes, one-hot rows
+    head         the name of the classifier inside the model, or of the part that holds it: a linear or a cosine layer,
+                 or a 1x1 convolution, with `.weight` (k, d), whose input are the features. None: it is looked for.
+                 Either way W f + b, or s cos(f, W), must be the logits
+    counts       (k,) training images of each class, as numbers, or a mapping or Series by class; without it, those of
+                 `training`, or else of the loader (then it should be the training set)
+    class_names  (k,) in the order of the logits; without them, the sorted names among the labels, or "0", "1", ...
+    training     a loader of the training images: their features, the class means, and the counts
+    forward      (model, batch) -> (logits, labels), for a model or batches of another kind; it moves the batch itself
+    ignore       the label, such as -100, of images that are left out
+    seed, name   what tells this run from others: runs of one name and several seeds are one series
+
+    What is taken for granted (numbers from 1, sorted names) or not found (a head; the run then has no features) is said
+    once, as a UserWarning. Raises ValueError, naming the argument, where something does not fit.
     """
     check.instance("model", model, nn.Module, "a torch.nn.Module")
     check.text("name", name)
-    layer = _find_head(model, head)
-    z, features, y = _answers(model, layer, loader, head)
-    n, k = z.shape
-    weight, bias = to_array(layer.weight.float()), getattr(layer, "bias", None)
-    if weight.shape != (k, features.shape[1]):
-        raise ValueError(
-            f"head={head!r}: its weight has shape {weight.shape}, but there are {k} logits and {features.shape[1]} "
-            "features; name the layer that gives the logits"
-        )
-    names = _names(class_names, k)
-    number = _counts(counts, y, names)
-    bias = None if bias is None else to_array(bias.float())
-    with np.errstate(invalid="ignore"):
-        norm = np.bincount(y, np.linalg.norm(features, axis=1), k) / np.bincount(y, minlength=k)
-    arrays = {"logits": z, "features": features, "targets": y, "counts": number, "weight": weight, "bias": bias}
-    sums = {key: checksum(value) for key, value in arrays.items() if value is not None}
-    return Run(
-        method="collected",
-        settings={},
-        data={"name": "collected"},
-        recipe={"name": ""},
-        seed=0,
-        counts=number,
-        class_names=names,
-        history={},
-        confusion=metrics.confusion(y, z.argmax(1), k),
-        head_weight=weight,
-        head_bias=bias,
-        class_feature_norm=norm.astype(np.float32),
-        targets=y,
-        logits=z,
-        features=compact(features),
-        ece=metrics.ece(metrics.probabilities(z, "softmax"), y),
-        id=request_id(collected=sums, class_names=names, name=name),
-        label=name,
-    )
+    seed, ignore = check.seed(seed), labels.checked_ignore(ignore)
+    if not (forward is None or callable(forward)):
+        raise check.refuse("forward", forward, "a function (model, batch) -> (logits, labels), or None")
+    model = _inner(model)
+    look = _Look(model, head, forward, ignore, len(class_names) if hasattr(class_names, "__len__") else None)
+    with _looking(model):
+        test = look.through("loader", loader, keep_logits=True)
+        train = None if training is None else look.through("training", training, keep_logits=False)
+    if look.head is None:
+        warnings.warn(look.without_head(), stacklevel=2)
+    found = {"targets": test.labels()} | ({} if train is None else {"train_targets": train.labels()})
+    keys = labels.keys_of(counts, found["targets"])
+    classes = labels.learn("loader", [*found.values(), *keys], look.k, class_names)
+    numbers = {key: classes.numbers("loader" if key == "targets" else "training", y) for key, y in found.items()}
+    f, train_f = (None if of is None or look.head is None else of.features.array() for of in (test, train))
+    return as_run(
+        "collected", classes, numbers, test.logits.array(), counts=counts, features=f, head=look.head, seed=seed,
+        name=name, train_features=train_f,
+    )  # fmt: skip
 
 
-def _find_head(model: nn.Module, head: str) -> nn.Module:
-    modules = dict(model.named_modules(remove_duplicate=False))
-    layer = modules.get(head) if isinstance(head, str) else None
-    weight = getattr(layer, "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
-        linear = [n for n, m in modules.items() if isinstance(m, nn.Linear)]
-        what = f"a {type(layer).__name__}" if layer is not None and head else "no module"
-        raise ValueError(
-            f"head={head!r} is {what} inside the model, not a classifier with a weight (k, d); its linear layers are: "
-            f"{', '.join(map(repr, linear)) or 'none'}"
-        )
-    return layer
+def _inner(model: nn.Module) -> nn.Module:
+    """The model inside what spreads it over devices or compiles it: there, its layers can be watched."""
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return _inner(model.module)
+    return _inner(model._orig_mod) if isinstance(getattr(model, "_orig_mod", None), nn.Module) else model
 
 
 @contextmanager
@@ -107,119 +102,287 @@ def _looking(model: nn.Module) -> Iterator[None]:
         torch.set_rng_state(state)
 
 
-def _answers(
-    model: nn.Module, layer: nn.Module, loader: Iterable, head: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits (n, k) and features (n, d) in float32, targets (n,) in int64, of all that the loader gives."""
-    check.instance("loader", loader, Iterable, "batches of (images, targets), such as a torch DataLoader")
-    seen: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach().float().cpu()))
-    logits, targets = [], []
-    try:
-        with _looking(model):
-            for batch in loader:
-                images, labels = _batch(batch)
-                before = len(seen)
-                found = model(images.to(layer.weight.device))
-                logits.append(_logits(found, len(images)))
-                targets.append(_targets(labels, logits[-1]))
-                if len(seen) != before + 1:
-                    raise ValueError(
-                        f"head={head!r} ran {len(seen) - before} times in a batch, expected once; name the layer that "
-                        "gives the logits"
-                    )
-                if not torch.isfinite(seen[-1]).all():
-                    raise ValueError(f"model: the features that head={head!r} sees hold NaN or infinity")
-                if seen[-1].ndim != 2:
-                    raise ValueError(
-                        f"head={head!r} sees features of shape {tuple(seen[-1].shape)}, expected (n, d), a row an image"
-                    )
-    finally:
-        hook.remove()
-    if not logits:
-        raise ValueError("loader: it gave no batch; a generator can be used once, a DataLoader as often as you like")
-    return torch.cat(logits).numpy(), torch.cat(seen).numpy(), torch.cat(targets).numpy()
+# ------------------------------------------------------------------------------------------------------ what is kept
+class _Rows:
+    """Rows that grow in place, so that there is never a second copy of all of them.
+
+    small: in float16 as long as each part loses nothing by it (`compact`).
+    """
+
+    def __init__(self, expected: int, small: bool = False):
+        self.expected, self.small, self.n, self.data = expected, small, 0, None
+
+    def add(self, rows: np.ndarray) -> None:
+        rows = compact(rows) if self.small else rows
+        self.small = rows.dtype == np.float16
+        if self.data is None:
+            self.data = np.empty((max(self.expected, len(rows)), rows.shape[1]), rows.dtype)
+        if self.data.dtype == np.float16 and not self.small:
+            self.data = self.data.astype(np.float32)
+        need = self.n + len(rows)
+        if need > len(self.data):
+            self.data.resize((max(need, len(self.data) * 5 // 4), self.data.shape[1]), refcheck=False)
+        self.data[self.n : need] = rows
+        self.n = need
+
+    def array(self) -> np.ndarray:
+        self.data.resize((self.n, self.data.shape[1]), refcheck=False)
+        return self.data
 
 
-def _batch(batch: Any) -> tuple[Tensor, Any]:
-    expected = "batches of (images, targets), two things"
-    if isinstance(batch, Mapping):
-        raise ValueError(f"loader: expected {expected}, got a mapping with {', '.join(map(repr, batch))}; wrap it")
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-        raise ValueError(f"loader: expected {expected}, got a {type(batch).__name__}{size}; wrap it")
-    images, labels = batch
-    if not isinstance(images, Tensor) or images.ndim < 2 or not len(images):
-        raise ValueError(f"loader: expected images as a tensor (n, ...) with n > 0, got {check.shown(images)}")
-    return images, labels
+class _Answers:
+    """What a loader gave: logits (n, k) unless they are not kept, features (n, d), and labels (n,) as they came."""
+
+    def __init__(self, expected: int, keep_logits: bool):
+        self.logits = _Rows(expected) if keep_logits else None
+        self.features = _Rows(expected, small=True)
+        self.parts: list[np.ndarray] = []
+
+    def labels(self) -> np.ndarray:
+        kinds = {one.dtype for one in self.parts}
+        return np.concatenate([one if len(kinds) == 1 else one.astype(object) for one in self.parts])
 
 
-def _logits(found: Any, n: int) -> Tensor:
+def _length(loader: Any) -> int:
+    """How many images the loader will give, as far as it says so; else 0."""
+    for part in ("sampler", "dataset"):
+        try:
+            return len(getattr(loader, part))
+        except (AttributeError, TypeError, NotImplementedError):
+            continue
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------------- the answers
+class _Look:
+    """A model's answers. k classes (None until the first batch); layer and head: the classifier, None without one."""
+
+    def __init__(self, model: nn.Module, named: Any, forward: Callable | None, ignore: Any, wanted: int | None):
+        self.model, self.named, self.forward, self.ignore, self.wanted = model, named, forward, ignore, wanted
+        self.reader = _Reader(model)
+        self.k: int | None = None
+        self.layer: heads.Layer | None = None
+        self.head: heads.Head | None = None
+        self.reasons: list[str] = []
+        if named is not None:
+            heads.layers(model, named, range(check.MOST_CLASSES))  # there is such a one
+
+    def through(self, name: str, loader: Any, keep_logits: bool) -> _Answers:
+        """All that the loader gives, batch by batch."""
+        check.instance(name, loader, Iterable, "batches of (images, labels), such as a torch DataLoader")
+        found, empty = _Answers(_length(loader), keep_logits), True
+        for batch in loader:
+            empty = False
+            if self.k is None:
+                self._begin(name, batch)
+            z, features, y = self._answers(name, batch)
+            keep = labels.kept(y, self.ignore)
+            if keep.any():
+                found.parts.append(y[keep])
+                if found.logits is not None:
+                    found.logits.add(z[keep])
+                if features is not None:
+                    found.features.add(features[keep])
+        if empty:
+            raise ValueError(f"{name}: it gave no batch; a generator can be used once, a DataLoader again and again")
+        if not found.parts:
+            raise ValueError(f"{name}: every label is {self.ignore!r}, which is left out")
+        return found
+
+    def _begin(self, name: str, batch: Any) -> None:
+        """What the first batch says: how many classes there are, and which layer is the classifier."""
+        outputs, _ = self._ask(name, batch)
+        by_size = {one.shape[1]: one for one in reversed(outputs)}
+        candidates = heads.layers(self.model, self.named, by_size)
+        with heads.watching([one.module for one in candidates]) as seen:
+            self._ask(name, batch)
+        fits: dict[int, tuple[heads.Layer, heads.Head]] = {}
+        reasons: dict[int, list[str]] = {size: [] for size in by_size}
+        for size, z in by_size.items():
+            for layer in candidates if heads.finite(z) else ():
+                try:
+                    fits[size] = layer, layer.fits(seen[layer.module], z)[0]  # of several, the last one decides
+                except ValueError as error:
+                    reasons[size].append(f"{layer.name!r} {error}")
+        self.k = self._which(set(by_size), set(fits))
+        if probable(_finite(by_size[self.k])):
+            raise ValueError(
+                "model: its outputs are probabilities, expected logits: leave out the model's last softmax, or pass "
+                "forward=lambda model, batch: (model(batch[0]).log(), batch[1])"
+            )
+        self.reasons = reasons[self.k]
+        if self.k in fits:
+            self.layer, self.head = fits[self.k]
+        elif self.named is not None:
+            raise self._unfit(self.reasons[0] if self.reasons else f"{self.named!r} holds no layer of {self.k} outputs")
+
+    def _which(self, sizes: set[int], fitting: set[int]) -> int:
+        """Which of several outputs are the logits, such as logits beside features."""
+        for known in (sizes, sizes & {self.wanted}, fitting):
+            if len(known) == 1:
+                return known.pop()
+        raise ValueError(
+            f"model: it returns several tensors, with {', '.join(map(str, sorted(sizes)))} columns; which are the "
+            f"logits? Pass class_names, or {FORWARD[5:]}"
+        )
+
+    def _unfit(self, reason: str) -> ValueError:
+        return ValueError(f"head={reason}; name the layer that gives the logits, or leave head out")
+
+    def _ask(self, name: str, batch: Any) -> tuple[list[Tensor], Any]:
+        """Outputs (n, k) of the model, as many as may be logits, and the labels as they came."""
+        if self.forward is None:
+            found, y = self.reader(name, batch)
+        else:
+            pair = self.forward(self.model, batch)
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"forward: expected it to return (logits, labels), got {check.shown(pair)}")
+            found, y = pair
+        return _outputs(found, _number(name, y)), y
+
+    def _answers(self, name: str, batch: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Logits (n, k) and features (n, d), float32, and labels (n,) of a batch."""
+        with heads.watching([self.layer.module] if self.layer else []) as seen:
+            outputs, y = self._ask(name, batch)
+        z = next((one for one in outputs if one.shape[1] == self.k), None)
+        if z is None:
+            raise ValueError(f"model: {self.k} logits in the first batch, {outputs[0].shape[1]} in a later one")
+        features = None
+        if self.layer is not None:
+            try:
+                _, seen_features = self.layer.fits(seen[self.layer.module], z, self.head, most=16)
+                features = self.head.sees(to_array(seen_features.float()))
+            except ValueError as error:
+                reason = f"{self.layer.name!r} {error}, in a later batch"
+                if self.named is not None:
+                    raise self._unfit(reason) from None
+                self.layer, self.head, self.reasons = None, None, [reason]
+        return _finite(z), features, labels.flat(name, y, self.k)
+
+    def without_head(self) -> str:
+        """What is said of a run that has no classifier."""
+        why = "; ".join(self.reasons[:3]) or f"no layer has a weight ({self.k}, d)"
+        return (
+            f"model: no layer was found whose weights and features give the logits ({why}), so the run has neither "
+            "head_weight nor features; confusion, accuracy and calibration need none"
+        )
+
+
+def _number(name: str, y: Any) -> int:
+    """How many images a batch has, by its labels."""
+    if not hasattr(y, "__len__") or isinstance(y, (str, bytes, Mapping)) or getattr(y, "ndim", 1) == 0:
+        raise ValueError(f"{name}: expected {labels.LABELS}, got {check.shown(y)}")
+    if not len(y):
+        raise ValueError(f"{name}: expected images as a tensor (n, ...) with n > 0, got a batch without labels")
+    return len(y)
+
+
+def _outputs(found: Any, n: int) -> list[Tensor]:
+    """Tensors (n, k) among what a model returned: a tensor, a tuple, or something with logits."""
+    if not isinstance(found, Tensor) and (inner := getattr(found, "logits", None)) is not None:
+        found = inner
+    if isinstance(found, Mapping):
+        if "logits" not in found:
+            raise ValueError(
+                f"model: expected logits (n, k), got a mapping with {', '.join(map(repr, found))}, none of them "
+                f"'logits'; {FORWARD}"
+            )
+        found = found["logits"]
+    if isinstance(found, (tuple, list)):
+        fitting = [one for one in found if isinstance(one, Tensor) and one.ndim == 2 and len(one) == n]
+        fitting = [one for one in fitting if one.shape[1] > 1 and one.is_floating_point()]
+        if not fitting:
+            raise ValueError(f"model: expected logits ({n}, k), got a {type(found).__name__} without any; {FORWARD}")
+        return fitting
     if not isinstance(found, Tensor):
+        raise ValueError(f"model: expected logits (n, k) as a tensor, got a {type(found).__name__}; {FORWARD}")
+    if found.ndim != 2 or len(found) != n or found.shape[1] < 2 or not found.is_floating_point():
+        two = "; of one logit z for two classes, forward returns torch.stack([0 * z, z], 1)"
         raise ValueError(
-            f"model: expected logits (n, k) as a tensor, got a {type(found).__name__}; wrap it so that it returns the "
-            "logits alone"
+            f"model: expected logits of shape ({n}, k) with k > 1, got {tuple(found.shape)} of {found.dtype}"
+            f"{two if found.numel() == n else ''}"
         )
-    if found.ndim != 2 or len(found) != n or found.shape[1] < 2:
-        raise ValueError(f"model: expected logits of shape ({n}, k) with k > 1, got {tuple(found.shape)}")
-    found = found.float().cpu()
-    if not torch.isfinite(found).all():
+    return [found]
+
+
+def _finite(z: Tensor) -> np.ndarray:
+    z = z.detach().float()
+    if not heads.finite(z):
         raise ValueError("model: its logits hold NaN or infinity in float32; nothing can be read off such answers")
-    return found
+    return z.cpu().numpy()
 
 
-def _targets(labels: Any, logits: Tensor) -> Tensor:
-    n, k = logits.shape
-    expected = f"whole numbers (n,) from 0 to {k - 1}, one an image"
-    if isinstance(labels, (list, tuple)) and any(isinstance(one, str) for one in labels):
-        raise ValueError(f"loader: expected targets as {expected}, got texts such as {labels[0]!r}; number the classes")
-    try:
-        y = torch.as_tensor(labels).cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"loader: expected targets as {expected}, got {check.shown(labels)}") from None
-    if y.shape != (n,):
-        hint = "; one-hot rows become numbers by argmax(1)" if y.ndim == 2 and y.shape[1] == k else ""
-        raise ValueError(f"loader: expected targets as {expected}, got the shape {tuple(y.shape)}{hint}")
-    if y.dtype == torch.bool or y.dtype.is_complex or (y.dtype.is_floating_point and not torch.equal(y, y.round())):
-        raise ValueError(f"loader: expected targets as {expected}, got {y.dtype}")
-    y = y.long()
-    if y.min() < 0 or y.max() >= k:
-        wrong = int(y[(y < 0) | (y >= k)][0])
-        raise ValueError(
-            f"loader: expected targets as {expected}, got {wrong}; leave out images without a label, and number the "
-            "classes as the logits do"
-        )
-    return y
+# ---------------------------------------------------------------------------------------------------------- a batch
+class _Reader:
+    """Gives a batch to a model: what are images, what labels, on the model's device and in its type."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        like = next((one for one in model.parameters() if one.is_floating_point()), None)
+        self.like = {} if like is None else {"device": like.device, "dtype": like.dtype}
+        try:
+            self.takes = [*inspect.signature(model.forward).parameters]
+        except (TypeError, ValueError):  # it is compiled
+            self.takes = []
+
+    def __call__(self, name: str, batch: Any) -> tuple[Any, Any]:
+        """What the model returns, and the labels."""
+        expected = "batches of (images, labels), two things"
+        if isinstance(batch, Mapping):
+            images, named, y = self._mapping(name, batch)
+        elif isinstance(batch, (tuple, list)) and len(batch) == 2:
+            images, y = batch
+            named = {}
+            if isinstance(images, Mapping):
+                images, named = None, self._taken(name, images, ())
+        else:
+            size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+            raise ValueError(f"{name}: expected {expected}, got a {type(batch).__name__}{size}; {FORWARD}")
+        if not named and (not isinstance(images, Tensor) or images.ndim < 2 or not len(images)):
+            raise ValueError(f"{name}: expected images as a tensor (n, ...) with n > 0, got {check.shown(images)}")
+        given = [] if images is None else [self._moved(images)]
+        try:
+            found = self.model(*given, **{key: self._moved(value) for key, value in named.items()})
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(_shape(one) for one in [*given, *named.values()])
+            raise ValueError(
+                f"model: it cannot take {shapes} ({type(error).__name__}: {error}); give it images as in training, "
+                f"or {FORWARD}"
+            ) from error
+        return found, y
+
+    def _mapping(self, name: str, batch: Mapping) -> tuple[Any, dict[str, Any], Any]:
+        """Images, or None where they are named, what is named, and labels."""
+        answers = [key for key in batch if isinstance(key, str) and key.lower() in LABELS]
+        if len(answers) != 1:
+            raise ValueError(
+                f"{name}: expected one entry with labels ({', '.join(LABELS)}), got a mapping with "
+                f"{', '.join(map(repr, batch))}; {FORWARD}"
+            )
+        named = self._taken(name, batch, answers)
+        images = [key for key in batch if isinstance(key, str) and key.lower() in IMAGES and key not in named]
+        if any(key.lower() in IMAGES for key in named) or (named and not images):
+            return None, named, batch[answers[0]]
+        if len(images) != 1:
+            raise ValueError(
+                f"{name}: expected one entry with images ({', '.join(IMAGES)}), got a mapping with "
+                f"{', '.join(map(repr, batch))}; {FORWARD}"
+            )
+        return batch[images[0]], named, batch[answers[0]]
+
+    def _taken(self, name: str, entries: Mapping, without: Sequence[str]) -> dict[str, Any]:
+        """The entries that model.forward names."""
+        return {key: value for key, value in entries.items() if key in self.takes and key not in without}
+
+    def _moved(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or not self.like:
+            return value
+        return value.to(**self.like) if value.is_floating_point() else value.to(self.like["device"])
 
 
-def _names(class_names: Any, k: int) -> list[str]:
-    if class_names is None:
-        return [str(j) for j in range(k)]
-    found = class_names.tolist() if hasattr(class_names, "tolist") else class_names
-    names = list(found) if isinstance(found, (list, tuple)) or type(found).__name__ == "Index" else []
-    if None in names or len(names) != k or len({str(one) for one in names}) != k:
-        raise check.refuse("class_names", class_names, f"{k} different names, in the order of the logits")
-    return [str(one) for one in names]
-
-
-def _counts(counts: Any, targets: np.ndarray, names: list[str]) -> np.ndarray:
-    k = len(names)
-    if counts is None:
-        return np.bincount(targets, minlength=k)
-    expected = f"the training images of each of the {k} classes: whole numbers, none negative"
-    if isinstance(counts, Mapping):  # a Counter of numbers or of names
-        by_name = {str(key): value for key, value in counts.items()}
-        strange = set(by_name) - set(names)
-        if strange:
-            raise ValueError(f"counts: {sorted(strange)[0]!r} is no class; expected {expected}, by class name")
-        counts = [by_name.get(one, 0) for one in names]
-    try:
-        found = np.asarray(counts.cpu() if isinstance(counts, Tensor) else counts)
-        whole = found.astype(np.float64)
-    except (TypeError, ValueError, AttributeError):
-        raise check.refuse("counts", counts, expected) from None
-    if whole.shape != (k,) or found.dtype.kind not in "iuf" or not (whole >= 0).all() or not (whole < 2**53).all():
-        raise check.refuse("counts", counts, expected)
-    if (whole != np.round(whole)).any() or not whole.any():
-        raise check.refuse("counts", counts, expected)
-    return whole.astype(np.int64)
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a batch of shape {tuple(value.shape)} of {value.dtype}"
+    return check.shown(value)

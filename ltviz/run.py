@@ -64,7 +64,7 @@ class Run:
     history                  one row an epoch: epoch, stage, lr, loss, term/<name>, and (epochs, k) arrays
                              weight_norm, feature_norm, val_accuracy (NaN without validation images)
     confusion (k, k)         test images, true class in rows, predicted in columns
-    head_weight (k, d), head_bias (k,) or None, scale   the classifier
+    head_weight (k, d) or None, head_bias (k,) or None, scale   the classifier
     class_means (k, d)       mean training feature of each class; class_feature_norm (k,) mean norm of test features
     targets (n,), logits (n, k) raw, scores (n, k) after the post-hoc rule or None, features (n, d)   test images,
                              None in a small record; train_features, train_targets, network: likewise
@@ -80,7 +80,7 @@ class Run:
     class_names: list[str]
     history: dict[str, np.ndarray]
     confusion: np.ndarray
-    head_weight: np.ndarray
+    head_weight: np.ndarray | None = None
     head_bias: np.ndarray | None = None
     scale: float | None = None
     class_means: np.ndarray | None = None
@@ -105,8 +105,9 @@ class Run:
 
     def __repr__(self) -> str:
         on, epochs = self.data.get("name", "data"), len(self.history.get("epoch", ()))
-        score = "" if self.status == "diverged" else f", test accuracy {self.accuracy:.1%}"
-        return f"{self.name} on {on}, seed {self.seed}: {self.status} after {epochs} epochs{score}"
+        said = [f"{self.status} after {epochs} epochs"] if epochs or self.status != "finished" else []
+        said += [] if self.status == "diverged" else [f"test accuracy {self.accuracy:.1%}"]
+        return f"{self.name} on {on}, seed {self.seed}: {', '.join(said)}"
 
     @property
     def name(self) -> str:
@@ -138,7 +139,7 @@ class Run:
         return self.logits if self.scores is None else self.scores
 
     def table(self):
-        """Per class: training images, precision, recall, F1, weight norm, feature norm (a pandas DataFrame)."""
+        """Per class: training images, precision, recall, F1, and weight and feature norm where kept (a DataFrame)."""
         import pandas as pd
 
         columns = {
@@ -147,8 +148,9 @@ class Run:
             "precision": metrics.precision(self),
             "recall": metrics.recall(self),
             "f1": metrics.f1(self),
-            "weight norm": np.linalg.norm(self.head_weight, axis=1),
         }
+        if self.head_weight is not None:
+            columns["weight norm"] = np.linalg.norm(self.head_weight, axis=1)
         if self.class_feature_norm is not None:
             columns["feature norm"] = self.class_feature_norm
         return pd.DataFrame(columns).set_index("class")
@@ -164,17 +166,21 @@ class Run:
             with_rule = ", ".join(k for k, m in METHODS.items() if m.posthoc)
             raise ValueError(f"{method.key} has no post-hoc rule; these have: {with_rule}")
         self._need("logits", "logits of test images")
+        rule = method(**settings)
         out = Output(
             torch.from_numpy(self.logits),
             None if self.features is None else torch.from_numpy(self.features.astype(np.float32)),
-            torch.from_numpy(self.head_weight),
+            None if self.head_weight is None else torch.from_numpy(self.head_weight),
             self.scale,
         )
+        asked: list[bool] = []  # for the training features
         try:
             with torch.no_grad():
-                logits = method(**settings).decide(out, torch.from_numpy(self.counts), self.gallery)
+                logits = rule.decide(out, torch.from_numpy(self.counts), lambda: asked.append(True) or self.gallery())
         except (AttributeError, TypeError, ValueError):
             self._need("features", "features of test images")  # where there are none, that is why
+            if not asked:
+                self._need("head_weight", "classifier vectors")
             raise
         return logits.numpy()
 
@@ -185,10 +191,19 @@ class Run:
 
     def _need(self, name: str, what: str) -> None:
         if getattr(self, name) is None:
-            raise ValueError(
-                f"this record of {self.name!r} keeps no {what} ({name}). Train it here, or load a full record "
-                "(run.save(path) keeps everything; run.save(path, small=True) does not)."
-            )
+            raise ValueError(f"this record of {self.name!r} keeps no {what} ({name}). {self._remedy}")
+
+    @property
+    def _remedy(self) -> str:
+        """What gives a run a part that it lacks."""
+        if self.method == "predictions":
+            return "Pass from_predictions what it should hold: logits, features, head_weight."
+        if self.method == "collected":
+            return "collect finds the classifier and its features where head= is one, and training ones with training=."
+        return (
+            "Train it here, or load a full record (run.save(path) keeps everything; run.save(path, small=True) does "
+            "not)."
+        )
 
     @property
     def filename(self) -> str:

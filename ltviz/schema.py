@@ -37,7 +37,7 @@ ARRAYS: dict[str, tuple[str, str, bool]] = {
     "history/feature_norm": ("real", "ek", True),  # NaN: a class that the epoch did not visit
     "history/val_accuracy": ("real", "ek", True),  # NaN: no validation images
 }
-NEEDED = ("counts", "confusion", "head_weight")
+NEEDED = ("counts", "confusion")
 KINDS = {"whole": "iu", "real": "f"}
 
 

@@ -12,7 +12,8 @@ from ltviz.methods.ldam import ldam_loss, ldam_margins
 from ltviz.methods.normface import loss_bound
 from ltviz.plots.picture import GROUP_COLOURS, INK, QUIET, Picture, draws, look, new_figure, percent
 from ltviz.plots.theme import PHOTO
-from ltviz.study.cards import Card, box, fold
+from ltviz.study.cards import Card, box, bullets, fold
+from ltviz.training import Trainer, branch
 
 AT, EPOCHS = 48, 60  # of the bench: where the weights begin, of how many epochs
 NAMES = {"ce_drw": "cross-entropy", "ldam_drw": "LDAM"}
@@ -33,6 +34,26 @@ def bench(key, **settings):
 def normface(folder=photos):
     """The cosine classifier without a margin, at the scale of LDAM."""
     return folder("normface", scale=30.0, learn_scale=False)
+
+
+def ldam_drw(folder=photos):
+    """LDAM with deferred weights, its margins as in the paper."""
+    return folder("ldam_drw", max_margin=0.5)
+
+
+def normface_drw(folder=photos):
+    """The same classifier and the same deferred weights, without margins."""
+    return folder("ldam_drw", max_margin=0.0)
+
+
+def drw(folder=photos, reduction="weight"):
+    """Cross-entropy with deferred weights; the loss of a batch is divided by their sum, or by n."""
+    return folder("ce_drw", reduction=reduction)
+
+
+def from_the_start(folder=photos):
+    """Class weights of the same beta from the first epoch; divided by n."""
+    return folder("class_balanced", beta=0.9999, loss="softmax", reduction="n")
 
 
 def points(found):
@@ -69,7 +90,7 @@ def plot_margins(run, photographs):
     bars = ax.bar(range(run.k), margins, color=colours)
     ax.bar_label(bars, [f"{m:.2f}" for m in margins], fontsize=8.5)
     ax.set(xticks=[], ylim=(0, 0.6), xlim=(-0.5, run.k - 0.5))
-    ax.set_title("margin in training: by so much must the cosine of the true class win", fontsize=10)
+    ax.set_title("margin in training: how far the cosine of the true class must lead", fontsize=10)
     text = f"Margins from {margins[0]:.2f} ({run.class_names[0]}) to {margins[-1]:.2f} ({run.class_names[-1]})."
     return Picture(ax, {"margins": margins, "counts": np.asarray(run.counts)}, text)
 
@@ -104,10 +125,11 @@ def plot_branches(grown, at):
 
 @draws
 def plot_courses(groups, at):
-    """Validation accuracy of frequent and of rare classes after each epoch, mean over seeds, of several groups."""
-    axes = new_figure(9.4, 3.5).subplots(1, 2)
+    """Validation accuracy of each third of the classes after each epoch, mean over seeds, of several groups."""
+    axes = new_figure(9.4, 3.6).subplots(1, 3, sharey=True)
     data, said = {}, []
-    for ax, (group, title) in zip(axes, {"head": "frequent classes", "tail": "rare classes"}.items(), strict=True):
+    titles = {"head": "frequent classes", "mid": "middle classes", "tail": "rare classes"}
+    for ax, (group, title) in zip(axes, titles.items(), strict=True):
         for i, (name, runs) in enumerate(groups.items()):
             course = rare_course(runs, group).mean(0)
             kind = {key: value for key, value in look(i).items() if key != "marker"}
@@ -119,7 +141,9 @@ def plot_courses(groups, at):
         percent(ax.yaxis)
     axes[0].set_ylabel("validation accuracy")
     axes[0].set_ylim(0, 1)
-    axes[1].legend(loc="upper left", title=f"line: {at} epochs are done")
+    handles, labels = axes[0].get_legend_handles_labels()
+    title = f"the line: {at} epochs are done"
+    axes[0].figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), title=title)
     return Picture(list(axes), data, "At the end, mean of ten seeds. " + "; ".join(said) + ".")
 
 
@@ -150,8 +174,8 @@ def open_scale_one():
 
 margin_at_test = lt.Predict(
     "Three vectors, 120° apart. In training LDAM gives the rare class a margin of 0.50, the middle one 0.28 and the "
-    "frequent one 0.16. The vectors stay where they are. How wide is the slice that the rare class gets **at test**?",
-    number=(60, 180, 1),
+    "frequent one 0.16. How wide is the slice that the rare class gets **at test**?",
+    number=(30, 180, 1),
     default=150,
     unit="°",
 )
@@ -160,14 +184,16 @@ margin_at_test = lt.Predict(
 def open_margin_at_test():
     """The answer, from the borders."""
     found = lt.metrics.slices([90.0, 210.0, 330.0], "ldam", 0.5, 30.0, [1000, 100, 10])
-    width = 360 * float((found.decided == 2).mean())
-    trained = 360 * float(found.met[:, 2].mean())
+    width, trained = (float(widths[2]) for widths in found.widths)
     return margin_at_test.reveal(
-        lt.say(f"{width:.0f}° at test. In training an image of the rare class is right on only {trained:.0f}°."),
+        lt.say(
+            f"{width:.0f}° at test. In training an image of the rare class meets its margin on only {trained:.0f}° of "
+            "them."
+        ),
         truth=float(round(width)),
         tolerance=1,
-        because="The margin is in the loss alone. At test the largest cosine decides, so the borders lie halfway "
-        "between the vectors. A margin can help a class only by changing what is learned: where the features and the "
+        because="The margin is in the loss alone: at test an image has no known class whose score could be made "
+        "smaller. The largest cosine decides, so the borders lie halfway between the vectors. A margin can help a class only by changing what is learned: where the features and the "
         "vectors end up.",
     )
 
@@ -189,7 +215,7 @@ def _change(found):
 
 
 def open_ldam_alone():
-    """The answer, LDAM against its own classifier without margins, and the bench."""
+    """The answer, and LDAM against its own classifier without margins."""
     plain, ldam, cosine = photos("ce"), photos("ldam"), normface()
     groups = {"plain": plain, "cosine, no margin (NormFace)": cosine, "LDAM": ldam}
     groups |= {
@@ -199,15 +225,13 @@ def open_ldam_alone():
     }
     arcface = groups["ArcFace"]
     chance = sum(run.accuracy < 1.2 / run.k for run in arcface)
-    uniform = lt.metrics.paired(photos("am_softmax"), cosine)
     return ldam_alone.reveal(
-        [lt.plot_comparison(groups), say_met()],
+        [lt.say("Accuracy of the **rare classes**:"), lt.plot_comparison(groups, group="tail"), say_met()],
         truth=_change(lt.metrics.paired(ldam, plain, "tail")),
-        because=f"Rare classes: {gained(ldam, plain)}; all classes {gained(ldam, plain, 'all')}. The cosine classifier "
-        f"without margins gives the rare classes {gained(cosine, plain)}, and LDAM's margins on top of it {gained(ldam, cosine)}. "
-        f"One margin for all classes (AM-Softmax, also s = 30) changes the cosine classifier by {points(uniform)} over all "
-        f"classes. ArcFace (m = 0.5, s = 30) loses most: {chance} of its {len(arcface)} networks is no better than chance. On the bench LDAM alone gives the rare classes {gained(bench('ldam'), bench('ce'))}; against the "
-        f"cosine classifier without margins {gained(bench('ldam'), normface(bench))}.",
+        because=f"Rare classes: {gained(ldam, plain)}. The cosine classifier without margins gains "
+        f"{gained(cosine, plain)}; LDAM's margins on top of it change that by {gained(ldam, cosine)}. Over all classes, "
+        f"one margin for all (AM-Softmax, also s = 30) changes the cosine classifier by {gained(groups['AM-Softmax'], cosine, 'all')}. "
+        f"ArcFace (m = 0.5, s = 30) loses most: {chance} of its {len(arcface)} networks is no better than chance.",
     )
 
 
@@ -219,31 +243,25 @@ def say_met():
         plain = np.mean([run.history["loss"][-1] for run in normface(folder)])
         above = int((losses > np.log(10)).sum())
         told.append(
-            f"{name}: **{losses.mean():.2g}** (without margins {plain:.2g}); above the limit under **{above}** of "
+            f"{name}: **{losses.mean():.2g}** (without margins {plain:.2g}); above the limit for **{above}** of "
             f"{len(losses)} seeds"
         )
     return lt.say(
         "An image that meets its margin has the largest of ten logits, so its loss is at most log 10 = "
         f"{np.log(10):.2f}.",
         f"Mean training loss of LDAM in the last epoch, {'; '.join(told)}.",
-        "Where the mean is above the limit, some images miss their margin to the end. A likely reading, not a proof: the "
-        "network of the photographs is too small, and trained too briefly, for such margins, and most of the pull that "
-        "remains comes from the frequent classes, which have most of the images.",
+        "Where the mean is above the limit, some images miss their margin to the end. Why they do, these runs do not say: "
+        "no larger network and no longer training was tried.",
     )
 
 
 late = lt.Predict(
-    "Class weights ($\\beta = 0.9999$) on the photographs: from the first epoch, or only for the last 8 of 40 (DRW). "
-    "Who gains from the deferral?",
+    "The plain network and cross-entropy on the photographs, class weights with $\\beta = 0.9999$: from the first epoch, "
+    "or only for the last 8 of 40 (DRW). Who gains from the deferral?",
     choices=["mainly the rare classes", "mainly the frequent and the middle classes", "all three groups alike",
              "nobody: it is worse"],
     default="mainly the rare classes",
 )  # fmt: skip
-
-
-def from_the_start():
-    """Class weights of the same beta from the first epoch."""
-    return photos("class_balanced", beta=0.9999, loss="softmax", reduction="n")
 
 
 def _gainers(found):
@@ -259,31 +277,25 @@ def _gainers(found):
 
 
 def open_late():
-    """The courses of four methods, and deferral against weights from the start."""
-    drw, start = photos("ce_drw"), from_the_start()
-    found = {group: lt.metrics.paired(drw, start, group) for group in ("head", "mid", "tail", "all")}
-    groups = {
-        "plain": photos("ce"),
-        "plain, then DRW": drw,
-        "LDAM": photos("ldam"),
-        "LDAM, then DRW": photos("ldam_drw"),
-    }
-    switch = int(np.argmax(drw[0].history["stage"] > 0))
-    before, after = (rare_course(drw).mean(0)[i] for i in (switch - 1, switch))
-    apart = max(
-        float(np.abs(rare_course(a).mean(0) - rare_course(b).mean(0))[:switch].max())
-        for a, b in ((photos("ce"), drw), (photos("ldam"), photos("ldam_drw")))
-    )
+    """The courses of three runs, and deferral against weights from the start, under both divisors."""
+    plain, late_n, late_w, start = photos("ce"), drw(reduction="n"), drw(), from_the_start()
+    groups = ("head", "mid", "tail", "all")
+    found = {group: lt.metrics.paired(late_n, start, group) for group in groups}
+    other = {group: lt.metrics.paired(late_w, late_n, group) for group in groups}
+    courses = {"no weights": plain, "weights from the start": start, "weights late (DRW)": late_n}
+    switch = int(np.argmax(late_n[0].history["stage"] > 0))
+    before, after = (rare_course(late_n).mean(0)[i] for i in (switch - 1, switch))
+    apart = float(np.abs(rare_course(plain).mean(0) - rare_course(late_n).mean(0))[:switch].max())
     return late.reveal(
-        plot_courses(groups, switch),
+        plot_courses(courses, switch),
         truth=_gainers(found),
-        because=f"Deferral against weights from the start: frequent {points(found['head'])}, middle "
-        f"{points(found['mid'])}, rare {points(found['tail'])}, all {points(found['all'])}. The rare classes had more "
-        "from the early weights; the others paid more for it. (The early weights divide by the number of images, the "
-        "late ones by the sum of their weights.) The picture shows the recorded courses: in the first epoch "
-        f"with weights, rare validation accuracy goes from {before:.0%} to {after:.0%}. Before the line the pairs are "
-        "not equal epoch by epoch: same seeds, but the last digits of their arithmetic differed, and training makes that "
-        f"grow. The means over seeds differ there by at most {100 * apart:.1f} points.",
+        because=f"Deferral against weights from the start, both divided by the number of images: frequent "
+        f"{points(found['head'])}, middle {points(found['mid'])}, rare {points(found['tail'])}, all {points(found['all'])}. "
+        f"In the first epoch with weights, rare validation accuracy goes from {before:.0%} to {after:.0%}. Until then the "
+        f"two curves of the plain network are the same training; rounding, which training makes grow, keeps their means "
+        f"up to {100 * apart:.1f} points apart. Dividing by the sum of the weights, as the formula above and the rest of "
+        f"this chapter do, changes DRW by: frequent {points(other['head'])}, middle {points(other['mid'])}, rare "
+        f"{points(other['tail'])}.",
     )
 
 
@@ -296,38 +308,60 @@ parts_on_the_bench = lt.Predict(
 )
 
 
-def open_parts_on_the_bench(grown, at, learned):
-    """Both branches from the same moment, live, and the ten recorded seeds."""
-    found = {key: lt.metrics.paired(bench(key), bench(key.removesuffix("_drw")), "tail") for key in NAMES}
-    clear = [key for key, one in found.items() if one.verdict == "clearly better"]
-    truth = {0: "neither", 2: "both"}.get(len(clear)) or f"only {NAMES[clear[0]]}'s"
+def _of_the_moment(name, loss, before, after):
+    """One method's live branches in a sentence."""
+    left = (
+        "next to nothing is left to weigh"
+        if loss < 0.001
+        else "little is left to weigh"
+        if loss < 0.02
+        else "there is still something to weigh"
+    )
+    return f"{name}: training loss {loss:.2g}, so {left}; rare test accuracy {before:.1%} as before, {after:.1%} with weights"
+
+
+def _measured_again(grown, at, learned):
+    """What the runs that were just trained say."""
     told = []
     for key, pairs in grown.items():
-        losses = np.mean([run.history["loss"][at - 1] for run, _ in pairs])
+        loss = float(np.mean([run.history["loss"][at - 1] for run, _ in pairs]))
         same = all((a.history["loss"][:at] == b.history["loss"][:at]).all() for a, b in pairs)
         before, after = (share(list(runs)) for runs in zip(*pairs, strict=True))
         told.append(
-            f"{NAMES[key]} {losses:.2g}, then rare test accuracy {before:.1%} as before and {after:.1%} with weights"
-            f"{'' if same else ' (the branches differ before they part)'}"
+            f"{_of_the_moment(NAMES[key][0].upper() + NAMES[key][1:], loss, before, after)}{'' if same else ' (the branches differ before they part)'}"
         )
-    early = lt.metrics.paired(
-        bench("class_balanced", beta=0.9999, loss="softmax", reduction="n"), bench("ce_drw"), "tail"
+    least = min(learned)
+    known = (
+        "every training image is answered right"
+        if least == 1
+        else f"at least {least:.1%} of the training images are right"
     )
+    return f"Your runs, after epoch {at}: {known}. {'. '.join(told)}."
+
+
+def open_parts_on_the_bench(grown, at, learned):
+    """Both branches from the same moment, live, and the ten recorded seeds."""
+    plain, cosine = bench("ce"), normface(bench)
+    pairs = {"ce_drw": (drw(bench), plain), "ldam_drw": (ldam_drw(bench), bench("ldam"))}
+    found = {key: lt.metrics.paired(*both, "tail") for key, both in pairs.items()}
+    clear = [key for key, one in found.items() if one.verdict == "clearly better"]
+    truth = {0: "neither", 2: "both"}.get(len(clear)) or f"only {NAMES[clear[0]]}'s"
+    early = lt.metrics.paired(from_the_start(bench), drw(bench, "n"), "tail")
     return parts_on_the_bench.reveal(
-        plot_branches(grown, at),
+        [plot_branches(grown, at), lt.say(_measured_again(grown, at, learned))],
         truth=truth,
-        because=f"Ten recorded seeds, rare classes: cross-entropy {points(found['ce_drw'])}, LDAM "
-        f"{points(found['ldam_drw'])}. A class weight multiplies a gradient, and where there is none it does nothing. "
-        f"In the runs that you just trained, training accuracy is at least {min(learned):.0%} when the weights begin. "
-        f"Mean training loss at that moment: {'; '.join(told)}. With a scale of 30 and all "
-        "margins met, LDAM has next to nothing left to weigh. Even for cross-entropy it is late: weights from the "
-        f"first epoch give the rare classes {points(early)} against the deferred ones.",
+        because=f"This is the answer for epoch {AT} and ten recorded seeds. Late weights give the rare classes: "
+        f"cross-entropy {points(found['ce_drw'])}, LDAM {points(found['ldam_drw'])}. A class weight multiplies a gradient, "
+        f"and where there is none it does nothing. Even for cross-entropy epoch {AT} is late: weights from the first "
+        f"epoch, with the same divisor, give the rare classes {points(early)} more than the deferred ones. And the "
+        f"question of the lab: LDAM without any weights gives the rare classes {gained(bench('ldam'), plain)} here, and "
+        f"{gained(bench('ldam'), cosine)} against the cosine classifier without margins.",
     )
 
 
 margins_on_top = lt.Predict(
-    "On the photographs, ten seeds: what do LDAM's margins add to deferred weights? (LDAM with DRW against "
-    "cross-entropy with DRW, mean accuracy over **all** classes.)",
+    "On the photographs, ten seeds: LDAM with DRW, against the same cosine classifier with DRW and **no margins** "
+    "(NormFace with DRW). What do the margins do to the mean accuracy over **all** classes?",
     choices=["a clear gain", "a clear loss", "no clear difference"],
     default="a clear gain",
 )
@@ -339,49 +373,57 @@ def compared():
         "plain": photos("ce"),
         "cosine, no margin (NormFace)": normface(),
         "LDAM": photos("ldam"),
-        "plain + DRW": photos("ce_drw"),
-        "LDAM + DRW": photos("ldam_drw"),
+        "plain + DRW": drw(),
+        "NormFace + DRW": normface_drw(),
+        "LDAM + DRW": ldam_drw(),
         "plain + DRS": photos("ce_drs"),
+        "plain + DRW, divided by n": drw(reduction="n"),
         "weights from the start": from_the_start(),
         "L2-constrained": photos("l2_constrained"),
         "range loss": photos("range"),
     }
 
 
+def _parts():
+    """What each part of LDAM with DRW adds, one after the other, a sentence each."""
+    steps = {
+        "weights (plain + DRW against plain)": (drw(), photos("ce")),
+        "then cosines (NormFace + DRW against plain + DRW)": (normface_drw(), drw()),
+        "then margins (LDAM + DRW against NormFace + DRW)": (ldam_drw(), normface_drw()),
+        "cosines and margins together (LDAM + DRW against plain + DRW)": (ldam_drw(), drw()),
+    }
+    words = {"all": "all classes", "head": "frequent", "mid": "middle", "tail": "rare"}
+    return [
+        f"- {name}: " + ", ".join(f"{word} {gained(ours, base, group)}" for group, word in words.items())
+        for name, (ours, base) in steps.items()
+    ]
+
+
+def _by_part():
+    return Card("<b>Part by part</b>" + bullets(line[2:] for line in _parts()), "\n".join(["Part by part", *_parts()]))
+
+
 def open_margins_on_top():
     """The table of the chapter, and the chart of the course."""
-    ours, drw, drs, base = photos("ldam_drw"), photos("ce_drw"), photos("ce_drs"), photos("ce")
-    found = lt.metrics.paired(ours, drw)
+    base = photos("ce")
+    found = lt.metrics.paired(ldam_drw(), normface_drw())
     verdict = {"clearly better": "a clear gain", "clearly worse": "a clear loss"}.get(
         found.verdict, "no clear difference"
     )
-    dots = {"LDAM": photos("ldam"), "plain + DRW": drw, "LDAM + DRW": ours, "plain + DRS": drs, "NormFace": normface()}
-    beyond = {
-        name: {group: points(lt.metrics.beyond(runs, base, group)) for group in ("tail", "mid", "all")}
-        for name, runs in dots.items()
-    }
+    dots = {name: compared()[name] for name in list(compared())[1:8]}
+    dots = {"NormFace" if "NormFace)" in name else name: runs for name, runs in dots.items()}
     ahead = lt.metrics.frontier(base[0]).tau >= 0
-    lines = [lt.metrics.frontier(run) for run in base]
     outside = sum(
-        lt.metrics.shot_accuracy(run)["head"] > line.head[ahead].max()
-        for run, line in zip(normface(), lines, strict=True)
-    )
-    closer = lt.metrics.paired(
-        [lt.metrics.shot_accuracy(run)["tail"] for run in normface()],
-        [
-            line.tail_at(lt.metrics.shot_accuracy(run)["head"] - 0.01)
-            for run, line in zip(normface(), lines, strict=True)
-        ],
+        lt.metrics.shot_accuracy(run)["head"] > lt.metrics.frontier(plain).head[ahead].max()
+        for run, plain in zip(normface(), base, strict=True)
     )
     return margins_on_top.reveal(
-        [lt.study.comparison(compared()), lt.plot_who_pays(dots, base)],
+        [lt.study.comparison(compared()), _by_part(), lt.plot_who_pays(dots, base)],
         truth=verdict,
-        because=f"All classes: {points(found)}; rare classes {gained(ours, drw)}. Against the slider at equal accuracy "
-        f"of the frequent classes, the rare ones have: plain + DRW {beyond['plain + DRW']['tail']}, LDAM + DRW "
-        f"{beyond['LDAM + DRW']['tail']}, plain + DRS {beyond['plain + DRS']['tail']}. DRW's middle classes: "
-        f"{beyond['plain + DRW']['mid']}. NormFace lies where the line begins ({beyond['NormFace']['tail']}), and "
-        f"there the comparison is uncertain: under {outside} of {len(base)} seeds no τ >= 0 leaves the frequent classes as "
-        f"much, and where the slider may take one point more from them, the lead is {points(closer)}.",
+        because=f"Margins on top of cosines and DRW: {points(found)} over all classes. The chart asks more: who lies "
+        f"beyond the line that the slider draws? Its legend says so for each dot. Read NormFace and LDAM with care: under "
+        f"{outside} of {len(base)} seeds NormFace leaves the frequent classes more than the slider does at any τ >= 0, so "
+        f"there is no point of the line to compare it with.",
     )
 
 
@@ -405,21 +447,22 @@ def claims():
     plain = float(table[(table.key == "ce")].value.iloc[0])
     zhou = "Zhou et al. 2020, table 1"
     ldam, both, early = error("LDAM"), error("LDAM-DRW"), error("CB re-weighting (CE)")
-    drw, drs = error("CE-DRW", zhou), error("CE-DRS", zhou)
+    late_error, drs = error("CE-DRW", zhou), error("CE-DRS", zhou)
     ten = "photographs, ten seeds, all classes"
     rows = [
         _row(f"LDAM alone beats cross-entropy: error {ldam:g} against {plain:g} %", f"LDAM - plain, {ten}",
              photos("ldam"), photos("ce")),
         _row(f"LDAM with DRW beats cross-entropy: {both:g} against {plain:g} %", f"LDAM + DRW - plain, {ten}",
-             photos("ldam_drw"), photos("ce")),
+             ldam_drw(), photos("ce")),
         _row(f"DRW improves LDAM: {both:g} against {ldam:g} %", f"LDAM + DRW - LDAM, {ten}",
-             photos("ldam_drw"), photos("ldam")),
-        _row(f"Weights late beat weights from the start: {drw:g} (Zhou et al. 2020) against {early:g} %",
-             f"plain + DRW - class-balanced β = 0.9999, {ten}", photos("ce_drw"), from_the_start()),
-        _row(f"Margins add to DRW: {both:g} against {drw:g} % (Zhou et al. 2020)", f"LDAM + DRW - plain + DRW, {ten}",
-             photos("ldam_drw"), photos("ce_drw")),
-        _row(f"DRW beats DRS: {drw:g} against {drs:g} % (both Zhou et al. 2020)", f"plain + DRW - plain + DRS, {ten}",
-             photos("ce_drw"), photos("ce_drs")),
+             ldam_drw(), photos("ldam")),
+        _row(f"Weights late beat weights from the start: {late_error:g} (Zhou et al. 2020) against {early:g} %",
+             f"plain + DRW - class-balanced β = 0.9999, both divided by n, {ten}", drw(reduction="n"), from_the_start()),
+        _row(f"Cosines and margins add to DRW: {both:g} against {late_error:g} % (Zhou et al. 2020)",
+             f"LDAM + DRW - plain + DRW, {ten}", ldam_drw(), drw()),
+        _row("Margins alone add to DRW: not printed", f"LDAM + DRW - NormFace + DRW, {ten}", ldam_drw(), normface_drw()),
+        _row(f"DRW beats DRS: {late_error:g} against {drs:g} % (both Zhou et al. 2020)",
+             f"plain + DRW - plain + DRS, {ten}", drw(), photos("ce_drs")),
     ]  # fmt: skip
     shown = lt.study.claims_table(rows)
     title = "LDAM and DRW: what was printed, and what is measured here"
@@ -468,7 +511,7 @@ split = lt.Exercise(
 
 $$\frac{1}{\Delta_1 \sqrt{n_1}} + \frac{1}{\Delta_2 \sqrt{n_2}} .$$
 
-Write `split(n1, n2, total)`: the two margins that make this smallest, a tensor (2,). Derive it on paper: set the derivative to zero along $\Delta_2 = T - \Delta_1$. Then say what LDAM does with it for ten classes: is their sum fixed?""",
+Write `split(n1, n2, total)`: the two margins that make this smallest, a tensor (2,). Derive it on paper: set the derivative to zero along $\Delta_2 = T - \Delta_1$. (For ten classes LDAM keeps the $n^{-1/4}$ and fixes the largest margin, not the sum.)""",
     """
 def split(n1, n2, total):
     a, b = n1 ** -0.25, n2 ** -0.25
@@ -498,63 +541,173 @@ def split(n1, n2, total):
 
 
 _COS = torch.tensor([[0.5, 0.2, -0.1], [0.3, 0.4, 0.1], [0.2, 0.6, 0.1], [0.9, -0.2, 0.5]], dtype=torch.float64)
-_Y, _N = torch.tensor([0, 1, 2, 2]), torch.tensor([100.0, 10.0, 1.0])
+_Y, _N = torch.tensor([0, 1, 2, 2]), torch.tensor([500.0, 50.0, 5.0])
+_MOST, _SCALE, _BETA = 0.5, 30.0, 0.9999
 
 
-def _ldam(cosine, targets, counts, most, scale):
-    return ldam_loss(cosine, targets, ldam_margins(counts, most).to(cosine.dtype), scale)
+def _margins(cosine, counts):
+    return ldam_margins(counts, _MOST).to(cosine.dtype)
 
 
-def _on_all(cosine, targets, counts, most, scale):
-    return torch.nn.functional.cross_entropy(scale * (cosine - ldam_margins(counts, most)), targets, reduction="none")
+def _batch(losses, targets, counts, late, weights=None):
+    """Mean of the losses (n,), weighted where the weights have begun."""
+    if not late:
+        return losses.mean()
+    w = (class_balanced_weights(counts, _BETA) if weights is None else weights).to(losses.dtype)[targets]
+    return (w * losses).sum() / w.sum()
 
 
-def _after_scale(cosine, targets, counts, most, scale):
-    own = torch.nn.functional.one_hot(targets, cosine.shape[1]) * ldam_margins(counts, most)
-    return torch.nn.functional.cross_entropy(scale * cosine - own, targets, reduction="none")
+def _losses(cosine, targets, counts):
+    return ldam_loss(cosine, targets, _margins(cosine, counts), _SCALE)
 
 
-def _added(cosine, targets, counts, most, scale):
-    return ldam_loss(cosine, targets, -ldam_margins(counts, most).to(cosine.dtype), scale)
+def _ldam_drw(cosine, targets, counts, late):
+    return _batch(_losses(cosine, targets, counts), targets, counts, late)
 
 
-def _not_scaled(cosine, targets, counts, most, scale):
-    return ldam_loss(cosine, targets, counts.double().pow(-0.25).to(cosine.dtype), scale)
+def _on_all(cosine, targets, counts, late):
+    z = _SCALE * (cosine - _margins(cosine, counts))
+    return _batch(torch.nn.functional.cross_entropy(z, targets, reduction="none"), targets, counts, late)
+
+
+def _after_scale(cosine, targets, counts, late):
+    own = torch.nn.functional.one_hot(targets, cosine.shape[1]) * _margins(cosine, counts)
+    losses = torch.nn.functional.cross_entropy(_SCALE * cosine - own, targets, reduction="none")
+    return _batch(losses, targets, counts, late)
+
+
+def _no_margin(cosine, targets, counts, late):
+    return _batch(ldam_loss(cosine, targets, 0 * _margins(cosine, counts), _SCALE), targets, counts, late)
+
+
+def _never(cosine, targets, counts, late):
+    return _losses(cosine, targets, counts).mean()
+
+
+def _always(cosine, targets, counts, late):
+    return _ldam_drw(cosine, targets, counts, True)
+
+
+def _divided_by_n(cosine, targets, counts, late):
+    w = class_balanced_weights(counts, _BETA).to(cosine.dtype) if late else torch.ones_like(counts).to(cosine.dtype)
+    return (w[targets] * _losses(cosine, targets, counts)).mean()
+
+
+def _not_normalised(cosine, targets, counts, late):
+    w = (1 - _BETA) / (1 - _BETA ** counts.double()) if late else torch.ones_like(counts).double()
+    return (w[targets] * _losses(cosine, targets, counts)).mean()
+
+
+def _one_over_n(cosine, targets, counts, late):
+    return _batch(_losses(cosine, targets, counts), targets, counts, late, 1 / counts)
 
 
 ldam_exercise = lt.Exercise(
-    "LDAM",
-    """Write `ldam(cosine, targets, counts, most, scale)`: the loss of each image (n,). The margin of class $j$ is in proportion to $n_j^{-1/4}$, and the rarest class has `most`. It is taken from the cosine of the true class alone, before the scale.
+    "LDAM with DRW",
+    r"""Write `ldam_drw(cosine, targets, counts, late)`: the loss of a batch, one number. `MyLDAM` above leaves out the weights; here they are part of it. The largest margin is 0.5, $s = 30$ and $\beta = 0.9999$. `late` says whether the weights have begun.
 
-Shapes: cosine (n, k), targets (n,), counts (k,); `most` and `scale` are numbers. One check has a scale of 300 in float32.""",
+Shapes: cosine (n, k), targets (n,), counts (k,).""",
     """
-def ldam(cosine, targets, counts, most, scale):
-    margins = counts.double() ** -0.25
-    margins = (most * margins / margins.max()).to(cosine.dtype)
-    own = torch.nn.functional.one_hot(targets, cosine.shape[1]).to(cosine.dtype)
-    z = scale * (cosine - own * margins)
-    return z.logsumexp(1) - z[torch.arange(len(z)), targets]
+def ldam_drw(cosine, targets, counts, late):
+    rarity = counts.double() ** -0.25
+    margins = (0.5 * rarity / rarity.max()).to(cosine.dtype)
+    own = torch.nn.functional.one_hot(targets, cosine.shape[1])
+    losses = torch.nn.functional.cross_entropy(30 * (cosine - margins * own), targets, reduction="none")
+    if not late:
+        return losses.mean()
+    w = ((1 - 0.9999) / (1 - 0.9999 ** counts.double())).to(cosine.dtype)[targets]
+    return (w * losses).sum() / w.sum()
 """,
     [
-        lt.study.Case("four images, s = 30", (_COS, _Y, _N, 0.5, 30.0), "First the margins of all classes, then each image's own.", gradient=True),
-        lt.study.Case("no margin", (_COS, _Y, _N, 0.0, 10.0), "With `most` = 0 it is cross-entropy of s times the cosines.", gradient=True),
-        lt.study.Case("equal counts", (_COS, _Y, torch.tensor([7.0, 7.0, 7.0]), 0.3, 5.0), "Then every class has the margin `most`: CosFace.", gradient=True),
-        lt.study.Case("s = 300 in float32", (_COS.float(), _Y, _N, 0.5, 300.0), "`exp` of 300 is infinite in float32. Use `logsumexp`."),
+        lt.study.Case("four images, before the weights", (_COS, _Y, _N, False), "Without weights: LDAM's loss of each image, then the mean.", gradient=True),
+        lt.study.Case("the same, with weights", (_COS, _Y, _N, True), "Each image's loss times the weight of its class; see the formula of deferral.", gradient=True),
+        lt.study.Case("equal counts", (_COS, _Y, torch.tensor([7.0, 7.0, 7.0]), True), "Equal weights change nothing when their sum divides.", gradient=True),
+        lt.study.Case("one class alone in the batch", (_COS[2:], _Y[2:], _N, True), "Only the weights of images in the batch are summed.", gradient=True),
     ],
-    oracle=_ldam,
+    oracle=_ldam_drw,
     hints=[
-        "Three steps: margins from counts, logits with the margin, cross-entropy.",
-        "A matrix that is 1 at each image's true class and 0 elsewhere puts the margin where it belongs.",
-        "Subtract before you multiply by the scale; then `logsumexp` minus the true logit.",
+        "Two steps: a loss for each image, then a mean over them. Only the second one knows about `late`.",
+        "Each image's margin and weight are those of its own class: `margins[targets]`, `w[targets]`. How do you take the margin from the true class's cosine alone?",
+        "With weights the mean is a weighted one: what must it be divided by, so that equal weights leave it as it is?",
     ],
     mistakes={
         "You took every class's margin from its cosine. Only the true class has one in the loss of an image.": _on_all,
         "The margin comes before the scale: it is a cosine, and the scale multiplies it too.": _after_scale,
-        "You added the margin, which makes the task easier.": _added,
-        "The margins must be scaled so that the largest is `most`.": _not_scaled,
-        "Return one loss for each image, not their mean.": lambda *given: _ldam(*given).mean(),
+        "The margin is missing.": _no_margin,
+        "The weights are missing.": _never,
+        "The weights have not begun yet when `late` is False.": _always,
+        "You divided by the number of images. Here the sum of their weights divides.": _divided_by_n,
+        "You divided by the number of images; here the sum of their weights divides.": _not_normalised,
+        "These weights are 1/n, the limit β = 1.": _one_over_n,
+        "Return one number for the batch, not one loss for each image.": lambda c, y, n, late: _losses(c, y, n),
     },
     given={"torch": torch},
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- exercise: two ways on
+_EPOCHS, _DONE, _STARTS = 6, 2, (3, 5)
+
+
+def _trunk():
+    """A short run that stands between two epochs, before its weights begin."""
+    trunk = Trainer("ce_drw", _digits(), epochs=_EPOCHS, deferral=4 / _EPOCHS)
+    for _ in range(_DONE):
+        trunk.run_epoch()
+    return trunk
+
+
+@functools.cache
+def _digits():
+    return lt.digits_lt(ratio=20)
+
+
+def _finished(answer):
+    found = answer(_trunk(), _STARTS)
+    return isinstance(found, (list, tuple)) and [getattr(run, "status", "") for run in found] == ["finished"] * 2
+
+
+def _begin_there(answer):
+    return [int(np.argmax(run.history["stage"] > 0)) for run in answer(_trunk(), _STARTS)] == list(_STARTS)
+
+
+def _as_if_from_the_start(answer):
+    for run, start in zip(answer(_trunk(), _STARTS), _STARTS, strict=True):
+        whole = lt.train("ce_drw", _digits(), epochs=_EPOCHS, deferral=start / _EPOCHS, progress=False)
+        if not np.array_equal(run.history["loss"], whole.history["loss"]):
+            return False
+    return True
+
+
+def _left_alone(answer):
+    trunk = _trunk()
+    answer(trunk, _STARTS)
+    return trunk.epoch == _DONE
+
+
+branches = lt.Exercise(
+    "When should the weights begin?",
+    """`trunk` is a `Trainer` of `ce_drw` that stands between two epochs; its weights have not begun. Write `branches(trunk, starts)`: a list with one finished run for each number in `starts`, the run in which the weights begin after that many epochs. Train the epochs that they share only once.
+
+`branch(trunk, ...)` takes settings of the method, and `deferral` is the share of the epochs before the weights; `trunk.recipe.epochs` says how many epochs there are. When your function passes, use it on the bench: `trunk = Trainer("ce_drw", digits)`, five epochs, then `starts = (6, 12, 24, 48)`.""",
+    """
+def branches(trunk, starts):
+    return [branch(trunk, deferral=start / trunk.recipe.epochs).run() for start in starts]
+""",
+    [
+        lt.study.Case("no start, no run", (None, ()), "An empty list."),
+        lt.study.Claim("a list of finished runs, one a start", _finished, "`branch` gives a Trainer; its `.run()` trains to the end and returns the run."),
+        lt.study.Claim("after 2 epochs: the weights begin after 3 and after 5 of 6", _begin_there, "`deferral` is a share of the epochs, not an epoch."),
+        lt.study.Claim("each equals the run trained with that setting from the first epoch on", _as_if_from_the_start, "All branches must leave from where the trunk stands, with the same β."),
+        lt.study.Claim("the trunk stands where it stood", _left_alone, "`trunk.run()` and `trunk.run_epoch()` move the trunk itself. Let only its branches go on."),
+    ],
+    oracle=lambda trunk, starts: torch.zeros(0),
+    hints=[
+        "The first epochs are done, and both runs share them: what must be made for each start, and what must not be trained again?",
+        "One branch for each start. Which setting of `ce_drw` says when the weights begin?",
+        "A start of 3 in a training of 6 epochs is a deferral of one half.",
+    ],
+    given={"branch": branch},
 )  # fmt: skip
 
 
@@ -586,34 +739,35 @@ def quiz():
                 "3.2",
             ),
             lt.study.Question(
-                "Under which of these does a cosine classifier with $s = 2$ and 100 classes fail to learn?",
+                "Why does the loss of a cosine classifier with $s = 2$ and 100 classes stay high, however long it trains?",
                 {
                     "It has too few parameters.": "It has as many as any last layer.",
-                    "Its loss cannot become small: the logits are too close.": "Yes: the probability of the true class "
+                    "Its logits cannot differ enough.": "Yes: the probability of the true class "
                     "stays small even for perfect features, so every image keeps pulling.",
                     "Cosines ignore rare classes.": "A cosine ignores lengths, for all classes alike.",
                 },
-                "Its loss cannot become small: the logits are too close.",
+                "Its logits cannot differ enough.",
             ),
             lt.study.Question(
-                f"Deferred weights multiply the gradients of the rarest class by up to {ratio:.0f} times as much as those "
-                "of the most frequent. On a training set that is learned by heart with a loss near 0 they change little. Why?",
+                f"On the photographs the deferred weight of the rarest class is {ratio:.0f} times that of the most frequent "
+                "(β = 0.9999). On a training set that is learned by heart, with a loss near 0, such weights change little. Why?",
                 {
                     "The learning rate is 0 by then.": "It is small but not 0 when they begin.",
-                    "A large number times almost nothing is almost nothing.": "Yes. The gradient must still be there.",
+                    "The gradients that they multiply are almost 0.": "Yes. A weight only multiplies.",
                     "The weights are normalised.": "They are, but their ratio is what matters.",
                 },
-                "A large number times almost nothing is almost nothing.",
+                "The gradients that they multiply are almost 0.",
             ),
             lt.study.Question(
-                "A paper reports that LDAM with DRW beats cross-entropy by 7 points. What would you ask for first?",
+                "A paper reports that LDAM with DRW beats cross-entropy by 7 points. Which further runs, under the same seeds, "
+                "show what the margins do to that?",
                 {
-                    "More margins.": "First find out which part does it.",
-                    "Cross-entropy with DRW, under the same seeds.": "Yes. Two things changed; on the photographs one "
-                    "of them explains the whole gain.",
-                    "A larger network.": "That would change a third thing.",
+                    "LDAM without DRW.": "That shows what the weights do when the margins are there.",
+                    "Cross-entropy with DRW.": "Two things still change from there: the cosines and the margins. On the "
+                    "photographs one gains and the other loses, and together they seem to do nothing.",
+                    "The cosine classifier with DRW, without margins.": "Yes. Then the margins are all that changes.",
                 },
-                "Cross-entropy with DRW, under the same seeds.",
+                "The cosine classifier with DRW, without margins.",
             ),
         ]
     )

@@ -7,7 +7,8 @@ A reference is a function
 
 of arrays: `out` has logits (n, k), features (n, d), head_weight (k, d), head_bias (k,) or None, scale (float or None),
 index (n,); memory (k, d) of a head that keeps one, or None; partner (n,) and share of a blend, or None; state, the
-arrays of the objective's state_dict (a learned radius, running counts); accuracy (k,), what the last Report said; train = (features, targets) of its embed(); seen, the
+arrays of the objective's state_dict (a learned radius, running counts); accuracy (k,), what the last Report said;
+train = (features, targets) of its embed(); seen, the
 targets of earlier steps, one array each.
 out.constant is `out` at the place where the gradient is taken: a reference reads from it what is a constant for the
 gradient, so that its slope is the gradient.

@@ -240,7 +240,10 @@ def test_what_is_drawn_is_what_is_mined(run, photographs):
     assert sorted(result.numbers) == sorted(numbers)
     sizes = np.bincount(run.train_targets[numbers], minlength=10)
     assert sizes.tolist() == [26, 15, 5, 5, 8, 3, 1, 0, 0, 1]
-    assert (np.diff(sizes[result.targets]) <= 0).all(), "the largest class first"
+    assert (np.diff(sizes[result.targets]) >= 0).all(), "the smallest class first"
+    of_profile = [j for j in result.ascending if sizes[j]]
+    assert list(dict.fromkeys(result.targets.tolist())) == of_profile, "pictures and profile in one order"
+    assert result.mined.triplets[result.picture] == result.mined.triplets.max() == 9, "picture None"
     assert {run.class_names[j] for j in np.flatnonzero(result.mined.minority)} == {"dog", "automobile", "deer", "truck"}
     colours = explorer.frames.get_colors()
     hexes = [matplotlib.colors.to_hex(one) if one[3] else "none" for one in colours]
@@ -281,10 +284,10 @@ def test_a_click_chooses_a_picture(run, photographs):
     explorer._clicked(Click(0.0, 0.0, PROFILE, None))
     assert explorer.values["picture"] == 51
     explorer._clicked(Click(0.0, 0.0, DESK, None))
-    assert "Picture 1 (bird" in explorer.sentence and "is no anchor" in explorer.sentence
+    assert "Picture 1 (airplane" in explorer.sentence and "is no anchor" in explorer.sentence
     assert [len(links.get_segments()) for links in explorer.links] == [0, 0]
     points = [point for point in explorer.screen.frame.points if point.region == DESK]
-    assert len(points) == 64 and points[0].text.startswith("1: bird, p = ")
+    assert len(points) == 64 and points[0].text.startswith("1: airplane, p = ")
 
 
 def test_class_balanced_batches_have_pairs_of_every_size(run, photographs):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from conftest import REPO
 
+import ltviz as lt
+
 
 @pytest.fixture(scope="module")
 def cards():
@@ -54,6 +56,58 @@ def test_no_foreseen_mistake_passes_and_each_is_named(cards, name):
     for words, answer in exercise.mistakes.items():
         found = exercise.check(answer)
         assert not found.passed and words.split(".")[0].split("$")[0] in found.text
+
+
+MEANS, RATIO = "You divided means.", "over the other images"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda size, rare: size[rare].mean() / size.mean(), MEANS),
+        (lambda size, rare: size[rare].sum() / size[~rare].sum(), RATIO),
+        (lambda size, rare: size[~rare].sum() / size.sum(), "share of the other images"),
+        (lambda size, rare: size[rare].sum(), "This is the sum of the sizes"),
+        (lambda size, rare: size[rare].mean(), "This is the mean size"),
+    ],
+)
+def test_a_wrong_share_is_told_what_is_wrong_with_it_in_every_case(cards, answer, words):
+    slope = written(cards.slope, "slope")
+    found = cards.rare_share.check(lambda p, rare, gamma: answer(slope(p, gamma).abs(), rare))
+    assert not found.passed and all(words in detail for held, _, detail in found.rows if not held)
+
+
+def test_passing_the_second_exercise_answers_its_question(cards):
+    p, rare = [0.99] * 95 + [0.96] * 5, torch.arange(100) >= 95
+    size = written(cards.slope, "slope")(torch.tensor(p, dtype=torch.float64), 2.0).abs()
+    assert float(size[rare].sum() / size.sum()) == pytest.approx(0.77, abs=0.005)
+    assert float(size.sum()) == pytest.approx(0.0012, abs=5e-5)
+    found = cards.rare_share.check(written(cards.rare_share, "rare_share"))
+    assert "17% → 77%" in found.text and "1.15 → 0.0012" in found.text
+    assert "77%" not in cards.rare_share.check(lambda p, rare, gamma: p.sum()).text
+    assert "77%" not in repr(cards.rare_share) + str(cards.rare_share._repr_mimebundle_())
+
+
+def test_the_factor_of_a_weighted_p_is_a_class_weight(cards):
+    rarest, most = cards.factors()
+    weights = [1 / (1 - 0.9999**n) for n in lt.recorded("cifar16", "ce", seed=0)[0].counts.tolist()]
+    mean = sum(weights) / len(weights)
+    assert rarest == pytest.approx(1 - 0.5 ** (weights[-1] / mean)) and rarest == pytest.approx(0.937, abs=1e-3)
+    assert most == pytest.approx(1 - 0.5 ** (weights[0] / mean)) and most == pytest.approx(0.030, abs=1e-3)
+
+
+def test_both_deferred_losses_are_divided_alike(cards):
+    for data in ("cifar16", "digits"):
+        ours, theirs = lt.recorded(data, "focal_drw"), cards.deferred(data)
+        assert [run.seed for run in ours] == [run.seed for run in theirs] == list(range(10))
+        same = ("reduction", "beta", "deferral")
+        assert {tuple(run.settings[name] for name in same) for run in (*ours, *theirs)} == {("n", 0.9999, 0.8)}
+
+
+def test_the_photographs_are_a_page_of_text_and_pictures_so_that_a_theme_can_colour_the_text(cards):
+    found = cards.hard_frequent_easy_rare()
+    assert found.html.count("<img ") == 10 == found.html.count("p = 0.") // 2 and "color" not in found.html
+    assert "frog, p = 0.09" in found.text and "ship, p = 0.73" in found.text
 
 
 def test_hard_is_not_rare(cards):

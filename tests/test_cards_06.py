@@ -48,18 +48,63 @@ SPLIT = [
     (lambda n1, n2, total: torch.tensor([n1**-0.25, n2**-0.25]), "do not sum to `total`"),
     (lambda n1, n2, total: torch.tensor([total / 2, total / 2]), ""),
 ]
+BETA = 0.9999
+
+
+def ldam_batch(cosine, targets, counts, late, z=None, divide="weights", weights=None):
+    """LDAM with DRW in numpy's spirit, with one part exchanged."""
+    z = 30 * (cosine - own(cosine, targets) * margins(counts, 0.5).to(cosine.dtype)) if z is None else z
+    losses = -z.log_softmax(1).gather(1, targets[:, None])[:, 0]
+    w = (1 - BETA) / (1 - BETA ** counts.double()) if weights is None else weights
+    w = (w if late else torch.ones(len(counts))).to(cosine.dtype)[targets]
+    return (w * losses).sum() / {"weights": w.sum(), "n": len(w)}[divide]
+
+
 LDAM = [
-    (lambda c, y, n, m, s: F.cross_entropy(s * (c - margins(n, m)), y, reduction="none"), "every class's margin"),
-    (lambda c, y, n, m, s: F.cross_entropy(s * c - own(c, y) * margins(n, m), y, reduction="none"), "before the scale"),
-    (lambda c, y, n, m, s: F.cross_entropy(s * (c + own(c, y) * margins(n, m)), y, reduction="none"), "added the"),
-    (lambda c, y, n, m, s: F.cross_entropy(s * (c - own(c, y) * n.double() ** -0.25), y, reduction="none"),
-     "the largest is `most`"),
-    (lambda c, y, n, m, s: F.cross_entropy(s * (c - own(c, y) * margins(n, m)), y), ""),
-]  # fmt: skip
+    (lambda c, y, n, late: ldam_batch(c, y, n, late, z=30 * (c - margins(n, 0.5))), "every class's margin"),
+    (lambda c, y, n, late: ldam_batch(c, y, n, late, z=30 * c - own(c, y) * margins(n, 0.5)), "before the scale"),
+    (lambda c, y, n, late: ldam_batch(c, y, n, late, z=30 * c), "margin is missing"),
+    (lambda c, y, n, late: ldam_batch(c, y, n, False), "weights are missing"),
+    (lambda c, y, n, late: ldam_batch(c, y, n, True), "not begun yet"),
+    (lambda c, y, n, late: ldam_batch(c, y, n, late, divide="n"), "divided by the number of images"),
+    (lambda c, y, n, late: ldam_batch(c, y, n, late, weights=1 / n), "1/n"),
+]
+
+
+def trainers(trunk, starts):
+    return [lt.training.branch(trunk, deferral=start / trunk.recipe.epochs) for start in starts]
+
+
+def from_scratch_with_another_beta(trunk, starts):
+    return [
+        one.run() for one in (lt.training.branch(trunk, deferral=s / trunk.recipe.epochs, beta=0.9) for s in starts)
+    ]
+
+
+def epochs_not_shares(trunk, starts):
+    return [lt.training.branch(trunk).run() for _ in starts]
+
+
+def moves_the_trunk(trunk, starts):
+    found = [one.run() for one in trainers(trunk, starts)]
+    if starts:
+        trunk.run_epoch()
+    return found
+
+
+BRANCHES = [
+    (trainers, "`.run()` trains to the end"),
+    (from_scratch_with_another_beta, "with the same β"),
+    (epochs_not_shares, "a share of the epochs"),
+    (moves_the_trunk, "move the trunk itself"),
+]
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "said"), [("split", *row) for row in SPLIT] + [("ldam_exercise", *row) for row in LDAM]
+    ("name", "answer", "said"),
+    [("split", *row) for row in SPLIT]
+    + [("ldam_exercise", *row) for row in LDAM]
+    + [("branches", *row) for row in BRANCHES],
 )
 def test_exercises_name_the_mistake(cards, name, answer, said):
     result = getattr(cards, name).check(answer)
@@ -71,11 +116,13 @@ def test_exercises_name_the_mistake(cards, name, answer, said):
 def test_the_right_answers_pass(cards):
     assert cards.split.check(split_by(-0.25)).passed
 
-    def ldam(cosine, targets, counts, most, scale):
-        z = scale * (cosine - own(cosine, targets) * margins(counts, most).to(cosine.dtype))
-        return -z.log_softmax(1).gather(1, targets[:, None])[:, 0]
+    assert cards.ldam_exercise.check(ldam_batch).passed
+    assert cards.branches.check(lambda trunk, starts: [one.run() for one in trainers(trunk, starts)]).passed
 
-    assert cards.ldam_exercise.check(ldam).passed
+
+def test_stubs_are_open_and_not_wrong(cards):
+    for exercise in (cards.split, cards.ldam_exercise, cards.branches):
+        assert exercise.check(lambda *given: ...).state == "open"
 
 
 def test_the_fourth_root_is_the_smallest_bound():
@@ -93,7 +140,7 @@ def test_the_fourth_root_is_the_smallest_bound():
         ("margin_at_test", 120.0),
         ("ldam_alone", "less than 3 points either way"),
         ("late", "mainly the frequent and the middle classes"),
-        ("margins_on_top", "no clear difference"),
+        ("margins_on_top", "a clear loss"),
     ],
 )
 def test_predictions_follow_from_the_records(cards, name, truth):
@@ -113,10 +160,44 @@ def test_both_networks_of_the_branch_know_their_training_images(cards):
         grown[key] = [(before.run(), trunk.run())]
     assert learned == [1.0, 1.0]
     found = cards.open_parts_on_the_bench(grown, cards.AT, learned)
-    assert found.truth == "only cross-entropy's" and "differ before" not in found.because
+    told = cards._measured_again(grown, cards.AT, learned)
+    assert found.truth == "only cross-entropy's" and "differ before" not in told
+    assert "every training image is answered right" in told and "next to nothing is left to weigh" in told
+
+
+def test_the_sentences_of_the_branch_follow_what_was_run(cards):
+    """Weights that begin early find a loss to weigh, and the card says so."""
+    trunk = lt.training.Trainer("ldam_drw", lt.digits_lt(class_order="seed"), epochs=6, deferral=0.5)
+    for _ in range(3):
+        trunk.run_epoch()
+    before = lt.training.branch(trunk, beta=0.0)
+    told = cards._measured_again({"ldam_drw": [(before.run(), trunk.run())]}, 3, [0.5])
+    assert "there is still something to weigh" in told and "at least 50.0% of the training images" in told
+    assert "next to nothing" not in told and "after epoch 3" in told
+
+
+def test_what_the_take_aways_say_is_what_the_records_say(cards):
+    plain = cards.photos("ce")
+
+    def verdict(ours, base, group="all"):
+        return lt.metrics.paired(ours, base, group).verdict
+
+    assert verdict(cards.normface(), plain) == verdict(cards.normface_drw(), cards.drw()) == "clearly better"
+    assert verdict(cards.photos("ldam"), cards.normface()) == "clearly worse"
+    assert verdict(cards.ldam_drw(), cards.normface_drw()) == "clearly worse"
+    assert verdict(cards.ldam_drw(), cards.drw()) == "undecided"
+    assert verdict(cards.bench("ldam"), cards.bench("ce"), "tail") == "clearly better"
+    assert verdict(cards.bench("ldam"), cards.normface(cards.bench), "tail") == "undecided"
+    assert verdict(cards.drw(reduction="n"), cards.from_the_start(), "tail") == "undecided"
+    assert verdict(cards.drw(), cards.drw(reduction="n"), "tail") == "clearly worse"
+    assert lt.metrics.beyond(cards.drw(), plain).verdict == "clearly worse"
+    assert verdict(cards.drw(reduction="n"), cards.from_the_start(), "head") == "clearly better"
+    assert verdict(cards.drw(reduction="n"), cards.from_the_start(), "mid") == "clearly better"
+    for runs in (cards.drw(reduction="n"), cards.normface_drw(), cards.ldam_drw(), cards.photos("ce_drs")):
+        assert lt.metrics.beyond(runs, plain).verdict == "undecided"
 
 
 def test_claims_hold_where_the_records_say_so(cards):
     html = cards.claims().html
     holds = [row.split("<td")[4].split(">")[1].split("<")[0] for row in html.split("<tr>")[2:]]
-    assert holds == ["no", "yes", "yes", "yes", "undecided", "no"]
+    assert holds == ["no", "yes", "yes", "yes", "undecided", "no", "no"]

@@ -90,6 +90,30 @@ def test_predictions_are_answered_from_the_records(cards):
     assert found.shape == (10, 40) and found.min() > 2 - cards.NEAR
 
 
+def test_who_pays_is_answered_from_the_records(cards):
+    groups = cards.compared()
+    assert cards.open_how_many_here(groups).truth == 0 and len(groups) == 9, "groups are as they were"
+    every = cards.every_method("cifar16")
+    assert set(every) == set(lt.METHODS) - {"ce"}
+    assert all(len(runs) == 10 and runs[0].label == label for label, runs in every.items())
+    above, undecided, below = cards.sides_of_all("cifar16")
+    assert sorted(above) == ["balanced_softmax", "logit_adjustment", "normface", "seesaw", "square_root_sampling"]
+    assert sorted(above + undecided + below) == sorted(every) and below[-1] == "cdb"
+    assert cards.open_how_many_in_all().truth == 5
+    photographs, bench = (cards.told_of_all(place) for place in ("cifar16", "digits"))
+    assert "5 lie beyond the line (`square_root_sampling`" in photographs and "reached by none" in photographs
+    assert "0 lie beyond the line," in bench and "the plain network reaches it, too" in bench
+
+
+def test_the_bands_of_hard_classes_stay_wide(cards):
+    few, many = cards.band_widths("digits", 10), cards.band_widths("digits", 250)
+    assert (np.diff(few) > 0).all() and (np.diff(many) > 0).all() and (many < few / 3).all()
+
+
+def test_every_axes_with_a_photograph_is_in_the_picture(cards):
+    assert len(cards.plot_rare_and_hard().axes) == 20
+
+
 def test_swings_are_two_thirds_in_noise_and_all_where_it_alternates(cards):
     class Drawn:
         counts = np.array([9, 6, 3])

@@ -1,5 +1,6 @@
 """Any classifier as a run: the right numbers, nothing left changed, and a refusal that names what does not fit."""
 
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -105,24 +106,43 @@ def other(change):
 
 
 WRONG = [
-    (labels(lambda y: nn.functional.one_hot(y, 3)), "loader: .*got the shape .25, 3.; one-hot rows become numbers"),
-    (labels(lambda y: y + 0.5), "loader: .*got torch.float32"),
-    (labels(lambda y: y - 100), "loader: .*got -1?[0-9]+; leave out images without a label"),
-    (labels(lambda y: y + 1), "loader: .*got 3"),
-    (labels(lambda y: ["cat"] * len(y)), "loader: .*texts such as 'cat'; number the classes"),
-    (labels(lambda y: y[:, None]), "loader: .*the shape .25, 1."),
-    (labels(lambda y: y.bool()), "loader: .*torch.bool"),
+    (labels(lambda y: nn.functional.one_hot(y, 4)), "loader: .*got the shape .25, 4. for 3 classes"),
+    (labels(lambda y: torch.full((len(y), 3), 1 / 3)), "loader: .*not one-hot; of soft labels"),
+    (labels(lambda y: y + 0.5), "loader: .*got [0-9.]+ .float32.; classes have whole numbers"),
+    (labels(lambda y: y - 100), "loader: .*got -100; if it marks images without a label, ignore=-100"),
+    (labels(lambda y: y + 2), "loader: .*as there are 3 classes, got 2 to 4"),
+    (labels(lambda y: torch.where(y == 2, 3, y)), "loader: .*as there are 3 classes, got 0 to 3"),
+    (labels(lambda y: ["cat"] * len(y)), "loader: it names 1 classes .cat., expected 3; pass class_names"),
+    (labels(lambda y: ["cat", None] + ["dog"] * (len(y) - 2)), "loader: no label at position 1 .None."),
+    (labels(lambda y: y.bool()), "loader: .*True and False are two classes, but there are 3"),
+    (labels(lambda y: y[:-1]), "model: expected logits of shape .24, k.* got .25, 3."),
     (labels(lambda y: None), "loader: "),
-    (lambda batches: {"loader": [dict(x=x, y=y) for x, y in batches]}, "loader: .*a mapping with 'x', 'y'"),
+    (lambda batches: {"loader": [dict(x=x, z=y) for x, y in batches]}, "loader: .*labels.*a mapping with 'x', 'z'"),
+    (lambda batches: {"loader": [dict(a=x, y=y) for x, y in batches]}, "loader: .*images.*a mapping with 'a', 'y'"),
+    (lambda batches: {"loader": [dict(x=x, y=y, label=y) for x, y in batches]}, "loader: expected one entry with lab"),
+    (
+        lambda batches: {"loader": [(x.long(), y) for x, y in batches]},
+        "model: it cannot take a batch of shape .25, 6. of torch.int64",
+    ),
+    (
+        lambda batches: {"loader": [(x[:, :5], y) for x, y in batches]},
+        "model: it cannot take a batch of shape .25, 5. of torch.float32",
+    ),
     (lambda batches: {"loader": [(x, y, y) for x, y in batches]}, "loader: .*a tuple of 3"),
     (lambda batches: {"loader": [x for x, _ in batches]}, "loader: .*got a Tensor"),
     (lambda batches: {"loader": []}, "loader: it gave no batch"),
     (lambda batches: {"loader": 3}, "loader=3"),
     (lambda batches: {"loader": [(x.numpy(), y) for x, y in batches]}, "loader: expected images as a tensor"),
-    (lambda batches: {"head": "0"}, "head='0': its weight has shape .5, 6."),
-    (lambda batches: {"head": "1"}, "head='1' is a BatchNorm1d"),
+    (lambda batches: {"head": "0"}, "head='0' is a hidden layer: its weight has shape .5, 6., but there are 3 logits"),
+    (lambda batches: {"head": "1"}, "head='1' is a BatchNorm1d inside the model, not a classifier"),
     (lambda batches: {"head": "nowhere"}, "head='nowhere' is no module.*'0', 'fc'"),
-    (lambda batches: {"head": None}, "head=None"),
+    (lambda batches: {"head": 3}, "head=3 is no module"),
+    (lambda batches: {"forward": "f"}, "forward='f': expected a function"),
+    (lambda batches: {"forward": lambda model, batch: batch[0]}, "forward: expected it to return .logits, labels."),
+    (lambda batches: {"ignore": 0.5}, "ignore=0.5: expected the label"),
+    (lambda batches: {"seed": -1}, "seed=-1"),
+    (lambda batches: {"training": 3}, "training=3"),
+    (lambda batches: {"training": []}, "training: it gave no batch"),
     (lambda batches: {"counts": [1, 2]}, "counts=.*each of the 3 classes"),
     (lambda batches: {"counts": [1, -2, 3]}, "counts=.*none negative"),
     (lambda batches: {"counts": [1, 2.5, 3]}, "counts=.*whole numbers"),
@@ -146,11 +166,16 @@ def test_what_does_not_fit_is_named(model, batches, change, match):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda z: (z, z), "model: .*got a tuple"),
-        (lambda z: {"logits": z}, "model: .*got a dict"),
+        (lambda z: (z[:, 0], 3), "model: .*got a tuple without any"),
+        (lambda z: {"out": z}, "model: .*a mapping with 'out', none of them 'logits'"),
+        (
+            lambda z: z.softmax(1),
+            "model: its outputs are probabilities, expected logits: leave out the model's last so",
+        ),
+        (lambda z: z.argmax(1), "model: .*got .25,. of torch.int64"),
         (lambda z: z * float("nan"), "model: its logits hold NaN"),
         (lambda z: z[0], "model: .*got .3,."),
-        (lambda z: z[:, :1], "model: .*k > 1"),
+        (lambda z: z[:, :1], "model: .*k > 1, got .25, 1.*; of one logit z for two classes, forward returns"),
     ],
 )
 def test_answers_that_are_no_logits_are_named(model, batches, change, match):
@@ -158,19 +183,423 @@ def test_answers_that_are_no_logits_are_named(model, batches, change, match):
         collect(other(change)(model), batches)
 
 
-def test_a_convolution_or_a_layer_that_runs_twice_is_no_head(batches):
-    class Twice(nn.Module):
-        def __init__(self):
+# --- labels and batches of other kinds -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: nn.functional.one_hot(y, 3),
+        lambda y: nn.functional.one_hot(y, 3).bool(),
+        lambda y: y[:, None],
+        lambda y: y.float(),
+        lambda y: y.tolist(),
+        lambda y: y.numpy().astype(np.uint8),
+        lambda y: [NAMES[j] for j in y],
+        lambda y: tuple(NAMES[j] for j in y),
+    ],
+)
+def test_labels_of_any_kind_mean_the_same(model, batches, change):
+    plain = collect(model, batches, class_names=NAMES)
+    run = collect(model, [(x, change(y)) for x, y in batches], class_names=NAMES)
+    np.testing.assert_array_equal(run.targets, plain.targets)
+    assert run.targets.dtype == np.int64 and run.id == plain.id and run.accuracy == plain.accuracy
+
+
+def test_what_is_taken_for_granted_is_said_once(model, batches):
+    plain = collect(model, batches)
+    with pytest.warns(
+        UserWarning, match="loader: the classes are numbered from 1 to 3; 1 is taken for the first"
+    ) as said:
+        run = collect(model, [(x, y + 1) for x, y in batches], counts={1: 9, 3: 2})
+    np.testing.assert_array_equal(run.targets, plain.targets)
+    assert len(said) == 1 and run.counts.tolist() == [9, 0, 2] and run.class_names == ["1", "2", "3"]
+    with pytest.warns(
+        UserWarning, match="loader: the labels are names; their order is taken to be ant, bee, cow"
+    ) as said:
+        run = collect(
+            model, [(x, [["bee", "ant", "cow"][j] for j in y]) for x, y in batches], counts={"bee": 4, "cow": 1}
+        )
+    np.testing.assert_array_equal(run.targets, np.array([1, 0, 2])[plain.targets])
+    assert len(said) == 1 and run.counts.tolist() == [0, 4, 1] and run.class_names == ["ant", "bee", "cow"]
+
+
+def test_whole_numbers_that_are_names_are_looked_up(model, batches):
+    plain = collect(model, batches)
+    run = collect(
+        model, [(x, torch.tensor([7, 3, 5])[y]) for x, y in batches], class_names=[7, 3, 5], counts={3: 2, 7: 1}
+    )
+    np.testing.assert_array_equal(run.targets, plain.targets)
+    assert run.class_names == ["7", "3", "5"] and run.counts.tolist() == [1, 2, 0]
+    low = [(x, y.clamp(max=1) + 1) for x, y in batches]  # 1 and 2: the second and third class, or "1" and "2"?
+    with pytest.raises(ValueError, match="loader: is 1 the class '2', by its place, or '1', by its name"):
+        collect(model, low, class_names=["1", "2", "3"])
+
+
+def test_two_classes_as_booleans(batches):
+    net = nn.Sequential(nn.Linear(6, 2))
+    run = collect(net, [(x, y == 1) for x, y in batches], class_names=["no", "yes"])
+    expected = torch.cat([y for _, y in batches]) == 1
+    np.testing.assert_array_equal(run.targets, expected.numpy().astype(np.int64))
+
+
+def test_images_without_a_label_are_left_out(model, batches):
+    (x, y), (u, v) = batches
+    gaps = [(x, torch.where(torch.arange(25) % 3 == 0, -100, y)), (u, torch.full_like(v, -100)), (u, v)]
+    run = collect(model, gaps, ignore=-100)
+    keep = torch.arange(25) % 3 != 0
+    np.testing.assert_array_equal(run.targets, torch.cat([y[keep], v]).numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(run.logits, model.eval()(torch.cat([x[keep], u])).numpy(), rtol=1e-5)
+    assert len(run.features) == len(run.targets)
+    with pytest.raises(ValueError, match="loader: every label is -100, which is left out"):
+        collect(model, [gaps[1]], ignore=-100)
+    words = [(x, [NAMES[j] if i else "?" for i, j in enumerate(y)]), (u, [NAMES[j] for j in v])]
+    assert len(collect(model, words, ignore="?", class_names=NAMES).targets) == 39
+
+
+class Shifted(nn.Module):
+    """Adds a second input, by name, as models of other libraries take them."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values, shift=None, labels=None):
+        assert labels is None
+        logits = self.model(pixel_values if shift is None else pixel_values + shift)
+        return {"loss": None, "logits": logits}
+
+
+def test_batches_as_mappings_and_outputs_with_logits(model, batches):
+    plain = collect(model, batches)
+    for images, labels_ in (("image", "label"), ("x", "y"), ("pixel_values", "labels"), ("img", "target")):
+        run = collect(model, [{images: x, labels_: y, "path": "a"} for x, y in batches])
+        np.testing.assert_array_equal(run.logits, plain.logits)
+    shift = torch.ones(6)
+    run = collect(Shifted(model), [{"pixel_values": x, "shift": shift, "labels": y, "other": 1} for x, y in batches])
+    moved = collect(model, [(x + shift, y) for x, y in batches])
+    np.testing.assert_array_equal(run.logits, moved.logits)
+    np.testing.assert_array_equal(run.features, moved.features)
+    run = collect(Shifted(model), [({"pixel_values": x, "shift": shift}, y) for x, y in batches])
+    np.testing.assert_array_equal(run.logits, moved.logits)
+    own = lambda net, batch: (net(batch[1] + shift), batch[0])  # noqa: E731
+    run = collect(model, [(y, x, "third") for x, y in batches], forward=own)
+    np.testing.assert_array_equal(run.logits, moved.logits)
+
+
+def test_outputs_as_a_tuple(model, batches):
+    plain = collect(model, batches)
+    np.testing.assert_array_equal(collect(other(lambda z: (z, z[:, 0]))(model), batches).logits, plain.logits)
+
+    class Both(nn.Module):
+        def __init__(self, model, first):
             super().__init__()
-            self.fc = nn.Linear(6, 6)
+            self.body, self.fc, self.first = model[:3], model.fc, first
 
         def forward(self, x):
-            return self.fc(self.fc(x))
+            features = self.body(x)
+            return (features, self.fc(features)) if self.first else (self.fc(features), features)
 
-    with pytest.raises(ValueError, match="head='fc' ran 2 times in a batch"):
-        collect(Twice(), batches)
-    conv = nn.Sequential(nn.Unflatten(1, (6, 1, 1)), nn.Conv2d(6, 3, 1), nn.Flatten())
-    with pytest.raises(ValueError, match="head='1' is a Conv2d"):
-        collect(conv, batches, head="1")
+    for first in (True, False):  # the logits are those that a layer gives
+        run = collect(Both(model, first), batches)
+        np.testing.assert_array_equal(run.logits, plain.logits)
+        np.testing.assert_array_equal(run.features, plain.features)
+    model.fc = nn.Sequential(model.fc, nn.ReLU())  # now no layer tells
+    with pytest.raises(ValueError, match="model: it returns several tensors, with 3, 5 columns; which are the logits"):
+        collect(Both(model, True), batches)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_images_are_brought_to_the_type_of_the_model(model, batches, dtype):
+    plain = collect(model, batches)
+    run = collect(model.to(dtype), batches)
+    tolerance = 1e-6 if dtype == torch.float64 else 3e-2
+    np.testing.assert_allclose(run.logits, plain.logits, rtol=tolerance, atol=tolerance)
+    assert run.logits.dtype == np.float32 and run.head_weight.dtype == np.float32 and run.features is not None
+
+
+def test_training_images_give_counts_means_and_ncm(model, batches):
+    (x, y), (u, v) = batches
+    run = collect(model, [(u, v)], training=[(x, y)])
+    with torch.no_grad():
+        f = model.eval()[:3](x)
+    np.testing.assert_array_equal(run.counts, np.bincount(y, minlength=3))
+    np.testing.assert_allclose(run.class_means, [f[y == c].mean(0).numpy() for c in range(3)], atol=1e-3)
+    np.testing.assert_allclose(run.train_features, f.numpy(), atol=2e-3)
+    np.testing.assert_array_equal(run.train_targets, y.numpy())
+    nearest = run.posthoc("ncm")
+    assert nearest.shape == (15, 3) and np.isfinite(nearest).all()
+    assert collect(model, [(u, v)], training=[(x + 1, y)]).id != run.id != collect(model, [(u, v)]).id
+    assert collect(model, [(u, v)], training=[(x, y)], counts=[3, 2, 1]).counts.tolist() == [3, 2, 1]
+    only = [(x[y != 1], y[y != 1])]
+    assert np.isnan(collect(model, [(u, v)], training=only).class_means[1]).all()
+
+
+def test_a_seed_and_a_name_tell_runs_apart(model, batches):
+    runs = [collect(model, batches, seed=s) for s in (0, 1)]
+    assert [run.seed for run in runs] == [0, 1] and runs[0].id != runs[1].id and runs[0].name == "my model"
+
+
+# --- the classifier inside -------------------------------------------------------------------------------------------
+
+
+class Cosine(nn.Module):
+    def __init__(self, d, k, scale=7.0, features=True, weight=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(k, d))
+        self.scale, self.features, self.unit = scale, features, weight
+
+    def forward(self, x):
+        x = nn.functional.normalize(x) if self.features else x
+        return self.scale * x @ (nn.functional.normalize(self.weight) if self.unit else self.weight).T
+
+
+def rebuilt(run):
+    f, w = run.features.astype(np.float64), run.head_weight.astype(np.float64)
+    if run.scale is not None:
+        f, w = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (f, w))
+    return (1.0 if run.scale is None else run.scale) * f @ w.T + (0.0 if run.head_bias is None else run.head_bias)
+
+
+@pytest.mark.parametrize(("features", "weight"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("head", [None, "fc"])
+def test_a_normalised_head_is_found_with_its_scale(model, batches, features, weight, head):
+    model[2], model.fc = nn.Tanh(), Cosine(5, 3, features=features, weight=weight)
+    run = collect(model, batches, head=head)
+    np.testing.assert_allclose(rebuilt(run), run.logits, atol=0.02)
+    if features and weight:
+        assert run.scale == pytest.approx(7.0, rel=1e-5) and run.head_bias is None
+        np.testing.assert_array_equal(run.head_weight, model.fc.weight.detach().numpy())
+    elif features:
+        np.testing.assert_allclose(np.linalg.norm(run.features.astype(float), axis=1), 7.0, rtol=1e-3)
+    else:
+        np.testing.assert_allclose(np.linalg.norm(run.head_weight, axis=1), 7.0, rtol=1e-5)
+
+
+def test_the_head_of_a_network_of_ours_is_found(batches):
+    from ltviz.models import CosineHead, Net
+
+    run = collect(Net(nn.Sequential(nn.Linear(6, 5), nn.Tanh()), CosineHead(5, 3, 30.0)), batches)
+    assert run.scale == pytest.approx(30.0, rel=1e-5)
+    np.testing.assert_allclose(rebuilt(run), run.logits, atol=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_convolution_of_one_pixel_is_a_head(batches, size):
+    net = nn.Sequential(
+        nn.Linear(6, 5 * size * size), nn.Unflatten(1, (5, size, size)), nn.ReLU(), nn.Conv2d(5, 3, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+    run = collect(net, batches)
+    assert run.head_weight.shape == (3, 5) and run.features.shape == (40, 5)
+    np.testing.assert_allclose(rebuilt(run), run.logits, atol=2e-3)
+    grouped = nn.Sequential(nn.Linear(6, 6), nn.Unflatten(1, (6, 1, 1)), nn.Conv2d(6, 3, 1, groups=3), nn.Flatten())
+    with pytest.raises(ValueError, match="head='2' is a Conv2d inside the model, not a classifier"):
+        collect(grouped, batches, head="2")
+
+
+def test_a_part_of_the_model_that_holds_the_head_may_be_named(model, batches):
+    net = nn.Sequential()
+    net.add_module("body", model[:3])
+    net.add_module("classifier", nn.Sequential(nn.Dropout(0.5), model.fc))
+    run, plain = collect(net, batches, head="classifier"), collect(model, batches)
+    np.testing.assert_array_equal(run.head_weight, plain.head_weight)
+    np.testing.assert_array_equal(run.features, plain.features)
+
+
+def test_what_spreads_or_compiles_a_model_is_looked_through(model, batches):
+    plain = collect(model, batches)
+    for net in (nn.DataParallel(model), torch.compile(model, backend="eager")):
+        run = collect(net, [{"input": x, "y": y} for x, y in batches], head="fc")
+        np.testing.assert_array_equal(run.logits, plain.logits)
+        np.testing.assert_array_equal(run.features, plain.features)
+
+
+class Twice(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.fc = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.fc(self.fc(x))
+
+
+class Late(nn.Module):
+    """A ReLU that is seen only in the second batch."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+        nn.init.ones_(self.fc.bias)
+
+    def forward(self, x):
+        z = self.fc(x * (0.01 if len(x) == 25 else 10.0))
+        return z.relu()
+
+
+CHANGED = [
+    (Twice, "'fc' ran 2 times in a batch, expected once"),
+    (other(lambda z: z.relu()), "'(inner.)?fc' is followed by a ReLU"),
+    (other(lambda z: z / 4), "'(inner.)?fc' is followed by a temperature: the logits are 0.25 .W f . b."),
+    (other(lambda z: z.tanh()), "'(inner.)?fc' gives W f . b .*which is not the logits"),
+    (Late, "'(inner.)?fc' is followed by a ReLU.*in a later batch"),
+]
+
+
+@pytest.mark.parametrize(("change", "match"), CHANGED)
+def test_a_head_whose_output_is_changed_is_refused_and_the_run_made_without_one(model, batches, change, match):
+    torch.manual_seed(1)
+    net = change(model)
+    with pytest.raises(ValueError, match=f"head={match}"):
+        collect(net, batches, head="fc")
+    with pytest.warns(UserWarning, match=f"model: no layer was found.*{match}.*neither head_weight nor feat") as said:
+        run = collect(net, batches, training=batches)
+    assert len(said) == 1 and run.head_weight is run.features is run.class_feature_norm is run.train_features is None
+    with torch.no_grad():
+        np.testing.assert_array_equal(run.logits[:25], net.eval()(batches[0][0]).numpy())
+    assert run.confusion.sum() == 40 and np.isfinite(run.ece) and "weight norm" not in run.table()
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_a_scale_that_fits_one_image_has_to_fit_the_next(batches):
+    """Two classes and one image: a cosine with a free scale fits any logits whose answer is the same."""
+    torch.manual_seed(0)
+    net = nn.Sequential()
+    net.add_module("fc", nn.Linear(6, 2, bias=False))
+    net.add_module("bend", nn.Tanh())
+    x = batches[0][0]
+    alone = [(x[i : i + 1], torch.tensor([i % 2])) for i in range(8)]
+    with pytest.raises(ValueError, match="head='fc' .*not the logits"):
+        collect(net, alone, head="fc")
+    with pytest.warns(UserWarning, match="no layer was found"):
+        assert collect(net, alone).head_weight is None
+    run = collect(net[:1], alone)
+    np.testing.assert_allclose(rebuilt(run), run.logits, atol=2e-3)
+
+
+def test_a_run_without_a_head_is_saved_and_read(model, batches, tmp_path):
+    from ltviz.run import load_run
+
+    with pytest.warns(UserWarning):
+        run = collect(other(lambda z: z.tanh())(model), batches)
+    again = load_run(run.save(tmp_path))
+    assert again.head_weight is None and again.id == run.id
+    np.testing.assert_array_equal(again.logits, run.logits)
+    with pytest.raises(ValueError, match="keeps no features of test images"):
+        run.posthoc("tau_norm")
+
+
+def test_a_head_of_zeros_is_one(model, batches):
+    """As some networks begin: every logit is zero, and W f + b says so."""
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.bias.zero_()
+    assert not collect(model, batches).head_weight.any()
+
+
+@pytest.mark.gpu
+def test_a_model_on_a_gpu_is_the_same(model, batches):
+    plain = collect(model, batches)
+    run = collect(model.cuda(), [(x, y.cuda()) for x, y in batches], training=batches)
+    np.testing.assert_allclose(run.logits, plain.logits, atol=1e-4)
+    np.testing.assert_allclose(run.features, plain.features, atol=1e-2)
+    np.testing.assert_array_equal(run.targets, plain.targets)
+    assert next(model.parameters()).is_cuda
+
+
+# --- networks of other libraries -------------------------------------------------------------------------------------
+
+
+def shown_to(net, side=32):
+    torch.manual_seed(0)
+    run = collect(net, [(torch.randn(4, 3, side, side), torch.tensor([0, 1, 2, 3]))])
+    np.testing.assert_allclose(rebuilt(run), run.logits, atol=2e-3 * np.ptp(run.logits))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "d", "side", "options"),
+    [
+        ("resnet18", 512, 32, {}),
+        ("vit_b_16", 768, 16, {"image_size": 16}),
+        ("convnext_tiny", 768, 32, {}),
+        ("googlenet", 1024, 32, {"init_weights": False}),
+    ],
+)
+def test_torchvision(name, d, side, options):
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    net = getattr(models, name)(num_classes=4, **options)
+    head = {"vit_b_16": lambda: net.heads.head, "convnext_tiny": lambda: net.classifier[2]}.get(name, lambda: net.fc)()
+    nn.init.normal_(head.weight, std=0.1)
+    run = shown_to(net, side)
+    np.testing.assert_array_equal(run.head_weight, head.weight.detach().numpy())
+    assert run.features.shape == (4, d)
+
+
+def test_torchvision_squeezenet_has_a_relu_after_its_head():
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    net = models.squeezenet1_1(num_classes=4)
+    batch = [(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3]))]
+    with pytest.raises(ValueError, match="head='classifier.1' is followed by a ReLU"):
+        collect(net, batch, head="classifier.1")
+    with pytest.warns(UserWarning, match="'classifier.1' is followed by a ReLU"):
+        assert collect(net, batch).features is None
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "mobilenetv3_small_050"])
+def test_timm(name):
+    timm = pytest.importorskip("timm")
+    shown_to(timm.create_model(name, num_classes=4))
+
+
+def test_transformers():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, num_labels=4
+    )
+    net = transformers.ViTForImageClassification(config)
+    nn.init.normal_(net.classifier.weight)
+    batch = {"pixel_values": torch.randn(4, 3, 32, 32), "labels": torch.tensor([0, 1, 2, 3])}
+    run = collect(net, [batch])
+    np.testing.assert_allclose(rebuilt(run), run.logits, atol=2e-3 * np.ptp(run.logits))
+    np.testing.assert_array_equal(run.head_weight, net.classifier.weight.detach().numpy())
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_logits_are_streamed(known):
+    """At its peak, 1.5 times the size of the logits, features included."""
+    n, k = 20_000, 500
+    net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, k))
+    x, y = torch.randn(n, 4), torch.arange(n) % k
+    sized = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=500)
+    loader = sized if known else ((x[i : i + 500], y[i : i + 500]) for i in range(0, n, 500))
+    tracemalloc.start()
+    try:
+        run = collect(net, loader)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= 1.5 * run.logits.nbytes and run.logits.shape == (n, k) and run.features.shape == (n, 32)
+    with torch.no_grad():
+        np.testing.assert_allclose(run.logits[-500:], net(x[-500:]).numpy(), atol=1e-5)
+
+
+def test_features_that_do_not_fit_later_widen_those_before(model, batches):
+    (x, y), (u, v) = batches
+    model[2] = nn.Identity()
+    run = collect(model, [(x, y), (1e6 * u, v)])
+    with torch.no_grad():
+        expected = model.eval()[:2](torch.cat([x, 1e6 * u])).numpy()
+    assert run.features.dtype == np.float32
+    np.testing.assert_allclose(run.features, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_is_a_module(batches):
     with pytest.raises(ValueError, match="model=.*torch.nn.Module"):
         collect(lambda x: x, batches)

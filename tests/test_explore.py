@@ -489,7 +489,7 @@ def test_the_limit_s_name_lies_on_no_line_and_no_mark(beta):
 
 
 def test_effective_number_refuses_counts_without_an_image():
-    with pytest.raises(ValueError, match="counts=.*at least one training image"):
+    with pytest.raises(ValueError, match="counts=.*numbers of training images, at least one"):
         lt.explore.effective_number([0, 0])
 
 

@@ -72,16 +72,18 @@ def test_a_class_without_validation_images_has_the_mean_weight_and_no_band():
     assert np.isnan(found.accuracy_band[:, 0, 1]).all() and not np.isnan(found.weight_band).any()
 
 
-def test_bands_are_those_of_the_binomial_and_shrink_with_the_images():
-    from scipy.stats import binom
+def test_bands_are_those_of_jeffreys_and_shrink_with_the_images():
+    from scipy.stats import beta
 
-    found = metrics.difficulty_course([[0.9, 0.5]], "fixed", 1.0, images=50, draws=4000)
-    exact = binom.ppf([[0.025], [0.975]], 50, [0.9, 0.5]) / 50
-    assert found.accuracy_band[:, 0] == pytest.approx(exact, abs=0.021), "a step of the binomial is 0.02"
+    found = metrics.difficulty_course([[0.9, 0.5, 1.0, 0.0]], "fixed", 1.0, images=50, draws=4000)
+    right = np.array([45, 25, 50, 0])
+    exact = beta.ppf([[0.025], [0.975]], right + 0.5, 50.5 - right)
+    assert found.accuracy_band[:, 0] == pytest.approx(exact, abs=0.01)
     widths = [np.ptp(metrics.difficulty_course([[0.9, 0.5]], images=n).weight_band, 0)[0, 0] for n in (5, 50, 500)]
     assert widths == sorted(widths, reverse=True) and widths[0] > 3 * widths[2]
-    sure = metrics.difficulty_course([[1.0, 0.0]], images=5)
-    assert np.ptp(sure.weight_band, 0) == pytest.approx(np.zeros((1, 2))), "0 and 1 have no noise of their own"
+    perfect = metrics.difficulty_course([[1.0, 0.6]], "fixed", 1.0, images=10, draws=4000)
+    assert perfect.accuracy_band[0, 0, 0] == pytest.approx(0.78, abs=0.01), "10 of 10 right: the truth may be 78 %"
+    assert perfect.weight[0, 0] == 0 and perfect.weight_band[1, 0, 0] > 0.5
     again = metrics.difficulty_course([[0.9, 0.5]], images=5, seed=3)
     assert (again.weight_band == metrics.difficulty_course([[0.9, 0.5]], images=5, seed=3).weight_band).all()
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import ltviz as lt
-from ltviz.explore.gradient_river import BINS, EPOCHS, HISTOGRAM, RIVER, GradientRiver, film
-from ltviz.explore.screen import Drag
+from ltviz.explore.gradient_river import BINS, EPOCHS, HISTOGRAM, RIVER, SIZE, GradientRiver, film
+from ltviz.explore.screen import Click, Drag
 from ltviz.methods.focal import focal_loss
 
 
@@ -184,6 +184,15 @@ def test_the_curve_of_the_weight_and_the_epoch_are_dragged(still):
     assert still.values["gamma"] == 5.0
     still.dragged(Drag("epoch", 42.2, 0.0, True))
     assert still.values["epoch"] == 42
+
+
+def test_a_click_over_the_epochs_goes_there(still):
+    still._clicked(Click(33.4, 0.5, RIVER, None))
+    assert still.values["epoch"] == 33 and still.result.epoch == 33
+    still._clicked(Click(60.3, 1e-3, SIZE, None))
+    assert still.values["epoch"] == 60
+    still._clicked(Click(0.3, 0.5, HISTOGRAM, None))
+    assert still.values["epoch"] == 60 and still.values["gamma"] == 2.0
 
 
 def test_what_can_be_pointed_at_says_its_numbers(still):

@@ -59,23 +59,49 @@ def test_training_is_the_library_s_loss(kind):
                                              ("arcface", np.degrees(0.3) / 2)])  # fmt: skip
 def test_borders_in_training_are_where_the_equations_put_them(kind, shift):
     """Vectors 120 degrees apart: cos(t) - m = cos(120 - t), or t + m = 120 - t."""
-    found = metrics.slices(APART, kind, 0.3, 30.0, COUNTS, 7200)
+    found = metrics.slices(APART, kind, 0.3, 30.0, COUNTS)
     for j, phi in enumerate(APART):
-        ((first, last),) = arcs(found.met[:, j])
-        assert (last - first) / 2 == pytest.approx(60 - shift, abs=0.06)
-        assert (first + last) / 2 % 360 == pytest.approx(phi, abs=0.06)
-    assert found.nobody == pytest.approx(6 * shift / 360, abs=1e-3)
+        ((first, last),) = found.in_training[j]
+        assert (last - first) / 2 == pytest.approx(60 - shift, abs=1e-3)
+        assert (first + last) / 2 % 360 == pytest.approx(phi, abs=1e-3)
+    assert found.nobody == pytest.approx(6 * shift / 360, abs=1e-4)
+    assert found.widths[0] == pytest.approx([120] * 3) and found.widths[1] == pytest.approx(
+        [120 - 2 * shift] * 3, abs=2e-3
+    )
+
+
+def test_borders_lie_between_the_directions_of_the_grid():
+    """Equal classes have equal slices, whatever the grid; LDAM's are as wide as its equation says."""
+    symmetric = metrics.slices(APART, "arcface", 1.0, 30.0, COUNTS)
+    assert symmetric.widths[1] == pytest.approx([120 - np.degrees(1.0)] * 3, abs=1e-3)
+    margins = class_margins("ldam", 0.5, COUNTS)
+    exact = 120 - 2 * np.degrees(np.arcsin(margins / 2 / np.sin(np.pi / 3)))
+    for directions in (90, 720):
+        assert metrics.slices(APART, "ldam", 0.5, 30.0, COUNTS, directions).widths[1] == pytest.approx(exact, abs=0.05)
+    # Off the centre: the rare class, 40 degrees from its left neighbour, loses more on that side than on the other.
+    ((first, last),) = metrics.slices([90.0, 210.0, 50.0], "ldam", 0.5, 30.0, COUNTS).in_training[2]
+    left, right = (np.degrees(np.arcsin(0.25 / np.sin(np.radians(gap / 2)))) for gap in (40.0, 160.0))
+    assert (first, last) == pytest.approx((310 + right, 430 - left), abs=1e-2) and left > 2 * right
+
+
+def test_classes_on_one_vector():
+    """At test the first of them is given both their slices; in training no margin of theirs can be met."""
+    plain = metrics.slices([90.0, 210.0, 90.0], "none", 0.0, 30.0, COUNTS)
+    assert plain.widths[0] == pytest.approx([180, 180, 0]) and plain.at_test[2] == []
+    assert plain.widths[1] == pytest.approx(plain.widths[0]) and plain.nobody == 0.0
+    hidden = metrics.slices([90.0, 210.0, 90.0], "cosface", 0.3, 30.0, COUNTS)
+    assert hidden.widths[0] == pytest.approx([180, 180, 0]) and hidden.in_training[::2] == [[], []]
 
 
 def test_no_setting_moves_the_borders_of_the_test():
     plain = metrics.slices([80.0, 130.0, 300.0], "none", 0.0, 10.0, COUNTS)
-    assert [arcs(plain.decided == j) for j in range(3)] == [
-        [(9.75, 105.25)], [(105.25, 215.25)], [(215.25, 369.75)]
-    ] and plain.nobody == 0.0  # fmt: skip
+    borders = [(10.0, 105.0), (105.0, 215.0), (215.0, 370.0)]
+    assert [one for (one,) in plain.at_test] == [pytest.approx(border) for border in borders]
+    assert plain.in_training == plain.at_test and plain.nobody == 0.0
     for kind in ("cosface", "arcface", "ldam"):
         for margin, scale in ((0.2, 1.0), (1.0, 64.0)):
             other = metrics.slices([80.0, 130.0, 300.0], kind, margin, scale, COUNTS)
-            assert (other.decided == plain.decided).all() and other.nobody > 0
+            assert other.at_test == plain.at_test and (other.decided == plain.decided).all() and other.nobody > 0
             assert not (other.met & ~plain.met).any(), "a margin takes away from the slice and adds nothing"
 
 
@@ -91,6 +117,7 @@ def test_arcs_close_the_circle():
     assert arcs(flags) == [(225.0, 405.0)] and arcs(~flags) == [(45.0, 225.0)]
     assert arcs(np.ones(5, bool)) == [(0.0, 360.0)] and arcs(np.zeros(5, bool)) == []
     assert arcs(np.array([True, False, True, False])) == [(-45.0, 45.0), (135.0, 225.0)]
+    assert arcs(flags, [1.0, -3.0, -2.0, 2.0]) == [(225.0, 382.5)]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +140,9 @@ def test_the_parts_refuse():
     for given in ([1, 0], np.ones((2, 2), bool), [], None):
         with pytest.raises(ValueError, match="^inside="):
             arcs(given)
+    for given in ([1.0], [np.nan, 1.0], "ab"):
+        with pytest.raises(ValueError, match="^lead="):
+            arcs([True, False], given)
     with pytest.raises(ValueError, match="^margin="):
         with_margin(np.zeros((4, 3)), "cosface", [0.1])
     with pytest.raises(ValueError, match="^cosine="):
@@ -126,36 +156,38 @@ def test_what_is_drawn_and_said():
     explorer = lt.explore.pizza()
     cut = explorer.result
     assert cut.counts.tolist() == COUNTS and cut.found.margin == pytest.approx([0.158, 0.281, 0.5], abs=1e-3)
-    expected = [np.degrees(np.arcsin(m / 2 / np.sin(np.pi / 3))) for m in cut.found.margin]
-    assert cut.room == pytest.approx(expected, abs=0.5)
+    expected = [120 - 2 * np.degrees(np.arcsin(m / 2 / np.sin(np.pi / 3))) for m in cut.found.margin]
+    assert cut.at_test == pytest.approx([120] * 3) and cut.in_training == pytest.approx(expected, abs=1e-3)
     assert len(explorer.filling.get_paths()) == len(explorer.crust.get_paths()) == 3
     assert explorer.test[2].get_ydata() == pytest.approx(cut.found.test[:, 2])
     assert explorer.train[0].get_ydata() == pytest.approx(cut.found.train[:, 0])
     assert [one.get_text() for one in explorer.told] == [
-        "1,000", "0.16", "6°", "100", "0.28", "9°", "10", "0.50", "16°"
+        "1,000", "0.16", "120°", "110°", "100", "0.28", "120°", "101°", "10", "0.50", "120°", "86°"
     ]  # fmt: skip
     assert "frequent 120°, middle 120°, rare 120°" in explorer.sentence
-    assert "by 6° (frequent), 9° (middle), 16° (rare)" in explorer.sentence
+    assert "on fewer degrees: frequent 110°, middle 101°, rare 86°" in explorer.sentence
 
 
 def test_without_a_margin_training_and_test_agree():
     explorer = lt.explore.pizza(kind="none", rare=250.0)
-    assert explorer.result.training == explorer.result.test and explorer.result.found.nobody == 0
+    assert explorer.result.found.in_training == explorer.result.found.at_test
+    assert explorer.result.found.nobody == 0
     assert explorer.sentence.startswith("No margin") and explorer.controls["margin"].idle
 
 
 def test_a_margin_that_no_direction_meets():
     explorer = lt.explore.pizza(kind="cosface", margin=0.9, rare=235.0)
-    assert np.isnan(explorer.result.room[1:]).any() or explorer.result.training[2]
+    assert (explorer.result.in_training > 0).tolist() == [True, False, False]
     explorer.set(margin=1.0, rare=220.0)
-    assert explorer.result.training[1:] == [[], []] and explorer.told[-1].get_text() == "not met"
+    assert explorer.result.found.in_training[1:] == [[], []] and explorer.told[-1].get_text() == "not met"
     assert "No direction meets the margin of the middle and the rare class." in explorer.sentence
 
 
 def test_vectors_are_dragged_around_the_circle():
     explorer = lt.explore.pizza()
     handles = {one.name: one for one in explorer.screen.frame.handles}
-    assert list(handles) == list(VECTORS) and handles["frequent"].y == pytest.approx(RIM)
+    assert list(handles) == list(VECTORS) and (handles["frequent"].x, handles["frequent"].y) == (0.0, RIM)
+    assert handles["rare"].label == "vector of the rare class" and handles["rare"].told == "330°"
     explorer.dragged(Drag("frequent", -3.0, 0.1, True))
     assert explorer.values["frequent"] == 178.0 and explorer.values["rare"] == 330.0
     explorer.dragged(Drag("frequent", 0.0, 0.0, True))

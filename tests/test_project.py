@@ -30,8 +30,8 @@ TOOLS = sorted((REPO / "tools").rglob("*.py"))  # measure and make the project; 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
     "check files functional samplers registry settings objective models datasets methods metrics schema run naming own "
-    "probe labels heads predictions collector device graph optimizer training workers many embedding plots explore study published tables "
-    "commands __main__"
+    "probe labels heads predictions collector device graph optimizer training workers many embedding plots explore "
+    "study published tables commands __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 

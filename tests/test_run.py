@@ -424,7 +424,7 @@ def parts(run, **changes):
     return meta, {name: value for name, value in {**arrays, **changes}.items() if value is not None}
 
 
-@pytest.mark.parametrize("name", ["counts", "confusion", "head_weight"])
+@pytest.mark.parametrize("name", ["counts", "confusion"])
 def test_what_a_run_cannot_do_without(run, name):
     with pytest.raises(ValueError, match=f"^it lacks {name}$"):
         schema.check_run(*parts(run, **{name: None}))

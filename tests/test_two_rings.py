@@ -99,7 +99,7 @@ def test_what_is_drawn_is_what_the_network_says(still):
     assert film.of_features[EPOCHS, 3] == pytest.approx(mine)
     assert still.of_features.get_segments()[3][EPOCHS, 1] == pytest.approx(mine / film.of_features[EPOCHS].mean())
     assert film.over_vectors[EPOCHS] == pytest.approx(lt.metrics.spread(np.linalg.norm(shots.weight[EPOCHS], axis=1)))
-    assert still.labels[2].get_position() == pytest.approx(tuple(shots.weight[EPOCHS][2]))
+    assert still.labels.get_offsets()[[4, 5]] == pytest.approx(shots.weight[EPOCHS][[2, 2]])
     assert np.isnan(found.radii).all() and not len(still.rings[0].get_xdata())
 
 
@@ -182,6 +182,26 @@ def test_strengths_of_zero_are_not_trained_again(still):
 )
 def test_losses_have_their_names(strengths, target, name):
     assert loss_name(*strengths, target) == name
+
+
+def test_what_is_pointed_at_names_the_lengths_of_its_own_panel(still):
+    found = {mark.region: mark for mark in still.marks(still.result)[:4]}  # of the most frequent class
+    film = still.result.film
+    assert found[VECTORS].text.endswith(f"vector {lt.plots.picture.number(film.of_vectors[EPOCHS, 0])} long")
+    assert found[FEATURES].text.endswith(
+        f"features {lt.plots.picture.number(film.of_features[EPOCHS, 0])} long on average"
+    )
+    drawn = np.asarray(still.dots.get_offsets())[still.targets == 0]
+    assert (found[FEATURES].x, found[FEATURES].y) == pytest.approx(tuple(drawn.mean(0)))
+    assert len(still.marks(still.result)) == 40
+
+
+def test_no_curve_leaves_its_chart(still):
+    for name in ({}, {"vectors": 10.0}, {"features": 0.01}, {"features": 1.0}, {"features": 1.0, "vectors": 10.0}):
+        still.reset()
+        still.set(**name)
+        for ax, lines in zip(still.charts, (still.of_features, still.of_vectors), strict=True):
+            assert np.stack(lines.get_segments())[..., 1].max() < ax.get_ylim()[1]
 
 
 # --- dragging --------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ LEVEL = Setting("class", choices=LEVELS, meaning="pairs are hard by class probab
 class Desk:
     """A batch as it lies on the desk: place i is row i // columns, column i % columns.
 
-    numbers (n,): training images; targets (n,), the largest class of the batch first; p (n, k) probabilities. ascending
+    numbers (n,): training images; targets (n,), the smallest class of the batch first, as in its profile; p (n, k) probabilities. ascending
     (k,): classes by their size in the batch, and ends (k,) the share of the batch that they hold up to each. picture:
     the place of the chosen one.
     """
@@ -84,10 +84,10 @@ class Comparisons:
         middle = dict(x=0.0, color=QUIET, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
         for ax in axes:
             ax.set(xlim=(-1.5, 2.5) if ax is relative else (-1, 2), ylim=(0, 1.08), yticks=[], xticks=[-1, 0, 1, 2])
-            ax.tick_params(labelsize=8)
+            ax.tick_params(labelsize=9)
             ax.grid(False)
             ax.axvline(**middle)
-            write = {"fontsize": 9, "fontweight": "bold", "transform": ax.transAxes, "va": "bottom", "color": INK}
+            write = {"fontsize": 10, "fontweight": "bold", "transform": ax.transAxes, "va": "bottom", "color": INK}
             self.values.append(ax.text(1.0, 1.03, "", ha="right", **write))
         zero = np.zeros(len(EDGES) - 1)
         cut = np.digitize(0.0, EDGES) - 1
@@ -102,8 +102,8 @@ class Comparisons:
         self.curves = [distribution.plot([], [], **line)[0] for line in lines]
         told = ("m + d(+) - d(-), each triplet", "distance d, each pair", "distance d: share up to there")
         for ax, name, axis in zip(axes, metrics.triplets.COMPARISONS, told, strict=True):
-            ax.set_title(name, fontsize=9.5, loc="left", pad=4)
-            ax.set_xlabel(axis, fontsize=8.5, labelpad=2)
+            ax.set_title(name, fontsize=10, loc="left", pad=4)
+            ax.set_xlabel(axis, fontsize=9.5, labelpad=2)
 
     @property
     def artists(self) -> list[Any]:
@@ -153,8 +153,7 @@ class BatchDesk(Explorer):
         composition = settings["composition"].check("composition", composition)
         batch = settings["batch"].check("batch", batch)
         rho, kappa, level = RHO.check("rho", rho), KAPPA.check("kappa", kappa), LEVEL.check("level", level)
-        anchors = self._mined(composition, batch, level, rho, kappa)[4].anchors
-        first = int(np.flatnonzero(anchors)[0]) + 1 if anchors.any() else 1
+        first = int(self._mined(composition, batch, level, rho, kappa)[4].triplets.argmax()) + 1
         settings["picture"] = Setting(first, 1, self.size_of, meaning="the chosen picture, from the top left")
         super().__init__({
             "rho": Number("rho", RHO, rho, steps=50),
@@ -169,11 +168,11 @@ class BatchDesk(Explorer):
     # ------------------------------------------------------------------------------------------------- the numbers
     @functools.lru_cache(16)  # noqa: B019  (a handful of batches, which go with the explorer)
     def _laid(self, composition: str, batch: int) -> tuple[np.ndarray, ...]:
-        """Numbers, targets, features and logits of a batch, the largest class first, and its pictures."""
+        """Numbers, targets, features and logits of a batch, the smallest class first, and its pictures."""
         numbers = self.batches[composition][batch - 1]
         targets = self.run.train_targets[numbers]
         sizes = np.bincount(targets, minlength=self.run.k)
-        order = np.lexsort((targets, -sizes[targets]))
+        order = np.lexsort((targets, sizes[targets]))
         numbers, targets = numbers[order], targets[order]
         features = self.run.train_features[numbers].astype(np.float64)
         bias = 0.0 if self.run.head_bias is None else self.run.head_bias
@@ -202,7 +201,7 @@ class BatchDesk(Explorer):
             box = (left / wide, 1 - bottom / high, (right - left) / wide, (bottom - top) / high)
             return surface.figure.add_axes(box)
 
-        self.desk, self.profile = place(8, 26, 432, 450), place(526, 26, 734, 405)
+        self.desk, self.profile = place(8, 26, 432, 450), place(544, 26, 738, 405)
         self._build_desk(self.desk)
         self._build_profile(self.profile)
         self.comparisons = Comparisons([place(left, 522, left + 222, 588) for left in (16, 266, 516)])
@@ -219,7 +218,7 @@ class BatchDesk(Explorer):
         extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
         self.pictures = ax.imshow(blank, extent=extent, aspect="auto", interpolation="nearest", zorder=2, gid=PHOTO)
         ax.set(xlim=(-0.53, columns - 0.47), ylim=(rows - 0.47, -0.53))
-        ax.set_title("The batch, its largest class first", fontsize=9.5, loc="left", pad=5)
+        ax.set_title("The batch, its smallest class first", fontsize=10, loc="left", pad=5)
         self.at = np.array([divmod(i, columns)[::-1] for i in range(self.size_of)], float)
         corner = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]])
         self.veil = PolyCollection(self.at[:, None] + corner[:4] * FULL, linewidths=0, zorder=2.5)
@@ -239,19 +238,19 @@ class BatchDesk(Explorer):
         }
         handles = [Line2D([], [], label=label, **kind) for label, kind in told.items()]
         place = {"loc": "upper left", "bbox_to_anchor": (-0.01, -0.002), "ncols": 3, "frameon": False}
-        ax.legend(handles=handles, fontsize=8.5, columnspacing=1.1, handlelength=1.7, labelspacing=0.25, **place)
+        ax.legend(handles=handles, fontsize=9.5, columnspacing=1.1, handlelength=1.7, labelspacing=0.25, **place)
 
     def _build_profile(self, ax: Axes) -> None:
         k = self.run.k
-        ax.set(xlim=(0, 1), ylim=(k - 0.45, -0.6), yticks=[], xlabel="share of the batch, smallest classes first")
-        ax.xaxis.label.set_size(8.5)
+        ax.set(xlim=(0, 1), ylim=(k - 0.45, -0.6), yticks=[], xlabel="share of the batch, added up")
+        ax.xaxis.label.set_size(9.5)
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1])
         percent(ax.xaxis)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(labelsize=9)
         ax.grid(True, axis="x", color="#E3E6EA")
-        ax.set_title("Its profile: images of each class", fontsize=9.5, x=-0.42, ha="left", pad=5)
+        ax.set_title("Its profile: images of each class", fontsize=10, x=-0.52, ha="left", pad=5)
         self.bars = list(ax.barh(range(k), np.zeros(k), height=0.66, zorder=2))
-        text = {"fontsize": 8.5, "va": "center", "color": INK, "clip_on": False, **literal()}
+        text = {"fontsize": 9.5, "va": "center", "color": INK, "clip_on": False, **literal()}
         self.names = [ax.text(-0.03, y, "", ha="right", **text) for y in range(k)]
         self.sums = [ax.text(0, y, "", zorder=4, **text) for y in range(k)]
         self.limit = ax.axvline(0, color=INK, linewidth=1.6, zorder=3)
@@ -382,7 +381,8 @@ def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _checked(run: Any) -> Run:
     check.instance("run", run, Run, "a run, from lt.train, lt.load_run or lt.recorded")
     run.gallery()  # says what is missing
-    if run.scale is not None or run.head_weight.shape[1] != run.train_features.shape[1] or run.k > CLASSES:
+    linear = run.scale is None and run.head_weight is not None
+    if not linear or run.head_weight.shape[1] != run.train_features.shape[1] or run.k > CLASSES:
         raise check.refuse("run", run.name, f"a run with a linear classifier and at most {CLASSES} classes")
     return run
 
@@ -422,7 +422,7 @@ def batch_desk(
     `lt.study.batch_photographs()` gives: .of(numbers) -> pictures, .batches: composition -> (b, n) numbers. rho in
     [0, 1]: the largest share of the batch that its minority classes hold together. kappa, 1 to 20: hard positives, and
     hard negatives, of an anchor. level: hard by class probability ("class") or by distance of features ("instance").
-    composition, batch: which batch. picture: the chosen one, from 1 on; None: the first that is an anchor. A click on a
-    picture chooses it. Source: Dong et al. 2017. ValueError for anything else.
+    composition, batch: which batch. picture: the chosen one, from 1 on; None: the first of those with the most triplets.
+    A click on a picture chooses it. Source: Dong et al. 2017. ValueError for anything else.
     """
     return BatchDesk(run, photographs, rho, kappa, level, composition, batch, picture)

@@ -78,7 +78,8 @@ class Rules:
         self.targets = run.targets[self.numbers]
         features = None if run.features is None else torch.from_numpy(run.features[self.numbers].astype(np.float32))
         logits = torch.from_numpy(run.logits[self.numbers].astype(np.float32))
-        self.out = Output(logits, features, torch.from_numpy(run.head_weight), run.scale)
+        weight = None if run.head_weight is None else torch.from_numpy(run.head_weight)
+        self.out = Output(logits, features, weight, run.scale)
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.rules = list(self._find(set(taken)))
 
@@ -89,8 +90,9 @@ class Rules:
             neutral = next((dict(limit.settings) for limit in method.limits if limit.other == "ce"), None)
             if method.posthoc is None or neutral is None:
                 continue
-            if self.run.scale is not None and self._reads("head_weight", method, neutral):
-                continue  # the rows of a cosine head have no length that counts
+            no_length = self.run.scale is not None or self.run.head_weight is None  # a cosine head's rows have none
+            if no_length and self._reads("head_weight", method, neutral):
+                continue
             if self.run.features is None and self._reads("features", method, neutral):
                 continue
             found.append((method, {**method().settings, **neutral}))

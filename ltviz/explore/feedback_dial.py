@@ -13,7 +13,7 @@ from matplotlib.collections import PolyCollection
 
 from .. import check, metrics
 from ..objective import Setting
-from ..plots.picture import GROUP_COLOURS, INK, PALETTE, QUIET, as_percent, number, percent
+from ..plots.picture import DASHES, GROUP_COLOURS, INK, QUIET, as_percent, number, percent
 from ..plots.surface import Surface
 from ..plots.text import short
 from ..run import Run
@@ -32,13 +32,14 @@ RULES = {
 SHORT = {"paper": "Sinha 2020", "sigmoid": "Darkwah 2023", "public": "public code", "fixed": "fixed"}
 TAU_RULE = Setting("paper", choices=tuple(RULES), meaning="how the exponent follows from the accuracies")
 TAU = Setting(1.0, 0.0, 2.0, symbol="τ", meaning="the exponent, where it is fixed", when={"tau_rule": ("fixed",)})
-MEANING = "validation images of each class: how far another set of this size would move everything (95 %)"
+MEANING = "validation images of each class: the thin lines show what so many leave unknown (95 %)"
 IMAGES, MOST_IMAGES = 100, 1000
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 ACCURACY, WEIGHTS, EXPONENT, COURSE = range(4)  # the regions of the picture
 WIDE = 0.74  # of a bar
 MOST = 20  # classes
 RUNGS = (3.0, 6.0, 10.0, 20.0)  # upper ends of the axis of weights
+GREYS = (INK, "#596270", "#7A8492")  # of the readings that follow from accuracies
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,15 @@ class FeedbackDial(Explorer):
         ax.set_title("Exponent τ", fontsize=9.5, loc="left", pad=4)
         self.band = PolyCollection([], facecolors="#C9CED6", alpha=0.8, zorder=1)
         ax.add_collection(self.band, autolim=False)
-        looks = {"paper": (PALETTE[0], "-"), "sigmoid": (PALETTE[1], "-"), "public": (PALETTE[2], (0, (5, 1.6)))}
-        self.lines = {rule: ax.plot([], [], color=c, linestyle=dash, zorder=3)[0] for rule, (c, dash) in looks.items()}
+        # No colours: in the other three parts they are groups of classes.
+        looks = {rule: {"color": c, "linestyle": dash} for rule, c, dash in zip(RULES, GREYS, DASHES, strict=False)}
+        self.lines = {rule: ax.plot([], [], zorder=3, **look)[0] for rule, look in looks.items()}
         self.lines["fixed"] = ax.plot([], [], color=INK, zorder=3)[0]
-        for y, rule in zip((0.93, 0.8, 0.67), looks, strict=True):
-            ax.text(1.04, y, SHORT[rule], color=looks[rule][0], fontsize=8, va="center", transform=ax.transAxes)
-        self.now = ax.text(1.04, 0.42, "", color=INK, fontsize=9, va="center", transform=ax.transAxes)
+        beside = {"transform": ax.transAxes, "clip_on": False}
+        for y, (rule, look) in zip((0.93, 0.8, 0.67), looks.items(), strict=True):
+            ax.plot((1.03, 1.12), (y, y), linewidth=1.6, **look, **beside)
+            ax.text(1.15, y, SHORT[rule], color=INK, fontsize=8, va="center", **beside)
+        self.now = ax.text(1.03, 0.42, "", color=INK, fontsize=9, va="center", transform=ax.transAxes)
         self.cursors = [ax.axvline(0, color=INK, linewidth=1.1, zorder=4)]
 
     def _build_course(self, ax: Axes) -> None:
@@ -223,16 +227,17 @@ class FeedbackDial(Explorer):
 
     def say(self, result: Dial) -> str:
         at, names = result.epoch - 1, self.names
+        names = [f"class {name}" if name.isdigit() else name for name in names]
         worst, best = int(np.nanargmin(result.accuracy)), int(np.nanargmax(result.accuracy))
         low, high = result.course.tau_band[:, at]
         most = int(np.argmax(result.weight))
         kept = ", ".join(f"{name} at {as_percent(value)}" for name, value in self.held.items())
         said = "" if result.used else " (not what this run was trained with)"
         return (
-            f"{result.training}, {result.epoch} of {self.last} epochs done: best class {names[best]} "
-            f"({as_percent(result.accuracy[best])}), worst {names[worst]} ({as_percent(result.accuracy[worst])}). "
-            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; {low:.2f} to {high:.2f} in 95 % of validation sets). "
-            f"Largest class weight {number(result.weight[most])}: {names[most]}{said}."
+            f"{result.training}, {result.epoch} of {self.last} epochs done: best, {names[best]} "
+            f"({as_percent(result.accuracy[best])}); worst, {names[worst]} ({as_percent(result.accuracy[worst])}). "
+            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give {low:.2f} to {high:.2f}, 95 % "
+            f"band). Largest class weight: {number(result.weight[most])}, of {names[most]}{said}."
             + (f" Held: {kept}." if kept else "")
         )
 
@@ -349,12 +354,13 @@ def feedback_dial(
     tau: float = 1.0,
     held: Mapping[str, float] | None = None,
 ) -> FeedbackDial:
-    """Replay how class-difficulty weights follow from validation accuracies, and see the noise in them.
+    """Replay how class-difficulty weights follow from validation accuracies, and see how sure they are.
 
     runs: one run or label -> run, all of the same classes, counts and number of epochs. epoch: from 1 to the last.
     tau_rule: a reading of the exponent, as in `methods.cdb`; tau in [0, 2]: the exponent where the rule is "fixed".
-    images, 1 to 1,000: validation images of each class, for the bands (default: as many as the runs had). training: the
-    label shown first. held: accuracies by class name that replace the recorded ones at every epoch; bars are dragged.
+    images, 1 to 1,000: validation images of each class, for the bands of the true accuracies and of what follows from
+    them, as in `metrics.difficulty_course` (default: as many as the runs had). training: the label shown first. held:
+    accuracies by class name that replace the recorded ones at every epoch; bars are dragged.
     Cannot show what training under another rule would have done: the accuracies are those of the recorded run.
     """
     return FeedbackDial(runs, epoch, tau_rule, images, training, tau, held)

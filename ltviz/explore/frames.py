@@ -102,7 +102,8 @@ class Handle:
     """A point that can be dragged: by pointer, by touch, and with the arrow keys.
 
     name: what events call it; label: what a reader (or a screen reader) calls it. axis: "x", "y" or "xy", the ways it
-    moves. xlim, ylim: how far; the ends of its region without them.
+    moves. xlim, ylim: how far; the ends of its region without them. told: where it is, in words; its coordinates
+    without them.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Handle:
     xlim: tuple[float, float] | None = None
     ylim: tuple[float, float] | None = None
     region: int = 0
+    told: str = ""
 
     def __post_init__(self):
         check.text("name", self.name)

@@ -22,7 +22,7 @@ from ..training.snapshots import take_snapshots
 from .base import Explorer, follow_drag
 from .controls import Choice, Control, Number
 from .frames import Handle, Point, Region
-from .screen import Drag
+from .screen import Click, Drag
 
 EPOCHS = RECIPES["digits"].epochs
 GAMMA = METHOD.settings["gamma"]
@@ -133,6 +133,7 @@ class GradientRiver(Explorer):
             Number("seed", SEED, seed),
         )
         super().__init__({one.name: one for one in controls})
+        self.screen.on_click(self._clicked)
 
     # ------------------------------------------------------------------------------------------------- the numbers
     def compute(self, gamma: float, epoch: int, trained: float, form: str, seed: int) -> River:
@@ -287,6 +288,11 @@ class GradientRiver(Explorer):
             control.value = control.nearest(float(np.log(height) / np.log(1 - GRIP)))
         else:
             follow_drag(drag, control, self.screen.frame.handles)
+
+    def _clicked(self, event: Click) -> None:
+        """A click in one of the pictures over the epochs goes to the epoch there."""
+        if event.region in (RIVER, SIZE):
+            self.set(epoch=int(np.clip(round(event.x), 0, EPOCHS)))
 
 
 def _steps(heights: np.ndarray) -> np.ndarray:

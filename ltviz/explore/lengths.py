@@ -191,7 +191,8 @@ def _checked(groups: Any) -> Mapping[str, Sequence[Run]]:
         if not isinstance(runs, (list, tuple)) or not runs or not all(isinstance(run, Run) for run in runs):
             raise check.refuse(f"groups[{name!r}]", runs, "a list of runs, one a seed")
         for run in runs:
-            if run.scale is not None or np.ptp(run.counts) == 0 or not np.isfinite(run.head_weight).all():
+            linear = run.scale is None and run.head_weight is not None and np.isfinite(run.head_weight).all()
+            if not linear or np.ptp(run.counts) == 0:
                 raise check.refuse(
                     f"groups[{name!r}]", run, "runs with a linear classifier, finite, and classes of several sizes"
                 )

@@ -10,7 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
 from .. import metrics
-from ..metrics.borders import MARGINS, arcs
+from ..metrics.borders import MARGINS
 from ..objective import Setting
 from ..plots.picture import FAINT, GROUP_COLOURS, GROUP_INK, INK, QUIET
 from ..plots.surface import Surface
@@ -37,9 +37,7 @@ RATIO = Setting(100.0, 1.0, 100.0, "log", symbol="ρ", meaning="images of the fr
 @dataclass(frozen=True)
 class Cut:
     """The circle cut up. vectors (3,): directions in degrees; counts (3,); kind: of margin.
-
-    training, test: for each class, its slices as (first, last) in degrees. room (3,): degrees between the training
-    border of a class and its border at test, the smaller of its two sides; NaN where it has no slice in training.
+    found: the slices of each class. at_test, in_training (3,): how many degrees they are wide together.
     """
 
     vectors: np.ndarray
@@ -47,9 +45,8 @@ class Cut:
     kind: str
     scale: float
     found: metrics.Slices
-    training: list[list[tuple[float, float]]]
-    test: list[list[tuple[float, float]]]
-    room: np.ndarray
+    at_test: np.ndarray
+    in_training: np.ndarray
 
 
 def wedge(first: float, last: float, inner: float, outer: float) -> np.ndarray:
@@ -59,20 +56,11 @@ def wedge(first: float, last: float, inner: float, outer: float) -> np.ndarray:
     return np.concatenate([outer * circle, inner * circle[::-1]])
 
 
-def _room(training: list[tuple[float, float]], test: list[tuple[float, float]]) -> float:
-    """Degrees from the border in training to that at test, on the side where they are closer."""
-    if not training or not test:
-        return float("nan")
-    gaps = [(slot[0] - whole[0], whole[1] - slot[1]) for slot in training for whole in test]
-    turned = [min((a + 180) % 360 - 180, (b + 180) % 360 - 180) for a, b in gaps]
-    return float(max(min(turned), 0.0))
-
-
 class Pizza(Explorer):
     """Cosine classifier in the plane: the filling is what training asks for, the crust what the test decides."""
 
     function = "pizza"
-    title = "Pizza: margins in training, borders at test"
+    title = "Pizza: margins and borders"
     size = (7.6, 4.3)
 
     def __init__(
@@ -87,14 +75,16 @@ class Pizza(Explorer):
     ):
         angles = {"frequent": frequent, "middle": middle, "rare": rare}
         controls = [
-            Number("margin", MARGIN, margin),
+            Number("margin", MARGIN, margin, steps=50),
             Choice("kind", KIND, kind, TITLES),
             Number("scale", SCALE, scale),
             Number("ratio", RATIO, ratio),
         ]
         for name, start in VECTORS.items():
             meaning = f"direction of the vector of the {name} class, in degrees"
-            controls.append(Number(name, Setting(start, 0.0, 360.0, symbol="°", meaning=meaning), angles[name]))
+            controls.append(
+                Number(name, Setting(start, 0.0, 360.0, symbol="°", meaning=meaning), angles[name], steps=72)
+            )
         super().__init__({one.name: one for one in controls})
 
     # ------------------------------------------------------------------------------------------------- the numbers
@@ -102,10 +92,7 @@ class Pizza(Explorer):
         vectors = np.array([angles[name] for name in CLASSES])
         counts = np.array([MOST, round(MOST / ratio**0.5), round(MOST / ratio)])
         found = metrics.slices(vectors, kind, margin, scale, counts)
-        training = [arcs(found.met[:, j]) for j in range(len(vectors))]
-        test = [arcs(found.decided == j) for j in range(len(vectors))]
-        room = np.array([_room(*both) for both in zip(training, test, strict=True)])
-        return Cut(vectors, counts, kind, scale, found, training, test, room)
+        return Cut(vectors, counts, kind, scale, found, *found.widths)
 
     # ------------------------------------------------------------------------------------------------- the picture
     def build(self, surface: Surface) -> None:
@@ -146,8 +133,8 @@ class Pizza(Explorer):
         self.train = [ax.plot([], [], color=c, linewidth=1.6, linestyle=(0, (4, 1.6)), zorder=3)[0] for c in
                       self.colours]  # fmt: skip
         self.cursors = [ax.plot([], [], color=c, linewidth=1, zorder=2)[0] for c in self.colours]
-        places = {"x": (0.0, 0.30, 0.53, 0.77), "y": (1.45, 1.345, 1.24)}
-        for x, head in zip(places["x"], ("class", "images", "margin", "room"), strict=True):
+        places = {"x": (0.0, 0.26, 0.45, 0.63, 0.80), "y": (1.45, 1.345, 1.24)}
+        for x, head in zip(places["x"], ("class", "images", "margin", "at test", "in training"), strict=True):
             ax.text(x, 1.565, head, transform=ax.transAxes, fontsize=8.5, color=QUIET, va="center")
         self.told = []
         for y, (name, group) in zip(places["y"], CLASSES.items(), strict=True):
@@ -159,34 +146,36 @@ class Pizza(Explorer):
         ax.figure.legend(handles=both, loc="lower right", bbox_to_anchor=(0.985, 0.0), ncols=2, fontsize=8.5)
 
     def draw(self, result: Cut) -> None:
-        for artist, slots, radii in ((self.filling, result.training, (0, FILLING)), (self.crust, result.test, CRUST)):
+        found = result.found
+        for artist, slots, radii in (
+            (self.filling, found.in_training, (0, FILLING)), (self.crust, found.at_test, CRUST)
+        ):  # fmt: skip
             artist.set_verts([wedge(*one, *radii) for some in slots for one in some])
             artist.set_facecolor([colour for colour, some in zip(self.colours, slots, strict=True) for _ in some])
         radians = np.radians(result.vectors)
         for spoke, head, x, y in zip(self.spokes, self.heads, np.cos(radians), np.sin(radians), strict=True):
             spoke.set_data([0, RIM * x], [0, RIM * y])
             head.set_data([RIM * x], [RIM * y])
-        found = result.found
         for j, (test, train, cursor) in enumerate(zip(self.test, self.train, self.cursors, strict=True)):
             test.set_data(found.angle, found.test[:, j])
             train.set_data(found.angle, found.train[:, j])
             cursor.set_data([result.vectors[j]] * 2, [0, 1])
-        rows = zip(result.counts, found.margin, result.room, strict=True)
-        for text, what in zip(self.told, [part for row in rows for part in _row(result.kind, *row)], strict=True):
+        for text, what in zip(self.told, [part for j in range(len(CLASSES)) for part in _row(result, j)], strict=True):
             text.set_text(what)
 
     def say(self, result: Cut) -> str:
         names = list(CLASSES)
-        sizes = [sum(last - first for first, last in some) for some in result.test]
-        at_test = ", ".join(f"{name} {size:.0f}°" for name, size in zip(names, sizes, strict=True))
+        at_test, trained = (
+            ", ".join(f"{name} {size:.0f}°" for name, size in zip(names, sizes, strict=True))
+            for sizes in (result.at_test, result.in_training)
+        )
         if result.kind == "none":
             return f"No margin: in training and at test the borders lie halfway between the vectors. Slices: {at_test}."
-        lost = [name for name, some in zip(names, result.training, strict=True) if not some]
-        room = ", ".join(f"{one:.0f}° ({name})" for name, one in zip(names, result.room, strict=True) if one == one)
+        lost = [name for name, some in zip(names, result.found.in_training, strict=True) if not some]
         none = f" No direction meets the margin of the {' and the '.join(lost)} class." if lost else ""
         return (
             f"Margin: {TITLES[result.kind]}. At test the borders lie halfway between the vectors, as without a margin: "
-            f"{at_test}. In training an image must lie deeper in its slice, by {room or 'more than there is'}.{none} "
+            f"{at_test}. In training an image meets its margin on fewer degrees: {trained}.{none} "
             f"On {100 * result.found.nobody:.0f} % of the circle an image of any class misses its margin."
         )
 
@@ -200,9 +189,9 @@ class Pizza(Explorer):
     def marks(self, result: Cut) -> list[Point]:
         found = []
         for j, name in enumerate(CLASSES):
-            count, margin, room = _row(result.kind, result.counts[j], result.found.margin[j], result.room[j])
-            x, y = _at(result.vectors[j])
-            found.append(Point(x, y, f"Vector of the {name} class ({count} images): margin {margin}, room {room}"))
+            count, margin, at_test, trained = _row(result, j)
+            told = f"Vector of the {name} class, at {result.vectors[j]:.0f}°; {count} images, margin {margin}: "
+            found.append(Point(*_at(result.vectors[j]), f"{told}its slice at test {at_test}, in training {trained}"))
             near = int(np.abs(result.found.angle - result.vectors[j] % 360).argmin())
             told = f"At the vector of the {name} class: {100 * result.found.test[near, j]:.0f} % at test, "
             told += f"{100 * result.found.train[near, j]:.0f} % in training"
@@ -212,7 +201,7 @@ class Pizza(Explorer):
     def handles(self, result: Cut) -> list[Handle]:
         edge = (-RIM - 0.1, RIM + 0.1)
         return [
-            Handle(name, *_at(angle), f"vector of the {name} class", "xy", edge, edge)
+            Handle(name, *_at(angle), f"vector of the {name} class", "xy", edge, edge, told=f"{angle:.0f}°")
             for name, angle in zip(CLASSES, result.vectors, strict=True)
         ]
 
@@ -226,13 +215,18 @@ class Pizza(Explorer):
 
 def _at(angle: float) -> tuple[float, float]:
     """Where the handle of a vector of this direction is, in degrees."""
-    return float(RIM * np.cos(np.radians(angle))), float(RIM * np.sin(np.radians(angle)))
+    x, y = (round(float(RIM * turn(np.radians(angle))), 6) + 0.0 for turn in (np.cos, np.sin))
+    return x, y
 
 
-def _row(kind: str, count: float, margin: float, room: float) -> tuple[str, str, str]:
-    """Images, margin and room of a class, as they are written."""
-    size = "–" if kind == "none" else f"{np.degrees(margin):.0f}°" if kind == "arcface" else f"{margin:.2f}"
-    return f"{int(count):,}", size, "not met" if np.isnan(room) else f"{room:.0f}°"
+def _row(result: Cut, j: int) -> tuple[str, ...]:
+    """Images, margin and degrees at test and in training of a class, as they are written."""
+    margin, trained = result.found.margin[j], result.in_training[j]
+    size = (
+        "–" if result.kind == "none" else f"{np.degrees(margin):.0f}°" if result.kind == "arcface" else f"{margin:.2f}"
+    )
+    sizes = (f"{result.at_test[j]:.0f}°", f"{trained:.0f}°" if result.found.in_training[j] else "not met")
+    return f"{int(result.counts[j]):,}", size, *sizes
 
 
 def pizza(

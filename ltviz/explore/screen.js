@@ -196,7 +196,7 @@ class Pointing {
     const { node, spec } = handle, region = this.meta.regions[spec.region], axis = spec.axis === "y" ? "y" : "x";
     const [fx, fy] = toPlace(region, x, y), [low, high] = this.limits(handle, axis);
     Object.assign(handle, { x, y, at: [fx, fy] }); node.style.inset = `${100 * fy}% auto auto ${100 * fx}%`;
-    const text = spec.axis === "xy" ? described(region, x, y) : written(region, axis, handle[axis]);
+    const text = spec.told ? spec.told : spec.axis === "xy" ? described(region, x, y) : written(region, axis, handle[axis]);
     const facts = { label: spec.label, valuemin: low, valuemax: high, valuenow: handle[axis], valuetext: text };
     for (const key in facts) node.setAttribute(`aria-${key}`, facts[key]);
     put(node, { title: `${spec.label}: ${text}`, "aria-orientation": axis === "y" ? "vertical" : "horizontal" });

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D, Transform
 
 from .. import metrics
 from ..datasets import LongTailed, digits_lt
@@ -38,7 +41,7 @@ BETA = Setting(1.5, 0.3, 3.0, "log", symbol="β", meaning="radius of the vectors
 FAR, LONG = 45.0, 3.6  # at the edge of the two discs: length of a feature, length of a vector
 MARKED, TICKED = (1, 4, 16), (1, 2, 3)  # lengths with a circle
 SMALL, LARGE = 2.0, 26.0  # area of a dot, in square points: of weight 0, and what a weight of 1 adds
-HIGHEST = 3.0  # of the charts: length over the mean of all classes
+HIGHEST = 4.0, 2.2  # of the two charts: length over the mean of all classes
 FEATURES, VECTORS, OF_FEATURES, OF_VECTORS, PAD = range(5)  # the regions of the picture
 RINGED = "#D9480F"
 AROUND = np.linspace(0, 2 * np.pi, 91)
@@ -114,16 +117,9 @@ class TwoRings(Explorer):
     size = (7.6, 4.7)
 
     def __init__(
-        self,
-        data: LongTailed | None = None,
-        epoch: int = SHOWN,
-        darl: float = 0.0,
-        target: str = "learned",
-        features: float = 0.0,
-        vectors: float = 0.0,
-        alpha: float = ALPHA.default,
-        beta: float = BETA.default,
-    ):
+        self, data: LongTailed | None = None, epoch: int = SHOWN, darl: float = 0.0, target: str = "learned",
+        features: float = 0.0, vectors: float = 0.0, alpha: float = ALPHA.default, beta: float = BETA.default,
+    ):  # fmt: skip
         self.given = data
         self.data = digits_lt(ratio=20) if data is None else checked(data)
         self.counts, self.names = self.data.counts.numpy(), list(self.data.class_names)
@@ -193,7 +189,7 @@ class TwoRings(Explorer):
         self.told = surface.figure.text(0.74, 0.985, "", fontsize=10, fontweight="bold", va="top", color=INK)
         _write_key(surface, self.names, self.counts, self.colours)
         surface.animate(
-            self.dots, *self.rings, self.spokes, *self.labels, self.of_features, self.of_vectors, *self.cursors,
+            self.dots, *self.rings, self.spokes, self.labels, self.of_features, self.of_vectors, *self.cursors,
             *self.spreads, self.stand, self.told,
         )  # fmt: skip
 
@@ -203,33 +199,30 @@ class TwoRings(Explorer):
         ):
             ax.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=[], yticks=[])
             ax.grid(False)
-            ax.set_title(title, fontsize=9.5, loc="left", pad=4)
+            ax.set_title(title, fontsize=10, loc="left", pad=4)
         for ax, lengths, scale in zip(self.discs, (MARKED, TICKED), (away, np.asarray), strict=True):
             for one in lengths:
                 ax.plot(*(scale(one) * CIRCLE), color=FAINT, linewidth=1, zorder=0)
-                ax.text(0, -scale(one), f"{one}", fontsize=7.5, color=QUIET, ha="center", va="center", zorder=1,
+                ax.text(0, -scale(one), f"{one}", fontsize=9, color=QUIET, ha="center", va="center", zorder=1,
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
         left, right = self.discs
         nowhere = np.zeros((len(self.targets), 2))
         self.dots = left.scatter(*nowhere.T, s=LARGE, c=self.colours[self.targets], linewidths=0, alpha=0.8, zorder=2)
         self.rings = [ax.plot([], [], color=RINGED, linewidth=2, zorder=4)[0] for ax in self.discs]
         self.spokes = right.add_collection(_lines(self.colours, 2.0), autolim=False)
-        box = {"boxstyle": "circle,pad=0.18", "facecolor": "white", "linewidth": 1.2}
-        self.labels = [
-            right.text(0, 0, short(name, 6), fontsize=8, ha="center", va="center", zorder=5, parse_math=False,
-                       bbox={**box, "edgecolor": colour})
-            for name, colour in zip(self.names, self.colours, strict=True)
-        ]  # fmt: skip
+        self.labels = right.add_collection(_labels([short(name, 6) for name in self.names], self.colours,
+                                                   right.transData), autolim=False)  # fmt: skip
 
     def _build_charts(self) -> None:
         lines, self.cursors, self.spreads = [], [], []
-        for ax, title in zip(self.charts, ("By class", "By class"), strict=True):
-            ax.set(xlim=(0, EPOCHS), ylim=(0, HIGHEST), xlabel="epoch")
-            ax.set_yticks([0, 1, 2], ["0", "mean", "2×"], fontsize=8)
-            ax.set_title(title, fontsize=9, loc="left", pad=3)
+        for ax, highest in zip(self.charts, HIGHEST, strict=True):
+            ax.set(xlim=(0, EPOCHS), ylim=(0, highest), xlabel="epoch")
+            ticks = range(int(highest) + 1)
+            ax.set_yticks(ticks, [("0", "mean")[i] if i < 2 else f"{i}×" for i in ticks], fontsize=9)
+            ax.set_title("By class", fontsize=9.5, loc="left", pad=3)
             lines.append(ax.add_collection(_lines(self.colours, 1.3), autolim=False))
             self.cursors.append(ax.axvline(0, color=INK, linewidth=1.1, zorder=4))
-            beside = {"transform": ax.transAxes, "ha": "right", "va": "bottom", "fontsize": 8.5, "color": INK}
+            beside = {"transform": ax.transAxes, "ha": "right", "va": "bottom", "fontsize": 9, "color": INK}
             self.spreads.append(ax.text(1.0, 1.03, "", **beside))
         self.of_features, self.of_vectors = lines
 
@@ -243,15 +236,14 @@ class TwoRings(Explorer):
             ring.set_data(*(scale(radius) * CIRCLE if shown else ([], [])))
         vectors = film.shots.weight[epoch]
         self.spokes.set_segments(np.stack([np.zeros_like(vectors), vectors], 1))
-        for label, (x, y) in zip(self.labels, vectors, strict=True):
-            label.set_position((x, y))
+        self.labels.set_offsets(vectors.repeat(2, axis=0))
         along = film.shots.epochs
         for lines, found in ((self.of_features, film.of_features), (self.of_vectors, film.of_vectors)):
             rows = (found / found.mean(1, keepdims=True)).T
             lines.set_segments(np.stack([np.broadcast_to(along, rows.shape), rows], 2))
         for i, (_, unequal) in enumerate(_told(film, epoch)):
             self.cursors[i].set_xdata([epoch, epoch])
-            self.spreads[i].set_text(f"spread of all {as_percent(unequal)}")
+            self.spreads[i].set_text(f"SD / mean of all: {as_percent(unequal)}")
         features, vectors, darl = result.strengths
         self.stand.set_data([ON_FEATURES.index(features)], [ON_VECTORS.index(vectors)])
         self.told.set_text(loss_name(features, vectors, darl, result.target))
@@ -271,8 +263,8 @@ class TwoRings(Explorer):
         )  # fmt: skip
         return (
             f"Epoch {result.epoch}, {name[0].upper() + name[1:]}. Features: mean length of a class "
-            f"{number(of_features)}, spread {as_percent(over_features)}. Classifier vectors: {number(of_vectors)}, "
-            f"spread {as_percent(over_vectors)}.{radii}{share}"
+            f"{number(of_features)}, spread (SD / mean) {as_percent(over_features)}. Classifier vectors: "
+            f"{number(of_vectors)}, spread {as_percent(over_vectors)}.{radii}{share}"
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -289,15 +281,17 @@ class TwoRings(Explorer):
 
     def marks(self, result: Rings) -> list[Point]:
         film, epoch, found = result.film, result.epoch, []
-        parts = zip(self.names, self.counts, film.of_features[epoch], film.of_vectors[epoch], strict=True)
+        drawn = np.asarray(self.dots.get_offsets())
         means = film.of_features[epoch].mean(), film.of_vectors[epoch].mean()
-        for (name, count, feature, vector), tip in zip(parts, film.shots.weight[epoch], strict=True):
-            told = f"{name} ({count:,} images): features {number(feature)}, vector {number(vector)} long"
-            found += [
-                Point(*tip, told, VECTORS),
-                Point(epoch, feature / means[0], told, OF_FEATURES),
-                Point(epoch, vector / means[1], told, OF_VECTORS),
-            ]
+        for j, (name, count) in enumerate(zip(self.names, self.counts, strict=True)):
+            feature, vector, mine = film.of_features[epoch, j], film.of_vectors[epoch, j], self.targets == j
+            told = f"{name} ({count:,} images): vector {number(vector)} long"
+            places = (VECTORS, film.shots.weight[epoch, j]), (OF_VECTORS, (epoch, vector / means[1]))
+            found += [Point(*place, told, region) for region, place in places]
+            told = f"{name} ({count:,} images): features {number(feature)} long on average"
+            if mine.any():
+                found += [Point(*drawn[mine].mean(0), told, FEATURES),
+                          Point(epoch, feature / means[0], told, OF_FEATURES)]  # fmt: skip
         return found
 
     def handles(self, result: Rings) -> list[Handle]:
@@ -358,36 +352,50 @@ def _lines(colours: np.ndarray, width: float) -> LineCollection:
     return LineCollection([], colors=colours, linewidths=width, zorder=3)
 
 
+def _labels(names: list[str], colours: np.ndarray, offsets: Transform) -> PathCollection:
+    """A disc with a name for each class, as outlines in one artist: ten texts take ten times as long to draw."""
+    texts = [TextPath((0, 0), name.replace("$", r"\$"), size=9) for name in names]
+    boxes = [text.get_extents() for text in texts]
+    disc = Path.unit_circle().transformed(Affine2D().scale(max(6.5, *(box.width / 2 + 3.5 for box in boxes))))
+    centred = [text.transformed(Affine2D().translate(-(box.x0 + box.x1) / 2, -(box.y0 + box.y1) / 2))
+               for text, box in zip(texts, boxes, strict=True)]  # fmt: skip
+    return PathCollection(
+        [path for text in centred for path in (disc, text)], sizes=[1.0], offsets=np.zeros((2 * len(names), 2)),
+        offset_transform=offsets, facecolors=["white", INK], edgecolors=colours.repeat(2, axis=0),
+        linewidths=[1.2, 0.0], zorder=5,
+    )  # fmt: skip
+
+
 def _build_pad(ax: Axes) -> Line2D:
     """A map of both strengths, with the names of its parts; returns the point that stands in it."""
     across, up = len(ON_FEATURES), len(ON_VECTORS)
     ax.set(xlim=(-0.5, across - 0.5), ylim=(-0.5, up - 0.5))
     ax.grid(False)
-    ax.set_xticks(range(across), [f"{one:g}" for one in ON_FEATURES], fontsize=8)
-    ax.set_yticks(range(up), [f"{one:g}" for one in ON_VECTORS], fontsize=8)
-    ax.set_xlabel("λ₁, features", fontsize=8.5)
-    ax.set_ylabel("λ₂, vectors", fontsize=8.5)
+    ax.set_xticks(range(across), [f"{one:g}" for one in ON_FEATURES], fontsize=9)
+    ax.set_yticks(range(up), [f"{one:g}" for one in ON_VECTORS], fontsize=9)
+    ax.set_xlabel("λ₁, features", fontsize=9.5)
+    ax.set_ylabel("λ₂, vectors", fontsize=9.5)
     kinds = np.ones((up, across, 3))
     kinds[0, 1:], kinds[1:, 0], kinds[1:, 1:] = (0.90, 0.94, 1.0), (0.92, 0.97, 0.92), (1.0, 0.94, 0.88)
     ax.imshow(kinds, origin="lower", aspect="auto", zorder=0)
     for x, y, word in ((2, 0, "ring"), (0, 2, "UP"), (2, 2, "both")):
-        ax.text(x, y, word, fontsize=8, color=QUIET, ha="center", va="center", rotation=90 if word == "UP" else 0)
+        ax.text(x, y, word, fontsize=9, color=QUIET, ha="center", va="center", rotation=90 if word == "UP" else 0)
     return ax.plot([], [], "o", color=RINGED, markersize=11, markeredgecolor="white", zorder=4)[0]
 
 
 def _write_key(surface: Surface, names: list[str], counts: np.ndarray, colours: np.ndarray) -> None:
     """The classes, most frequent first, with their training images; and the size of a dot."""
     write, at = surface.figure.text, np.linspace(0.375, 0.085, len(names))
-    write(0.74, 0.44, "class, training images", fontsize=8.5, color=QUIET)
+    write(0.74, 0.44, "class, images", fontsize=9.5, color=QUIET)
     for y, name, count, colour in zip(at, names, counts, colours, strict=True):
         write(0.745, y, "●", color=colour, fontsize=9, va="center")
-        write(0.77, y, f"{short(name, 8)}: {count:,}", fontsize=8.5, va="center", color=INK, parse_math=False)
-    write(0.89, 0.40, "weight in\nthe loss", fontsize=8.5, color=QUIET, va="top", linespacing=1.1)
+        write(0.77, y, f"{short(name, 8)}: {count:,}", fontsize=9.5, va="center", color=INK, parse_math=False)
+    write(0.89, 0.40, "weight in\nthe loss", fontsize=9.5, color=QUIET, va="top", linespacing=1.1)
     for y, one in zip((0.29, 0.235, 0.18), (1.0, 0.5, 0.1), strict=True):
         spot = surface.figure.add_axes((0.89, y - 0.02, 0.03, 0.04))
         spot.axis("off")
         spot.scatter([0], [0], s=SMALL + LARGE * one, color=QUIET, linewidths=0)
-        write(0.93, y, f"{one:g}", fontsize=8.5, va="center", color=INK)
+        write(0.93, y, f"{one:g}", fontsize=9.5, va="center", color=INK)
 
 
 def _trained(
@@ -427,15 +435,9 @@ def _told(film: Film, epoch: int) -> tuple[tuple[float, float], tuple[float, flo
 
 
 def two_rings(
-    data: LongTailed | None = None,
-    epoch: int = SHOWN,
-    darl: float = 0.0,
-    target: str = "learned",
-    features: float = 0.0,
-    vectors: float = 0.0,
-    alpha: float = ALPHA.default,
-    beta: float = BETA.default,
-) -> TwoRings:
+    data: LongTailed | None = None, epoch: int = SHOWN, darl: float = 0.0, target: str = "learned",
+    features: float = 0.0, vectors: float = 0.0, alpha: float = ALPHA.default, beta: float = BETA.default,
+) -> TwoRings:  # fmt: skip
     """Train a network with two features under the Dual Loss or parts of it, and see which lengths become equal.
 
     data: small images (default: lt.digits_lt(ratio=20)); epoch: from 0 to 50, each kept. features and vectors
@@ -443,6 +445,6 @@ def two_rings(
     = lambda_4 of DARL (0, 0.5, 0.9); all at 0 is cross-entropy. target: radii that are "learned", "fixed" at alpha (1
     to 32) and beta (0.3 to 3), or the "mean" lengths at each step. The weight of an image is computed among all
     training images; in training it is computed in each batch. A third of a second for each new loss.
-    Two features cannot hold ten classes: this shows lengths, not what a network can reach.
+    With two features a network cannot separate ten classes: this shows lengths, not what a network can reach.
     """
     return TwoRings(data, epoch, darl, target, features, vectors, alpha, beta)

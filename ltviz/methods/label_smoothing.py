@@ -41,8 +41,8 @@ class LabelSmoothing(Objective):
     "uniform" is that of Szegedy et al. 2016 with epsilon = head for every class. The others are label-aware, as in
     `smoothing`; Zhong et al. 2021 use them in a second stage, on balanced batches, and here they are a loss of their
     own. Their code spreads epsilon over all k classes, and so does this.
-    Known to fail: on images that are hard (16 x 16) it corrects confidence, and the rare classes stay where they are; on
-    digits, learned by heart, the label-aware ones gain as much as class weights do.
+    Known to fail: on images that are hard (16 x 16) it corrects confidence, and the rare classes stay where they are;
+    on digits, learned by heart, the label-aware ones gain as much as class weights do.
     """
 
     def __init__(self, counts: Tensor, head: float, tail: float, shape: str):

@@ -12,6 +12,7 @@ from .. import check
 from ..methods.arcface import arcface_cosine
 from ..methods.ldam import ldam_margins
 
+Arcs = list[tuple[float, float]]
 MARGINS = ("none", "cosface", "arcface", "ldam")
 
 
@@ -24,6 +25,8 @@ class Slices:
     met (d, k)             an image of class j here has the largest logit in training too, after its margin
     test, train (d, k)     softmax probability of class j: at test, and in training if the image is of class j
     margin (k,)            of each class: a cosine, or radians for ArcFace
+    at_test, in_training   for each class, the slices (first, last) where it is decided, and where its margin is met;
+                           their ends lie between the directions, where the two leading scores are equal
     """
 
     angle: NDArray[np.float64]
@@ -32,11 +35,21 @@ class Slices:
     test: NDArray[np.float64]
     train: NDArray[np.float64]
     margin: NDArray[np.float64]
+    at_test: list[Arcs]
+    in_training: list[Arcs]
+
+    @property
+    def widths(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Degrees (k,) that each class is given at test, and on which its images meet their margin in training."""
+        return tuple(
+            np.array([sum(last - first for first, last in some) for some in kind], float)
+            for kind in (self.at_test, self.in_training)
+        )
 
     @property
     def nobody(self) -> float:
-        """Share of the directions where an image of any class still misses its margin."""
-        return float((~self.met.any(1)).mean())
+        """Share of the circle where an image of any class still misses its margin (no direction meets two)."""
+        return round(max(0.0, 1.0 - float(self.widths[1].sum()) / 360.0), 9)
 
 
 def class_margins(kind: str, margin: float, counts: ArrayLike) -> NDArray[np.float64]:
@@ -95,23 +108,43 @@ def slices(
     rest = np.stack([np.delete(exponent, j, 1).sum(1) for j in range(len(phi))], 1)
     mine = np.exp(scale * (own - 1.0))
     # Ties to the last digits (vectors that mirror one another) go to the class that comes first, on every machine.
-    decided = cosine.round(12).argmax(1)
-    met = own > others if kind != "none" else decided[:, None] == np.arange(len(phi))
-    return Slices(angle, decided, met, exponent / (exponent + rest), mine / (mine + rest), margins)
+    decided = cosine.round(12).argmax(1)[:, None] == np.arange(len(phi))
+    ahead = cosine - np.stack([_best_other(cosine, j) for j in range(len(phi))], 1)
+    met, lead = (own > others, own - others) if kind != "none" else (decided, ahead)
+    return Slices(
+        angle, decided.argmax(1), met, exponent / (exponent + rest), mine / (mine + rest), margins,
+        *([arcs(*both) for both in zip(inside.T, by.T, strict=True)] for inside, by in ((decided, ahead), (met, lead))),
+    )  # fmt: skip
 
 
-def arcs(inside: ArrayLike) -> list[tuple[float, float]]:
+def _best_other(cosine: NDArray[np.float64], j: int) -> NDArray[np.float64]:
+    """Largest cosine (d,) of the classes whose vector is another one than that of class j; -1 where there is none."""
+    others = cosine[:, np.abs(cosine - cosine[:, [j]]).max(0) > 1e-12]
+    return others.max(1) if others.size else np.full(len(cosine), -1.0)
+
+
+def arcs(inside: ArrayLike, lead: ArrayLike | None = None) -> Arcs:
     """The runs of True around a circle as (first, last) in degrees, first < last; a full circle is (0, 360).
 
-    inside (d,): for directions evenly around the circle, each of which stands for 360 / d degrees about it.
+    inside (d,): for directions evenly around the circle, of which number i is at 360 i / d degrees. lead (d,): above 0
+    inside and below 0 outside; an end lies where the line between two neighbours meets 0, halfway between them without.
     """
     given, inside = inside, np.asarray(inside)
     if inside.dtype != bool or inside.ndim != 1 or not len(inside):
         raise check.refuse("inside", given, "flags (d,), True or False, for directions around a circle")
+    ahead = np.where(inside, 1.0, -1.0) if lead is None else check.array("lead", lead, 1, "numbers (d,)")
+    if ahead.shape != inside.shape or not np.isfinite(ahead).all():
+        raise check.refuse("lead", lead, f"a finite number for each of {len(inside)} directions")
     step = 360.0 / len(inside)
     if inside.all() or not inside.any():
         return [(0.0, 360.0)] if inside.all() else []
     before = np.roll(inside, 1)
     starts, stops = np.flatnonzero(inside & ~before), np.flatnonzero(~inside & before)
     ends = [stops[stops > start].min() if (stops > start).any() else stops[0] + len(inside) for start in starts]
-    return [(float((a - 0.5) * step), float((b - 0.5) * step)) for a, b in zip(starts, ends, strict=True)]
+    return [tuple(float((i - 1 + _meets(ahead, i)) * step) for i in both) for both in zip(starts, ends, strict=True)]
+
+
+def _meets(lead: NDArray[np.float64], i: int) -> float:
+    """Where between the directions i - 1 and i the lead is 0, as a share of the way."""
+    here, there = (float(lead[at % len(lead)]) for at in (i - 1, i))
+    return min(max(here / (here - there), 0.0), 1.0) if here != there else 0.5

@@ -1,4 +1,4 @@
-"""Class weights from accuracies over a whole run, the noise of a small validation set in them, violated triplets."""
+"""Class weights from accuracies over a whole run, how sure a small validation set makes them, violated triplets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ACCURACIES = "accuracies (epochs, k) from 0 to 1, NaN for a class without valida
 
 
 class Difficulty(NamedTuple):
-    """Exponent and class weights that accuracies A (e, k) give, and how far other validation sets would move them.
+    """Exponent and class weights that accuracies A (e, k) give, and those that the true accuracies may give.
 
-    tau (e,), weight (e, k); bands (2, ...): lower and upper end for 95 % of validation sets of the size asked for, if
-    the accuracies given were the true ones. A class with accuracy 0 or 1 then has no noise of its own.
+    tau (e,), weight (e, k); bands (2, ...): lower and upper end of 95 % of the true accuracies that agree with as many
+    validation images, and of what follows from them. A class with 10 of 10 right has a band, too: 0.78 to 1.
     """
 
     tau: Floats
@@ -32,11 +32,12 @@ class Difficulty(NamedTuple):
 def difficulty_course(
     accuracy: Any, rule: str = "paper", tau: float = 1.0, images: int = 100, draws: int = 200, seed: int = 0
 ) -> Difficulty:
-    """Class-difficulty weights that follow from accuracies (e, k), epoch by epoch, and their noise.
+    """Class-difficulty weights that follow from accuracies (e, k), epoch by epoch, and how sure they are.
 
     rule: "paper", "sigmoid" or "public" (`methods.cdb.dynamic_tau`), or "fixed" for `tau`; weights of mean 1
-    (`methods.cdb.difficulty_weights`). images: validation images of each class; the number of right ones among them is
-    binomial, and `draws` sets are drawn with `seed`. ValueError for accuracies outside [0, 1].
+    (`methods.cdb.difficulty_weights`). images: validation images of each class. Of r right and w wrong ones the true
+    accuracy is Beta(r + 1/2, w + 1/2), as in Jeffreys's interval (Brown et al. 2001); `draws` of all classes are made
+    with `seed`. ValueError for accuracies outside [0, 1].
     """
     found = check.array("accuracy", accuracy, 2, ACCURACIES).astype(np.float64)
     known = ~np.isnan(found)
@@ -44,8 +45,9 @@ def difficulty_course(
         raise check.refuse("accuracy", accuracy, ACCURACIES + ", one known in each epoch")
     rule, tau = check.choice("rule", rule, RULES), check.number("tau", tau, 0.0)
     images, draws = check.whole("images", images, 1, MOST_IMAGES), check.whole("draws", draws, 1)
-    drawn = np.random.default_rng(check.seed(seed)).binomial(images, np.where(known, found, 0.0), (draws, *found.shape))
-    other = np.where(known, drawn / images, np.nan)
+    right = images * np.where(known, found, 0.0)
+    drawn = np.random.default_rng(check.seed(seed)).beta(right + 0.5, images - right + 0.5, (draws, *found.shape))
+    other = np.where(known, drawn, np.nan)
     exponents, weights = _weights(np.concatenate([found[None], other]), rule, tau)
     accuracies = np.where(known, other, 0.0)
     bands = [np.quantile(part, INSIDE, axis=0) for part in (exponents[1:], accuracies, weights[1:])]

@@ -1,4 +1,4 @@
-"""Lengths of features and of classifier vectors: by class, how unequal they are, and where a ring lets one rest."""
+"""Lengths of features and of classifier vectors: by class, and how unequal they are."""
 
 from __future__ import annotations
 

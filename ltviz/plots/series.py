@@ -140,11 +140,9 @@ def no_labels(data: Any, name: str) -> None:
     values = check.counts(data, name)
     found = np.unique(values)
     every = np.array_equal(found, np.arange(len(found)) + found[0]) and found[0] in (0, 1) and len(found) > 1
-    if every and len(values) >= 10 * len(found) and (np.diff(values) > 0).any():  # sorted counts fall
-        raise check.refuse(
-            name, data, f"the number of images of each class, but these look like the labels of {len(values):,} images; "
-            "count them: np.bincount(labels) (a dict by class number is never taken for labels)",
-        )  # fmt: skip
+    if every and len(values) >= 3 * len(found) and (np.diff(values) > 0).any():  # sorted counts fall
+        expected = f"the number of images of each class; these look like the labels of {len(values):,} images"
+        raise check.refuse(name, data, f"{expected}: count them by np.bincount (or pass a dict by class number)")
 
 
 def given_names(data: Any, k: int) -> list[str]:

@@ -78,7 +78,7 @@ function number(spec, set, question) {
     took(fits ? value : null);
   });
   box.addEventListener("keydown", (event) => { // as in a form
-    if (event.key === "Enter" && now !== null) el.closest(".ltviz-answer")?.querySelector("button.commit")?.click();
+    if (event.key === "Enter" && !runs(event) && now !== null) el.closest(".ltviz-answer")?.querySelector("button.commit")?.click();
   });
   box.addEventListener("change", () => { // what does not fit stays as it was typed, and is no answer
     if (box.valueAsNumber >= low && box.valueAsNumber <= high) return;
@@ -343,10 +343,13 @@ function typeset(model, el) {
   if (el.textContent.includes("$")) requestAnimationFrame(waiting);
 }
 
-/** Keys are the card's own, but for saving; Escape gives the focus back to the cell. */
+/** Shift, Ctrl, Alt or Command with Enter: the notebook's keys for running a cell. */
+const runs = (event) => event.key === "Enter" && (event.shiftKey || event.ctrlKey || event.altKey || event.metaKey);
+
+/** Keys are the card's own, but for saving, and for running once its button was pressed; Escape leads to the cell. */
 function guard(event) {
   const save = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s";
-  if (!save) event.stopPropagation();
+  if (!save && !(runs(event) && event.target.matches("button.commit"))) event.stopPropagation();
   if (event.type === "keydown" && event.key === "Escape") event.currentTarget.closest(".jp-Cell")?.focus();
 }
 
@@ -367,7 +370,10 @@ function render({ model, el }) {
   const lost = html("div", { class: "lost", role: "note" }, model.get("lost"));
   const root = node("div", { class: "ltviz-answer" }, head, editor.el, button, said, lost);
   root.style.setProperty("--edge", model.get("edge"));
-  button.addEventListener("click", () => {
+  let running = false; // the press of a button that still has the focus is then not meant
+  button.addEventListener("keydown", (event) => { running = runs(event); });
+  button.addEventListener("click", (event) => {
+    if (running && event.detail === 0) return;
     wait();
     try { model.send({ kind: "press", value: editor.value() }); } catch { lose(); } // its connection is closed
   });
