@@ -200,8 +200,10 @@ def test_figures_follow_a_dark_theme_and_photographs_do_not(opened):
     look = "(one) => getComputedStyle(one).filter"
     figure, photographs = (opened.output(name).locator("img").first for name in ("figures", "photographs"))
     assert figure.evaluate(look) == photographs.evaluate(look) == "none"
+    assert photographs.evaluate("(one) => getComputedStyle(one).content") == "normal"
     opened.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     assert "invert" in figure.evaluate(look) and photographs.evaluate(look) == "none"
+    assert photographs.evaluate("(one) => getComputedStyle(one).content").startswith('url("data:image/png;base64,')
     opened.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
 
 

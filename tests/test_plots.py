@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import itertools
@@ -1210,6 +1211,11 @@ def test_a_dark_theme_turns_lightness_and_keeps_hues_and_photographs():
     assert (light[1][last] == 255).all() and (dark[1][last] == 18).all()
     with pytest.raises(ValueError, match="theme='night'"):
         lp.style(theme="night")
+    page = photos._repr_mimebundle_()[0]["text/html"]
+    day, night = (base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([\w+/=]+)", page))
+    for found, want in ((day, light[1]), (night, dark[1])):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(found)).convert("RGB")), want)
+    assert "text/html" not in curves._repr_mimebundle_()[0]
 
 
 def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():

@@ -99,6 +99,8 @@ def test_what_is_drawn_is_what_the_network_says(still):
     assert film.of_features[EPOCHS, 3] == pytest.approx(mine)
     assert still.of_features.get_segments()[3][EPOCHS, 1] == pytest.approx(mine / film.of_features[EPOCHS].mean())
     assert film.over_vectors[EPOCHS] == pytest.approx(lt.metrics.spread(np.linalg.norm(shots.weight[EPOCHS], axis=1)))
+    drawn = still.labels.get_window_extent(still.surface.figure.canvas.get_renderer())
+    assert drawn.width < 0.8 * still.discs[1].get_window_extent().width, "discs are as large as texts, not as data"
     assert still.labels.get_offsets()[[4, 5]] == pytest.approx(shots.weight[EPOCHS][[2, 2]])
     assert np.isnan(found.radii).all() and not len(still.rings[0].get_xdata())
 

@@ -46,9 +46,9 @@ LEVEL = Setting("class", choices=LEVELS, meaning="pairs are hard by class probab
 class Desk:
     """A batch as it lies on the desk: place i is row i // columns, column i % columns.
 
-    numbers (n,): training images; targets (n,), the smallest class of the batch first, as in its profile; p (n, k) probabilities. ascending
-    (k,): classes by their size in the batch, and ends (k,) the share of the batch that they hold up to each. picture:
-    the place of the chosen one.
+    numbers (n,): training images; targets (n,), the smallest class of the batch first, as in its profile; p (n, k)
+    probabilities. ascending (k,): classes by their size in the batch, and ends (k,) the share of the batch that they
+    hold up to each. picture: the place of the chosen one.
     """
 
     composition: str
@@ -422,7 +422,7 @@ def batch_desk(
     `lt.study.batch_photographs()` gives: .of(numbers) -> pictures, .batches: composition -> (b, n) numbers. rho in
     [0, 1]: the largest share of the batch that its minority classes hold together. kappa, 1 to 20: hard positives, and
     hard negatives, of an anchor. level: hard by class probability ("class") or by distance of features ("instance").
-    composition, batch: which batch. picture: the chosen one, from 1 on; None: the first of those with the most triplets.
+    composition, batch: which batch. picture: the chosen one, from 1 on; None: the first with the most triplets.
     A click on a picture chooses it. Source: Dong et al. 2017. ValueError for anything else.
     """
     return BatchDesk(run, photographs, rho, kappa, level, composition, batch, picture)

@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
-from matplotlib.transforms import Affine2D, Transform
+from matplotlib.transforms import Affine2D, IdentityTransform, Transform
 
 from .. import metrics
 from ..datasets import LongTailed, digits_lt
@@ -218,7 +218,7 @@ class TwoRings(Explorer):
         for ax, highest in zip(self.charts, HIGHEST, strict=True):
             ax.set(xlim=(0, EPOCHS), ylim=(0, highest), xlabel="epoch")
             ticks = range(int(highest) + 1)
-            ax.set_yticks(ticks, [("0", "mean")[i] if i < 2 else f"{i}×" for i in ticks], fontsize=9)
+            ax.set_yticks(ticks, [f"{i}×" if i else "0" for i in ticks], fontsize=9)
             ax.set_title("By class", fontsize=9.5, loc="left", pad=3)
             lines.append(ax.add_collection(_lines(self.colours, 1.3), autolim=False))
             self.cursors.append(ax.axvline(0, color=INK, linewidth=1.1, zorder=4))
@@ -361,8 +361,8 @@ def _labels(names: list[str], colours: np.ndarray, offsets: Transform) -> PathCo
                for text, box in zip(texts, boxes, strict=True)]  # fmt: skip
     return PathCollection(
         [path for text in centred for path in (disc, text)], sizes=[1.0], offsets=np.zeros((2 * len(names), 2)),
-        offset_transform=offsets, facecolors=["white", INK], edgecolors=colours.repeat(2, axis=0),
-        linewidths=[1.2, 0.0], zorder=5,
+        offset_transform=offsets, transform=IdentityTransform(), facecolors=["white", INK],
+        edgecolors=colours.repeat(2, axis=0), linewidths=[1.2, 0.0], zorder=5,
     )  # fmt: skip
 
 

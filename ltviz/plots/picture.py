@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import html
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,14 +141,17 @@ class Picture:
 
     def _repr_png_(self) -> bytes:
         """The picture for a notebook: sharp on dense screens, in few colours."""
+        return small_png(self._themed(self._sharp(), SHARP))
+
+    def _sharp(self) -> Image.Image:
         buffer = io.BytesIO()
         with drawing():
             self.figure.savefig(buffer, format="png", dpi=SHARP * self.figure.dpi)
-        return small_png(self._themed(Image.open(buffer), SHARP))
+        return Image.open(buffer)
 
-    def _themed(self, image: Image.Image, sharp: float) -> Image.Image:
-        """The picture as the theme in force has it; sharp: its pixels per pixel of the figure."""
-        if _theme == "light":
+    def _themed(self, image: Image.Image, sharp: float, theme: str | None = None) -> Image.Image:
+        """The picture as a theme has it (None: the one in force); sharp: its pixels per pixel of the figure."""
+        if (theme or _theme) == "light":
             return image
         keep = []
         for photo in self.photographs:
@@ -157,11 +161,22 @@ class Picture:
         return Image.fromarray(darken(np.asarray(image.convert("RGBA")), keep))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        bundle = {"image/png": base64.b64encode(self._repr_png_()).decode("ascii"), "text/plain": self.text}
-        about = {"image/png": {"alt": self.text, "width": round(self.figure.bbox.width)}}
+        image, width = self._sharp(), round(self.figure.bbox.width)
+        png = base64.b64encode(small_png(self._themed(image, SHARP))).decode("ascii")
+        bundle, about = {"image/png": png, "text/plain": self.text}, {"image/png": {"alt": self.text, "width": width}}
         if _theme == "light" and not self.photographs:
             about["needs_background"] = "light"  # JupyterLab marks it, and the style of explorers and cards finds it
+        elif _theme == "light":  # no filter turns a picture over and leaves the photographs in it: it brings both
+            dark = base64.b64encode(self.dark_png()).decode("ascii")
+            bundle["text/html"] = (
+                f'<img class="ltviz-photographs" alt="{html.escape(self.text)}" width="{width}" '
+                f'src="data:image/png;base64,{png}" style="--dark:url(data:image/png;base64,{dark})">'
+            )
         return bundle, about
+
+    def dark_png(self) -> bytes:
+        """The picture for a dark page, its photographs untouched."""
+        return small_png(self._themed(self._sharp(), SHARP, "dark"))
 
     @property
     def photographs(self) -> list[Any]:

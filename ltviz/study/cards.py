@@ -185,10 +185,14 @@ def image(picture: Any) -> str:
     if isinstance(png, tuple):
         png = png[0]
     data = png if isinstance(png, str) else base64.b64encode(png).decode()
-    kind = "" if getattr(picture, "photographs", True) else 'class="ltviz-picture" '  # a dark theme may turn it over
+    # A dark theme turns a picture over, but for one with photographs, which brings a second one along.
+    kind, dark = "" if getattr(picture, "photographs", True) else 'class="ltviz-picture" ', ""
+    if getattr(picture, "photographs", False):
+        turned = base64.b64encode(picture.dark_png()).decode()
+        kind, dark = 'class="ltviz-photographs" ', f"--dark:url(data:image/png;base64,{turned});"
     return (
         f'<img {kind}alt="{safe(getattr(picture, "text", ""))}" src="data:image/png;base64,{safe(data.strip())}" '
-        f'style="max-width:100%;{_width(picture)}background:white;border-radius:4px">'
+        f'style="max-width:100%;{_width(picture)}{dark}background:white;border-radius:4px">'
     )
 
 
