@@ -95,4 +95,76 @@ def test_changes_are_by_rank(cards):
 
 def test_numbers_that_stand_in_the_text(cards):
     assert cards.COUNTS.sum() == 4958 and len(cards.COUNTS) == 10
-    assert len(lt.study.batch_photographs().index) == 680
+    photographs, first = lt.study.batch_photographs(), lt.recorded("cifar16", "ce", seed=0)[0]
+    assert len(photographs.index) == 680
+    targets = first.train_targets[photographs.batches["plain"][0]]
+    rarest = int(np.argmin(first.counts))
+    assert first.class_names[rarest] == "cat" and (targets == rarest).sum() == 1, "the batch of the first figure"
+    a = 1 - cards.COUNTS.sum() / (10 * cards.COUNTS.max())
+    assert cards.omega()[0] == pytest.approx(100 * a), "as the text defines it"
+
+
+def test_every_batch_is_scaled_by_the_weighting(cards):
+    for data in ("cifar16", "digits"):
+        found, _ = cards.counted("instance", data)
+        assert (found.sum(1) > 0).all()
+    assert "none of the 3,900 batches of photographs and 250 of the bench was without one" in cards._whole_batches()
+
+
+def test_shares_have_two_decimals_below_one_percent(cards):
+    shown = [cards._percent(share) for share in (0.00049, 0.0013, 0.0098, 0.029, 0.4825, 0.0)]
+    assert shown == ["0.05", "0.13", "0.98", "2.9", "48", "0.00"]
+
+
+def test_which_third_changes(cards):
+    base, runs = lt.recorded("cifar16", "ce"), cards.rectified(comparison="distribution")
+    clear = {group: lt.metrics.paired(runs, base, group) for group in ("head", "mid", "tail")}
+    assert [group for group, one in clear.items() if one.verdict.startswith("clearly")] == ["mid"]
+    assert clear["mid"].mean > 0
+    reveal = cards.open_what_changed()
+    assert reveal.truth == "the middle classes gain"
+    assert "The class with 20 images has a triplet in 2.7% of the batches" in reveal.content_text
+    assert "better, the class with 430 images; worse, the classes with 2,000 and 1,198 images" in reveal.content_text
+
+
+def test_what_is_only_chosen_is_no_claim(cards):
+    _, _, measured, holds = cards._row(
+        "p", "r", lambda data: cards.rectified(data), lambda data: lt.recorded(data, "ce")
+    )
+    assert holds == "photographs: no; bench: undecided" and measured.startswith("photographs **-2.1")
+    chosen = cards._row("p", "r", cards.rectified, lambda data: lt.recorded(data, "ce"), claim=False)
+    assert chosen[2:] == (measured, "a choice, not a claim")
+
+
+def one_anchor(x, y, a, kappa, m, length=1, itself=False, far=True, near=True, joined=None):
+    """The relative comparison of one anchor, image by image; joined: how its hinges become one number."""
+    unit = [row / row.norm() if length else row for row in x]
+    gap = [float((row - unit[a]).norm()) for row in unit]
+    own = sorted((gap[i] for i in range(len(y)) if y[i] == y[a] and (itself or i != a)), reverse=far)[:kappa]
+    other = sorted((gap[i] for i in range(len(y)) if y[i] != y[a]), reverse=not near)[:kappa]
+    hinges = np.array([[m + p - n for n in other] for p in own])
+    return float(joined(hinges) if joined else np.clip(hinges, 0, None).mean())
+
+
+SLIPS = [
+    ({"length": 0}, "length 1"),
+    ({"itself": True}, "not its own positive"),
+    ({"far": False}, "lies far away"),
+    ({"near": False}, "lies near"),
+    ({"joined": lambda h: max(h.mean(), 0)}, "then take the mean"),
+    ({"joined": np.mean}, "Nothing is cut off"),
+    ({"joined": lambda h: np.clip(np.diagonal(h), 0, None).mean()}, "meets every negative"),
+    ({"joined": lambda h: np.clip(h, 0, None).sum()}, "mean over the triplets"),
+]
+
+
+@pytest.mark.parametrize(("slip", "said"), SLIPS, ids=[said.replace(" ", "-") for _, said in SLIPS])
+def test_relative_names_the_mistake(cards, slip, said):
+    result = cards.relative.check(lambda *given: one_anchor(*given, **slip))
+    wrong = [detail for passed, _, detail in result.rows if not passed]
+    assert not result.passed and any(said in detail for detail in wrong), result.text
+
+
+def test_relative_of_one_anchor_is_right(cards):
+    assert cards.relative.check(one_anchor).passed
+    assert cards._anchor(*cards._HAND, 0, 1, 0.5) == pytest.approx(0.5 + 2**0.5 - 1, abs=1e-6)

@@ -128,7 +128,7 @@ def test_gate_keeps_the_figure_closed_until_the_reader_commits():
     gate.control.press("all")
     assert gate.committed and "iVBOR" in reveal.figure.value
     assert "You said: <b>all</b>" in reveal.verdict.value and "<b>none</b>" in reveal.verdict.value
-    assert "Not so." in reveal.verdict.value and "The data says so." in reveal.verdict.value
+    assert "Not this one." in reveal.verdict.value and "The data says so." in reveal.verdict.value
     gate.commit("none")  # a second thought
     assert "AS PREDICTED" in reveal.verdict.value
 
@@ -202,7 +202,9 @@ def test_what_a_page_sends_is_checked(sent):
     gate.control._receive("press", [])
 
 
-@pytest.mark.parametrize(("answer", "words"), [(0.5, "Close enough."), (0.9, "0.4 too high."), (0.1, "0.4 too low.")])
+@pytest.mark.parametrize(
+    ("answer", "words"), [(0.5, "Right."), (0.501, "Close enough."), (0.9, "0.4 too high."), (0.1, "0.4 too low.")]
+)
 def test_number_says_how_far_off(answer, words):
     gate = study.Predict("accuracy?", number=(0, 1, 0.05))
     assert gate.default == 0.5
@@ -238,14 +240,15 @@ def test_a_curve_is_compared_in_words():
     gate = drawn()
     agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
     assert not agrees and how == (
-        "Far off: 48 % away on average. Farthest at tau = 0: 0 % where it is 80 %. Yours rises where the data's falls."
+        "Far off: 48 points away on average. Farthest at tau = 0: 0 % where it is 80 %. "
+        "Yours rises where the data's falls."
     )
     agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])
-    assert agrees and how == "Close: 4 % away on average."
+    assert agrees and how == "Close: 4 points away on average."
     agrees, how = gate.compare([10, 30, 50, 70, 90], [0, 20, 40, 60, 80])
-    assert not agrees and how.startswith("Not far: 10 % away") and "Mostly too high." in how
+    assert not agrees and how.startswith("Not far: 10 points away") and "Mostly too high." in how
     half = drawn(y=(0, 0.5), x=(1, 3))
-    assert half.compare([0.1] * 5, [0.4] * 5)[1].startswith("Far off: 0.3 % away on average, 60 % of the axis.")
+    assert half.compare([0.1] * 5, [0.4] * 5)[1].startswith("Far off: 0.3 points away on average, 60 % of the axis.")
     assert gate.shown([0, 50, 90, 50, 0]) == "stays level from 0 % to 0 %, highest (90 %) at tau = 2"
 
 

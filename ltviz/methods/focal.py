@@ -51,7 +51,7 @@ def focal_of_weighted(logits: Tensor, targets: Tensor, class_weight: Tensor, gam
 
 
 class Focal(Objective):
-    """Focal loss (`focal_loss`): the modulating factor (1 - p)^gamma turns easy images down; gamma 0 is cross-entropy.
+    """Focal loss (`focal_loss`): the factor (1 - p)^gamma down-weights easy images; gamma 0 is cross-entropy.
 
     The loss was published for sigmoids (detection), and the class-balanced paper uses that form; most long-tail code
     uses softmax, the default here. The sigmoid form has the head of `sigmoid`. Class weights multiply the result and do

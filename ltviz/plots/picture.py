@@ -181,7 +181,7 @@ class Picture:
     @property
     def photographs(self) -> list[Any]:
         """The images in it that are photographs, whose colours no theme may change."""
-        return [one for ax in self.axes for one in ax.images if one.get_gid() == PHOTO]
+        return [one for ax in self.figure.axes for one in ax.images if one.get_gid() == PHOTO]
 
     def __repr__(self) -> str:
         return self.text

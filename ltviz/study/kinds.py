@@ -93,7 +93,7 @@ class Choice:
 
     def compare(self, answer: str, truth: str, tolerance: float | None) -> Found:
         right = answer == truth
-        return Found(right, "Right." if right else "Not so.", float(not right))
+        return Found(right, "Right." if right else "Not this one.", float(not right))
 
     def static(self) -> tuple[str, list[str]]:
         return bullets(self.options), [f"- {plain(option)}" for option in self.options]
@@ -172,7 +172,9 @@ class Number:
         allowed = 0.05 * (self.high - self.low) if tolerance is None else tolerance
         off = answer - truth
         close = abs(off) <= allowed + 1e-12
-        how = "Close enough." if close else f"{_off(off, self.digits)}{self.unit} too {'high' if off > 0 else 'low'}."
+        way = "high" if off > 0 else "low"
+        how = "Close enough." if close else f"{_off(off, self.digits)}{_between(self.unit)} too {way}."
+        how = "Right." if self._written(answer) == self._written(truth) else how
         return Found(close, how, abs(off))
 
     def static(self) -> tuple[str, list[str]]:
@@ -254,8 +256,9 @@ class Curve:
         off = float(np.abs(gaps).mean())
         close = off <= (0.05 * span if tolerance is None else tolerance) + 1e-12
         how = "Close" if close else "Not far" if off <= 0.1 * span else "Off" if off <= 0.25 * span else "Far off"
-        away, share = f"{_off(off, self.digits)}{self.unit}", f"{100 * off / span:.0f} %"
-        how += f": {away} away on average{'' if away == share else f', {share} of the axis'}."
+        away, share = f"{_off(off, self.digits)}{_between(self.unit)}", f"{100 * off / span:.0f} %"
+        same = f"{_off(off, self.digits)}{self.unit}" == share
+        how += f": {away} away on average{'' if same else f', {share} of the axis'}."
         if not close:
             if abs(gaps.mean()) > 0.6 * off:
                 how += f" Mostly too {'high' if gaps.mean() > 0 else 'low'}."
@@ -289,6 +292,11 @@ def _written(value: float, digits: int) -> str:
     text = f"{value:,.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text
+
+
+def _between(unit: str) -> str:
+    """The unit of a difference: two percentages lie points apart."""
+    return " points" if unit.strip().startswith("%") else unit
 
 
 def _off(off: float, digits: int) -> str:
