@@ -33,6 +33,7 @@ from ltviz.files import write_atomically
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS = {"fast": 45, "full": 180}  # budget of a chapter on two CPU cores
 MEGABYTE = 1_000_000
+TWICE = 'class="ltviz-photographs"'  # a figure with photographs, which brings one picture for each theme
 MOST = {"cells": 45, "words of prose": 1_200, "figures": 6}  # of a chapter; explorers are counted apart
 LIVE = "Run this cell to make it live"  # what the kept picture of an explorer says
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -190,7 +191,15 @@ def clean(nb: NotebookNode, profile: str = "full") -> NotebookNode:
             data = output.get("data", {})
             if len(data) > 1:
                 data.pop(WIDGET_VIEW, None)
+            if TWICE in data.get("text/html", ""):
+                data.pop("image/png", None)  # the page holds it already, for a light and a dark theme
     return nb
+
+
+def _is_picture(output: NotebookNode) -> bool:
+    """Whether an output is a still picture, or an explorer's."""
+    data = output.get("data", {})
+    return "image/png" in data or TWICE in data.get("text/html", "")
 
 
 def check(nb: NotebookNode, size: int) -> list[str]:
@@ -208,7 +217,7 @@ def check(nb: NotebookNode, size: int) -> list[str]:
     cells = [(where, cell) for where, cell in _code(nb) if cell.source.strip()]
     if [cell.execution_count for _, cell in cells] != list(range(1, len(cells) + 1)):
         said.append("its cells did not run once each, from top to bottom")
-    if not any("image/png" in output.get("data", {}) for _, cell in cells for output in cell.outputs):
+    if not any(_is_picture(output) for _, cell in cells for output in cell.outputs):
         said.append("it shows no picture")
     for where, cell in _code(nb):
         if "execution" in cell.metadata:
@@ -228,7 +237,7 @@ def too_long(nb: NotebookNode) -> list[str]:
     prose = " ".join(
         re.sub(r"\$\$.*?\$\$", " ", cell.source, flags=re.S) for cell in nb.cells if cell.cell_type == "markdown"
     )
-    shown = [o for _, cell in _code(nb) for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})]
+    shown = [output for _, cell in _code(nb) for output in cell.get("outputs", ()) if _is_picture(output)]
     still = [o for o in shown if LIVE not in o.data.get("text/plain", "")]
     found = {
         "cells": len(nb.cells),

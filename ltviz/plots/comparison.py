@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
-from .picture import EDGE, INK, REFERENCE, Picture, as_percent, draws, get_axes, look, percent, seeds
+from .picture import EDGE, INK, REFERENCE, Picture, as_percent, draws, get_axes, look, percent, points, seeds
 from .series import Series, series_of
 from .text import literal, short, wrap
 
@@ -107,7 +107,7 @@ def _in_words(pair: metrics.Paired, one: Series, base: Series) -> str:
     if pair.n == 1 and len({run.seed for run in (*one.runs, *base.runs)}) > 1:
         return f"one shared seed: {as_percent(pair.mean, sign=True)}"  # the means beside it are over more seeds
     error = "" if np.isnan(pair.half) else f" ± {100 * pair.half:.1f}"
-    return f"{100 * pair.mean:+.1f}{error} pp: {pair.verdict}"
+    return f"{points(pair.mean)}{error} pp: {pair.verdict}"
 
 
 class SeedRows:

@@ -391,7 +391,7 @@ def as_percent(value: float, sign: bool = False) -> str:
     """0.123 -> "12.3 %"; with sign, "+12.3 pp" for a difference."""
     if np.isnan(value):
         return "undefined"
-    return f"{100 * value:+.1f} pp" if sign else f"{100 * value:.1f} %"
+    return f"{points(value)} pp" if sign else f"{100 * value:.1f} %"
 
 
 def number(value: float) -> str:
@@ -399,6 +399,11 @@ def number(value: float) -> str:
     if value != value:
         return "undefined"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def points(value: float) -> str:
+    """A difference of fractions in percentage points: 0.0123 -> "+1.2"; what rounds to nothing is +0.0, never -0.0."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def plain(text: str) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from .. import check, metrics
-from .picture import EDGE, INK, QUIET, Picture, draws, get_axes, look, offset, percent, seeds
+from .picture import EDGE, INK, QUIET, Picture, draws, get_axes, look, offset, percent, points, seeds
 from .series import Series, series_of
 from .text import wrap
 
@@ -177,7 +177,7 @@ def _write_names(ax: Axes, rows: Sequence[_Dot]) -> None:
 
 
 def _points(found: metrics.Paired) -> str:
-    return f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}"
+    return f"{points(found.mean)} ± {100 * found.half:.1f}"
 
 
 def _goal(goal: Any) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from .. import check, metrics
 from ..files import checksum, data_folder, request_id
 from ..methods import METHODS
+from ..plots.picture import points
 from ..run import Run, RunFileError, load_runs
 from .cards import Card, inline, literal, plain, safe, say, texts
 
@@ -84,13 +85,13 @@ def difference(
         raise check.refuse("names", names, "two texts, one for each side")
     ours_name, base_name = map(literal, names or (ours[0].name, base[0].name))
     what = "accuracy" if group == "all" else f"{group} accuracy"
-    points = f"**{100 * found.mean:+.1f}**"
+    gap = f"**{points(found.mean)}**"
     if found.mean != found.mean:
         return say(f"*{ours_name}* against *{base_name}*, {what}: {found.verdict}.")
     if found.n < 2 or found.se != found.se:
-        return say(f"*{ours_name}* against *{base_name}*, {what}: {points} points; {found.verdict}.")
+        return say(f"*{ours_name}* against *{base_name}*, {what}: {gap} points; {found.verdict}.")
     return say(
-        f"*{ours_name}* against *{base_name}*, {what}: {points} ± {100 * found.half:.1f} points "
+        f"*{ours_name}* against *{base_name}*, {what}: {gap} ± {100 * found.half:.1f} points "
         f"(95 % interval, paired over {found.n} seeds, p {_p(found.p)}): **{found.verdict}**."
     )
 
@@ -124,7 +125,7 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
     for label, row in table.iterrows():
         parts = [row[name] for name in ("all", "head", "mid", "tail")]
         scores = [f"{100 * part:.1f}" if part == part else "–" for part in parts]
-        gap = "–" if row["difference"] != row["difference"] else f"{100 * row['difference']:+.1f}"
+        gap = "–" if row["difference"] != row["difference"] else points(row["difference"])
         if row["half"] == row["half"]:
             gap += f" ± {100 * row['half']:.1f}"
         rows.append([" ".join(label.split()), str(row["seeds"]), *scores, gap, str(row["verdict"])])
