@@ -55,8 +55,8 @@ def largest_first(run, values):
 
 
 @functools.cache
-def drawn(sampler, data="cifar16", epochs=50):
-    """Over the batches of some epochs, one a seed: share of all triplets, and of batches with one, by class (k,).
+def counted(sampler, data="cifar16", epochs=50):
+    """Triplets of each class (batches, k) over the batches of some epochs, one a seed; and the images of each class.
 
     The most frequent class first; κ = 10 and ρ = 0.5, as the recorded runs have them.
     """
@@ -66,13 +66,25 @@ def drawn(sampler, data="cifar16", epochs=50):
     for seed in range(epochs):
         batches = SAMPLERS[sampler](targets, BATCH, 0.0, torch.Generator().manual_seed(seed))
         found += [lt.metrics.triplets_by_class(targets[index].numpy(), len(counts)) for index in batches]
-    found = np.array(found)
+    return np.array(found), counts
+
+
+def drawn(sampler, data="cifar16"):
+    """Share of all triplets, and of batches with one, by class (k,), and the images of each class (k,)."""
+    found, counts = counted(sampler, data)
     return found.sum(0) / found.sum(), (found > 0).mean(0), counts
 
 
 def thirds(values, counts):
     """Sum over the frequent, the middle and the rare classes."""
     return {name: float(values[mask].sum()) for name, mask in lt.metrics.third_groups(counts).items()}
+
+
+def rare_start():
+    """Accuracy of the rare classes in the plain network, in words."""
+    tail = lt.metrics.third_groups(COUNTS)["tail"]
+    plain_ = np.mean([largest_first(run, lt.metrics.recall(run))[tail].mean() for run in lt.recorded("cifar16", "ce")])
+    return f"The rare classes start at {plain_:.1%} in the plain network, so they have little to lose."
 
 
 def folded(label, title, summary, *content):
@@ -118,6 +130,12 @@ def plot_pair_chance(counts):
     return Picture(ax, {"counts": n, "chance": chance}, f"Chance of a pair in a batch: {said}.")
 
 
+def _percent(share):
+    """A share in %, with two decimals below 1 %, one below 10 %, and none above."""
+    value = 100 * float(share)
+    return f"{value:.{2 if value < 1 else 1 if value < 10 else 0}f}"
+
+
 @draws
 def plot_triplets():
     """Share of all triplets that each class gets, in plain epochs and in class-balanced batches."""
@@ -127,7 +145,7 @@ def plot_triplets():
         share, _, counts = drawn(sampler)
         ax.bar(range(len(counts)), share, width=0.7, color=PALETTE[i])
         for x, value in enumerate(share):
-            ax.annotate(f"{100 * value:.2g}", (x, value), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+            ax.annotate(_percent(value), (x, value), (0, 3), textcoords="offset points", ha="center", fontsize=9)
         ax.set_xticks(range(len(counts)), [f"{n}" for n in counts], fontsize=8.5)
         ax.set(xlabel="training images of the class", title=f"{name}: share of the triplets, in %", ylim=(0, 0.56))
         ax.set_yticks([])
@@ -238,6 +256,7 @@ def open_how_many_gain():
     truth = "in none" if not n else "in one or two" if n < 3 else "in three to five" if n < 6 else "in six or seven"
     everyone = {name: lt.metrics.paired(runs, base) for name, runs in groups.items() if name != "plain"}
     worse = [name for name, one in everyone.items() if one.verdict.endswith("worse")]
+    clear = sum(one.verdict == "clearly worse" for one in everyone.values())
     bench = {
         name: lt.metrics.paired(runs, lt.recorded("digits", "ce"), "tail")
         for name, runs in compared("digits").items()
@@ -247,7 +266,7 @@ def open_how_many_gain():
     return how_many_gain.reveal(
         lt.study.comparison(groups, group="tail"),
         truth=truth,
-        because=f"Rare classes: {n} gain, {len(losses)} lose, the others are undecided. Over all classes {len(worse)} of the seven are worse than the plain network. On the bench, {kept} of the six settings with the poster's sum are undecided for the rare classes.",
+        because=f"Rare classes: {n} gain, {len(losses)} lose, the others are undecided. {rare_start()} Over all classes {len(worse)} of the seven are worse than the plain network at least suggestively, {clear} of them clearly. On the bench, {kept} of the six settings with the poster's sum are undecided for the rare classes.",
     )
 
 
@@ -277,16 +296,41 @@ def open_which_combination(alone):
     )
     cost, rest = lt.metrics.paired(alone, base, "tail"), lt.metrics.paired(weighted, alone, "tail")
     lines.append(
-        f"Your run on the bench, rare classes, {len(alone)} seeds: {1 - omega('digits')[1]:.2f} × cross-entropy alone, against plain, {points(cost)}; the weighting against that, {points(rest)}"
+        f"Your run on the bench, rare classes, {len(alone)} seeds: {1 - omega('digits')[1]:.2f} × cross-entropy alone, against plain, {points(cost)}; the same with the triplets, which is the weighting, against it without them, {points(rest)}"
     )
+    won = f"the smaller cross-entropy alone costs the rare classes {-100 * cost.mean:.1f} points; "
+    if rest.verdict.endswith("better"):
+        won += f"the triplets win back {100 * rest.mean:.1f} of them ({rest.verdict})"
+    else:
+        won += f"whether the triplets win some back is not shown ({rest.verdict})"
     truth = {"clearly better": "the weighting, clearly", "clearly worse": "the sum, clearly"}.get(
         first.verdict, "no clear difference"
     )
     return which_combination.reveal(
         Card(bullets(lines), "\n".join(plain(line) for line in lines)),
         truth=truth,
-        because=f"As soon as a batch has one class with a pair, **every** image keeps only $1 - a$ = {1 - omega()[1]:.0%} of its cross-entropy. The rare classes have hardly any triplets to make up for it. Your run on the bench shows what a smaller cross-entropy costs by itself: learning rate and weight decay were set for the whole loss.",
+        because=f"{_whole_batches()} On the bench {won}. {_most_triplets()} Learning rate and weight decay are the same in every run.",
     )
+
+
+def _whole_batches():
+    """In how many batches the weighting scales cross-entropy, in words."""
+    found = [counted("instance", data)[0] for data in ("cifar16", "digits")]
+    none = sum(int((one.sum(1) == 0).sum()) for one in found)
+    kept = f"Only a batch without a pair would keep its whole cross-entropy, and in fifty epochs {none or 'none'} of the {len(found[0]):,} batches of photographs and {len(found[1]):,} of the bench {'was' if none < 2 else 'were'} without one."
+    return f"{kept} So on the photographs **every** image keeps only $1 - a$ = {1 - omega()[1]:.0%} of its cross-entropy, and your `weaker` may scale every batch."
+
+
+def _most_triplets():
+    """What the weighting does to the class with the most triplets, on the photographs, in words."""
+    share, _, counts = drawn("instance")
+    found = [
+        lt.metrics.paired(*pair)
+        for pair in zip(*changes(rectified(combination="weighted"), lt.recorded("cifar16", "ce")), strict=True)
+    ]
+    top = int(share.argmax())
+    most = ", the largest loss of all" if top == int(np.argmin([one.mean for one in found])) else ""
+    return f"On the photographs the class with {counts[top]:,} images gets {share[top]:.0%} of the triplets; against the plain network it changes by {points(found[top])}{most}."
 
 
 in_balance = lt.Predict(
@@ -322,7 +366,7 @@ def open_in_balance(ours, sampled):
     return in_balance.reveal(
         Card(bullets(lines), "\n".join(plain(line) for line in lines)),
         truth=truth,
-        because=f"Under {len(ours)} seeds. Compare with the plain network alone, and rectification would get the credit for the batches. One more reason: the rarest class of the bench has {least} images, so its pairs are mostly copies of the same ones.",
+        because=f"Under {len(ours)} seeds. Compared with the plain network alone, rectification would get the credit for the batches. Remember also that the rarest class of the bench has only {least} images: most of its pairs are the same few images drawn again. Rectification on class-balanced batches of the photographs was not recorded.",
     )
 
 
@@ -338,45 +382,56 @@ def terms():
         parts.append(f"{name}: {', '.join(some)}")
     return (
         f"**The term, from the first to the last epoch**, class level, mean of ten seeds, {'; '.join(parts)}. "
-        "On the bench the training images are fitted and no triplet is left to correct. On the photographs much of the term is left: many triplets are still in the wrong order, or within the margin."
+        "On the bench the network fits its training images, and hardly a triplet is left to correct. On the photographs much of the term is left: many triplets are still in the wrong order, or within the margin."
     )
 
 
-def what_changed():
-    """Which classes change, on the photographs, folded: the figure, and its numbers in words."""
+which_third = lt.Predict(
+    "The **distribution** comparison at class level changes one third of the classes clearly against the plain network ($p < .005$). Which, and which way?",
+    choices=[f"the {third} classes {way}" for third in ("frequent", "middle", "rare") for way in ("gain", "lose")],
+    default="the rare classes gain",
+)
+
+
+def _these(counts):
+    """Classes by their number of images, in words."""
+    some = " and ".join(f"{n:,}" for n in counts)
+    return f"the class{'es' if len(counts) > 1 else ''} with {some} images" if len(counts) else "none"
+
+
+def open_what_changed():
+    """Which classes change, on the photographs: the figure, and its numbers in words."""
     base = lt.recorded("cifar16", "ce")
     groups = {name: rectified(comparison=name) for name in ("relative", "distribution")}
-    _, often, counts = drawn("instance")
-    lines = []
+    share, often, counts = drawn("instance")
+    top, lines, told, truth = int(share.argmax()), [], [], ""
     for label, runs in groups.items():
         found = [lt.metrics.paired(ours, none) for ours, none in zip(*changes(runs, base), strict=True)]
         up, down = (
-            " and ".join(f"{n:,}" for n, one in zip(counts, found, strict=True) if one.verdict.endswith(word)) or "none"
+            _these([n for n, one in zip(counts, found, strict=True) if one.verdict.endswith(word)])
             for word in ("better", "worse")
         )
-        thirds_ = ", ".join(
-            f"{name} {points(lt.metrics.paired(runs, base, group))}"
-            for group, name in (("head", "frequent"), ("mid", "middle"), ("tail", "rare"))
-        )
-        lines.append(
-            f"**{label}**: {thirds_}. Class by class, at least suggestively: up {up}, down {down} (classes by their number of images)."
-        )
-    rare = {
-        int(n)
-        for n, share in zip(counts, often, strict=True)
-        if share < 0.1 and n < np.median(counts)  # the largest class has no triplet either, as it is no minority
-    }
-    gained = {
-        int(n)
-        for runs in groups.values()
-        for n, ours, none in zip(counts, *changes(runs, base), strict=True)
-        if n in rare and lt.metrics.paired(ours, none).verdict.endswith("better")
-    }
-    lines.append(
-        f"The classes with {' and '.join(map(str, sorted(rare)))} images have a triplet in less than a tenth of the batches; {len(gained) or 'none'} of them {'gains' if len(gained) < 2 else 'gain'}."
+        named = {"frequent": "head", "middle": "mid", "rare": "tail"}
+        thirds_ = {name: lt.metrics.paired(runs, base, group) for name, group in named.items()}
+        some = ", ".join(f"{name} {points(one)}" for name, one in thirds_.items())
+        lines.append(f"**{label}**: {some}. Single classes, at least suggestively: better, {up}; worse, {down}.")
+        told.append(f"{points(found[top])} with {label}")
+        clear = {name: one for name, one in thirds_.items() if one.verdict.startswith("clearly")}
+        for name, one in clear.items() if label == "distribution" else ():
+            truth = f"the {name} classes {'gain' if one.mean > 0 else 'lose'}"
+    start, *ends = (
+        np.mean([largest_first(run, lt.metrics.recall(run))[-1] for run in runs]) for runs in (base, *groups.values())
     )
-    return folded(
-        "INSIDE", "Which classes change?", "Open after your predictions", plot_change(groups, base), [*lines, terms()]
+    ended = " and ".join(f"{end:.1%} with {label}" for label, end in zip(groups, ends, strict=True))
+    lines += [
+        f"Triplets alone do not bring a gain: the class with {counts[top]:,} images gets {share[top]:.0%} of them and changes by {' and '.join(told)}.",
+        f"The class with {counts[-1]} images has a triplet in {often[-1]:.1%} of the batches. Its accuracy is {start:.1%} in the plain network, so it cannot lose; it is {ended}.",
+        terms(),
+    ]
+    return which_third.reveal(
+        [plot_change(groups, base), Card(bullets(lines), "\n".join(plain(line) for line in lines))],
+        truth=truth,
+        because="Why the two comparisons act so differently on the middle classes, these runs do not say.",
     )
 
 
@@ -390,12 +445,13 @@ def who_pays():
     return folded(
         "WHO PAYS",
         "Seven settings beside the slider",
-        "Open after your predictions",
+        "Open the chart",
         lt.plot_who_pays(groups, base),
         [
             f"Rare classes against the slider, at equal accuracy of the frequent ones, ten seeds: {above} of {len(found)} lie beyond the line, {below} below it, at least suggestively; the others are undecided.",
             f"They range from {points(low)} to {points(high)}.",
-            "Where the line begins the frequent classes hardly react to the slider, so the comparison at equal accuracy is uncertain there: see the widths of the intervals.",
+            f"{rare_start()} A distance can be larger than that: for the same accuracy of the frequent classes the slider gives the rare ones more.",
+            "Near τ = 0 the accuracy of the frequent classes hardly changes with τ. At equal accuracy the position on the line is then uncertain, and the intervals are wide.",
         ],
     )
 
@@ -407,15 +463,18 @@ def _printed(dataset, method):
     return float(row.value.iloc[0])
 
 
-def _row(printed, reading, ours, other):
-    """One row of the table: what ours and other (functions of the data set) differ by, on both data sets."""
+def _row(printed, reading, ours, other, claim=True):
+    """One row of the table: what ours and other (functions of the data set) differ by, on both data sets.
+
+    claim: whether the source says that it helps; else it only chooses, and there is nothing to hold.
+    """
     measured, holds = [], []
     for data, name in (("cifar16", "photographs"), ("digits", "bench")):
         found = lt.metrics.paired(ours(data), other(data))
         measured.append(f"{name} {points(found)}")
         kind = found.verdict.rsplit(" ", 1)[-1]
         holds.append(f"{name}: {({'better': 'yes', 'worse': 'no'}).get(kind, 'undecided')}")
-    return printed, reading, "; ".join(measured), "; ".join(holds)
+    return printed, reading, "; ".join(measured), "; ".join(holds) if claim else "a choice, not a claim"
 
 
 def claims():
@@ -440,13 +499,19 @@ def claims():
         rows.append(_row(printed, f"{comparison}, instance against class level", ours, other))
     for comparison in COMPARISONS[1:]:
         other = functools.partial(rectified, comparison=comparison)
-        printed = "Relative is the default of the three (as third parties read the paper)"
-        rows.append(_row(printed, f"class level, relative against {comparison}", rectified, other))
+        printed = "Relative is the default of the three (paper, as others describe it)"
+        rows.append(_row(printed, f"class level, relative against {comparison}", rectified, other, claim=False))
     weighted = functools.partial(rectified, combination="weighted")
     rows.append(
-        _row("Weighting by imbalance, $a = \\eta\\,\\Omega$ (paper)", "relative, against the sum", weighted, rectified)
+        _row(
+            "Weighting by imbalance, $a = \\eta\\,\\Omega$ (paper)",
+            "relative, against the sum",
+            weighted,
+            rectified,
+            claim=False,
+        )
     )
-    return folded("CLAIMS", "Printed, and measured here", "Open after your predictions", lt.study.claims_table(rows))
+    return folded("CLAIMS", "Printed, and measured here", "Open the table", lt.study.claims_table(rows))
 
 
 def sources_disagree():
@@ -461,7 +526,7 @@ def sources_disagree():
         max(lt.recorded("cifar16", "ce", seed=0)[0].counts)
     )
     lines = [
-        "**Sum or weighting.** The poster prints $\\ell_{crl} + \\ell_{ce}$; the paper, as third parties read it, $a\\,\\ell_{crl} + (1-a)\\,\\ell_{ce}$. Here: `combination`.",
+        "**Sum or weighting.** The poster prints $\\ell_{crl} + \\ell_{ce}$; the paper, as others describe it, $a\\,\\ell_{crl} + (1-a)\\,\\ell_{ce}$. Here: `combination`.",
         f"**What Ω is.** The share of images that are missing for balance, in percent, is one consistent reading: {percent_:.0f} on the photographs, so $a$ = {share:.2f} at η = 0.01. Another implementation takes the smallest count over the largest, {small:g} here, which leaves almost no rectification where the imbalance is strongest.",
         f"**The absolute comparison.** Journal version: both parts squared; poster: the distance to positives is not. On d(+) = .1, .3, .5 and d(-) = .2, .6, .9 with m = .5: {squared:.3f} or {linear:.3f}. Here: `absolute`, `absolute_poster`.",
         f"**The histograms.** The poster does not divide by the width of a bin. With five nodes from 0 to 1 the same distances give {divided:.2f} or {not_divided:.4f}: the loss then shrinks with the square of the width. Here: `distribution`, `distribution_poster`.",
@@ -619,6 +684,77 @@ def count_triplets(targets, k, rho, kappa):
 )
 
 
+def _anchor(features, targets, a, kappa, m):
+    """The relative comparison of one anchor at instance level, by the method's own mining and loss."""
+    closeness, distance = crl.instance_level(torch.nn.functional.normalize(features))
+    pairs = crl.hard_pairs(closeness, distance, targets, torch.arange(len(targets)) == a, kappa)
+    return float(crl.relative_loss(pairs, m))
+
+
+def _slip(features, targets, a, kappa, m, *, unit=True, itself=False, far=True, near=True, average=None):
+    """The same with a reader's slip."""
+    x = torch.nn.functional.normalize(features) if unit else features
+    d, same = (x - x[a]).norm(dim=1), targets == targets[a]
+    own = same if itself else same & (torch.arange(len(targets)) != a)
+    d_pos, d_neg = d[own].sort(descending=far).values[:kappa], d[~same].sort(descending=not near).values[:kappa]
+    hinges = m + d_pos[:, None] - d_neg
+    return float(average(hinges) if average else hinges.clamp_min(0).mean())
+
+
+def _clusters(n, seed):
+    """Features (n, 3) and targets (n,) of three classes that overlap a little; lengths differ."""
+    random = torch.Generator().manual_seed(seed)
+    targets = torch.arange(n) % 3
+    x = torch.eye(3)[targets] + 0.7 * torch.randn(n, 3, generator=random)
+    return x * (1 + 3 * torch.rand(n, 1, generator=random)), targets
+
+
+_HAND = torch.tensor([[1.0, 0.0], [0.0, 2.0], [2.0, 2.0], [-3.0, 0.0], [1.0, 3**0.5]]), torch.tensor([0, 0, 0, 1, 1])
+
+relative = lt.Exercise(
+    "One anchor, at instance level",
+    """Write `relative(features, targets, a, kappa, m)`: the relative comparison of **one** anchor, image `a`, at *instance* level. Find its `kappa` hard positives and hard negatives (fewer where there are not so many), and return the mean over its triplets. `features` has shape (n, d), `targets` (n,).
+
+By hand first, with κ = 1 and $m$ = 0.5: the anchor has feature (1, 0), two images of its class have (0, 2) and (2, 2), two others (-3, 0) and (1, √3).""",
+    """
+def relative(features, targets, a, kappa, m):
+    x = features / features.norm(dim=1, keepdim=True)
+    d = (x - x[a]).norm(dim=1)
+    own = targets == targets[a]
+    d_neg = d[~own].sort().values[:kappa]
+    own[a] = False
+    d_pos = d[own].sort(descending=True).values[:kappa]
+    return (m + d_pos[:, None] - d_neg).clamp_min(0).mean()
+""",
+    [
+        lt.study.Case("by hand, κ = 1", (*_HAND, 0, 1, 0.5), "d(+) = √2, of (0, 2); d(-) = 1, of (1, √3)."),
+        lt.study.Case("by hand, κ = 2", (*_HAND, 0, 2, 0.5), "Two positives and two negatives: four triplets."),
+        lt.study.Case("12 images, κ = 2", (*_clusters(12, 0), 4, 2, 0.5), "Some triplets are in order and count 0."),
+        lt.study.Case("12 images, κ = 10", (*_clusters(12, 1), 0, 10, 0.5), "Three positives, eight negatives."),
+    ],
+    oracle=_anchor,
+    hints=[
+        "Which pictures does the desk link to the chosen one at instance level? The table under *Mine* says it.",
+        "First bring every feature to length 1. Then one line gives the distances of all images to the anchor.",
+        "Each positive meets each negative: a table of κ × κ values. Cut every one of them off at 0 before you take the mean.",
+    ],
+    mistakes={
+        "Distances are between features of length 1.": functools.partial(_slip, unit=False),
+        "An anchor is not its own positive.": functools.partial(_slip, itself=True),
+        "A hard positive is one that lies far away.": functools.partial(_slip, far=False),
+        "A hard negative is one that lies near.": functools.partial(_slip, near=False),
+        "A triplet in order counts 0: cut off each one at 0, before the mean.": functools.partial(
+            _slip, average=lambda hinges: hinges.mean().clamp_min(0)
+        ),
+        "Every positive meets every negative.": functools.partial(
+            _slip, average=lambda hinges: hinges.diagonal().clamp_min(0).mean()
+        ),
+        "Take the mean over the triplets.": functools.partial(_slip, average=lambda hinges: hinges.clamp_min(0).sum()),
+    },
+    given={"torch": torch},
+)
+
+
 # ------------------------------------------------------------------------------------------------------------ quiz
 def quiz():
     """Five questions."""
@@ -664,13 +800,13 @@ def quiz():
                 faster,
             ),
             lt.study.Question(
-                "Rectification on class-balanced batches beats the plain network clearly. What do you conclude?",
+                "With batches of 512, rectification is clearly better than the plain network, which was trained with batches of 64. What do you conclude?",
                 {
-                    "Rectification works once every class has pairs.": "The batches changed as well. Which of the two was it?",
-                    "Nothing yet: compare with class-balanced batches alone.": "Yes. Change one thing at a time.",
-                    "Class-balanced batches are always better.": "One data set does not say so, and this comparison does not test it.",
+                    "Pairs of the rare classes bring the gain.": "They are more frequent now. But the batches changed as well, and with them the number of steps.",
+                    "Rectification needs large batches.": "It was not compared with rectification at 64, nor with large batches alone.",
+                    "Nothing yet: train the plain network with batches of 512, too.": "Yes. Change one thing at a time.",
                 },
-                "Nothing yet: compare with class-balanced batches alone.",
+                "Nothing yet: train the plain network with batches of 512, too.",
             ),
         ]
     )

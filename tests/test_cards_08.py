@@ -151,8 +151,8 @@ SLIPS = [
     ({"itself": True}, "not its own positive"),
     ({"far": False}, "lies far away"),
     ({"near": False}, "lies near"),
-    ({"joined": lambda h: max(h.mean(), 0)}, "then take the mean"),
-    ({"joined": np.mean}, "Nothing is cut off"),
+    ({"joined": lambda h: max(h.mean(), 0)}, "cut off each one"),
+    ({"joined": np.mean}, "before the mean"),
     ({"joined": lambda h: np.clip(np.diagonal(h), 0, None).mean()}, "meets every negative"),
     ({"joined": lambda h: np.clip(h, 0, None).sum()}, "mean over the triplets"),
 ]
