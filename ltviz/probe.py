@@ -43,7 +43,7 @@ def probe(
     z_y = log(p / (1 - p)) + log(k - 1) + 1 and the others are 1 (softmax), or each probability is its own and the
     others share what is left (sigmoid). Under any other head, such as a cosine head, the feature turns from the others
     towards its class. Class weights are included: those of the last stage. A method that listens to validation accuracy
-    hears one that falls evenly from 95 % (first class) to 35 % (last). Raises UnknownMethod, and ValueError for any
+    hears one that falls evenly from 95% (first class) to 35% (last). Raises UnknownMethod, and ValueError for any
     other argument that makes no sense.
     """
     bound, counts = bind(method, settings), torch.as_tensor(check.counts(counts))

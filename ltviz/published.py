@@ -1,7 +1,7 @@
 """The papers' numbers beside ours: data/published.csv as a table.
 
 A number is only comparable with others of its *group*, the protocol it was obtained under: plain cross-entropy alone
-ranges from 22.6 to 29.6 % error on CIFAR-10-LT at ratio 100. And each paper reports its own best epoch, seed or
+ranges from 22.6 to 29.6% error on CIFAR-10-LT at ratio 100. And each paper reports its own best epoch, seed or
 setting in its own way, so a point of difference between two papers means little.
 """
 

@@ -144,7 +144,7 @@ def train_cells(
         missing = [trainer for trainer in trainers if saved(folder, trainer) is None]
         start = time.monotonic()
         for run in side_by_side(missing, on_run=lambda run: save(run, folder, True)):
-            say(f"{run.name}, ratio {first.ratio:g}, seed {run.seed}: {100 * (1 - run.accuracy):.2f} % error")
+            say(f"{run.name}, ratio {first.ratio:g}, seed {run.seed}: {100 * (1 - run.accuracy):.2f}% error")
             yield run
         if control.stopped:
             return
@@ -174,7 +174,7 @@ def find_run(table: PaperTable, cell: Cell, runs: Sequence[Run], recipe: Recipe)
 def frame(table: PaperTable, runs: Sequence[Run], recipe: Recipe | None = None) -> pandas.DataFrame:
     """One row for each method and ratio: the paper's error, ours (mean over seeds), their difference, in percent.
 
-    Columns: method, ratio, paper, ours, interval (half the width of the 95 % interval of the mean; NaN for one seed),
+    Columns: method, ratio, paper, ours, interval (half the width of the 95% interval of the mean; NaN for one seed),
     seeds, difference (ours minus the paper's), verdict.
     """
     import pandas

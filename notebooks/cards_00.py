@@ -127,10 +127,10 @@ def open_never(runs):
 
 known = lt.Predict(
     "Take one photograph of the **rarest** class and one of any other class, at random. How often is the score of the rarest "
-    "class higher for the right one of the two? Guessing gives 50 %. Say the mean over ten networks.",
+    "class higher for the right one of the two? Guessing gives 50%. Say the mean over ten networks.",
     number=(50, 100, 1),
     default=50,
-    unit=" %",
+    unit="%",
 )
 
 
@@ -147,7 +147,7 @@ def open_known(runs):
         lines,
         truth=float(np.mean(areas)),
         tolerance=5,
-        because=f"Over {len(runs)} networks: {min(areas):.0f} to {max(areas):.0f} %, with an accuracy of at most "
+        because=f"Over {len(runs)} networks: {min(areas):.0f} to {max(areas):.0f}%, with an accuracy of at most "
         f"{max(right for _, right, _ in found):.1%}. The network sees a difference that its answers hardly ever show. (This number is "
         "also called the *area under the ROC curve*.)",
     )
@@ -164,7 +164,7 @@ pays = lt.Predict(
 
 def exchanged(plain, fixed):
     """A table: accuracy of each group before and after, and the difference, in whole percent."""
-    head, rows = ["classes", "τ = 0", "τ = 1", "points (95 % interval)", "verdict"], []
+    head, rows = ["classes", "τ = 0", "τ = 1", "points (95% interval)", "verdict"], []
     for name, called in CALLED.items():
         found = lt.metrics.paired(fixed, plain, name)
         before, after = (group(runs, name).mean() for runs in (plain, fixed))
@@ -317,7 +317,7 @@ def moved(p, old, new):
         lt.study.Case(
             "to a world where both classes occur equally often",
             (torch.tensor([[0.9, 0.1], [0.6, 0.4]]), torch.tensor([0.9, 0.1]), torch.tensor([0.5, 0.5])),
-            "A 90 % that only repeats the share of the class says nothing about the image: it becomes one half.",
+            "A 90% that only repeats the share of the class says nothing about the image: it becomes one half.",
         ),
         lt.study.Case(
             "the same world: nothing changes",
@@ -409,7 +409,7 @@ def make_quiz(run):
             "Nothing that one number could not give without training.",
         ),
         lt.study.Question(
-            "A loss is better than another by 0.4 points; the 95 % interval goes from -0.7 to +1.5. What can you say?",
+            "A loss is better than another by 0.4 points; the 95% interval goes from -0.7 to +1.5. What can you say?",
             {
                 "It is better.": "The interval holds 0: it may also be worse.",
                 "They are equally good.": "That is not shown either: a true difference of a point lies inside.",

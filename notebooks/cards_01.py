@@ -128,7 +128,7 @@ def survival():
 
 
 def half_unpaired(ours, base):
-    """Half the 95 % interval of a difference whose two sides are not paired (Welch)."""
+    """Half the 95% interval of a difference whose two sides are not paired (Welch)."""
     low, high = stats.ttest_ind(ours, base, equal_var=False).confidence_interval()
     return float(high - low) / 2
 
@@ -279,7 +279,7 @@ def plot_pairing(ours, base, names):
     for i, (half, colour) in enumerate(zip(halves, (PALETTE[0], QUIET), strict=True)):
         right.errorbar([100 * paired.mean], [i], xerr=[100 * half], fmt="o", color=colour, capsize=4, linewidth=2)
         right.annotate(f"± {100 * half:.1f}", (100 * paired.mean, i), (0, 7), textcoords="offset points", ha="center")
-    right.set(ylim=(1.6, -0.6), xlabel="difference in points, 95 % interval", title="The mean difference")
+    right.set(ylim=(1.6, -0.6), xlabel="difference in points, 95% interval", title="The mean difference")
     right.set_yticks([0, 1], ["paired\nby seed", "not paired"])
     right.axvline(0, color=QUIET, linewidth=1, linestyle=":")
     text = (f"Rare recall, {names[0]} against {names[1]}: {100 * paired.mean:+.1f} points, "
@@ -336,7 +336,7 @@ two_scores = lt.Predict(
     "accuracy?",
     number=(0, 100, 1),
     default=42,
-    unit=" %",
+    unit="%",
 )
 
 
@@ -386,7 +386,7 @@ def reveal_ratio_up():
 order_matters = lt.Predict(
     "On the photographs, the logit-adjusted loss is compared with the plain network twice, over ten seeds each: once "
     "with the **published** "
-    "class order (trucks always rarest), once with an order **drawn by seed**. How does the 95 % interval of the gain "
+    "class order (trucks always rarest), once with an order **drawn by seed**. How does the 95% interval of the gain "
     "on rare classes "
     "compare when the order is drawn?",
     choices=["narrower", "about as wide (within a quarter)", "wider"],
@@ -470,7 +470,7 @@ survive = lt.Predict(
     "In what percentage of these cases is it still clear at **ten** seeds?",
     number=(0, 100, 1),
     default=99,
-    unit=" %",
+    unit="%",
 )
 
 
@@ -527,7 +527,7 @@ def _sizes(n):
 
 pairing = lt.Exercise(
     "The interval of a paired difference",
-    """Write `half_width(ours, base)`: half the width of the 95 % interval of the mean difference of two methods, from
+    """Write `half_width(ours, base)`: half the width of the 95% interval of the mean difference of two methods, from
 their accuracies under the same $n$ seeds (two tensors of length $n$).
 
 The interval reaches a certain number of standard errors to each side of the mean difference; `t975(n)` gives that

@@ -284,7 +284,7 @@ equal_from_start = lt.Predict(
     "long. What rare accuracy does such a network reach on the photographs?",
     number=(0, 40, 1),
     default=20,
-    unit=" %",
+    unit="%",
 )
 
 
@@ -320,8 +320,8 @@ def open_equal_from_start(groups, plain):
 noisy = lt.Predict(
     "Add noise to a hundred test **photographs** until the network recognises fewer than half as many (standard deviation 0.2 of the range of "
     "a pixel). What happens to the mean length of their features?",
-    choices=["it falls by more than 5 %", "it stays the same, to within 5 %", "it rises by more than 5 %"],
-    default="it falls by more than 5 %",
+    choices=["it falls by more than 5%", "it stays the same, to within 5%", "it rises by more than 5%"],
+    default="it falls by more than 5%",
 )
 
 

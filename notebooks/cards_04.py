@@ -47,7 +47,7 @@ def zipf(tiles, exponent):
 
 
 def points(found):
-    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    """A paired difference in percentage points, with its 95% interval and verdict."""
     mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 

@@ -40,7 +40,7 @@ def deferred(data="cifar16", reduction="n"):
 
 
 def points(found):
-    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    """A paired difference in percentage points, with its 95% interval and verdict."""
     mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 
@@ -216,7 +216,7 @@ same_network = lt.Predict(
     "$\\gamma = 2$ in place of cross-entropy. What is the share of the rare classes?",
     number=(0, 100, 1),
     default=50,
-    unit=" % of the gradient",
+    unit="% of the gradient",
 )
 
 
@@ -470,7 +470,7 @@ def claims():
             found = lt.metrics.paired(runs, reference)
             rows.append(
                 (
-                    f"Cui et al., table 2, ratio 100: focal, γ = {gamma:g}, {value:.2f} % against {before:.2f} % "
+                    f"Cui et al., table 2, ratio 100: focal, γ = {gamma:g}, {value:.2f}% against {before:.2f}% "
                     f"({name}): {value - before:+.2f}",
                     f"Sigmoid form, no class weights, against {name}; {ours}.",
                     f"{points(found)} over all classes",
@@ -480,15 +480,15 @@ def claims():
     best, cao = printed("best class-balanced"), printed("CB re-weighting (CE)", "Cao et al. 2019, table 2")
     pairs = (
         (
-            f"Cui et al., table 2, ratio 100: class-balanced focal (β = 0.9999, γ = 1) {best:.2f} % against {softmax:.2f} %: "
+            f"Cui et al., table 2, ratio 100: class-balanced focal (β = 0.9999, γ = 1) {best:.2f}% against {softmax:.2f}%: "
             f"{best - softmax:+.2f}",
             f"The same β and γ; {ours}.",
             lt.metrics.paired(groups["class-balanced focal"], base),
             best - softmax,
         ),
         (
-            f"Cao et al., table 2, ratio 100: class-balanced focal {best:.2f} % against class-balanced cross-entropy "
-            f"{cao:.2f} %: {best - cao:+.2f}",
+            f"Cao et al., table 2, ratio 100: class-balanced focal {best:.2f}% against class-balanced cross-entropy "
+            f"{cao:.2f}%: {best - cao:+.2f}",
             f"β = 0.9999, both divided by n (theirs divides cross-entropy by the sum of weights); {ours}.",
             lt.metrics.paired(groups["class-balanced focal"], groups["class-balanced softmax"]),
             best - cao,

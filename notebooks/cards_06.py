@@ -57,7 +57,7 @@ def from_the_start(folder=photos):
 
 
 def points(found):
-    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    """A paired difference in percentage points, with its 95% interval and verdict."""
     mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 
@@ -153,7 +153,7 @@ scale_one = lt.Predict(
     "are as far apart as ten vectors can be. How large is the probability of the true class?",
     number=(0, 100, 1),
     default=90,
-    unit=" %",
+    unit="%",
 )
 
 
@@ -163,7 +163,7 @@ def open_scale_one():
     best = {s: 100 * np.exp(-value) for s, value in loss.items()}
     told = ", ".join(f"{value:.2g} at s = {s:g}" for s, value in loss.items())
     return scale_one.reveal(
-        lt.say(f"At most **{best[1.0]:.1f} %** at s = 1, and {best[4.0]:.1f} % at s = 4. The smallest loss: {told}."),
+        lt.say(f"At most **{best[1.0]:.1f}%** at s = 1, and {best[4.0]:.1f}% at s = 4. The smallest loss: {told}."),
         truth=best[1.0],
         tolerance=6,
         because="This is calculated (Wang et al. 2017, Proposition 2). The logits lie between -s and s, and ten "
@@ -450,18 +450,18 @@ def claims():
     late_error, drs = error("CE-DRW", zhou), error("CE-DRS", zhou)
     ten = "photographs, ten seeds, all classes"
     rows = [
-        _row(f"LDAM alone beats cross-entropy: error {ldam:g} against {plain:g} %", f"LDAM - plain, {ten}",
+        _row(f"LDAM alone beats cross-entropy: error {ldam:g} against {plain:g}%", f"LDAM - plain, {ten}",
              photos("ldam"), photos("ce")),
-        _row(f"LDAM with DRW beats cross-entropy: {both:g} against {plain:g} %", f"LDAM + DRW - plain, {ten}",
+        _row(f"LDAM with DRW beats cross-entropy: {both:g} against {plain:g}%", f"LDAM + DRW - plain, {ten}",
              ldam_drw(), photos("ce")),
-        _row(f"DRW improves LDAM: {both:g} against {ldam:g} %", f"LDAM + DRW - LDAM, {ten}",
+        _row(f"DRW improves LDAM: {both:g} against {ldam:g}%", f"LDAM + DRW - LDAM, {ten}",
              ldam_drw(), photos("ldam")),
-        _row(f"Weights late beat weights from the start: {late_error:g} (Zhou et al. 2020) against {early:g} %",
+        _row(f"Weights late beat weights from the start: {late_error:g} (Zhou et al. 2020) against {early:g}%",
              f"plain + DRW - class-balanced β = 0.9999, both divided by n, {ten}", drw(reduction="n"), from_the_start()),
-        _row(f"Cosines and margins add to DRW: {both:g} against {late_error:g} % (Zhou et al. 2020)",
+        _row(f"Cosines and margins add to DRW: {both:g} against {late_error:g}% (Zhou et al. 2020)",
              f"LDAM + DRW - plain + DRW, {ten}", ldam_drw(), drw()),
         _row("Margins alone add to DRW: not printed", f"LDAM + DRW - NormFace + DRW, {ten}", ldam_drw(), normface_drw()),
-        _row(f"DRW beats DRS: {late_error:g} against {drs:g} % (both Zhou et al. 2020)",
+        _row(f"DRW beats DRS: {late_error:g} against {drs:g}% (both Zhou et al. 2020)",
              f"plain + DRW - plain + DRS, {ten}", drw(), photos("ce_drs")),
     ]  # fmt: skip
     shown = lt.study.claims_table(rows)

@@ -62,7 +62,7 @@ def parts(data):
 
 # ---------------------------------------------------------------------------------------------------------- measures
 def points(found):
-    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    """A paired difference in percentage points, with its 95% interval and verdict."""
     mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 
@@ -243,7 +243,7 @@ what_of_vectors = lt.Predict(
     "Ring loss (λ₁ = 0.01, learned radius) pulls the lengths of the **features** towards one value; no classifier vector is in its formula. "
     f"On the bench, cross-entropy leaves the longest vector {mean_of(vectors, plain_of('digits')):.2f} times as long as the shortest. "
     "What does ring loss do to the lengths of the **vectors**?",
-    choices=["makes them more equal", "changes the ratio by less than 2 %", "makes them less equal"],
+    choices=["makes them more equal", "changes the ratio by less than 2%", "makes them less equal"],
     default="makes them more equal",
 )
 
@@ -270,7 +270,7 @@ def open_what_of_vectors():
 
 still_less = lt.Predict(
     "The whole Dual Loss with λ₂ = 10, on the bench: its second ring makes the vectors equal to within "
-    f"{100 * (max(map(vectors, dual('digits', 10.0))) - 1):.1f} % under every seed. DARL weights with λ₃ = 0.5. "
+    f"{100 * (max(map(vectors, dual('digits', 10.0))) - 1):.1f}% under every seed. DARL weights with λ₃ = 0.5. "
     "Take two images with equally long features, one of the class with the **longest** vector, one of the class with the shortest. What is the "
     "weight of the first, divided by that of the second?",
     number=(0.0, 1.5, 0.05),
@@ -746,7 +746,7 @@ quiz = lt.Quiz(
             "The features of the first batch are short, and the ring holds them back.",
         ),
         lt.study.Question(
-            f"Five runs of the plain network on the photographs, seeds 0 to 4, reach {', '.join(f'{100 * one:.1f}' for one in TRIES)} %. A table prints the best of "
+            f"Five runs of the plain network on the photographs, seeds 0 to 4, reach {', '.join(f'{100 * one:.1f}' for one in TRIES)}%. A table prints the best of "
             "the five as “baseline”, beside one run of a new loss that is, on average, exactly as good as the plain network. What lead of the new loss do you expect in the table?",
             {
                 BEHIND: "Yes: the best of several tries is above their mean, even where nothing differs. The same holds for a row that is the best of five losses.",

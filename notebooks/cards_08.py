@@ -38,7 +38,7 @@ def compared(data="cifar16"):
 
 
 def points(found):
-    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    """A paired difference in percentage points, with its 95% interval and verdict."""
     mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 
@@ -126,12 +126,12 @@ def plot_pair_chance(counts):
     percent(ax.yaxis)
     ax.grid(False, axis="x")
     ax.set_title(f"Chance of a pair in a batch of {BATCH}, in %, plain epoch")
-    said = ", ".join(f"{100 * c:.1f} % with {int(i):,} images" for c, i in zip(chance, n, strict=True))
+    said = ", ".join(f"{100 * c:.1f}% with {int(i):,} images" for c, i in zip(chance, n, strict=True))
     return Picture(ax, {"counts": n, "chance": chance}, f"Chance of a pair in a batch: {said}.")
 
 
 def _percent(share):
-    """A share in %, with two decimals below 1 %, one below 10 %, and none above."""
+    """A share in %, with two decimals below 1%, one below 10%, and none above."""
     value = 100 * float(share)
     return f"{value:.{2 if value < 1 else 1 if value < 10 else 0}f}"
 
@@ -180,7 +180,7 @@ def plot_change(groups, base):
     bottom.set(xlabel="training images of the class", ylim=(-0.12, 0.12), yticks=[-0.1, 0, 0.1])
     percent(bottom.yaxis)
     bottom.grid(False, axis="x")
-    bottom.set_title("Change of its accuracy, mean of ten seeds with 95 % interval")
+    bottom.set_title("Change of its accuracy, mean of ten seeds with 95% interval")
     bottom.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return Picture([top, bottom], data, "Change in points, most frequent class first. " + "; ".join(said) + ".")
 
@@ -218,7 +218,7 @@ rare_share = lt.Predict(
     f"({COUNTS[-1]}, {COUNTS[-2]} and {COUNTS[-3]} training photographs)?",
     number=(0, 100, 1),
     default=40,
-    unit=" %",
+    unit="%",
 )
 
 

@@ -70,7 +70,7 @@ def compared(place="cifar16"):
 
 
 def points(found):
-    """A paired difference in percentage points, with its 95 % interval and verdict."""
+    """A paired difference in percentage points, with its 95% interval and verdict."""
     mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
     return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
 
@@ -273,7 +273,7 @@ def three_ways():
 
 def swings(runs, epochs=EARLY):
     """(how often a class's validation accuracy turns round, share of epochs of the frequent classes that are under
-    10 %), mean over runs. It turns where it falls after it rose, or rises after it fell; where it did not change,
+    10%), mean over runs. It turns where it falls after it rose, or rises after it fell; where it did not change,
     nothing is counted. Of three independent draws the middle one is the largest or the smallest in 4 of 6 orders."""
     reversed_, low = [], []
     for run in runs:
@@ -317,7 +317,7 @@ who_gains = lt.Predict(
 
 @draws
 def plot_gains():
-    """Difference to no class weights of each third, for weights by accuracy and by count, with 95 % intervals."""
+    """Difference to no class weights of each third, for weights by accuracy and by count, with 95% intervals."""
     ax, data, said = new_figure(7.0, 3.2).subplots(), {}, []
     for i, (label, runs) in enumerate(
         {"by accuracy (CDB, τ = 1)": cdb("cifar16"), "by count (β = 0.99)": balanced()}.items()

@@ -179,7 +179,7 @@ def test_a_claim_without_a_bound_is_a_measurement(monkeypatch):
     assert "<= 0.00" in report.line(Measurement("x", 1.0)) and "MISSED" in report.line(Measurement("x", 1.0))
 
 
-IN_A_BROWSER = {"first sweep of a slider", "slider to frame, median", "slider to frame, 95 % below", "exported page"}
+IN_A_BROWSER = {"first sweep of a slider", "slider to frame, median", "slider to frame, 95% below", "exported page"}
 
 
 def test_every_claim_has_a_measurement():

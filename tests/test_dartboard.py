@@ -179,7 +179,7 @@ def test_n_is_dragged_and_tiles_are_pointed_at():
     marks = explorer.marks(explorer.result)
     assert len(marks) == 100 and {mark.region for mark in marks} == {1}
     hits = int((explorer.result.tile == 0).sum())
-    assert marks[0].text == f"Tile 1: probability 1 %, {hits} dart{'s' * (hits != 1)}"
+    assert marks[0].text == f"Tile 1: probability 1%, {hits} dart{'s' * (hits != 1)}"
 
 
 def test_controls_at_their_ends_and_the_background_that_rests():

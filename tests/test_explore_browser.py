@@ -149,7 +149,7 @@ def test_a_slider_is_followed_at_once_and_while_a_cell_sleeps(explorers, name):
     busy = one.latencies(40)
     assert asleep.count() == 1, "the cell still sleeps"
     told = [
-        f"{kind}: median {found[20]:.1f} ms, 95 % below {found[37]:.1f}"
+        f"{kind}: median {found[20]:.1f} ms, 95% below {found[37]:.1f}"
         for kind, found in (("free", free), ("busy", busy))
     ]
     print(f"{name}: sweep {sweep:.0f} ms; {'; '.join(told)}")

@@ -82,7 +82,7 @@ def test_bands_are_those_of_jeffreys_and_shrink_with_the_images():
     widths = [np.ptp(metrics.difficulty_course([[0.9, 0.5]], images=n).weight_band, 0)[0, 0] for n in (5, 50, 500)]
     assert widths == sorted(widths, reverse=True) and widths[0] > 3 * widths[2]
     perfect = metrics.difficulty_course([[1.0, 0.6]], "fixed", 1.0, images=10, draws=4000)
-    assert perfect.accuracy_band[0, 0, 0] == pytest.approx(0.78, abs=0.01), "10 of 10 right: the truth may be 78 %"
+    assert perfect.accuracy_band[0, 0, 0] == pytest.approx(0.78, abs=0.01), "10 of 10 right: the truth may be 78%"
     assert perfect.weight[0, 0] == 0 and perfect.weight_band[1, 0, 0] > 0.5
     again = metrics.difficulty_course([[0.9, 0.5]], images=5, seed=3)
     assert (again.weight_band == metrics.difficulty_course([[0.9, 0.5]], images=5, seed=3).weight_band).all()

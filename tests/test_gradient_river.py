@@ -122,7 +122,7 @@ def test_what_is_drawn_is_what_the_network_says(still):
     last = int((p[rare] >= BINS[-2]).sum())
     assert found.images[2, -1] == pytest.approx(last / 10)
     assert found.left[2].sum() == pytest.approx(((1 - p[rare]) ** 2).mean())
-    assert f"rare {100 * found.share[25, 2]:.1f} %" in still.sentence
+    assert f"rare {100 * found.share[25, 2]:.1f}%" in still.sentence
 
 
 @pytest.mark.parametrize(("seed", "trained"), [(0, 0.0), (3, 2.0)])
@@ -198,7 +198,7 @@ def test_a_click_over_the_epochs_goes_there(still):
 def test_what_can_be_pointed_at_says_its_numbers(still):
     still.set(gamma=2.0, epoch=25)
     found, told = still.result, [mark.text for mark in still.marks(still.result)]
-    assert f"rare classes: {100 * found.share[25, 2]:.1f} % of the gradient" in told[2]
+    assert f"rare classes: {100 * found.share[25, 2]:.1f}% of the gradient" in told[2]
     assert len(still.regions()) == 5 and {mark.region for mark in still.marks(found)} == set(range(5))
 
 

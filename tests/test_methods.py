@@ -136,7 +136,7 @@ def toy():
 def test_toy_training_beats_chance_and_its_run_comes_back(method, toy, tmp_path):
     run = ltviz.train(method.key, toy, epochs=20, progress=False, device="cpu")
     assert run.status == "finished"
-    assert run.accuracy > 0.3, f"{run.accuracy:.0%} of ten balanced classes: chance is 10 %"
+    assert run.accuracy > 0.3, f"{run.accuracy:.0%} of ten balanced classes: chance is 10%"
     assert run.probability == method().probability
     for name in ("loss", "weight_norm"):
         assert np.isfinite(run.history[name]).all()

@@ -120,7 +120,7 @@ def test_the_weighted_combination_takes_from_the_base():
     targets = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1])
     plain = METHODS["crl"](combination="sum", strength=1.0).build(counts).terms(out, targets)
     mixed = METHODS["crl"](combination="weighted", eta=0.01).build(counts).terms(out, targets)
-    close(mixed["classification"], 0.75 * plain["classification"])  # 25 % of 2 x 100 images are missing
+    close(mixed["classification"], 0.75 * plain["classification"])  # 25% of 2 x 100 images are missing
     close(mixed["rectification"], 0.25 * plain["rectification"])
 
 

@@ -203,7 +203,7 @@ def test_vectors_are_dragged_around_the_circle():
 
 @pytest.mark.parametrize("angle", [0, 30, 45, 90, 200, 330])
 def test_an_arrow_key_turns_a_vector(angle):
-    """The page moves a handle by 2 % of its axes; in one of the four ways, at least, that turns the vector."""
+    """The page moves a handle by 2% of its axes; in one of the four ways, at least, that turns the vector."""
     explorer = lt.explore.pizza(rare=float(angle))
     handle = {one.name: one for one in explorer.screen.frame.handles}["rare"]
     step = 0.02 * (explorer.plate.get_xlim()[1] - explorer.plate.get_xlim()[0])

@@ -449,7 +449,7 @@ def test_weight_norms_fit_each_seed_and_say_seven():
 def test_weight_norms_draw_no_slope_through_noise():
     counts = np.array([100, 50, 20, 10, 5])
     equal = lp.plot_weight_norms([2.0, 2.01, 2.0, 2.005, 2.01], counts)
-    assert "norms equal to 2 %" in equal.text and np.isnan(equal.data["s"][0])
+    assert "norms equal to 2%" in equal.text and np.isnan(equal.data["s"][0])
     loose = lp.plot_weight_norms([2.0, 1.0, 3.0, 1.5, 2.2], counts)
     assert "no trend" in loose.text and np.isnan(loose.data["s"][0])
     assert "not finite" in lp.plot_weight_norms(np.full(5, np.nan), counts).text
@@ -504,7 +504,7 @@ def test_class_accuracy_is_the_mean_of_the_seeds():
     band = picture.ax.collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx((rows.mean(0) + rows.std(0, ddof=1)).max())
     assert line(picture, "chance, 1/10")[0] == pytest.approx(0.1)
-    assert f"{100 * rows.mean():.1f} %" in picture.text
+    assert f"{100 * rows.mean():.1f}%" in picture.text
     assert picture.ax.yaxis.get_major_formatter()(0.25, 0) == "25%"
     arrays = lp.plot_class_accuracy(rows, BASE[0].counts)
     np.testing.assert_allclose(arrays.data["accuracy/accuracy"], rows)
@@ -753,7 +753,7 @@ def test_reliability_carries_its_error():
 
     picture = lp.plot_reliability([ONE, BETTER], bins=10)
     assert picture.data["ece"][0] == pytest.approx(ece(ONE, bins=10))
-    assert f"ECE {100 * picture.data['ece'][0]:.1f} %" in picture.ax.get_legend().get_texts()[0].get_text()
+    assert f"ECE {100 * picture.data['ece'][0]:.1f}%" in picture.ax.get_legend().get_texts()[0].get_text()
 
 
 def test_a_diverged_run_is_drawn_without_a_warning():

@@ -206,7 +206,7 @@ def test_the_best_tau_is_the_best_of_all_places_of_the_slider(power, run):
         found.append(prior @ metrics.per_class(run.targets, decided, run.k))
     tau, accuracy = explorer.result.best
     assert tau == places[int(np.argmax(found))] and accuracy == pytest.approx(max(found))
-    assert f"τ = {tau:g} ({100 * accuracy:.1f} %)" in explorer.sentence
+    assert f"τ = {tau:g} ({100 * accuracy:.1f}%)" in explorer.sentence
     assert "a demonstration and not a protocol" in explorer.sentence
     explorer.set(prior=tau)
     assert explorer.result.deployed == pytest.approx(accuracy)
@@ -225,7 +225,7 @@ def test_the_sentence_says_where_the_network_is_used_once_that_is_looked_at(run)
         (-0.5, "training images to the power -0.5"),
     ):  # fmt: skip
         explorer.set(deployment=power)
-        assert f"{words}: {100 * explorer.result.deployed:.1f} %" in explorer.sentence
+        assert f"{words}: {100 * explorer.result.deployed:.1f}%" in explorer.sentence
 
 
 def test_a_class_without_test_images_counts_nowhere():
@@ -281,12 +281,12 @@ def test_every_cell_says_how_many_images_it_holds(run):
 def test_bars_and_points_say_their_numbers(run):
     explorer = lt.explore.posthoc(run, prior=1.0, deployment=1.0)
     result, before = explorer.result, explorer.before.per_class
-    share = f"{100 * result.answered[0]:.1f} % of answers, {100 * run.counts[0] / run.counts.sum():.1f} % of images"
+    share = f"{100 * result.answered[0]:.1f}% of answers, {100 * run.counts[0] / run.counts.sum():.1f}% of images"
     assert texts(explorer, SHARES)[0] == f"{run.class_names[0]}: {share}"
-    now = f"{100 * result.per_class[9]:.1f} % (as trained {100 * before[9]:.1f} %)"
+    now = f"{100 * result.per_class[9]:.1f}% (as trained {100 * before[9]:.1f}%)"
     assert texts(explorer, CLASSES)[9] == f"{run.class_names[9]}: {now}"
     trained = run.counts @ before / run.counts.sum()
-    deployed = f"deployed: {100 * result.deployed:.1f} % (as trained {100 * trained:.1f} %)"
+    deployed = f"deployed: {100 * result.deployed:.1f}% (as trained {100 * trained:.1f}%)"
     assert texts(explorer, MEANS)[4] == deployed
 
 

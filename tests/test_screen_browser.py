@@ -364,7 +364,7 @@ def test_hovering_tells_the_value_and_a_click_tells_python(bench):
     tip = b.page.locator(".tip")
     assert tip.is_hidden()
     b.page.mouse.move(*at(b, 0.3, 0.26))
-    assert tip.inner_text() == "n 5, accuracy 80.0 %"
+    assert tip.inner_text() == "n 5, accuracy 80.0%"
     b.page.mouse.move(*at(b, 0.75, 0.5))
     assert tip.inner_text() == "images 31.6, gain 0", "a logarithmic axis"
     b.page.mouse.move(*at(b, 0.19, 0.52))
@@ -588,7 +588,7 @@ def test_an_exported_page_plays_from_disk_without_any_request(opened, tmp_path):
     assert page.get_by_text("these stay as they are: rule = none").count() == 1
     box = page.locator("canvas").bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.26 * box["height"])
-    assert page.locator(".tip").inner_text() == "n 5, accuracy 80.0 %"
+    assert page.locator(".tip").inner_text() == "n 5, accuracy 80.0%"
     assert page.locator(".handle").count() == 0, "nobody would answer"
     assert page.wrong == [] and page.asked == [path.as_uri()]
 

@@ -28,7 +28,7 @@ PIXEL = bytes.fromhex(
 class Picture:
     """What a plot returns, as far as a card needs it."""
 
-    text = 'Accuracy falls from "98 %" to 4 %.'
+    text = 'Accuracy falls from "98%" to 4%.'
 
     def _repr_png_(self) -> bytes:
         return PIXEL
@@ -76,7 +76,7 @@ def test_course_map_links_the_chapters_that_are_there(tmp_path):
 
 def test_show_takes_pictures_cards_tables_texts_and_lists():
     html = cards.show([Picture(), study.say("**said**"), "text", SimpleNamespace(_repr_html_=lambda: "<table/>")])
-    assert "data:image/png;base64,iVBOR" in html and 'alt="Accuracy falls from &quot;98 %&quot; to 4 %."' in html
+    assert "data:image/png;base64,iVBOR" in html and 'alt="Accuracy falls from &quot;98%&quot; to 4%."' in html
     assert "<b>said</b>" in html and "<p>text</p>" in html and "<table/>" in html
     with pytest.raises(ValueError, match="content: cannot show a int"):
         cards.show(3)
@@ -233,14 +233,14 @@ def test_order_is_scored_by_pairs():
 
 def drawn(**changes) -> study.Predict:
     axes = study.Axes(**{"x": (0, 4), "y": (0, 100), "xlabel": "tau", "points": 5, **changes})
-    return study.Predict("?", curve=axes, unit=" %")
+    return study.Predict("?", curve=axes, unit="%")
 
 
 def test_a_curve_is_compared_in_words():
     gate = drawn()
     agrees, how = gate.compare([0, 20, 40, 60, 80], [80, 60, 40, 20, 0])
     assert not agrees and how == (
-        "Far off: 48 points away on average. Farthest at tau = 0: 0 % where it is 80 %. "
+        "Far off: 48 points away on average. Farthest at tau = 0: 0% where it is 80%. "
         "Yours rises where the data's falls."
     )
     agrees, how = gate.compare([4, 24, 44, 64, 84], [0, 20, 40, 60, 80])
@@ -248,8 +248,8 @@ def test_a_curve_is_compared_in_words():
     agrees, how = gate.compare([10, 30, 50, 70, 90], [0, 20, 40, 60, 80])
     assert not agrees and how.startswith("Not far: 10 points away") and "Mostly too high." in how
     half = drawn(y=(0, 0.5), x=(1, 3))
-    assert half.compare([0.1] * 5, [0.4] * 5)[1].startswith("Far off: 0.3 points away on average, 60 % of the axis.")
-    assert gate.shown([0, 50, 90, 50, 0]) == "stays level from 0 % to 0 %, highest (90 %) at tau = 2"
+    assert half.compare([0.1] * 5, [0.4] * 5)[1].startswith("Far off: 0.3 points away on average, 60% of the axis.")
+    assert gate.shown([0, 50, 90, 50, 0]) == "stays level from 0% to 0%, highest (90%) at tau = 2"
 
 
 def test_a_curve_is_given_as_numbers_a_function_or_points():
@@ -472,7 +472,7 @@ def two() -> dict[str, list[Run]]:
 def test_difference_is_a_sentence_with_error_and_verdict(two):
     text = study.difference(two["new"], two["ce"], "tail").text
     assert text == (
-        "new against ce, tail accuracy: +40.0 ± 24.8 points (95 % interval, paired over 3 seeds, p = 0.02): "
+        "new against ce, tail accuracy: +40.0 ± 24.8 points (95% interval, paired over 3 seeds, p = 0.02): "
         "suggestive: better."
     )
     assert "one seed: no verdict" in study.difference(two["new"][:1], two["ce"]).text

@@ -61,7 +61,7 @@ def test_a_table_goes_on_where_it_stopped(small, tmp_path):
     todo, said = tables.cells(TABLE, 1, [10])[:3], []
     first = list(tables.train_cells(TABLE, todo[:2], tmp_path, recipe=SMALL, device="cpu", say=said.append))
     assert [run.method for run in first] == ["ce", "sigmoid"]
-    assert f"ce, ratio 10, seed 0: {100 * (1 - first[0].accuracy):.2f} % error" in said
+    assert f"ce, ratio 10, seed 0: {100 * (1 - first[0].accuracy):.2f}% error" in said
     rest = list(tables.train_cells(TABLE, todo, tmp_path, recipe=SMALL, device="cpu", say=said.append))
     assert [(run.method, run.settings["gamma"]) for run in rest] == [("focal", 0.5)]
     frame = tables.frame(TABLE, tables.load_runs(tmp_path), SMALL).set_index(["method", "ratio"])

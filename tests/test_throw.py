@@ -173,7 +173,7 @@ def test_the_explorer_shows_the_scores_of_its_throw():
     assert found.scores[1] == pytest.approx(balanced_accuracy_score(truth, guess))
     assert found.scores[3] == pytest.approx(np.mean([(guess[truth == j] == j).mean() for j in (4, 5)]))
     assert found.all.counts.tolist() == drawn.counts.tolist()
-    assert f"rare recall {100 * found.scores[3]:.1f} %" in explorer.sentence
+    assert f"rare recall {100 * found.scores[3]:.1f}%" in explorer.sentence
 
 
 def test_every_control_can_be_moved_and_the_state_comes_back():

@@ -143,7 +143,7 @@ def test_a_dot_is_as_large_as_the_weight_of_its_image(still):
     assert found.share == pytest.approx(weight[rare].sum() / weight.sum()) and found.images == pytest.approx(
         rare.mean()
     )
-    assert "6.0 % of the images" in still.sentence and "DARL" in still.sentence
+    assert "6.0% of the images" in still.sentence and "DARL" in still.sentence
     still.set(darl=0.0)
     assert (still.result.weight == 1).all() and "of the weight" not in still.sentence
 

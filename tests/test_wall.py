@@ -110,7 +110,7 @@ def test_accuracy_at_deployment_and_its_best_tau(run, photographs):
     assert result.deployed == pytest.approx(curve[10])
     assert result.best == (pytest.approx(TAUS[int(np.argmax(curve))]), pytest.approx(max(curve)))
     assert [bar.get_width() for bar in explorer.bars] == pytest.approx(occurs[explorer.rank])
-    assert "to the power -1" in explorer.sentence and f"{100 * curve[10]:.1f} %" in explorer.sentence
+    assert "to the power -1" in explorer.sentence and f"{100 * curve[10]:.1f}%" in explorer.sentence
 
 
 @pytest.mark.parametrize(("deployment", "tau"), [(1.0, 0.0), (0.25, 0.75), (0.0, 1.0), (-1.0, 2.0)])
@@ -161,7 +161,7 @@ def test_pointing_at_a_photograph_says_class_answer_and_three_probabilities(run,
         assert first.startswith(f"true class {true}, answered class {answered} (")
         assert ("right" in first) == (true == answered) and ("at τ = 0" in first) == bool(explorer.result.changed[i])
         three = np.argsort(-explorer.result.p[i], kind="stable")[:3]
-        assert second == ", ".join(f"class {j} {100 * explorer.result.p[i, j]:.1f} %" for j in three)
+        assert second == ", ".join(f"class {j} {100 * explorer.result.p[i, j]:.1f}%" for j in three)
 
 
 def test_the_dot_on_the_curve_is_dragged_to_a_step_of_tau(run, photographs):

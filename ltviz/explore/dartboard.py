@@ -209,7 +209,7 @@ class Dartboard(Explorer):
         middle = places(edges, np.full(len(edges), 0.5), np.full(len(edges), 0.5))
         hits = np.bincount(result.tile, minlength=len(result.p)).tolist()
         return [
-            Point(x, y, f"Tile {i}: probability {100 * p:.2g} %, {hit} dart{'s' * (hit != 1)}", 1)
+            Point(x, y, f"Tile {i}: probability {100 * p:.2g}%, {hit} dart{'s' * (hit != 1)}", 1)
             for i, (x, y), p, hit in zip(range(1, len(hits) + 1), middle.tolist(), result.p.tolist(), hits, strict=True)
         ]
 

@@ -32,7 +32,7 @@ RULES = {
 SHORT = {"paper": "Sinha 2020", "sigmoid": "Darkwah 2023", "public": "public code", "fixed": "fixed"}
 TAU_RULE = Setting("paper", choices=tuple(RULES), meaning="how the exponent follows from the accuracies")
 TAU = Setting(1.0, 0.0, 2.0, symbol="τ", meaning="the exponent, where it is fixed", when={"tau_rule": ("fixed",)})
-MEANING = "validation images of each class: the thin lines show what so many leave unknown (95 %)"
+MEANING = "validation images of each class: the thin lines show what so many leave unknown (95%)"
 IMAGES, MOST_IMAGES = 100, 1000
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 ACCURACY, WEIGHTS, EXPONENT, COURSE = range(4)  # the regions of the picture
@@ -236,7 +236,7 @@ class FeedbackDial(Explorer):
         return (
             f"{result.training}, {result.epoch} of {self.last} epochs done: best, {names[best]} "
             f"({as_percent(result.accuracy[best])}); worst, {names[worst]} ({as_percent(result.accuracy[worst])}). "
-            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give {low:.2f} to {high:.2f}, 95 % "
+            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give {low:.2f} to {high:.2f}, 95% "
             f"band). Largest class weight: {number(result.weight[most])}, of {names[most]}{said}."
             + (f" Held: {kept}." if kept else "")
         )

@@ -229,7 +229,7 @@ class GradientRiver(Explorer):
             full.set_xy(_steps(left))
         for title, curve, p, right in zip(self.titles, self.curves, result.p, result.accuracy, strict=True):
             curve.set_data(PLACES, result.weight)
-            title.set_text(f"mean p {p.mean():.2f}, test {100 * right:.0f} %")
+            title.set_text(f"mean p {p.mean():.2f}, test {100 * right:.0f}%")
 
     def say(self, result: River) -> str:
         now, plain = result.share[result.epoch], result.plain_share[result.epoch]

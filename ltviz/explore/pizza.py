@@ -176,7 +176,7 @@ class Pizza(Explorer):
         return (
             f"Margin: {TITLES[result.kind]}. At test the borders lie halfway between the vectors, as without a margin: "
             f"{at_test}. In training an image meets its margin on fewer degrees: {trained}.{none} "
-            f"On {100 * result.found.nobody:.0f} % of the circle an image of any class misses its margin."
+            f"On {100 * result.found.nobody:.0f}% of the circle an image of any class misses its margin."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -193,8 +193,8 @@ class Pizza(Explorer):
             told = f"Vector of the {name} class, at {result.vectors[j]:.0f}°; {count} images, margin {margin}: "
             found.append(Point(*_at(result.vectors[j]), f"{told}its slice at test {at_test}, in training {trained}"))
             near = int(np.abs(result.found.angle - result.vectors[j] % 360).argmin())
-            told = f"At the vector of the {name} class: {100 * result.found.test[near, j]:.0f} % at test, "
-            told += f"{100 * result.found.train[near, j]:.0f} % in training"
+            told = f"At the vector of the {name} class: {100 * result.found.test[near, j]:.0f}% at test, "
+            told += f"{100 * result.found.train[near, j]:.0f}% in training"
             found.append(Point(result.found.angle[near], result.found.test[near, j], told, 1))
         return found
 

@@ -72,11 +72,11 @@ const toData = ({ box: [l, t, r, b], ...region }, fx, fy) =>
   [along((fx - l) / (r - l), region.x, region.xscale), along((b - fy) / (b - t), region.y, region.yscale)];
 const toPlace = ({ box: [l, t, r, b], ...region }, x, y) =>
   [l + part(x, region.x, region.xscale) * (r - l), b - part(y, region.y, region.yscale) * (b - t)];
-/** "accuracy 40.0 %" */
+/** "accuracy 40.0%" */
 function written(region, axis, value) {
   const names = region[`${axis}names`], name = names[clamp(Math.round(value), 0, names.length - 1)];
   const near1 = region[`${axis}scale`] === "one-minus-log" && (1 - Number((1 - value).toPrecision(2))).toFixed(7);
-  const number = region.percent.includes(axis) ? `${(100 * value).toFixed(1)} %` : Number(near1 || value.toPrecision(3));
+  const number = region.percent.includes(axis) ? `${(100 * value).toFixed(1)}%` : Number(near1 || value.toPrecision(3));
   return `${region[`${axis}name`]} ${name ?? number}`;
 }
 const described = (region, x, y) => `${written(region, "x", x)}, ${written(region, "y", y)}`;

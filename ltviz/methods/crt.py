@@ -22,7 +22,7 @@ class ClassifierRetraining(CrossEntropy):
     f (n, d) features; W' (k, d), b' (k,). `share` is that of the epochs given to stage two; each stage has the whole
     learning-rate schedule to itself. Source: Kang et al. 2020, section 4.1 (10 of 100 epochs on ImageNet-LT).
     The frozen backbone keeps its BatchNorm statistics; the public code lets them move (Recipe.move_statistics).
-    Known to fail: where the features have been fitted to 100 % training accuracy there is little left to re-learn
+    Known to fail: where the features have been fitted to 100% training accuracy there is little left to re-learn
     (digits); it shines on images that are not.
     """
 

@@ -33,13 +33,13 @@ class Paired(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half the width of the 95 % interval: t(0.975, n - 1) se."""
+        """Half the width of the 95% interval: t(0.975, n - 1) se."""
         low, high = self.interval
         return (high - low) / 2
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Ends of the 95 % confidence interval of the mean, mean ± t(0.975, n - 1) se; NaN where there is no se."""
+        """Ends of the 95% confidence interval of the mean, mean ± t(0.975, n - 1) se; NaN where there is no se."""
         from scipy import stats
 
         if np.isnan(self.se):
@@ -186,7 +186,7 @@ def comparison_table(
 
     runs_by_label: label -> runs, one per seed; reference: the label to compare with (default: the first); group: what
     the difference is taken of. Columns: seeds, all, head, mid, tail (means over the seeds; NaN as soon as one run
-    diverged), pairs (seeds that the reference has too), difference (over those), half (of its 95 %
+    diverged), pairs (seeds that the reference has too), difference (over those), half (of its 95%
     interval), p, verdict. A row with a run that
     was stopped or diverged has no verdict. ValueError as for `paired`.
     """

@@ -11,14 +11,14 @@ from .scores import Floats
 
 RULES = ("paper", "sigmoid", "public", "fixed")  # of the exponent, as in methods.cdb
 MOST_IMAGES = 100_000
-INSIDE = (0.025, 0.975)  # of the draws: a band holds 95 % of them
+INSIDE = (0.025, 0.975)  # of the draws: a band holds 95% of them
 ACCURACIES = "accuracies (epochs, k) from 0 to 1, NaN for a class without validation images"
 
 
 class Difficulty(NamedTuple):
     """Exponent and class weights that accuracies A (e, k) give, and those that the true accuracies may give.
 
-    tau (e,), weight (e, k); bands (2, ...): lower and upper end of 95 % of the true accuracies that agree with as many
+    tau (e,), weight (e, k); bands (2, ...): lower and upper end of 95% of the true accuracies that agree with as many
     validation images, and of what follows from them. A class with 10 of 10 right has a band, too: 0.78 to 1.
     """
 

@@ -35,7 +35,7 @@ def plot_comparison(
     """One row a method: accuracy of every seed and their mean; beside it the difference to `base`, paired by seed.
 
     runs: runs (grouped by name) or a dict label -> runs. base: the label to compare with (default: the first). group:
-    "all" (mean over classes), "head", "mid", "tail", "many", "medium", "few". The bar is the 95 % interval of the mean
+    "all" (mean over classes), "head", "mid", "tail", "many", "medium", "few". The bar is the 95% interval of the mean
     difference; the words are those of metrics.paired. ax: two axes (accuracy, difference).
     `.data`: labels, mean, difference, half, p, verdict, and the accuracy of every seed, "accuracy/<label>".
 
@@ -167,7 +167,7 @@ def _frame(left: Axes, right: Axes, against: Series, group: str) -> None:
     low, high = right.get_xlim()
     reach = max(abs(low), abs(high), 0.005)
     right.set_xlim(min(low - 0.05 * reach, -0.15 * reach), max(high + 0.05 * reach, 0.15 * reach))
-    right.set_xlabel("difference (percentage points)\npaired by seed, 95 % interval")
+    right.set_xlabel("difference (percentage points)\npaired by seed, 95% interval")
     right.xaxis.set_major_formatter(lambda v, _: f"{100 * v:+.3g}" if abs(v) > 1e-9 else "0")
     right.grid(True, axis="x")
     right.grid(False, axis="y")

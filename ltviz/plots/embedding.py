@@ -104,7 +104,7 @@ def _draw(
     ax.set_adjustable("datalim")
     ax.grid(False)
     ax.spines[:].set(visible=True, color=FAINT)
-    ax.set_xlabel(f"axes have no unit; {as_percent(overlap).replace('.0 %', ' %')} of the nearest neighbours are kept")
+    ax.set_xlabel(f"axes have no unit; {as_percent(overlap).replace('.0%', '%')} of the nearest neighbours are kept")
     if k > LABELLED and counts.min() > 0 and counts.max() > counts.min():
         bar = ScalarMappable(LogNorm(counts.min(), counts.max()), map_of.reversed())
         scale = ax.figure.colorbar(bar, ax=ax, label="training images of the class", shrink=0.8)

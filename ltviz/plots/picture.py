@@ -388,10 +388,10 @@ def legend_over(axes: Sequence[Axes], handles: Sequence[Any], labels: Sequence[s
 
 # --------------------------------------------------------------------------------------------------------- words
 def as_percent(value: float, sign: bool = False) -> str:
-    """0.123 -> "12.3 %"; with sign, "+12.3 pp" for a difference."""
+    """0.123 -> "12.3%"; with sign, "+12.3 pp" for a difference."""
     if np.isnan(value):
         return "undefined"
-    return f"{points(value)} pp" if sign else f"{100 * value:.1f} %"
+    return f"{points(value)} pp" if sign else f"{100 * value:.1f}%"
 
 
 def number(value: float) -> str:

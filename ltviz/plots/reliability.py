@@ -36,7 +36,7 @@ def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Pi
         binned, error = metrics.reliability(run, bins=bins), metrics.ece(run, bins=bins)
         kind, some = look(i), binned.share > 0
         at = binned.confidence[some], binned.accuracy[some]
-        ax.plot(*at, linewidth=1.5, markersize=4, label=f"{name} (ECE {100 * error:.1f} %)", **kind)
+        ax.plot(*at, linewidth=1.5, markersize=4, label=f"{name} (ECE {100 * error:.1f}%)", **kind)
         shape = {"color": kind["color"], "marker": kind["marker"], "alpha": 0.35, "linewidth": 0}
         ax.scatter(*at, s=20 + 500 * binned.share[some], **shape)
         for key, value in {"labels": name, "ece": error, **binned._asdict()}.items():
@@ -52,7 +52,7 @@ def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Pi
         for s, c, a in zip(kept["share"], kept["confidence"], kept["accuracy"], strict=True)
     ]
     said = [
-        f"{name}: calibration error {100 * error:.1f} %, confidence is {100 * abs(gap):.1f} points "
+        f"{name}: calibration error {100 * error:.1f}%, confidence is {100 * abs(gap):.1f} points "
         f"{'above' if gap >= 0 else 'below'} accuracy in the mean"
         for name, error, gap in zip(kept["labels"], kept["ece"], gaps, strict=True)
     ]

@@ -24,7 +24,8 @@ class Surface:
     `animate`. `png()` then costs a copy of the background, the moving artists and the encoding: a change is five to
     twenty times cheaper than a new figure. The background is drawn anew only when something in it has changed (a title,
     say), which matplotlib itself keeps track of: an animated artist never makes its figure stale. Limits that `limit`
-    moves have a background each, of which the last `KEPT` are kept: a slider that goes to and fro finds them again.
+    moves, and axes that `show` shows or hides, have a background each, of which the last `KEPT` are kept: a slider that
+    goes to and fro finds them again.
     """
 
     def __init__(self, width: float = 7.4, height: float = 3.6):
@@ -33,7 +34,7 @@ class Surface:
         self.size = round(100 * width), round(100 * height)
         self.moving: list[Artist] = []
         self.backgrounds = 0  # how often one was drawn; a slider must not add to it
-        self._kept: dict[tuple, Any] = {}  # backgrounds by the limits of all axes
+        self._kept: dict[tuple, Any] = {}  # backgrounds by what is seen of all axes, and their limits
 
     def animate(self, *artists: Artist) -> None:
         """These artists move; all others stand still. Drawn in the order of their zorder, then of naming."""
@@ -47,7 +48,7 @@ class Surface:
             canvas = self.figure.canvas
             if self.figure.stale:
                 self._kept.clear()
-            limits = tuple((*ax.get_xlim(), *ax.get_ylim()) for ax in self.figure.axes)
+            limits = tuple((ax.get_visible(), *ax.get_xlim(), *ax.get_ylim()) for ax in self.figure.axes)
             if limits not in self._kept:
                 with drawing():
                     canvas.draw()
@@ -86,6 +87,13 @@ class Surface:
         if ax.get_ylim() != ends:
             stale = self.figure.stale
             ax.set_ylim(ends)
+            self.figure.stale = stale
+
+    def show(self, ax: Axes, shown: bool) -> None:
+        """Show or hide an axes, but for what moves in it."""
+        if ax.get_visible() != shown:
+            stale = self.figure.stale
+            ax.set_visible(shown)
             self.figure.stale = stale
 
 

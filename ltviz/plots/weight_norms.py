@@ -115,7 +115,7 @@ def _fit(norms: np.ndarray, n: np.ndarray) -> tuple[WeightNormFit, str]:
     """The fit of every seed (norms (seeds, k)), averaged, and its words.
 
     Each seed is fitted by itself: a mean over seeds is smoother than any network, and would correlate too well. Where
-    norms do not follow counts, or are equal to 2 %, a slope would be a fit of noise.
+    norms do not follow counts, or are equal to 2%, a slope would be a fit of noise.
     """
     if np.ptp(n) == 0:
         return WeightNormFit(*[float("nan")] * 3), "counts all equal, no slope"
@@ -126,7 +126,7 @@ def _fit(norms: np.ndarray, n: np.ndarray) -> tuple[WeightNormFit, str]:
     s, c, rho = mean_sd(fits)[0]
     spread = norms[:, n > 0].mean(0)
     if spread.min() > 0 and spread.max() / spread.min() < 1.02:
-        return WeightNormFit(float("nan"), float("nan"), float(rho)), "norms equal to 2 %"
+        return WeightNormFit(float("nan"), float("nan"), float(rho)), "norms equal to 2%"
     if not abs(rho) >= TREND:
         return WeightNormFit(float("nan"), float("nan"), float(rho)), f"no trend (rₛ = {rho:.2f})"
     among = f" ({fits[:, 0].min():.1f} to {fits[:, 0].max():.1f})" if len(fits) > 1 else ""

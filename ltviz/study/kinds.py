@@ -256,7 +256,7 @@ class Curve:
         off = float(np.abs(gaps).mean())
         close = off <= (0.05 * span if tolerance is None else tolerance) + 1e-12
         how = "Close" if close else "Not far" if off <= 0.1 * span else "Off" if off <= 0.25 * span else "Far off"
-        away, share = f"{_off(off, self.digits)}{_between(self.unit)}", f"{100 * off / span:.0f} %"
+        away, share = f"{_off(off, self.digits)}{_between(self.unit)}", f"{100 * off / span:.0f}%"
         same = f"{_off(off, self.digits)}{self.unit}" == share
         how += f": {away} away on average{'' if same else f', {share} of the axis'}."
         if not close:

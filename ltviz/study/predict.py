@@ -105,7 +105,7 @@ class Predict(Panel):
         content    a picture, a card, a table, a text, or a list of these
         truth      the answer that the data gives; compute it in the cell, do not type it in
         because    one or two sentences on why
-        tolerance  how far off a number, or a curve on average, may be to count as right (default: 5 % of the range)
+        tolerance  how far off a number, or a curve on average, may be to count as right (default: 5% of the range)
         """
         because = check.text("because", because) if because != "" else ""
         tolerance = None if tolerance is None else check.number("tolerance", tolerance, 0)

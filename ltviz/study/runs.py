@@ -73,7 +73,7 @@ def _value(value: Any) -> str:
 def difference(
     ours: Sequence[Run], base: Sequence[Run], group: str = "all", names: tuple[str, str] | None = None
 ) -> Card:
-    """One sentence: by how much `ours` differs from `base`, paired by seed, with its 95 % interval and the verdict.
+    """One sentence: by how much `ours` differs from `base`, paired by seed, with its 95% interval and the verdict.
 
     group is "all" (balanced accuracy), "head", "mid", "tail", "many", "medium" or "few"; names replace the runs' own.
     ValueError for what is no list of runs, and where the two have no seed in common.
@@ -92,7 +92,7 @@ def difference(
         return say(f"*{ours_name}* against *{base_name}*, {what}: {gap} points; {found.verdict}.")
     return say(
         f"*{ours_name}* against *{base_name}*, {what}: {gap} ± {100 * found.half:.1f} points "
-        f"(95 % interval, paired over {found.n} seeds, p {_p(found.p)}): **{found.verdict}**."
+        f"(95% interval, paired over {found.n} seeds, p {_p(found.p)}): **{found.verdict}**."
     )
 
 
@@ -111,7 +111,7 @@ def comparison(groups: Mapping[str, Sequence[Run]], reference: str | None = None
 
     groups maps a label to its runs, one per seed; reference (default: the first label) is what the others are
     compared with; the difference is that of `group`. Accuracies in percent, differences in percentage points with
-    their 95 % intervals. The line below says how many of so many comparisons luck alone would call suggestive.
+    their 95% intervals. The line below says how many of so many comparisons luck alone would call suggestive.
     """
     group = check.choice("group", group, metrics.GROUPS)
     if not isinstance(groups, Mapping) or not groups:
@@ -161,7 +161,7 @@ def _luck(comparisons: int) -> str:
     if comparisons < 2:
         return ""
     return (
-        f"\n± half of the 95 % interval. If none of these {comparisons} methods differed, chance alone would call "
+        f"\n± half of the 95% interval. If none of these {comparisons} methods differed, chance alone would call "
         f"about {comparisons * metrics.SUGGESTIVE:.1g} of them suggestive or clear."
     )
 

@@ -230,7 +230,7 @@ def faithful(data: LongTailed, recipe: Recipe, device: torch.device, epochs: int
     away = max(min(single) - mean, mean - max(single), 0.0)
     within = sum(min(single) <= value <= max(single) for value in half)
     return Measurement("GPU, bf16 beside float32", away, detail=(
-        f"mean {mean:.2f} beside {np.mean(single):.2f} % after {epochs} epochs, {within} of {seeds} seeds within; "
+        f"mean {mean:.2f} beside {np.mean(single):.2f}% after {epochs} epochs, {within} of {seeds} seeds within; "
         f"bf16 {told[0]}; float32 {told[1]}"))  # fmt: skip
 
 
@@ -397,7 +397,7 @@ def profile(here: Place) -> Part:
                    {"speed": str(trainer.speed), "kernels": number / done, "busy": total / done})  # fmt: skip
         for name, micro in took.most_common(16):
             share, each = micro / total, micro / count[name]
-            text = f"profile:   {100 * share:5.1f} %  {count[name] / done:5.1f} a step  {each:6.2f} us {name[:110]}"
+            text = f"profile:   {100 * share:5.1f}%  {count[name] / done:5.1f} a step  {each:6.2f} us {name[:110]}"
             yield Note(text, {"share": share, "name": name})
 
 

@@ -220,7 +220,7 @@ def _measure(browser: Any, lab: tuple[str, str], name: str, code: str, moves: in
 
 def _latency(found: Sequence[float], detail: str) -> Iterator[Measurement]:
     yield Measurement("slider to frame, median", found[len(found) // 2] / 1e3, detail=detail)
-    yield Measurement("slider to frame, 95 % below", found[int(0.95 * len(found))] / 1e3, detail=detail)
+    yield Measurement("slider to frame, 95% below", found[int(0.95 * len(found))] / 1e3, detail=detail)
 
 
 def exported() -> Iterator[Measurement]:
