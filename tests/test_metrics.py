@@ -176,6 +176,10 @@ def plain_run(seed=0, confusion=None):
     return run
 
 
+def each_loss(logits, targets):
+    return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+
 PUBLIC = {  # every function, and its arguments as they should be
     m.confusion: {"targets": [0, 1], "predictions": [1, 1], "k": 2}, m.accuracy: {"targets": [[3, 1], [0, 2]]},
     m.precision: {"targets": [[3, 1], [0, 2]], "average": "macro"}, m.recall: {"targets": [[3, 1], [0, 2]]},
@@ -200,6 +204,20 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.frontier: {"run": plain_run(), "taus": [0.0, 1.0]},
     m.beyond: {"runs": [plain_run()], "base": [plain_run()], "group": "mid"},
     m.comparison_table: {"runs_by_label": {"ce": [make_run(HAND, [9, 3, 1])]}, "reference": "ce", "group": "all"},
+    m.class_lengths: {"features": [[3.0, 4.0], [1.0, 0.0]], "targets": [0, 1], "k": 2},
+    m.spread: {"lengths": [1.0, 2.0]},
+    m.class_margins: {"kind": "ldam", "margin": 0.5, "counts": [5, 1]},
+    m.slices: {"vectors": [0.0, 90.0], "kind": "cosface", "margin": 0.2, "scale": 16.0, "counts": [5, 1]},
+    m.gradient_sizes: {"loss": each_loss, "logits": [[1.0, 2.0]], "targets": [1]},
+    m.gradient_shares: {"loss": each_loss, "logits": [[1.0, 2.0]], "targets": [1]},
+    m.difficulty_course: {"accuracy": [[0.9, 0.5]], "rule": "paper", "tau": 1.0, "images": 10, "draws": 5, "seed": 0},
+    m.violated_triplets: {"features": [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], "targets": [0, 0, 1], "k": 2,
+                          "margin": 0.2},
+    m.mine: {"logits": [[2.0, 0.0], [1.0, 0.5], [0.0, 1.0], [0.2, 1.0]], "features": [[1.0, 0.0], [0.9, 0.1],
+             [0.0, 1.0], [0.1, 0.9]], "targets": [0, 0, 1, 1], "level": "class", "rho": 0.5, "kappa": 2,
+             "margin": 0.5, "bins": 10},
+    m.pair_chance: {"counts": [5, 2], "batch_size": 3, "p": [0.5, 0.5]},
+    m.triplets_by_class: {"targets": [0, 0, 1], "k": 2, "rho": 0.5, "kappa": 2},
 }  # fmt: skip
 WRONG = [
     "words",

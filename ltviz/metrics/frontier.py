@@ -89,7 +89,11 @@ def beyond(runs: Sequence[Any], base: Sequence[Any], group: str = "tail") -> Pai
     """
     check.choice("group", group, ("tail", "mid", "all"))
     found = pairs_of(runs_of("runs", runs), runs_of("base", base), ("runs", "base"))
-    ours = [shot_accuracy(run) for run, _ in found]
-    lines = [frontier(plain) for _, plain in found]
+    return beyond_lines([run for run, _ in found], [frontier(plain) for _, plain in found], group)
+
+
+def beyond_lines(runs: Sequence[Any], lines: Sequence[Frontier], group: str = "tail") -> Paired:
+    """As `beyond`, where the frontiers are known: lines, for each run that of the plain network of its seed."""
+    ours = [shot_accuracy(run) for run in runs]
     reached = [line.at(group, one["head"]) for one, line in zip(ours, lines, strict=True)]
     return paired([one[group] for one in ours], reached)

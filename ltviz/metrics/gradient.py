@@ -57,7 +57,7 @@ def gradient_shares(loss: Callable[[Any, Any], Any], logits: Any, targets: Any) 
     such as lambda z, y: focal_loss(z, y, 2.0, "softmax"). logits (n, k), or (s, n, k) for the same images at s epochs;
     targets (n,). At the start of training all images have about the same g_i, so the shares are those of the counts.
     """
-    z = to_array(logits)
+    z = check.array("logits", logits, None, "numbers (n, k), or (s, n, k) for the same images at s epochs")
     if z.ndim not in (2, 3) or not z.size:
         raise check.refuse("logits", logits, "numbers (n, k), or (s, n, k) for the same images at s epochs")
     y = _targets(z.reshape(-1, *z.shape[-2:])[0], targets)
