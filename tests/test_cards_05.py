@@ -129,6 +129,101 @@ def test_the_answers_follow_from_the_records(cards, opened, truth):
     assert found == truth if isinstance(truth, str) else found == pytest.approx(truth, abs=0.05)
 
 
+def test_most_of_the_gradient_stays_with_frequent_classes_at_every_gamma(cards):
+    """And what the card says of the hard images: the rare share grows, and stays small."""
+    _, targets, logits, groups = cards.training_images()
+    found = {}
+    for gamma in (0.0, *cards.GAMMAS):
+        sizes = lt.metrics.gradient_sizes(lambda z, y, g=gamma: cards.focal_loss(z, y, g, "softmax"), logits, targets)
+        found[gamma] = [float(sizes[mask].sum() / sizes.sum()) for mask in groups.values()]
+    for gamma, shares in ((0.0, (0.668, 0.052)), (2.0, (0.604, 0.068)), (5.0, (0.555, 0.084))):
+        assert found[gamma][::2] == pytest.approx(shares, abs=1e-3)
+    frequent, _, rare = zip(*found.values(), strict=True)
+    assert list(frequent) == sorted(frequent, reverse=True) and list(rare) == sorted(rare) and min(frequent) > 0.5
+    assert "from 2.2% of all images to 6.1% of the hard ones, but stays small" in cards.open_hard_ones().because
+
+
+def test_a_focal_loss_is_always_smaller_and_its_gradient_is_not_for_the_hardest_images(cards):
+    losses, sizes = zip(*(cards.by_loss(p) for p in (0.02, 0.1, 0.2, 0.3, 0.5, 0.9, 0.99)), strict=True)
+    assert min(losses) > 1
+    assert [size > 1 for size in sizes] == [False, False, False, True, True, True, True]
+    assert 1 / sizes[1] == pytest.approx(1.22, abs=5e-3)
+    assert "so is its gradient, except for the hardest images" in cards.sources_disagree().text
+
+
+def test_what_the_chart_says_is_what_the_records_say(cards):
+    base = lt.recorded("cifar16", "ce")
+    assert not [name for name, runs in cards.drawn().items() if "better" in lt.metrics.beyond(runs, base).verdict]
+    told = cards.open_beyond_the_line().content_text
+    assert "None of them gives the rare classes clearly or suggestively more than the slider" in told
+    assert "We cannot tell." in told
+    for runs in (cards.deferred(), lt.recorded("cifar16", "focal_drw")):
+        assert lt.metrics.paired(runs, base, "tail").verdict == "clearly better"
+        cost = lt.metrics.paired(runs, base, "head")
+        assert cost.verdict == "clearly worse" and cards.points(cost).replace("*", "") in told.replace("*", "")
+
+
+def test_a_chart_that_has_one_beyond_the_line_says_which(cards, monkeypatch):
+    cosine = lt.recorded("cifar16", "normface", scale=30.0, learn_scale=False)
+    drawn = cards.drawn()
+    monkeypatch.setattr(cards, "drawn", lambda: {**drawn, "a cosine classifier": cosine})
+    assert "a cosine classifier of them gives the rare classes" in cards.open_beyond_the_line().content_text
+
+
+def test_class_balanced_focal_is_named_with_its_form_and_gamma(cards):
+    runs = cards.compared()[cards.CB_FOCAL]
+    assert {(run.settings["loss"], run.settings["gamma"]) for run in runs} == {("focal", 1.0)}
+    assert len({tuple(run.counts) for run in runs}) == 1 and len(runs) == 10
+    told = " ".join([cards.open_rare_gain().content_text, cards.claims().text])
+    assert told.count("form and focusing change together") == 2
+    z, y = torch.tensor([[2.0, -1.0, 0.5]]), torch.tensor([0])
+    bound = lt.methods.METHODS["class_balanced"](loss="focal", gamma=1.0).stages[0].objective
+    ours = bound(torch.tensor([9.0, 9.0, 9.0])).losses(lt.objective.Output(z, z), y)
+    assert ours.allclose(cards.focal_loss(z, y, 1.0, "sigmoid"))
+
+
+def test_the_gains_of_focusing_alone_on_the_bench_are_those_of_the_softmax_form_up_to_two(cards):
+    base = lt.recorded("digits", "ce")
+
+    def gains(form):
+        return [
+            g
+            for g in cards.GAMMAS
+            if "better" in lt.metrics.paired(cards.focal("digits", g, form), base, "tail").verdict
+        ]
+
+    assert gains("softmax") == [0.5, 1.0, 2.0]
+    assert not any(
+        "better" in lt.metrics.paired(cards.focal("digits", gamma, "sigmoid"), one, "tail").verdict
+        for gamma in (1.0, 2.0)
+        for one in (base, cards.sigmoid("digits"))
+    )
+    assert "In the softmax form, up to γ = 2, the gains of focusing alone are small, at most 3.5 points" in (
+        cards.bench_recorded().html
+    )
+
+
+def test_sigmoids_cost_without_focusing_what_they_cost_with_it(cards):
+    told = cards.sources_disagree().text
+    assert "The first less the second: -0.5 ± 0.6 points (undecided)" in told
+    assert "the code of Cao et al. (2019) the softmax" in told
+
+
+def test_the_photographs_are_the_extremes_of_the_first_hundred(cards):
+    run, shown = lt.recorded("cifar16", "ce", seed=0)[0], lt.study.photographs()
+    assert len(shown.images) == 100
+    p = torch.from_numpy(run.logits[:100].astype(float)).softmax(1).numpy()[range(100), run.targets[:100]]
+    groups = lt.metrics.third_groups(run.counts)
+    assert min(p[groups["head"][run.targets[:100]]]) == pytest.approx(0.09, abs=5e-3)
+    assert max(p[groups["tail"][run.targets[:100]]]) == pytest.approx(0.73, abs=5e-3)
+
+
+def test_the_quiz_says_what_the_records_say(cards):
+    questions = cards.quiz().questions
+    assert "+3.5 ± 2.4** points (suggestive: better)" in questions[1].options[questions[1].right]
+    assert "(plain network, seed 0)" in questions[3].text and "give 4% of" in questions[3].text
+
+
 def test_what_a_claim_holds_is_its_sign_where_it_is_at_least_suggestive(cards):
     class Found:
         def __init__(self, mean, p):

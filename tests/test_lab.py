@@ -292,6 +292,7 @@ def test_closing_a_lab_ends_its_training(data):
 
 def test_no_method_has_a_setting_that_the_lab_uses_itself(data):
     own = {"method", "key", "data", "runs", "ratio", "profile", "epochs", "seeds", "group", "counts"}
+    own |= {"reference", "class_order", "beside"}
     assert {key: own & set(method.settings) for key, method in METHODS.items() if own & set(method.settings)} == {}
 
 
@@ -464,3 +465,182 @@ def test_the_mean_of_classes_leaves_out_what_is_unknown():
     assert mean_of_classes(accuracy, np.array([True, True, True])).tolist() == pytest.approx([0.4, 1.0])
     assert np.isnan(mean_of_classes(accuracy, np.array([False, True, False]))).all()
     assert mean_of_classes(accuracy, np.array([True, True, False])) == pytest.approx([0.2, np.nan], nan_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ who pays
+@pytest.fixture(scope="module")
+def three(data):
+    """Runs of ce, focal and logit_adjustment, two seeds each."""
+    return [
+        lt.train(key, data, epochs=15, seed=seed, progress=False)
+        for key in ("ce", "focal", "logit_adjustment")
+        for seed in (0, 1)
+    ]
+
+
+def title(lab):
+    """The title of the upper right panel, as it is seen."""
+    shown = [ax.get_title(loc="left") for ax in (lab.board.right, lab.board.payers.ax) if ax.get_visible()]
+    assert len(shown) == 1
+    return shown[0]
+
+
+def drawn(lab):
+    """Places of the dots of who pays that are seen."""
+    return [tuple(map(float, np.ravel(dot.get_data()))) for dot in lab.board.payers.dots if len(dot.get_xdata())]
+
+
+def test_who_pays_draws_the_mean_accuracies_beside_the_frontier_of_ce(data, three):
+    lab = lt.explore.lab(data, runs=three)
+    assert title(lab) == "Who pays? (line: slider)" and lab.values["beside"] == "who"
+    of = {"ce": three[:2], "focal": three[2:4], "logit_adjustment": three[4:]}
+    groups = {key: [lt.metrics.shot_accuracy(run) for run in runs] for key, runs in of.items()}
+    wanted = {key: [np.mean([one[name] for one in its]) for name in ("head", "tail")] for key, its in groups.items()}
+    np.testing.assert_allclose(drawn(lab), [wanted[row.label] for row in lab.result.rows])
+    colour = [dot.get_color() for dot in lab.board.payers.dots[:3]]
+    assert colour == [colours(label)["color"] for label in of] == [dot.get_color() for dot in lab.board.rows.dots[:3]]
+    lines = [lt.metrics.frontier(run) for run in three[:2]]
+    shown = lines[0].tau >= 0
+    mean = [np.mean([getattr(one, name)[shown] for one in lines], axis=0) for name in ("head", "tail")]
+    np.testing.assert_allclose(lab.board.payers.line.get_data(), mean)
+    np.testing.assert_allclose(lab.board.payers.seeds.get_segments()[1], np.c_[lines[1].head, lines[1].tail][shown])
+    assert all(len(line.get_xdata()) == 0 for line in lab.board.classes)
+    picture = lt.plot_who_pays(of, three[:2])
+    half = np.array([picture.data["head_half"], picture.data["tail_half"]]).T
+    np.testing.assert_allclose([dot.half for dot in lab.result.who.dots], half)
+    bars = lab.board.payers.bars.get_segments()
+    np.testing.assert_allclose([bar[1] - bar[0] for bar in bars[2:4]], np.diag(2 * half[1]))
+
+
+def test_the_sentence_and_the_points_say_how_far_beyond_the_slider_a_method_lies(data, three):
+    def written(runs, base):
+        found = lt.metrics.beyond(runs, base)
+        error = "" if len(runs) < 2 else f" ± {100 * found.half:.1f}"
+        return f"{100 * found.mean:+.1f}{error} pp ({found.verdict})"
+
+    ce, focal, adjusted = three[:2], three[2:4], three[4:]
+    lab = lt.explore.lab(data, runs=three[:4])
+    assert lab.sentence.endswith(f"Beyond the slider of ce: rare {written(focal, ce)}.")
+    dots = [point.text for point in lab.screen.frame.points if point.region == 2]
+    assert dots[-1].startswith("focal: frequent ")
+    assert dots[-1].endswith(f"; beyond the slider of ce: rare {written(focal, ce)}")
+    assert dots[-2].startswith("ce: frequent ") and "beyond" not in dots[-2]
+    line = lab.result.who.line
+    assert dots[0] == f"slider of ce, τ = 0: frequent {100 * line[0, 0]:.1f}%, rare {100 * line[0, 1]:.1f}%"
+    assert lab.screen.frame.regions[2].name == "who pays" and lab.screen.frame.regions[2].percent == "xy"
+    lab = lt.explore.lab(data, runs=three, beside="class")
+    each = f"focal {written(focal, ce)}; logit_adjustment {written(adjusted, ce)}"
+    assert lab.sentence.endswith(f"Beyond the slider of ce, rare classes: {each}.")
+    one = lt.explore.lab(data, runs=three[:4:2])
+    assert one.sentence.endswith(f"Beyond the slider of ce: rare {written(focal[:1], ce[:1])}.")
+    assert len(drawn(one)) == 2 and one.board.payers.bars.get_segments() == []
+
+
+def test_beside_chooses_between_who_pays_and_accuracy_by_class(data, three):
+    lab = lt.explore.lab(data, "focal", runs=three, beside="class")
+    assert title(lab) == "By class (test)" and drawn(lab) == [] and lab.board.payers.seeds.get_segments() == []
+    np.testing.assert_allclose(lab.board.classes[1].get_ydata(), np.mean([run.per_class for run in three[2:4]], axis=0))
+    assert lab.screen.frame.regions[2].name == "accuracy by class"
+    assert "beside='class'" in lab.as_code() and lab.state["beside"] == "class"
+    again = Lab.from_state({**lab.state, "runs": three}, data)
+    assert again.screen.frame.png == lab.screen.frame.png
+    lab.set(beside="who")
+    lab.set(beside="class")
+    backgrounds = lab.surface.backgrounds
+    for choice in ("who", "class", "who"):
+        lab.set(beside=choice)
+    assert lab.surface.backgrounds == backgrounds and title(lab).startswith("Who pays?")
+    lab.forget()
+    assert title(lab) == "By class (test)" and drawn(lab) == [] and lab.values["beside"] == "who"
+    assert lab.error is None and "Beyond" not in lab.sentence
+    with pytest.raises(ValueError, match="beside='whom'.*did you mean 'who'"):
+        lt.explore.lab(data, beside="whom")
+
+
+def test_accuracy_by_class_is_shown_while_a_run_trains(data, three):
+    lab = lt.explore.lab(data, "focal", runs=three, epochs=200, seeds=3, beside="who")
+    lab.start(inline=False)
+    soon(lambda: lab.result.loss.size > 0)
+    assert title(lab) == "By class (validation)" and drawn(lab) == []
+    lab.stop()
+    lab.wait(30)
+    assert title(lab).startswith("Who pays?") and len(drawn(lab)) == 3 and lab.error is None
+
+
+def test_without_a_slider_to_compare_with_accuracy_by_class_is_shown(data, three):
+    bare, stopped, strange = ([copy.copy(run) for run in three[:2]] for _ in range(3))
+    for run in bare:
+        run.logits = run.targets = None
+    for run in stopped:
+        run.status = "stopped"
+    for run in strange:
+        run.logits = np.full_like(run.logits, np.nan)
+    elsewhere = [copy.copy(run) for run in three[2:4]]
+    for run in elsewhere:
+        run.data = {**run.data, "fingerprint": "other"}
+    later = [lt.train("focal", data, epochs=15, seed=5, progress=False)]
+    for base in (bare, stopped, strange, []):
+        lab = lt.explore.lab(data, runs=[*base, *three[2:4]])
+        assert (title(lab), lab.error, "Beyond" in lab.sentence) == ("By class (test)", None, False)
+    for runs in (three[:2], [*three[:2], *elsewhere], [*three[:2], *later]):
+        lab = lt.explore.lab(data, runs=runs)
+        assert (title(lab), lab.error, "Beyond" in lab.sentence) == ("By class (test)", None, False)
+    lab = lt.explore.lab(data, runs=[bare[0], three[1], *three[2:4]])  # the slider of one seed alone
+    found = lt.metrics.beyond(three[3:4], three[1:2])
+    assert f"Beyond the slider of ce: rare {100 * found.mean:+.1f} pp (one seed: no verdict)." in lab.sentence
+
+
+def test_a_row_is_compared_with_the_slider_of_its_own_data(three, data):
+    other = lt.digits_lt(ratio=5)
+    more = [lt.train(key, other, epochs=15, seed=seed, progress=False) for key in ("ce", "focal") for seed in (0, 1)]
+    lab = lt.explore.lab(data, runs=[*three[:4], *more])
+    first, second = lt.metrics.beyond(three[2:4], three[:2]), lt.metrics.beyond(more[2:], more[:2])
+    assert f"Beyond the slider of ce ratio=20, rare classes: focal ratio=20 {100 * first.mean:+.1f} " in lab.sentence
+    assert f"Beyond the slider of ce ratio=5, rare classes: focal ratio=5 {100 * second.mean:+.1f} " in lab.sentence
+    who = lab.result.who
+    assert who.base == "ce ratio=5" and [dot.shown for dot in who.dots] == ["ce ratio=5", "focal ratio=5"]
+    np.testing.assert_allclose(who.head, [lt.metrics.frontier(run).head[20:] for run in more[:2]])
+
+
+def test_runs_without_a_verdict_have_no_distance_and_diverged_ones_no_dot(data, three):
+    stopped, diverged = copy.copy(three[3]), copy.copy(three[5])
+    stopped.status = "stopped"
+    diverged.status, diverged.confusion = "diverged", np.zeros((10, 10), np.int64)
+    lab = lt.explore.lab(data, runs=[*three[:3], stopped, three[4], diverged])
+    assert lab.error is None and [dot.label for dot in lab.result.who.dots] == ["ce", "focal"]
+    assert "Beyond" not in lab.sentence
+
+
+def test_a_frontier_is_computed_once_and_in_the_thread_that_trains(data, monkeypatch):
+    from ltviz.metrics import frontier
+
+    where = []
+    monkeypatch.setattr(lt.metrics, "frontier", lambda run: where.append(threading.current_thread()) or frontier(run))
+    lab = lt.explore.lab(data, "focal", epochs=3, seeds=2)
+    lab.start(inline=False)
+    lab.wait(60)
+    for values in ({"group": "all"}, {"beside": "class"}, {"beside": "who"}, {"reference": "focal"}):
+        lab.set(**values)
+    assert where == [lab._thread] * 2 and len(drawn(lab)) == 2 and lab.error is None
+
+
+def test_losses_of_ones_own_and_many_rows_break_nothing_of_who_pays(data, three):
+    own = copy.copy(three[2])
+    own.method = own.label = own.name = "my $loss_{ & <b>"
+    many = [copy.copy(three[2]) for _ in range(7)]
+    for number, run in enumerate(many):
+        run.id, run.name = f"{number:012x}", f"other {number}"
+    lab = lt.explore.lab(data, runs=[*three[:2], own, *many], reference="other 0")
+    assert lab.error is None and len(drawn(lab)) == 6 and lab.result.who.base == "ce"
+    taus = [text for text in lab.board.payers.taus if text.get_text()]
+    boxes = [text.get_window_extent() for text in taus]
+    assert taus and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.slow
+def test_a_lab_that_shows_who_pays_can_be_driven(data, three, monkeypatch):
+    monkeypatch.setenv("LTVIZ_PROFILE", "fast")
+    lab = lt.explore.lab(data, "ce", runs=three[:4])
+    state, places = lab.state, drawn(lab)
+    assert lab.drive() == [] and lab.error is None
+    assert lab.state == state and drawn(lab) == places

@@ -1246,6 +1246,8 @@ def test_who_pays_draws_crowded_dots_once_more_and_larger():
     tails = [np.mean([shot_accuracy(run)["tail"] for run in runs]) for runs in near.values()]
     assert left < min(heads) and max(heads) < right and low <= min(tails) and max(tails) <= high
     assert right - left < 0.5 and not lp.plot_who_pays({"one": base}, base).ax.child_axes
+    single = lp.plot_who_pays({"one": base[:1], "other": base[:1]}, base[:1])  # without intervals
+    assert len(single.ax.child_axes) == 1 and np.isfinite(single.ax.child_axes[0].get_xlim()).all()
 
 
 def test_who_pays_of_many_groups_shows_verdicts_and_the_names_that_find_room():

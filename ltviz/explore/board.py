@@ -23,6 +23,7 @@ from ..plots.text import literal, short
 from ..run import Run
 from ..training import LiveRun
 from .frames import Point, Region
+from .payers import PayersAxes, Who, same_data
 
 __all__ = ["ROWS", "Board", "Comparison", "Curve", "Entry", "View", "colours", "compare", "look_at", "mean_of_classes"]
 
@@ -52,6 +53,7 @@ class Entry(Row):
     runs: tuple[Run, ...] = ()
     epochs: int = 0
     by_class: np.ndarray = field(default_factory=lambda: NOTHING)
+    shown: str = ""  # its name without the number of seeds
 
 
 def compare(runs: Sequence[Run], group: str, reference: str | None = None) -> list[Entry]:
@@ -89,7 +91,7 @@ def _entry(one: Series, bases: Sequence[Series], group: str, reference: str | No
     if any(one is base for base in bases):
         base = bases[0]
     else:
-        base = max(bases, key=lambda base: (_same_data(one, base), _epochs(one) == _epochs(base)), default=None)
+        base = max(bases, key=lambda base: (same_data(one, base), _epochs(one) == _epochs(base)), default=None)
     row = compare_series([one], base or one, group, other_data="other data")[0]
     words, pair = row.words, row.pair
     if base is None:
@@ -100,20 +102,14 @@ def _entry(one: Series, bases: Sequence[Series], group: str, reference: str | No
         elif base is not bases[0]:  # not with the first row
             words = f"against {short(base.shown, 24)}, {words}"
     by_class = mean_sd(one.stack(metrics.recall))[0]
-    return Entry(row.name, row.values, pair, words, label_of(one.runs[0]), tuple(one.runs), _epochs(one), by_class)
+    more = (label_of(one.runs[0]), tuple(one.runs), _epochs(one), by_class, one.shown)
+    return Entry(row.name, row.values, pair, words, *more)
 
 
 def _epochs(one: Series) -> int:
     """How many epochs these runs were asked for, or have."""
     run = one.runs[0]
     return int((run.recipe or {}).get("epochs") or len((run.history or {}).get("epoch", ())))
-
-
-def _same_data(one: Series, base: Series) -> bool:
-    """Whether they have a seed in common, and the same data under each of those."""
-    prints = [{run.seed: (run.data or {}).get("fingerprint") for run in of.runs} for of in (one, base)]
-    shared = prints[0].keys() & prints[1].keys()
-    return bool(shared) and all(prints[0][seed] == prints[1][seed] for seed in shared)
 
 
 def rows_in_sight(rows: Sequence[Entry]) -> list[Entry]:
@@ -146,6 +142,8 @@ class View:
     group: str
     rows: list[Entry]
     loss: np.ndarray  # of the run under way, or of the last one
+    who: Who | None = None  # drawn in place of accuracy by class
+    beyond: str = ""  # how far the rows lie beyond the slider of the plain network, in words
 
 
 def look_at(
@@ -205,9 +203,12 @@ class Board:
     """Axes and artists of a lab, made once; `draw` moves them."""
 
     def __init__(self, surface: Surface, k: int):
+        self.surface = surface
         top = surface.figure.add_gridspec(1, 3, left=0.062, right=0.985, top=0.885, bottom=0.555, wspace=0.27)
         self.left, self.middle, self.right = (surface.figure.add_subplot(top[0, i]) for i in range(3))
-        low = surface.figure.add_gridspec(1, 2, left=0.235, right=0.735, top=0.4, bottom=0.075, wspace=0.13)
+        low = surface.figure.add_gridspec(1, 2, left=0.235, right=0.735, top=0.4, bottom=0.075, wspace=0.2)
+        place = self.right.get_position().shrunk(0.91, 1).translated(0.0175, 0)  # its ends and an axis are written
+        self.payers = PayersAxes(surface.figure.add_axes(place, visible=False), ROWS, colours)
         self.bottom, self.beside = (surface.figure.add_subplot(low[0, i]) for i in range(2))
         quiet = {"ha": "center", "va": "center", "color": QUIET, "fontsize": 9}
         self._frame(k)
@@ -227,7 +228,7 @@ class Board:
         waits = "Finished runs\nappear here"
         self.empty = self.bottom.text(0.5, 0.5, waits, transform=self.bottom.transAxes, **quiet)
         lines = [*self.bold[0], *self.bold[1], *self.classes, *self.gaps]
-        surface.animate(*self.faint, *lines, self.whose, self.note, self.empty, *self.rows.moving)
+        surface.animate(*self.faint, *lines, self.whose, self.note, self.empty, *self.rows.moving, *self.payers.moving)
 
     def _frame(self, k: int) -> None:
         """What stands still."""
@@ -242,15 +243,18 @@ class Board:
         small = {"fontsize": 9.5}
         self.titles = [ax.set_title("", **small) for ax in (self.middle, self.right, self.bottom, self.beside)]
         self.left.set_title("Training loss", **small)
-        self.titles[3].set_text("Difference (pp), 95 %")
+        self.titles[3].set_text("Difference (pp), 95%")
         self.titles[2].set_position((-0.86, 1.0))
         self.beside.xaxis.set_major_formatter(lambda v, _: f"{100 * v:+.3g}" if abs(v) > 1e-9 else "0")
         self.beside.locator_params(axis="x", nbins=4)
         self.beside.set_yticks([])
         self.beside.grid(True, axis="x")
-        for ax in (self.left, self.middle, self.right, self.bottom, self.beside):
+        self.payers.ax.set_title("Who pays? (line: slider)", **small)
+        self.payers.ax.yaxis.labelpad = 0
+        for ax in (self.left, self.middle, self.right, self.payers.ax, self.bottom, self.beside):
             ax.tick_params(labelsize=8)
-            ax.xaxis.label.set_size(8.5)
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.label.set_size(8.5)
 
     @staticmethod
     def _line(ax: Axes, **kind: Any) -> Line2D:
@@ -266,7 +270,10 @@ class Board:
             for line, curve in _filled(bold, view.bold):
                 y = NOTHING if curve is None else getattr(curve, part)
                 line.set(data=(_epoch(y), y), color=INK if curve is None else colours(curve.label)["color"])
-        for line, of in _filled(self.classes, view.classes):
+        self.surface.show(self.right, view.who is None)
+        self.surface.show(self.payers.ax, view.who is not None)
+        self.payers.draw(view.who)
+        for line, of in _filled(self.classes, [] if view.who else view.classes):
             label, y = of or ("ce", NOTHING)
             beside = view.by_class == "validation" and of is not None and of is not view.classes[-1]
             line.set(data=(np.arange(len(y)), y), color=colours(label)["color"], alpha=0.4 if beside else 1.0)
@@ -309,23 +316,27 @@ class Board:
 
     def regions(self) -> list[Region]:
         """What can be pointed at: epochs and values of the curves, classes, and the rows of the comparison."""
+        by_class = self.right, {"name": "accuracy by class", "xname": "class", "yname": "accuracy", "percent": "y"}
+        who = self.payers.ax, {"name": "who pays", "xname": "frequent", "yname": "rare", "percent": "xy"}
         named = (
             (self.left, {"name": "training loss", "yname": "loss"}),
             (self.middle, {"name": "validation accuracy", "yname": "accuracy", "percent": "y"}),
-            (self.right, {"name": "accuracy by class", "xname": "class", "yname": "accuracy", "percent": "y"}),
+            who if self.payers.ax.get_visible() else by_class,
             (self.bottom, {"name": "test accuracy", "xname": "accuracy", "percent": "x", "yname": "row"}),
         )
         return [Region.of(ax, **more) for ax, more in named]
 
     def points(self, view: View) -> list[Point]:
-        """The end of every curve, each class, and each seed of the comparison, with whose it is."""
+        """The end of every curve, each class or who pays, and each seed of the comparison, with whose it is."""
         found = []
         for curve in (*view.faint, *view.bold):
             for region, y in enumerate((curve.loss, curve.accuracy)):
                 if len(y):
                     value = as_percent(y[-1]) if region else f"{y[-1]:.3f}"
                     found.append(Point(len(y), y[-1], f"{curve.whose}: {value} after epoch {len(y)}", region))
-        for label, values in view.classes:
+        if view.who:
+            found += self.payers.points(view.who, 2)
+        for label, values in [] if view.who else view.classes:
             found += [Point(j, y, f"{label}, class {j}: {as_percent(y)}", 2) for j, y in enumerate(values)]
         for i, row in enumerate(rows_in_sight(view.rows)):
             where = self.rows.dots[i].get_ydata()

@@ -20,18 +20,20 @@ from ..plots.picture import DRAW_LOCK, as_percent
 from ..plots.surface import Surface
 from ..run import Run
 from ..training import RECIPES, LiveRun, make_recipe
-from .board import Board, Comparison, Entry, View, label_of, look_at
+from .board import Board, Comparison, Entry, View, label_of, look_at, rows_in_sight
 from .controls import Choice, Control, control
 from .frames import Frame, Region
 from .method import METHOD, MethodExplorer
 from .notebook import kernel
 from .panel import Panel, Reference
+from .payers import Payers
 from .session import BASELINE, STATE, Plan, Session
 
 GROUPS = {"all": "all classes", "head": "frequent (head)", "mid": "middle (mid)", "tail": "rare (tail)"}
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
 ORDERS, GIVEN = ("natural", "seed"), "as given"  # class orders; the last: a list that the data came with
 DATA = "data to train on, as lt.digits_lt or lt.cifar_lt gives"
+BESIDE = {"who": "who pays", "class": "accuracy by class"}  # in the upper right corner
 SHORT = {"seeds": 2, "epochs": 6}  # at most, under LTVIZ_PROFILE=fast
 FIRST = "logit_adjustment"  # the method that a lab opens with: the strongest of the cheap remedies
 
@@ -60,6 +62,7 @@ class Lab(MethodExplorer):
         group: Any = ...,
         reference: str | None = None,
         class_order: Any = ...,
+        beside: Any = ...,
         runs: Sequence[Run] = (),
         **settings: Any,
     ):
@@ -67,11 +70,12 @@ class Lab(MethodExplorer):
         self.runs: list[Run] = _runs(runs, self.data)
         self._session: Session | None = None
         self._thread: threading.Thread | None = None
-        self._comparison = Comparison()
+        self._comparison, self._payers = Comparison(), Payers()
         self._panel = self._make_panel()
         fixed = {
             **_training_controls(self.data, seeds, epochs, group),
             "reference": _reference(self.runs, reference),
+            "beside": _beside(beside),
             **_data_controls(self.data, class_order),
         }
         self._start(METHODS[key].key, fixed, settings, extra=(self._panel.widget,))
@@ -170,7 +174,7 @@ class Lab(MethodExplorer):
     def forget(self) -> None:
         """Clear all runs, curves and notes. What trains goes on, and its next runs are the first again."""
         with STATE:
-            self.runs = []
+            self.runs, self._payers = [], Payers()
             if self.phase == "idle":
                 self._session = None
         self._show_phase()
@@ -178,6 +182,7 @@ class Lab(MethodExplorer):
 
     def _keep(self, run: Run) -> None:
         """A run is finished: it takes the place of an earlier one of the same id."""
+        self._payers.line(run)  # in this thread, so that no control waits for it
         with STATE:
             kept = [old.id for old in self.runs]
             place = kept.index(run.id) if run.id in kept else len(kept)
@@ -205,7 +210,7 @@ class Lab(MethodExplorer):
     def build(self, surface: Surface) -> None:
         self.board = Board(surface, self.data.k)
 
-    def compute(self, group: str, epochs: int, reference: str, **others: Any) -> View:
+    def compute(self, group: str, epochs: int, reference: str, beside: str, **others: Any) -> View:
         runs, session, live = list(self.runs), self._session, self._live
         idle = self.phase == "idle"
         if live is not None and idle and self._has(live.trainer.id):
@@ -216,7 +221,10 @@ class Lab(MethodExplorer):
         elif not self.data.has_validation:
             note = "no validation images:\naccuracy comes at the end,\non the test set"
         whose = session.whose if live is not None else ""
-        return look_at(runs, self._comparison.rows(runs, group, reference), live, whose, group, epochs, note)
+        rows = self._comparison.rows(runs, group, reference)
+        view = look_at(runs, rows, live, whose, group, epochs, note)
+        who, beyond = self._payers.look(rows, rows_in_sight(rows))
+        return dataclasses.replace(view, who=who if idle and beside == "who" else None, beyond=beyond)
 
     @property
     def played(self) -> list[Control]:
@@ -238,17 +246,8 @@ class Lab(MethodExplorer):
         self.controls["reference"].offer(row.label for row in result.rows)
 
     def say(self, result: View) -> str:
-        parts, session, phase = [], self._session, self.phase
-        if session is not None and phase != "idle":
-            state = "Paused" if phase == "paused" else "Training"
-            done, live = len(result.loss), session.live
-            epoch = f", epoch {done} of {live.epochs}, loss {result.loss[-1]:.3f}" if done and live else ""
-            parts.append(f"{state}: {session.doing or 'starting'}{epoch}.")
-        elif session is not None and session.note:
-            parts.append(session.note)
-        if result.rows:
-            parts.append(_compared(result.rows, result.group))
-        return " ".join(parts) or f"Nothing is trained yet. {self.data!r}."
+        said = [_under_way(self._session, result), _compared(result.rows, result.group), result.beyond]
+        return " ".join(filter(None, said)) or f"Nothing is trained yet. {self.data!r}."
 
     # -------------------------------------------------------------------------------------------------- state
     @classmethod
@@ -322,6 +321,12 @@ def _reference(runs: Sequence[Run], given: str | None) -> Reference:
     return Reference(labels[0] if given is None else check.text("reference", given), labels)
 
 
+def _beside(given: Any) -> Choice:
+    """Who pays, or accuracy by class; the latter also while a run trains, and where who pays cannot be drawn."""
+    setting = Setting("who", choices=tuple(BESIDE), meaning="what stands beside the curves once nothing trains")
+    return Choice("beside", setting, given, BESIDE)
+
+
 def _spec(data: LongTailed, values: dict[str, Any]) -> dict[str, Any] | None:
     """How data under these values of the controls are loaded, or None where they cannot be."""
     if data.spec.get("loader") not in LOADERS:
@@ -339,8 +344,19 @@ def _data_code(data: LongTailed, changes: dict[str, Any]) -> str:
     return f"lt.{loader}({', '.join(f'{k}={v!r}' for k, v in spec.items())})" if loader in LOADERS else "data"
 
 
+def _under_way(session: Session | None, result: View) -> str:
+    """How far the training is, or what became of it."""
+    if session is None or session.phase == "idle":
+        return "" if session is None else session.note
+    done, live = len(result.loss), session.live
+    epoch = f", epoch {done} of {live.epochs}, loss {result.loss[-1]:.3f}" if done and live else ""
+    return f"{'Paused' if session.phase == 'paused' else 'Training'}: {session.doing or 'starting'}{epoch}."
+
+
 def _compared(rows: Sequence[Entry], group: str) -> str:
     """The comparison in words; that some were trained for longer comes before any verdict."""
+    if not rows:
+        return ""
     long = {row.epochs: [of.name for of in rows if of.epochs == row.epochs] for row in rows}
     told = "; ".join(f"{epochs} epochs: {', '.join(names)}" for epochs, names in sorted(long.items()))
     before = f"Not all were trained for as long ({told}). " if len(long) > 1 else ""
@@ -353,7 +369,7 @@ def _told(row: Entry) -> str:
         words = "the reference"
     else:
         low, high = row.pair.interval
-        words = row.words if np.isnan(low) else f"{row.words}; 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+        words = row.words if np.isnan(low) else f"{row.words}; 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
     return f"{row.name} {as_percent(float(np.mean(row.values)))} ({words})"
 
 
@@ -394,6 +410,7 @@ def lab(
     group: Any = ...,
     reference: str | None = None,
     class_order: Any = ...,
+    beside: Any = ...,
     runs: Sequence[Run] = (),
     **settings: Any,
 ) -> Lab:
@@ -403,7 +420,9 @@ def lab(
     how many (default: 10 on the digits, else 3). epochs: default that of the data's recipe. group: "all", "head",
     "mid" or "tail", the classes that are compared (default: "tail" of long-tailed data). reference: the label that the
     others are compared with (default: the first run's, else "ce", which is trained first). class_order: "seed",
-    "natural", or that of the data (default: as in the recorded runs). runs: earlier runs to compare with.
+    "natural", or that of the data (default: as in the recorded runs). beside: "who" (who pays: frequent against rare
+    classes, beside the frontier of the slider of 'ce', once there are its runs and others) or "class" (accuracy by
+    class). runs: earlier runs to compare with.
     """
-    more = {"epochs": epochs, "reference": reference, "class_order": class_order, "runs": runs}
+    more = {"epochs": epochs, "reference": reference, "class_order": class_order, "beside": beside, "runs": runs}
     return Lab(data, key, seeds=seeds, group=group, **more, **settings)

@@ -43,7 +43,7 @@ def plot_who_pays(
     groups: runs (grouped by name) or a dict label -> runs, one a seed; base: the plain network's runs with logits of
     their test images, of the same seeds. Thin lines: what subtracting tau log prior from its scores reaches, one a seed
     (metrics.frontier); the thick one is their mean, with tau written beside it. A dot is the mean of a group, its bars
-    the 95 % interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond the line of
+    the 95% interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond the line of
     its own seed at equal accuracy of the frequent classes (metrics.beyond), and by how many the middle classes do: they
     may have paid. Of more than 12 groups a dot's look is its verdict, and as many names stand beside dots as find room,
     those farthest beyond the line first. goal: (frequent, rare), as fractions. `.data`: labels, head, tail, head_half,
@@ -57,12 +57,12 @@ def plot_who_pays(
         raise check.refuse("base", base, "the plain network's runs, one a seed, with logits of their test images")
     lines = [metrics.frontier(run) for run in base]
     (ax,) = get_axes(ax, 9.9, 6.4 if len(found) > CROWD else max(4.3, 1.5 + 0.52 * len(found)))
-    shown = lines[0].tau >= 0
-    mean_head, mean_tail = (np.mean([getattr(one, name)[shown] for one in lines], axis=0) for name in ("head", "tail"))
-    for line in lines:
-        ax.plot(line.head[shown], line.tail[shown], color=LINE, linewidth=0.8, alpha=0.45, zorder=1.2)
+    tau, heads, tails = frontier_lines(lines)
+    mean_head, mean_tail = heads.mean(0), tails.mean(0)
+    for head, tail in zip(heads, tails, strict=True):
+        ax.plot(head, tail, color=LINE, linewidth=0.8, alpha=0.45, zorder=1.2)
     ax.plot(mean_head, mean_tail, color=LINE, linewidth=3, zorder=1.6, solid_capstyle="round")
-    _write_taus(ax, lines[0].tau[shown], mean_head, mean_tail)
+    _write_taus(ax, tau, mean_head, mean_tail)
     rows = [_Dot(one, base) for one in found]
     said = f"plain network, τ from 0 to 3\n({seeds(len(lines))})"
     handles = [Line2D([], [], color=LINE, linewidth=3, label=said)]
@@ -75,21 +75,36 @@ def plot_who_pays(
         _write_names(ax, rows)
     else:
         handles += _draw_dots(ax, rows)
-        _frame(ax, handles, "Percentage points beyond the line, where\nthe frequent classes keep as much (95 %)")
+        _frame(ax, handles, "Percentage points beyond the line, where\nthe frequent classes keep as much (95%)")
         _zoom(ax, rows)
-    return Picture(
-        ax, _data(rows, lines[0].tau[shown], mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail)
-    )
+    return Picture(ax, _data(rows, tau, mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail))
+
+
+def frontier_lines(lines: Sequence[metrics.Frontier]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is drawn of s frontiers: tau (t,) from 0 on, and accuracies of frequent and of rare classes, (s, t) each."""
+    shown = lines[0].tau >= 0
+    return lines[0].tau[shown], *(np.array([getattr(one, name)[shown] for one in lines]) for name in ("head", "tail"))
+
+
+def centre(runs: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy of frequent and of rare classes: means over these runs (2,), and half widths of their 95% intervals."""
+    values = np.array([[metrics.shot_accuracy(run)[name] for name in ("head", "tail")] for run in runs])
+    return values.mean(0), np.array([metrics.paired(column, np.zeros(len(column))).half for column in values.T])
+
+
+def ends(places: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Limits in x and y around places (n, 2): all of both axes, but for dots that are crowded into a corner of them."""
+    (left, bottom), (_, top) = places.min(0), places.max(0)
+    low = -0.02 if bottom < 0.4 or left < 0.4 else bottom - 0.05
+    return (0 if left < 0.4 else left - 0.05, 1), (low, min(1.0, top + 0.08))
 
 
 class _Dot:
     """A group's mean accuracies, the half widths of their intervals, and its distance from the frontier."""
 
     def __init__(self, series: Series, base: Sequence[Any]):
-        values = np.array([[metrics.shot_accuracy(run)[name] for name in ("head", "tail")] for run in series.runs])
         self.name = " ".join(series.name.split())
-        self.mean = values.mean(0)
-        self.half = np.array([metrics.paired(column, np.zeros(len(column))).half for column in values.T])
+        self.mean, self.half = centre(series.runs)
         self.beyond, self.middle = (metrics.beyond(series.runs, base, group) for group in ("tail", "mid"))
 
     @property
@@ -127,7 +142,7 @@ def _zoom(ax: Axes, rows: Sequence[_Dot]) -> None:
     low, high = dots.min(0), dots.max(0)
     if len(rows) < 2 or (high - low).max() > NEAR or low[0] < 0.55:
         return
-    reach = np.nanmax([row.half for row in rows], axis=0, initial=0.01)
+    reach = np.nan_to_num([row.half for row in rows]).max(axis=0, initial=0.01)
     inset = ax.inset_axes((0.09, 0.12, 0.42, 0.42), zorder=6)
     for line in ax.lines:
         if line.get_color() == LINE and line.get_linestyle() == "-":
@@ -207,12 +222,8 @@ def _draw_goal(ax: Axes, goal: tuple[float, float]) -> None:
 
 
 def _frame(ax: Axes, handles: list[Line2D], title: str) -> None:
-    ends = [(fold(line.get_xdata()), fold(line.get_ydata())) for fold in (np.min, np.max) for line in ax.lines
-            if len(line.get_xdata())]  # fmt: skip
-    (left, bottom), (_, top) = np.min(ends, axis=0), np.max(ends, axis=0)
-    # All of both axes, but for dots that are crowded into a corner of them.
-    ax.set_xlim(0 if left < 0.4 else left - 0.05, 1)
-    ax.set_ylim(-0.02 if bottom < 0.4 or left < 0.4 else bottom - 0.05, min(1.0, top + 0.08))
+    xlim, ylim = ends(np.vstack([line.get_xydata() for line in ax.lines]))
+    ax.set(xlim=xlim, ylim=ylim)
     ax.grid(True, axis="both")
     percent(ax.xaxis)
     percent(ax.yaxis)
