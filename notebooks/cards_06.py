@@ -230,8 +230,9 @@ def open_ldam_alone():
         truth=_change(lt.metrics.paired(ldam, plain, "tail")),
         because=f"Rare classes: {gained(ldam, plain)}. The cosine classifier without margins gains "
         f"{gained(cosine, plain)}; LDAM's margins on top of it change that by {gained(ldam, cosine)}. Over all classes, "
-        f"one margin for all (AM-Softmax, also s = 30) changes the cosine classifier by {gained(groups['AM-Softmax'], cosine, 'all')}. "
-        f"ArcFace (m = 0.5, s = 30) loses most: {chance} of its {len(arcface)} networks is no better than chance.",
+        f"one margin for all (AM-Softmax, also s = 30) changes the cosine classifier by {gained(groups['AM-Softmax'], cosine, 'all')}, "
+        f"ArcFace (m = 0.5, s = 30) by {gained(arcface, cosine, 'all')}: of its {len(arcface)} networks {chance} "
+        f"{'is' if chance == 1 else 'are'} no better than chance.",
     )
 
 
@@ -285,17 +286,22 @@ def open_late():
     courses = {"no weights": plain, "weights from the start": start, "weights late (DRW)": late_n}
     switch = int(np.argmax(late_n[0].history["stage"] > 0))
     before, after = (rare_course(late_n).mean(0)[i] for i in (switch - 1, switch))
-    apart = float(np.abs(rare_course(plain).mean(0) - rare_course(late_n).mean(0))[:switch].max())
+    apart = max(
+        float(np.abs(rare_course(plain, group).mean(0) - rare_course(late_n, group).mean(0))[:switch].max())
+        for group in groups[:3]
+    )
+    moved = sum(a.provenance["device"] != b.provenance["device"] for a, b in zip(plain, late_n, strict=True))
     return late.reveal(
         plot_courses(courses, switch),
         truth=_gainers(found),
         because=f"Deferral against weights from the start, both divided by the number of images: frequent "
         f"{points(found['head'])}, middle {points(found['mid'])}, rare {points(found['tail'])}, all {points(found['all'])}. "
-        f"In the first epoch with weights, rare validation accuracy goes from {before:.0%} to {after:.0%}. Until then the "
-        f"two curves of the plain network are the same training; rounding, which training makes grow, keeps their means "
-        f"up to {100 * apart:.1f} points apart. Dividing by the sum of the weights, as the formula above and the rest of "
-        f"this chapter do, changes DRW by: frequent {points(other['head'])}, middle {points(other['mid'])}, rare "
-        f"{points(other['tail'])}.",
+        f"In the first epoch with weights, rare validation accuracy goes from {before:.0%} to {after:.0%}. Until then DRW "
+        f"and the plain network train alike, but {moved} of {len(plain)} pairs were recorded on different machines, with "
+        f"other batches: their means are up to {100 * apart:.1f} points apart. Dividing by the sum of the weights, as DRW "
+        f"here does unless said otherwise, changes DRW by: frequent {points(other['head'])}, middle "
+        f"{points(other['mid'])}, rare {points(other['tail'])}. On the bench it changes the rare classes by "
+        f"{gained(drw(bench), drw(bench, 'n'))}.",
     )
 
 
@@ -313,7 +319,7 @@ def _of_the_moment(name, loss, before, after):
     left = (
         "next to nothing is left to weigh"
         if loss < 0.001
-        else "little is left to weigh"
+        else "little is left to weigh, but not nothing"
         if loss < 0.02
         else "there is still something to weigh"
     )
@@ -346,14 +352,15 @@ def open_parts_on_the_bench(grown, at, learned):
     found = {key: lt.metrics.paired(*both, "tail") for key, both in pairs.items()}
     clear = [key for key, one in found.items() if one.verdict == "clearly better"]
     truth = {0: "neither", 2: "both"}.get(len(clear)) or f"only {NAMES[clear[0]]}'s"
-    early = lt.metrics.paired(from_the_start(bench), drw(bench, "n"), "tail")
+    early = from_the_start(bench), drw(bench, "n")
     return parts_on_the_bench.reveal(
         [plot_branches(grown, at), lt.say(_measured_again(grown, at, learned))],
         truth=truth,
         because=f"This is the answer for epoch {AT} and ten recorded seeds. Late weights give the rare classes: "
         f"cross-entropy {points(found['ce_drw'])}, LDAM {points(found['ldam_drw'])}. A class weight multiplies a gradient, "
-        f"and where there is none it does nothing. Even for cross-entropy epoch {AT} is late: weights from the first "
-        f"epoch, with the same divisor, give the rare classes {points(early)} more than the deferred ones. And the "
+        f"and where there is none it does nothing. Even for cross-entropy epoch {AT} is late. With the loss "
+        f"divided by the number of images, deferred weights give the rare classes {gained(early[1], plain)}; weights from "
+        f"the first epoch, divided alike, against them: {gained(*early)}. And the "
         f"question of the lab: LDAM without any weights gives the rare classes {gained(bench('ldam'), plain)} here, and "
         f"{gained(bench('ldam'), cosine)} against the cosine classifier without margins.",
     )
@@ -412,18 +419,22 @@ def open_margins_on_top():
     )
     dots = {name: compared()[name] for name in list(compared())[1:8]}
     dots = {"NormFace" if "NormFace)" in name else name: runs for name, runs in dots.items()}
-    ahead = lt.metrics.frontier(base[0]).tau >= 0
-    outside = sum(
-        lt.metrics.shot_accuracy(run)["head"] > lt.metrics.frontier(plain).head[ahead].max()
-        for run, plain in zip(normface(), base, strict=True)
-    )
     return margins_on_top.reveal(
         [lt.study.comparison(compared()), _by_part(), lt.plot_who_pays(dots, base)],
         truth=verdict,
         because=f"Margins on top of cosines and DRW: {points(found)} over all classes. The chart asks more: who lies "
         f"beyond the line that the slider draws? Its legend says so for each dot. Read NormFace and LDAM with care: under "
-        f"{outside} of {len(base)} seeds NormFace leaves the frequent classes more than the slider does at any τ >= 0, so "
-        f"there is no point of the line to compare it with.",
+        f"{outside(normface())} and {outside(photos('ldam'))} of {len(base)} seeds they leave the frequent classes more "
+        "than the slider does at any τ >= 0; there the distance is to the line continued below τ = 0, or to its end.",
+    )
+
+
+def outside(runs):
+    """Under how many seeds these runs leave the frequent classes more than the slider does at any tau >= 0."""
+    lines = [lt.metrics.frontier(plain) for plain in photos("ce")]
+    return sum(
+        lt.metrics.shot_accuracy(run)["head"] > line.head[line.tau >= 0].max()
+        for run, line in zip(runs, lines, strict=True)
     )
 
 
@@ -460,7 +471,8 @@ def claims():
              f"plain + DRW - class-balanced β = 0.9999, both divided by n, {ten}", drw(reduction="n"), from_the_start()),
         _row(f"Cosines and margins add to DRW: {both:g} against {late_error:g}% (Zhou et al. 2020)",
              f"LDAM + DRW - plain + DRW, {ten}", ldam_drw(), drw()),
-        _row("Margins alone add to DRW: not printed", f"LDAM + DRW - NormFace + DRW, {ten}", ldam_drw(), normface_drw()),
+        (*_row("Margins alone add to DRW: not printed", f"LDAM + DRW - NormFace + DRW, {ten}",
+               ldam_drw(), normface_drw())[:3], "not printed"),
         _row(f"DRW beats DRS: {late_error:g} against {drs:g}% (both Zhou et al. 2020)",
              f"plain + DRW - plain + DRS, {ten}", drw(), photos("ce_drs")),
     ]  # fmt: skip
@@ -716,6 +728,7 @@ def quiz():
     """Five questions."""
     weights = class_balanced_weights(torch.as_tensor(photos("ce", seed=0)[0].counts), 0.9999)
     ratio = float(weights.max() / weights.min())
+    root = f"{(2000 / 20) ** 0.25:.1f}"
     return lt.Quiz(
         [
             lt.study.Question(
@@ -734,9 +747,9 @@ def quiz():
                 {
                     "100": "That would be 1/n.",
                     "10": "That would be one over the square root.",
-                    "3.2": "Yes: the fourth root of 100.",
+                    root: "Yes: the fourth root of 100.",
                 },
-                "3.2",
+                root,
             ),
             lt.study.Question(
                 "Why does the loss of a cosine classifier with $s = 2$ and 100 classes stay high, however long it trains?",
@@ -750,7 +763,8 @@ def quiz():
             ),
             lt.study.Question(
                 f"On the photographs the deferred weight of the rarest class is {ratio:.0f} times that of the most frequent "
-                "(β = 0.9999). On a training set that is learned by heart, with a loss near 0, such weights change little. Why?",
+                "(β = 0.9999). On a training set that is learned by heart, with a loss below about 0.0001, as LDAM's on the bench, "
+                "such weights change little. Why?",
                 {
                     "The learning rate is 0 by then.": "It is small but not 0 when they begin.",
                     "The gradients that they multiply are almost 0.": "Yes. A weight only multiplies.",
@@ -764,7 +778,8 @@ def quiz():
                 {
                     "LDAM without DRW.": "That shows what the weights do when the margins are there.",
                     "Cross-entropy with DRW.": "Two things still change from there: the cosines and the margins. On the "
-                    "photographs one gains and the other loses, and together they seem to do nothing.",
+                    "photographs, over all classes, the cosines gain, the margins lose, and together the difference is "
+                    "undecided; frequent classes gain, rare ones lose.",
                     "The cosine classifier with DRW, without margins.": "Yes. Then the margins are all that changes.",
                 },
                 "The cosine classifier with DRW, without margins.",

@@ -215,7 +215,7 @@ def test_claims_hold_where_the_records_say_so(cards):
 
 
 def test_late_weights_do_next_to_nothing_only_where_the_loss_is_below_a_ten_thousandth(cards):
-    """What the quiz and the list say of LDAM on the bench; cross-entropy, with a loss of some thousandths, still gains."""
+    """What the quiz and the list say of LDAM on the bench; cross-entropy's is some thousandths: it still gains."""
     for runs, before, low, high in (
         (cards.ldam_drw(cards.bench), cards.bench("ldam"), 3e-5, 1.1e-4),
         (cards.drw(cards.bench), cards.bench("ce"), 2e-3, 5e-3),
@@ -259,7 +259,7 @@ def test_the_margin_of_the_rarest_class_is_the_fourth_root_of_the_ratio(cards):
 
 def test_arcface_loses_most_of_the_margins(cards):
     cosine = cards.normface()
-    lost = {key: lt.metrics.paired(cards.photos(key, **kind), cosine).mean
-            for key, kind in (("ldam", {}), ("cosface", {}), ("am_softmax", {}), ("arcface", {"margin": 0.5}))}  # fmt: skip
+    kinds = {"ldam": {}, "cosface": {}, "am_softmax": {}, "arcface": {"margin": 0.5}}
+    lost = {key: lt.metrics.paired(cards.photos(key, **kind), cosine).mean for key, kind in kinds.items()}
     assert min(lost, key=lost.get) == "arcface" and lost["arcface"] == pytest.approx(-0.187, abs=0.002)
     assert "ArcFace (m = 0.5, s = 30) by **-18.7" in cards.open_ldam_alone().because

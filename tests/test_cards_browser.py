@@ -332,6 +332,17 @@ def test_answers_open_what_was_closed(opened):
     assert len(json.loads(kept["content"])["chapters"]["Cards"]) == 7
 
 
+def test_an_answer_by_enter_leaves_the_focus_on_the_button(opened):
+    """The field is disabled then, and the focus would be nowhere."""
+    opened.press("number")
+    opened.card("number").get_by_role("button", name="Commit to this answer").wait_for()
+    field = opened.card("number").get_by_role("spinbutton")
+    field.fill("1000000")
+    field.press("Enter")
+    opened.card("number").get_by_role("button", name="Change my answer").wait_for()
+    opened.page.wait_for_function("document.activeElement.textContent === 'Change my answer'")
+
+
 def test_change_my_answer_opens_the_card_and_compares(opened):
     marks = {"choice": "your answer before", "number": "before: 1000000", "order": "before: 1."}
     for name in ("choice", "number", "order", "curve"):

@@ -32,7 +32,7 @@ class Opened(page.Opened):
 
     def more(self) -> None:
         """Open "More", where it is closed."""
-        closed = self.page.locator(".ltviz-explorer").get_by_role("button", name="More", exact=True)
+        closed = self.page.locator(".ltviz-explorer").locator("button", has_text=re.compile("More$"))
         if closed.count() and closed.is_visible():
             closed.click()
             closed.wait_for(state="hidden")
@@ -191,6 +191,42 @@ def test_the_classes_of_effective_number_are_pointed_at_and_beta_is_dragged(expl
     handle.press("End")
     page.wait_for_function("document.querySelector('.ltviz-screen .caption').textContent.startsWith('β = 0.99999:')")
     page.locator(".ltviz-explorer").get_by_role("button", name="Reset").click()
+
+
+CELLS = "document.querySelectorAll('.jp-Notebook .jp-Cell').length"
+ACTIVE = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')].findIndex((one) => one.matches('.jp-mod-active'))"
+
+
+def test_keys_stay_inside_an_explorer_and_lead_out_of_it(explorers):
+    """A letter inserts no cell, Escape goes to the cell, Shift+Enter to the next one without running this one again."""
+    one = explorers("dartboard")
+    page = one.page
+    caption, cells = one.caption(), page.evaluate(CELLS)
+    prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text()
+    places = [page.locator(SLIDER).first, page.locator(".ltviz-screen canvas").first,
+              page.locator(".ltviz-explorer input[type=number]").first,
+              page.locator(".ltviz-explorer button", has_text="Reset")]  # fmt: skip
+    for place in places:
+        place.focus()
+        page.keyboard.press("b")
+        page.keyboard.press("Escape")  # takes a pointed place away, where there is one
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.matches('.jp-Cell')"), f"{place}: {page.evaluate(FOCUS)}"
+        place.focus()
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_timeout(100)
+        assert not page.evaluate("!!document.activeElement.closest('.ltviz-explorer')")
+    assert page.evaluate(CELLS) == cells and page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text() == prompt
+    assert one.caption() == caption
+
+
+def test_start_gives_the_focus_to_pause(explorers):
+    page = explorers("lab").page
+    start = page.locator(".ltviz-explorer button", has_text="Start").first
+    start.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.textContent.includes('Pause')")
+    page.wait_for_function("document.activeElement.textContent.includes('Start')", timeout=60_000)
 
 
 def test_curves_of_loss_anatomy_are_pointed_at(explorers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import io
 import itertools
 import re
@@ -1215,7 +1216,8 @@ def test_a_dark_theme_turns_lightness_and_keeps_hues_and_photographs():
     day, night = (base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([\w+/=]+)", page))
     for found, want in ((day, light[1]), (night, dark[1])):
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(found)).convert("RGB")), want)
-    assert "text/html" not in curves._repr_mimebundle_()[0]
+    page = curves._repr_mimebundle_()[0]["text/html"]
+    assert 'class="ltviz-picture"' in page and f'alt="{html.escape(curves.text)}"' in page and "--dark" not in page
 
 
 def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():

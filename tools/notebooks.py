@@ -33,7 +33,6 @@ from ltviz.files import write_atomically
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS = {"fast": 45, "full": 180}  # budget of a chapter on two CPU cores
 MEGABYTE = 1_000_000
-TWICE = 'class="ltviz-photographs"'  # a figure with photographs, which brings one picture for each theme
 MOST = {"cells": 45, "words of prose": 1_200, "figures": 6}  # of a chapter; explorers are counted apart
 LIVE = "Run this cell to make it live"  # what the kept picture of an explorer says
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -191,15 +190,14 @@ def clean(nb: NotebookNode, profile: str = "full") -> NotebookNode:
             data = output.get("data", {})
             if len(data) > 1:
                 data.pop(WIDGET_VIEW, None)
-            if TWICE in data.get("text/html", ""):
-                data.pop("image/png", None)  # the page holds it already, for a light and a dark theme
+            if "image/png" in data:
+                data.pop("text/html", None)  # the same picture for JupyterLab, with its alternative text
     return nb
 
 
 def _is_picture(output: NotebookNode) -> bool:
     """Whether an output is a still picture, or an explorer's."""
-    data = output.get("data", {})
-    return "image/png" in data or TWICE in data.get("text/html", "")
+    return "image/png" in output.get("data", {})
 
 
 def check(nb: NotebookNode, size: int) -> list[str]:

@@ -138,11 +138,11 @@ class Pointing {
   choose(found) { if (found) this.tell({ ...found, kind: "click" }); }
   /** Arrow keys go to the next point in their direction, or over the picture where it has none; Enter chooses. */
   key(event) {
-    const step = ARROWS[event.key];
-    if (!this.meta.regions.length) return;
+    const step = ARROWS[event.key], runs = event.key === "Enter" && (event.shiftKey || event.ctrlKey);
+    if (!this.meta.regions.length || runs) return;
     if (step || event.key === "Home" || event.key === "End") this.cursor = this.next(step, event.key);
     else if (event.key === "Enter" || event.key === " ") this.choose(this.cursor);
-    else if (event.key === "Escape") this.cursor = null;
+    else if (event.key === "Escape" && this.cursor) this.cursor = null; // the next one leads out
     else return;
     taken(event); this.last = this.cursor && [this.cursor.fx, this.cursor.fy];
     this.point(this.cursor, true);
@@ -317,7 +317,7 @@ function render({ model, el, kept }) {
   }
   /** Sliders have the name of their box for screen readers, and its value, not that of their place. */
   function speak() {
-    const all = (what) => root.closest(".ltviz-explorer")?.querySelectorAll(what) ?? [];
+    const box = root.closest(".ltviz-explorer"), all = (what) => box?.querySelectorAll(what) ?? []; ownKeys(box);
     for (const list of all("select")) list.dataset.lmSuppressShortcuts = "true"; // its arrows are not JupyterLab's
     for (const handle of all(".noUi-handle")) {
       const [name, input] = ["label", "input"].map((kind) => handle.closest(".widget-hbox")?.querySelector(kind));

@@ -21,7 +21,10 @@ from ..files import request_id
 from .frames import Frame
 from .sweeps import Sweep, Sweeper
 
-SCRIPT, CSS = ((Path(__file__).parent / f"screen.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+KEYS, SCREEN, CSS = (
+    (Path(__file__).parent / name).read_text("utf-8") for name in ("keys.js", "screen.js", "screen.css")
+)
+SCRIPT = KEYS + SCREEN
 KEPT = 16 * 2**20  # bytes of frames kept here; screen.js says what the page keeps
 
 

@@ -164,14 +164,17 @@ class Picture:
         image, width = self._sharp(), round(self.figure.bbox.width)
         png = base64.b64encode(small_png(self._themed(image, SHARP))).decode("ascii")
         bundle, about = {"image/png": png, "text/plain": self.text}, {"image/png": {"alt": self.text, "width": width}}
-        if _theme == "light" and not self.photographs:
-            about["needs_background"] = "light"  # JupyterLab marks it, and the style of explorers and cards finds it
-        elif _theme == "light":  # no filter turns a picture over and leaves the photographs in it: it brings both
-            dark = base64.b64encode(self.dark_png()).decode("ascii")
-            bundle["text/html"] = (
-                f'<img class="ltviz-photographs" alt="{html.escape(self.text)}" width="{width}" '
-                f'src="data:image/png;base64,{png}" style="--dark:url(data:image/png;base64,{dark})">'
-            )
+        kind, dark = "", ""
+        if _theme == "light" and self.photographs:  # no filter turns a picture over and leaves these: it brings both
+            turned = base64.b64encode(small_png(self._themed(image, SHARP, "dark"))).decode("ascii")
+            kind, dark = "ltviz-photographs", f' style="--dark:url(data:image/png;base64,{turned})"'
+        elif _theme == "light":
+            kind, about["needs_background"] = "ltviz-picture", "light"  # the style of explorers and cards finds both
+        # As a page too: JupyterLab shows an image without its alternative text.
+        bundle["text/html"] = (
+            f'<img class="{kind}" alt="{html.escape(self.text)}" width="{width}" '
+            f'src="data:image/png;base64,{png}"{dark}>'
+        )
         return bundle, about
 
     def dark_png(self) -> bytes:

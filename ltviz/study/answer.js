@@ -370,10 +370,12 @@ function render({ model, el }) {
   const lost = html("div", { class: "lost", role: "note" }, model.get("lost"));
   const root = node("div", { class: "ltviz-answer" }, head, editor.el, button, said, lost);
   root.style.setProperty("--edge", model.get("edge"));
+  let pressed = false; // the field that had the focus may be disabled by the answer: the button then takes it
   let running = false; // the press of a button that still has the focus is then not meant
   button.addEventListener("keydown", (event) => { running = runs(event); });
   button.addEventListener("click", (event) => {
     if (running && event.detail === 0) return;
+    pressed = true;
     wait();
     try { model.send({ kind: "press", value: editor.value() }); } catch { lose(); } // its connection is closed
   });
@@ -388,6 +390,9 @@ function render({ model, el }) {
     clearTimeout(patience);
     root.classList.remove("unanswered");
     show();
+    if (!pressed || !model.get("locked") || button.hidden) return;
+    pressed = false;
+    if (document.activeElement === document.body || document.activeElement?.disabled) button.focus();
   }
   function show() {
     const state = Object.fromEntries(STATE.map((name) => [name, model.get(name)]));
