@@ -20,6 +20,8 @@ GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 PLACES = {"cifar16": "photographs", "digits": "bench"}
 GOAL = (0.70, 0.40)  # the goal of chapter 0: accuracy of the frequent and of the rare classes
 NEAR = 0.01  # how near τ is to its upper end where we say that it stays there
+DRAWS = 10_000  # of true accuracies, where the ends of a band are printed
+PRINTED_ALONG = {0.25: 40, 0.5: 41, 0.75: 40, 1.0: 41}  # λ: percent, typed from Darkwah & Kang 2023, table 1
 EARLY = slice(5, 30)  # epochs 6 to 30: after the start, before the learning rate is small
 
 
@@ -163,16 +165,16 @@ tau_of_two = lt.Predict(
 
 
 def open_tau_of_two():
-    """The answer, beside the other two readings, and the least that each can give."""
+    """The answer, beside the other two readings, and what each gives where all classes are alike."""
     two, same = torch.tensor([BEST, WORST], dtype=torch.float64), torch.full((2,), 0.75, dtype=torch.float64)
     found = {rule: float(dynamic_tau(two, rule)) for rule in ("paper", "sigmoid", "public")}
-    least = {rule: float(dynamic_tau(same, rule)) for rule in found}
+    alike = {rule: float(dynamic_tau(same, rule)) for rule in found}
     return tau_of_two.reveal(
         f"**{found['sigmoid']:.2f}** (Darkwah and Kang), **{found['paper']:.2f}** (Sinha et al.), **{found['public']:.2f}** (public code).",
         truth=found["sigmoid"],
         tolerance=0.03,
         because=f"With ε so small, $b$ is nearly ${BEST} / {WORST} - 1 = 0.5$, and $1 / (1 + e^{{-0.5}}) = {found['sigmoid']:.2f}$. Where all classes are at 75%, $b$ is 0 but for ε, "
-        f"and the three readings give {least['sigmoid']:.2f}, {least['paper']:.2f} (with ε = 0 it would be 1) and {least['public']:.2f}. None ever goes to 0, so a loss "
+        f"and the three readings give {alike['sigmoid']:.2f}, {alike['paper']:.2f} (with ε = 0 it would be 1) and {alike['public']:.2f}. None ever goes to 0, so a loss "
         "with dynamic τ never becomes plain cross-entropy while accuracies differ.",
     )
 
@@ -221,10 +223,13 @@ def tried():
     """What the dial of the photographs shows, folded."""
     rows = [run.history["val_accuracy"].astype(float) for run in cdb("cifar16", "paper")]
     then = np.concatenate([found[1:][found[:-1] >= 0.9] for found in rows])
+    first = rows[0]  # seed 0, which the dial replays
+    raised = np.where(first == 0, first.max(1, keepdims=True), first)
+    still = int((lt.metrics.difficulty_course(raised, "paper", draws=1).tau > 2 - NEAR).sum())
     lines = [
         f"Under ten seeds a class was at 90% or more {len(then)} times. An epoch later such a class was at {then.mean():.0%} on average, and below 50% in {(then < 0.5).mean():.0%} of the cases.",
         "Darkwah and Kang's reading and the public code agree: with the worst class at 0, $b$ is so large that both are 1. Subtracting 1 from it, or not, changes nothing.",
-        "You must raise all of them: τ knows only the best and the worst class.",
+        f"All of them, and then those that are nearly at 0: τ knows only the best and the worst class. After {still} of the {len(first)} epochs some class that is right on a few images keeps τ above {2 - NEAR:.2f} when all that are at 0 are raised.",
     ]
     return Card(fold("What there is to see", bullets(lines)), "What there is to see: folded.")
 
@@ -480,7 +485,7 @@ def say_noise():
     bounds = [", ".join(f"**{one:.1f}**" for one in row) for row in (few, many)]
     return lt.say(
         f"{' '.join(told)} On the bench, after the last epoch, a band of a class weight is {bounds[0]} wide for frequent, middle and rare classes (mean of ten seeds; the mean class weight is 1). "
-        f"With 250 images it would be {bounds[1]}: the hard classes keep wide bands, because their weights are the large ones."
+        f"With the same accuracies measured on 250 images it would be {bounds[1]}: the hard classes keep wide bands, because their weights are the large ones."
     )
 
 
@@ -488,7 +493,7 @@ def band_widths(place, images):
     """Mean width of the bands of class weights after the last epoch, of frequent, middle and rare classes (3,)."""
     found = []
     for run in cdb(place, "paper"):
-        course = lt.metrics.difficulty_course(run.history["val_accuracy"][-1:], "paper", images=images)
+        course = lt.metrics.difficulty_course(run.history["val_accuracy"][-1:], "paper", images=images, draws=DRAWS)
         width = course.weight_band[1, 0] - course.weight_band[0, 0]
         found.append([width[mask].mean() for mask in lt.metrics.third_groups(run.counts).values()])
     return np.mean(found, 0)
@@ -539,35 +544,48 @@ def claims():
     ce = printed("ce", **sinha)
     darkwah = {"dataset": "CIFAR-10-LT", "ratio": 100, "source": "Darkwah & Kang 2023, table 3"}
     tri, rerun = printed("tricdb", **darkwah), printed("cdb", **darkwah)
+    other = printed("tricdb", **(darkwah | {"source": "Darkwah & Kang 2023, table 2"}))
     places = lt.published.published(dataset="Places-LT", metric="accuracy_few").set_index("key")["value"]
     both = tuple(PLACES)
     rows = [
         _row(f"CDB-CE with dynamic τ {moving:.1f}%, cross-entropy {ce:.1f}% (CIFAR-100-LT, ratio 100; Sinha et al.)", "Sinha's τ against no class weights, all classes",
              {p: (cdb(p, "paper"), plain_runs(p)) for p in both}),
         _row(f"dynamic τ {moving:.1f}%, fixed τ = 1 {fixed:.1f}% (same)", "Sinha's τ against τ = 1, all classes", {p: (cdb(p, "paper"), cdb(p)) for p in both}),
-        _row(f"TriCDB-CE {tri:.0f}%, CDB-CE {rerun:.0f}% (CIFAR-10-LT, ratio 100; Darkwah and Kang, table 3)", "λ = 1 against CDB with Darkwah's τ, all classes",
+        _row(f"TriCDB-CE {tri:.0f}% ({other:.0f}% in table 2; see Sources), CDB-CE {rerun:.0f}% (CIFAR-10-LT, ratio 100; Darkwah and Kang, table 3)", "λ = 1 against CDB with Darkwah's τ, all classes",
              {p: (tricdb(p), cdb(p, "sigmoid")) for p in both}),
         _row(f"few-shot classes: TriCDB-CE {places['tricdb']:.1f}%, CDB-CE {places['cdb']:.1f}% (Places-LT; Darkwah and Kang)", "the same, rare classes",
              {p: (tricdb(p), cdb(p, "sigmoid"), "tail") for p in both}),
     ]  # fmt: skip
-    near = {p: lt.metrics.paired(tricdb(p, 1.0), tricdb(p, 0.1)) for p in both}
-    far = {p: lt.metrics.paired(tricdb(p, 10.0), tricdb(p, 1.0)) for p in both}
-    told = [
-        said + ", ".join(f"{PLACES[p]} {points(one)}" for p, one in found.items())
-        for found, said in ((near, "λ = 1 against 0.1: "), (far, "beyond the paper's range, λ = 10 against 1: "))
-    ]
-    holds = "no difference found from 0.1 to 1" if all(one.p >= 0.05 for one in near.values()) else "no"
-    rows.append(
-        (
-            "λ hardly matters: .25, .5, .75, 1 give 40, 41, 40, 41% (CIFAR-100-LT, ratio 100; Darkwah and Kang, table 1)",
-            "mean accuracy along λ",
-            "; ".join(told),
-            holds,
-        )
-    )
+    rows.append(_along_lambda())
     card, title = lt.study.claims_table(rows), "What the papers print, and what is measured here"
     html = box("note", "CLAIMS", title, fold("Open this after your predictions", card.html))
     return Card(html, f"{title}: folded, for after your predictions.")
+
+
+def _along_lambda():
+    """The claims' row on λ: printed numbers, our reading of them, and what λ changes here."""
+    near = {p: lt.metrics.paired(tricdb(p, 1.0), tricdb(p, 0.1)) for p in PLACES}
+    far = {p: lt.metrics.paired(tricdb(p, 10.0), tricdb(p, 1.0)) for p in PLACES}
+    measured = [
+        said + ", ".join(f"{PLACES[p]} {points(one)}" for p, one in found.items())
+        for found, said in ((near, "λ = 1 against 0.1: "), (far, "beyond the paper's range, λ = 10 against 1: "))
+    ]
+    measured.insert(1, f"by thirds, photographs {changes(tricdb('cifar16', 1.0), tricdb('cifar16', 0.1))}")
+    moved = []
+    for group, name in GROUPS.items():
+        for p, place in PLACES.items():
+            one = lt.metrics.paired(tricdb(p, 1.0), tricdb(p, 0.1), group)
+            if one.p < 0.05:
+                sure = "" if one.p < 0.005 else " (suggestive)"
+                moved.append(f"{name} classes {'gain' if one.mean > 0 else 'lose'} on the {place}{sure}")
+    found = "none found in mean accuracy" if all(one.p >= 0.05 for one in near.values()) else "mean accuracy changes"
+    along = ", ".join(f"{value}" for value in PRINTED_ALONG.values())
+    return (
+        f"λ = {', '.join(f'{one:g}' for one in PRINTED_ALONG)} give {along}% (CIFAR-100-LT, ratio 100; typed from Darkwah and Kang, table 1)",
+        "that λ hardly matters is our reading, they do not print it; λ = 1 against 0.1",
+        "; ".join(measured),
+        "difference: " + "; ".join([found, *moved]),
+    )
 
 
 def sources_disagree():
@@ -576,15 +594,17 @@ def sources_disagree():
     shown = {rule: difficulty_weights(four, dynamic_tau(four, rule), True) for rule in ("paper", "sigmoid")}
     told = {rule: ", ".join(f"{w:.2f}" for w in found.tolist()) for rule, found in shown.items()}
     cui = printed("ce", dataset="CIFAR-10-LT", ratio=100, source="Cui et al. 2019, table 2")
-    tri = printed("tricdb", dataset="CIFAR-10-LT", ratio=100, source="Darkwah & Kang 2023, table 3")
+    tri, other = (
+        printed("tricdb", dataset="CIFAR-10-LT", ratio=100, source=f"Darkwah & Kang 2023, table {n}") for n in (3, 2)
+    )
     lines = [
         f"**Three readings of τ.** Accuracies .9, .6, .1 give the weights {told['paper']} (Sinha et al.) or {told['sigmoid']} (Darkwah and Kang). The public code computes a third: no factor 2 and no −1. "
         "Here: `tau_rule='paper'`, `'sigmoid'`, `'public'`, or `'fixed'`.",
         "**Scaling.** Darkwah and Kang print the weights without scaling; all public code of CDB scales them to mean 1. Unscaled weights shrink as the classes are learnt, and the learning rate with them. Here: `normalise`.",
-        "**The margin** of the triplets, and whether features have length 1, are not printed. Here: margin 0.2 in squared distance, length 1.",
-        f"**A table of two data sets.** Darkwah and Kang's table 3 has TriCDB-CE at {tri:.0f}% on CIFAR-10-LT at ratio 100; Cui et al. (2019) have plain cross-entropy at {cui:.1f}% there. After rounding, the table's "
+        "**The margin** of the triplets, whether features have length 1, and over which triplets the mean is taken, are not printed. Here: margin 0.2 in squared distance, length 1, and the mean over the triplets that violate the margin.",
+        f"**A table, perhaps of two data sets.** Darkwah and Kang's table 3 has TriCDB-CE at {tri:.0f}% on CIFAR-10-LT at ratio 100 ({other:.0f}% in their table 2); Cui et al. (2019) have plain cross-entropy at {cui:.1f}% there. After rounding, three of the table's "
         "baselines agree with rows of CIFAR-100-LT at smaller ratios in other papers (our inference).",
-        "**Extra labels.** Feedback needs a balanced validation set, which other methods in those tables do not use for training.",
+        "**Extra labels.** Feedback needs a validation set (balanced, in the papers), which other methods in those tables do not use for training.",
     ]
     title = "Where sources disagree"
     html = box("note", "SOURCES", title, fold("Five points", bullets(lines)))
@@ -614,20 +634,28 @@ def sides(found):
     return above, [label for label in found if label not in above + below], below
 
 
+def told_of_some(where, found):
+    """Which of these distances lie beyond the slider's line, which lie below, and which are undecided, in words."""
+    above, undecided, below = ([f"{one} {points(found[one])}" for one in side] for side in sides(found))
+    shown = [one.removesuffix(" (undecided)") for one in undecided] if len(undecided) < 4 else []
+    some = f"{len(above)} of the {len(found)}" if above else f"none of the {len(found)}"
+    told = f"{where}, for {some} is a gain beyond the slider found (p < .05)"
+    told += f": {', '.join(above)}" if above else ""
+    for n, listed, one, many in (
+        (len(below), below, "lies below", "lie below"),
+        (len(undecided), shown, "is undecided", "are undecided"),
+    ):
+        told += f"; {n} {one if n == 1 else many}" + (f" ({', '.join(listed)})" if listed else "")
+    return f"{told}."
+
+
 def open_how_many_here(groups):
     """The answer: four of the chapter's dots on the chart, and all of them in words."""
     base, ours = groups["no class weights"], {label: groups[label] for label in trained}
     shown = ("CDB, Sinha's τ", "CDB, τ = 1", "TriCDB, λ = 1", "TriCDB, λ = 10")  # the others lie among these
-    found = distances(ours, base)
-    above, _, below = sides(found)
     bench = {label: runs for label, runs in compared("digits").items() if label in ours}
-    there = sides(distances(bench, plain_runs("digits")))[0]
-    if above:
-        first = f"Only {', '.join(above)}" if len(above) < len(ours) else "Each of them"
-        first += " gives the rare classes more than moving the slider does"
-    else:
-        first = "No loss of this chapter gives the rare classes more than moving the slider does"
-    told = "; ".join(f"{label} {points(found[label])}" for label in below)
+    found, there = distances(ours, base), distances(bench, plain_runs("digits"))
+    above = sides(found)[0]
     return how_many_here.reveal(
         [
             lt.plot_who_pays({label: ours[label] for label in shown}, base),
@@ -635,7 +663,7 @@ def open_how_many_here(groups):
         ],
         truth=len(above),
         tolerance=0,
-        because=f"{first} at the same price for the frequent ones. Below the line: {told or 'none'}. On the bench, beyond it: {', '.join(there) or 'none'}.",
+        because=f"{told_of_some('On the photographs', found)} {told_of_some('On the bench', there)}",
     )
 
 
@@ -650,13 +678,18 @@ def every_method(place):
 
 
 @functools.cache
+def distances_of_all(place):
+    """`distances` of every method."""
+    return distances(every_method(place), plain_runs(place))
+
+
 def sides_of_all(place):
     """`sides` of every method."""
-    return sides(distances(every_method(place), plain_runs(place)))
+    return sides(distances_of_all(place))
 
 
 how_many_in_all = lt.Predict(
-    f"And of **all** methods of the course? Besides the plain network there are {len(every_method('cifar16'))}, each trained on the photographs with its default settings, under ten seeds. How many give the rare classes more than the slider does at "
+    f"And of **all** methods of the course? Besides the plain network there are {len(every_method('cifar16'))}, each trained, or decided again, on the photographs with its default settings, under ten seeds. How many give the rare classes more than the slider does at "
     "the same price (p < .05)?",
     number=(0, len(every_method("cifar16")), 1),
     default=15,
@@ -674,9 +707,13 @@ def told_of_all(place):
     reach = [label for label, found in rows.items() if (found.mean(0) >= GOAL).all()]
     whose = ", ".join(f"`{one}`" for one in reach) if 0 < len(reach) <= 5 else str(len(reach) or "none")
     which = f" ({', '.join(f'`{one}`' for one in above)})" if above else ""
+    clear = [f"`{label}`" for label in above if distances_of_all(place)[label].p < 0.005]
+    if above:
+        which += f", {len(clear) if len(clear) > 1 else ('none', 'one')[len(clear)]} of them clearly"
+        which += f" ({', '.join(clear)})" if clear else ""
     return (
         f"**{PLACES[place].capitalize()}**: of {len(groups)} methods {len(above)} lie beyond the line{which}, {len(undecided)} are undecided and {len(below)} lie below, where luck alone would call about "
-        f"{0.05 * len(groups):.1g} beyond or below; the goal of chapter 00 (frequent {GOAL[0]:.0%}, rare {GOAL[1]:.0%}) is reached by {whose} of them in the mean of ten seeds."
+        f"{0.05 * len(groups):.0f} in all, about {0.025 * len(groups):.0f} on each side; the goal of chapter 00 (frequent {GOAL[0]:.0%}, rare {GOAL[1]:.0%}) is reached by {whose} of them in the mean of ten seeds."
     ) + (
         " It is a goal for the photographs: on the bench the plain network reaches it, too."
         if all(
@@ -687,11 +724,25 @@ def told_of_all(place):
     )
 
 
+def told_of_the_slider():
+    """Which of the methods are rules after training, and how far the slider lies from its own line, in words."""
+    again = [f"`{label}`" for label in every_method("cifar16") if lt.METHODS[label].posthoc is not None]
+    own = ", ".join(f"{name} {points(distances_of_all(place)['logit_adjusted'])}" for place, name in PLACES.items())
+    return (
+        f"{', '.join(again)} decide again after training. `logit_adjusted` is the slider itself at τ = 1, so its distance from the line ({own}) says how exact this chart is: "
+        "the line takes the best τ at each accuracy of the frequent classes, and on the photographs the network of this record is another training with the same seed."
+    )
+
+
 def open_how_many_in_all():
     """The answer: every method on one chart, and a sentence for each of the two data sets."""
     groups = every_method("cifar16")
     return how_many_in_all.reveal(
-        [lt.plot_who_pays(groups, plain_runs(), goal=GOAL), *(told_of_all(place) for place in PLACES)],
+        [
+            lt.plot_who_pays(groups, plain_runs(), goal=GOAL),
+            *(told_of_all(place) for place in PLACES),
+            told_of_the_slider(),
+        ],
         truth=len(sides_of_all("cifar16")[0]),
         tolerance=2,
         because="Default settings are not the best ones, and the verdict holds for these data, networks and recipes.",
@@ -728,12 +779,12 @@ def readings(accuracy):
         lt.study.Case(
             "a class at 0",
             (torch.tensor([0.95, 0.5, 0.0], dtype=torch.float64),),
-            "b is nearly 10,000, and `exp(b)` is infinite. `torch.sigmoid` is safe for any b.",
+            "With ε = 0.0001, b is about 9,500, and `exp(b)` is infinite. `torch.sigmoid` is safe for any b.",
         ),
         lt.study.Case(
             "every class at 0",
             (torch.zeros(3, dtype=torch.float64),),
-            "Then b is −1 or 0, and nothing is divided by zero.",
+            "Then b is −1, and nothing is divided by zero.",
         ),
     ],
     oracle=_three,
@@ -884,7 +935,7 @@ def quiz():
                 "Its images get weight 0.",
             ),
             lt.study.Question(
-                "On the photographs the middle classes gain from CDB, and hardly from the class-balanced loss at β = 0.99. Why?",
+                "On the photographs the middle classes gain from CDB, and no gain is seen under the class-balanced loss at β = 0.99. Why?",
                 {
                     "Most of their counts are past $1/(1-\\beta)$, but their accuracy is low.": "Yes: by count they look like frequent classes, by accuracy they are hard.",
                     "CDB does not see the rare classes.": "It does, and gives them the largest weights.",

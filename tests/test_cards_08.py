@@ -124,6 +124,8 @@ def test_which_third_changes(cards):
     reveal = cards.open_what_changed()
     assert reveal.truth == "the middle classes gain"
     assert "The class with 20 images has a triplet in 2.7% of the batches" in reveal.content_text
+    assert "Most triplets, and no gain seen: the class with 718 images" in reveal.content_text
+    assert "(above 0 under 1 of 10 seeds, at most 0.2%), so it has nothing to lose" in reveal.content_text
     assert "better, the class with 430 images; worse, the classes with 2,000 and 1,198 images" in reveal.content_text
 
 
@@ -132,8 +134,24 @@ def test_what_is_only_chosen_is_no_claim(cards):
         "p", "r", lambda data: cards.rectified(data), lambda data: lt.recorded(data, "ce")
     )
     assert holds == "photographs: no; bench: undecided" and measured.startswith("photographs **-2.1")
+    level = cards._row("p", "r", lambda data: cards.rectified(data, "instance"), lambda data: lt.recorded(data, "ce"))
+    assert level[3] == "photographs: no (suggestive); bench: undecided", "p is between .005 and .05"
     chosen = cards._row("p", "r", cards.rectified, lambda data: lt.recorded(data, "ce"), claim=False)
     assert chosen[2:] == (measured, "a choice, not a claim")
+
+
+def test_a_balanced_batch_has_a_little_more_than_half_of_its_classes_in_the_minority(cards):
+    rng = np.random.default_rng(0)
+    batches = rng.integers(0, 10, (500, 64))
+    share = np.mean([lt.methods.crl.minority_classes(torch.from_numpy(y), 10, 0.5).numpy() for y in batches])
+    assert 0.55 < share < 0.65
+    second = cards.quiz().questions[1]
+    assert second.right == "a little more than half of the classes"
+
+
+def test_seven_readings_are_listed(cards):
+    card = cards.sources_disagree()
+    assert card.text.count("\n") == 7 and "Seven readings" in card.html and "as reviewed" in card.text
 
 
 def one_anchor(x, y, a, kappa, m, length=1, itself=False, far=True, near=True, joined=None):

@@ -177,8 +177,22 @@ def test_fewer_validation_images_move_tau_further(explorer):
     few = np.ptp(explorer.result.course.tau_band[:, -1])
     explorer.set(images=10)
     assert np.ptp(explorer.result.course.tau_band[:, -1]) > 3 * few
-    low, high = explorer.result.course.accuracy_band[:, -1, 9]
+    low, high = explorer.result.here.accuracy_band[:, 0, 9]
     assert explorer.noise.get_ydata()[27:29] == pytest.approx([low, high])
+
+
+def test_the_bands_that_are_told_hardly_depend_on_the_draws(explorer, runs):
+    accuracy = runs["CDB"].history["val_accuracy"].astype(np.float64)
+    apart = []
+    for epoch in range(20, 61, 4):
+        explorer.set(epoch=epoch)
+        exact = metrics.difficulty_course(accuracy[epoch - 1 : epoch], images=10, draws=40_000, seed=1)
+        here = explorer.result.here
+        apart.append([np.abs(here.tau_band - exact.tau_band).mean(),
+                      np.abs(here.accuracy_band - exact.accuracy_band).mean()])  # fmt: skip
+        low, high = here.tau_band[:, 0]
+        assert f"about {low:.1f} to {high:.1f}, 95% band" in explorer.sentence
+    assert (np.mean(apart, 0) < (0.01, 0.006)).all(), "200 draws are 0.013 and 0.013 away"
 
 
 def test_an_accuracy_is_dragged_and_held_at_every_epoch(explorer, runs):

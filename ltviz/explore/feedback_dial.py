@@ -34,6 +34,7 @@ TAU_RULE = Setting("paper", choices=tuple(RULES), meaning="how the exponent foll
 TAU = Setting(1.0, 0.0, 2.0, symbol="τ", meaning="the exponent, where it is fixed", when={"tau_rule": ("fixed",)})
 MEANING = "validation images of each class: the thin lines show what so many leave unknown (95%)"
 IMAGES, MOST_IMAGES = 100, 1000
+DRAWS = 2000  # for the epoch at hand, whose bands are told in digits; the others are only drawn
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 ACCURACY, WEIGHTS, EXPONENT, COURSE = range(4)  # the regions of the picture
 WIDE = 0.74  # of a bar
@@ -47,7 +48,8 @@ class Dial:
     """One epoch of one training under one rule.
 
     accuracy (k,), weight (k,), tau: of this epoch, with bands (2, k), (2, k), (2,); used: these weights were those of
-    the run's next epoch. course: the same for all epochs; readings: rule -> tau (e,); groups (3, e): mean weights.
+    the run's next epoch. here: what follows from the accuracies of this epoch, with bands from many draws; course: the
+    same for all epochs, from few; readings: rule -> tau (e,); groups (3, e): mean weights.
     """
 
     training: str
@@ -55,6 +57,7 @@ class Dial:
     rule: str
     used: bool
     accuracy: np.ndarray
+    here: metrics.Difficulty
     course: metrics.Difficulty
     readings: Mapping[str, np.ndarray]
     groups: np.ndarray
@@ -95,6 +98,7 @@ class FeedbackDial(Explorer):
         self.held = _held(held, self.names)
         self.last = len(first.history["val_accuracy"])
         self._found = functools.lru_cache(128)(self._follow)
+        self._readings = functools.lru_cache(32)(self._read)
         validation = first.data.get("validation")
         size = min(validation, MOST_IMAGES) if isinstance(validation, int) and validation > 0 else IMAGES
         names = tuple(self.runs)
@@ -124,15 +128,21 @@ class FeedbackDial(Explorer):
         course = metrics.difficulty_course(accuracy, rule, tau, images)
         return accuracy, course, np.stack([course.weight[:, mask].mean(1) for mask in self.groups.values()])
 
+    def _read(self, training: str, held: Any) -> dict[str, np.ndarray]:
+        """Rule -> exponents (e,), of the rules that follow from the accuracies."""
+        accuracy = self._accuracy(training, held)
+        return {rule: metrics.difficulty_course(accuracy, rule, draws=1).tau for rule in RULES if rule != "fixed"}
+
     def compute(self, epoch: int, tau_rule: str, images: int, training: str, tau: float) -> Dial:
         held = tuple(sorted(self.held.items()))
         tau = tau if tau_rule == "fixed" else 1.0  # which else changes nothing
         accuracy, course, groups = self._found(training, tau_rule, tau, images, held)
-        readings = {rule: self._found(training, rule, 1.0, images, held)[1].tau for rule in RULES if rule != "fixed"}
+        here = metrics.difficulty_course(accuracy[epoch - 1 : epoch], tau_rule, tau, images, DRAWS)
+        readings = self._readings(training, held)
         settings = self.runs[training].settings
         used = settings.get("tau_rule") == tau_rule and settings.get("normalise") is True and not held
         used = used and (tau_rule != "fixed" or settings.get("tau") == tau)
-        return Dial(training, epoch, tau_rule, used, accuracy[epoch - 1], course, readings, groups)
+        return Dial(training, epoch, tau_rule, used, accuracy[epoch - 1], here, course, readings, groups)
 
     # ------------------------------------------------------------------------------------------------- the picture
     def build(self, surface: Surface) -> None:
@@ -205,8 +215,8 @@ class FeedbackDial(Explorer):
 
     def draw(self, result: Dial) -> None:
         at, course = result.epoch - 1, result.course
-        _draw_bars(self.bars, self.noise, np.nan_to_num(result.accuracy), course.accuracy_band[:, at])
-        _draw_bars(self.weights, self.moves, result.weight, course.weight_band[:, at])
+        _draw_bars(self.bars, self.noise, np.nan_to_num(result.accuracy), result.here.accuracy_band[:, 0])
+        _draw_bars(self.weights, self.moves, result.weight, result.here.weight_band[:, 0])
         top = float(np.quantile(course.weight_band[1], 0.98))
         self.surface.limit(self.axes[WEIGHTS], (0.0, next((one for one in RUNGS if one >= top), RUNGS[-1])))
         epochs = np.arange(1, self.last + 1)
@@ -226,18 +236,17 @@ class FeedbackDial(Explorer):
             cursor.set_xdata([result.epoch, result.epoch])
 
     def say(self, result: Dial) -> str:
-        at, names = result.epoch - 1, self.names
-        names = [f"class {name}" if name.isdigit() else name for name in names]
+        names = [f"class {name}" if name.isdigit() else name for name in self.names]
         worst, best = int(np.nanargmin(result.accuracy)), int(np.nanargmax(result.accuracy))
-        low, high = result.course.tau_band[:, at]
+        low, high = result.here.tau_band[:, 0]
         most = int(np.argmax(result.weight))
         kept = ", ".join(f"{name} at {as_percent(value)}" for name, value in self.held.items())
         said = "" if result.used else " (not what this run was trained with)"
         return (
             f"{result.training}, {result.epoch} of {self.last} epochs done: best, {names[best]} "
             f"({as_percent(result.accuracy[best])}); worst, {names[worst]} ({as_percent(result.accuracy[worst])}). "
-            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give {low:.2f} to {high:.2f}, 95% "
-            f"band). Largest class weight: {number(result.weight[most])}, of {names[most]}{said}."
+            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give about {low:.1f} to "
+            f"{high:.1f}, 95% band). Largest class weight: {number(result.weight[most])}, of {names[most]}{said}."
             + (f" Held: {kept}." if kept else "")
         )
 
@@ -255,11 +264,11 @@ class FeedbackDial(Explorer):
     def marks(self, result: Dial) -> list[Point]:
         at, found = result.epoch - 1, []
         for j, (name, count) in enumerate(zip(self.names, self.counts, strict=True)):
-            low, high = result.course.accuracy_band[:, at, j]
+            low, high = result.here.accuracy_band[:, 0, j]
             told = f"{name} ({count:,} images): accuracy {as_percent(result.accuracy[j])}"
-            found.append(Point(j, result.accuracy[j], f"{told}, {as_percent(low)} to {as_percent(high)}", ACCURACY))
-            low, high = result.course.weight_band[:, at, j]
-            told = f"{name}: class weight {number(result.weight[j])}, {number(low)} to {number(high)}"
+            found.append(Point(j, result.accuracy[j], f"{told}, about {low:.0%} to {high:.0%}", ACCURACY))
+            low, high = result.here.weight_band[:, 0, j]
+            told = f"{name}: class weight {number(result.weight[j])}, about {low:.1f} to {high:.1f}"
             found.append(Point(j, result.weight[j], told, WEIGHTS))
         for rule, values in result.readings.items():
             found.append(Point(result.epoch, values[at], f"{SHORT[rule]}: τ = {values[at]:.2f}", EXPONENT))

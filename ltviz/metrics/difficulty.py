@@ -37,7 +37,8 @@ def difficulty_course(
     rule: "paper", "sigmoid" or "public" (`methods.cdb.dynamic_tau`), or "fixed" for `tau`; weights of mean 1
     (`methods.cdb.difficulty_weights`). images: validation images of each class. Of r right and w wrong ones the true
     accuracy is Beta(r + 1/2, w + 1/2), as in Jeffreys's interval (Brown et al. 2001); `draws` of all classes are made
-    with `seed`. ValueError for accuracies outside [0, 1].
+    with `seed`. The ends of the bands are quantiles of the draws: 200 are enough for a picture, not for two digits;
+    where the ends are printed, ask for 2,000 or more. ValueError for accuracies outside [0, 1].
     """
     found = check.array("accuracy", accuracy, 2, ACCURACIES).astype(np.float64)
     known = ~np.isnan(found)
