@@ -176,6 +176,12 @@ def plain_run(seed=0, confusion=None):
     return run
 
 
+def test_of_two_tau_with_the_same_frequent_accuracy_the_better_one_counts():
+    values = np.array([0.9, 0.8, 0.8, 0.7]), np.array([0.1, 0.5, 0.2, 0.4])
+    line = m.Frontier(np.array([0.0, 0.5, 1.0, 1.5]), values[0], values[1], values[1], values[1])
+    assert [line.tail_at(head) for head in (0.9, 0.8, 0.7, 0.85)] == pytest.approx([0.1, 0.5, 0.5, 0.3])
+
+
 def each_loss(logits, targets):
     return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 

@@ -36,7 +36,8 @@ class Frontier(NamedTuple):
         """
         order = np.argsort(self.head, kind="stable")
         reached = np.maximum.accumulate(self.tail[order][::-1])[::-1]  # with this much for the frequent ones, or more
-        return float(np.interp(head, self.head[order], reached))
+        places, first = np.unique(self.head[order], return_index=True)  # of equal ones the first has the most
+        return float(np.interp(head, places, reached[first]))
 
     def at(self, group: str, head: float) -> float:
         """Accuracy of a group where the slider goes as far as it can with this accuracy of the frequent classes left.
