@@ -189,8 +189,8 @@ def open_pays(plain, fixed):
 
 
 emptied = lt.Predict(
-    "Go on to $\\tau = 2$ in the explorer. In most of the ten networks, a column or two of the matrix is (nearly) empty again. Of "
-    "which classes are **most** of these, over all ten?",
+    "At $\\tau = 2$, in most of the ten networks, a column or two of the matrix is (nearly) empty again. Of which classes are "
+    "**most** of these, over all ten? Then check in the explorer.",
     choices=["of frequent classes", "of middle classes", "of rare classes"],
     default="of rare classes",
 )
@@ -354,6 +354,17 @@ def moved(p, old, new):
 
 
 # -------------------------------------------------------------------------------------------------------- self-check
+def matrix_only(run, letter):
+    """The matrix of a network under a letter. Its text tells what the bars show, and not which rule decided."""
+    picture, given = lt.plot_confusion(run, title=letter), run.confusion.sum(0) / run.confusion.sum()
+    told = (
+        f"{given[mask].sum():.0%} to {CALLED[name]} classes"
+        for name, mask in lt.metrics.third_groups(run.counts).items()
+    )
+    picture.text = f"Matrix {letter}. Share of all answers: {', '.join(told)}."
+    return picture
+
+
 def make_quiz(run):
     """The quiz; its two pictures are of this network."""
     far = lt.study.redecide(run, "logit_adjusted", tau=2.0)
@@ -385,13 +396,13 @@ def make_quiz(run):
                 "B": "B gives the answers on the left most often, and hardly any of those on the right: that is $\\tau = 0$.",
             },
             "A",
-            {"A": lt.plot_confusion(far, title="A"), "B": lt.plot_confusion(run, title="B")},
+            {"A": matrix_only(far, "A"), "B": matrix_only(run, "B")},
         ),
         lt.study.Question(
             "A test set has the same long tail as the training set. What does a high plain accuracy on it tell you?",
             {
                 "That rare classes are recognised.": "They are so few that they hardly count: all of them may be wrong.",
-                "Mostly how well frequent classes are recognised.": "Yes. That is why the test sets of this course hold equally many "
+                "Mostly how well frequent classes are recognised.": "Yes (chapter 1 shows it). That is why the test sets of this course hold equally many "
                 "images of each class.",
                 "Nothing at all.": "It tells how often you are right if the world has that tail. But not for whom.",
             },

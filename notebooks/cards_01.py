@@ -144,7 +144,7 @@ def say_throws():
         f"**{low[3]:.0%}** to **{high[3]:.0%}**.",
         f"Task 3. Mean rare recall: {scores[3].mean():.0%} with the class order drawn by seed, "
         f"{natural[3].mean():.0%} with the natural order. In the natural order it is only {even[3].mean():.0%} even "
-        "at ratio 1: these two classes overlap, however frequent they are.",
+        "at ratio 1, because these two classes overlap at any frequency.",
     )
     page = "".join(f"<p>{inline(line)}</p>" for line in lines)
     return Card(fold("Try the tasks first; then open this", page), "Folded: try the tasks first.")
@@ -164,7 +164,7 @@ def say_unhelpful():
     rule, rare = (group(runs("digits", label), "tail") for label in ("logit_adjusted", "ce"))
     ours, base = group(runs("digits", "class_balanced")), group(runs("digits", "ce"))
     return lt.say(
-        "Pairing helps as far as both sides rise and fall together. Here the correlation over seeds is "
+        "Pairing helps to the extent that both sides rise and fall together. Here the correlation over seeds is "
         f"**{np.corrcoef(rule, rare)[0, 1]:.1f}**: both sides are the same network; only the decision rule differs.",
         "A counterexample: the accuracy over all classes of the class-balanced loss, which trains networks of its "
         f"own, against plain. The correlation is **{np.corrcoef(ours, base)[0, 1]:.1f}**, and the interval is "
@@ -474,13 +474,19 @@ survive = lt.Predict(
 )
 
 
-def reveal_survive(flips):
-    """flips: labels of methods that are clearly better under seeds 0, 1, 2 and undecided under all ten."""
-    found, plain_runs = survival(), runs("digits", "ce")
+def flips():
+    """Labels of the methods that are clearly better under seeds 0, 1, 2 and undecided under all ten."""
+    both = {label: (against_zero(some[:3]).verdict, against_zero(some).verdict) for label, some in gains().items()}
+    return [label for label, found in both.items() if found == ("clearly better", "undecided")]
+
+
+def reveal_survive():
+    """How many verdicts last, and the methods whose clear verdict vanishes."""
+    found, plain_runs, lost = survival(), runs("digits", "ce"), flips()
     often = sorted((label for label, n in found.lost.items() if n > 1), key=lambda label: -found.lost[label])
     told = ", ".join(f"{name_of(label)} {found.lost[label]}" for label in often)
     pairs = []
-    for label in flips:
+    for label in lost:
         for n in (3, 10):
             names = (f"{name_of(label)}, {n} seeds", "plain")
             pairs.append(lt.study.difference(runs("digits", label)[:n], plain_runs[:n], names=names))
@@ -490,13 +496,13 @@ def reveal_survive(flips):
             f"{found.survive} of them are clear at ten, {found.clear - found.survive} are not: {told}, and "
             f"{len(found.lost) - len(often)} methods once each. (cRT trains a new classifier on finished features, "
             "NormFace compares directions only; both come in later chapters.)",
-            f"Can a clear verdict vanish altogether? With seeds 0, 1, 2 and then all ten, it does for {len(flips)} "
+            f"Can a clear verdict vanish altogether? With seeds 0, 1, 2 and then all ten, it does for {len(lost)} "
             "methods:",
             *pairs,
             "An interval from three seeds is itself a rough estimate: their spread can come out small by chance.",
         ],
         truth=100 * found.share,
-        tolerance=5,
+        tolerance=8,
         because=f"On average over the {found.clear} cases, the gain at three seeds is {100 * found.excess:.1f} points "
         f"larger than the gain at ten; it is the larger one in {found.above:.0%} of them. The cases overlap, since all "
         "come from the same ten seeds, so read the percentages as a description of these records.",
@@ -706,10 +712,10 @@ def quiz():
             {
                 "Nothing: their recall is the lowest, under every "
                 "seed.": "It would be lower than the others' with equal counts too; go back to ratio 1.",
-                "Rarity and overlap change together: which one acts is open.": "Yes. Draw the class order, and "
-                "overlap is spread over all ranks.",
+                "Rarity and overlap change together, so we cannot tell which one is responsible.": "Yes. Draw the "
+                "class order, and overlap is spread over all ranks.",
                 "There are too few test points of the two rarest clouds.": "There are 200 of every class.",
             },
-            "Rarity and overlap change together: which one acts is open.",
+            "Rarity and overlap change together, so we cannot tell which one is responsible.",
         ),
     ])  # fmt: skip

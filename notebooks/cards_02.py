@@ -172,14 +172,16 @@ def open_which_switch(one, plain, equal, prior):
     """Both rules on one recorded network, then on ten."""
     again = lt.study.redecide(one, "tau_norm", tau=1.0)
     gap = share(prior) - share(equal)
+    kept = sum(run.features is not None for run in plain)
     truth = which_switch.options[1 if abs(gap) <= 0.03 else 2 if gap > 0 else 0]
     return which_switch.reveal(
         [
             lt.say(
                 f"The network above, rare classes: as trained **{share([one]):.1%}**, equal lengths **{share([again]):.1%}** "
                 f"({bias_kept(one):.1%} with the bias kept), log prior **{share(prior[:1]):.1%}**.",
-                f"Now {len(plain)} seeds. The log prior is subtracted from the scores of the same networks as in the first row. Only one of these "
-                "keeps its features, which equal lengths need; so the second row has networks of its own, trained alike on the same images.",
+                f"Now {len(plain)} seeds. The log prior is subtracted from the scores of the same networks as in the first row. Equal lengths need the "
+                f"features, and only {kept} of these {len(plain)} recorded networks kept them. So the second row shows {len(equal)} other networks, "
+                "trained in the same way on the same images.",
             ),
             lt.plot_comparison(
                 {"as trained": plain, "equal lengths (τ-norm)": equal, "log prior subtracted": prior}, group="tail"
@@ -223,6 +225,11 @@ def first_epochs(seeds=10, epochs=2):
     return np.array(grown), np.array(towards), np.array(own)
 
 
+def part(shares):
+    """A share of images, one a seed, in words."""
+    return "all" if np.all(shares == 1) else f"{np.mean(shares):.1%}"
+
+
 def open_push_and_pull(counts=bench_counts):
     """The ratio at the start for three classes, from the counts; then what a network's vectors do."""
     n, total, k = np.asarray(counts, float), float(np.sum(counts)), len(counts)
@@ -236,9 +243,9 @@ def open_push_and_pull(counts=bench_counts):
                 f"{m:,.0f} images **{r:.2f}**" for m, r in zip(n, ratio, strict=True) if m in (n[0], n[4], n[-1])
             )
             + f". They balance at {balance:.0f} images, one in {k}.",
-            f"On the bench with these images, {len(grown)} seeds: the first force moves the vector of the most frequent class towards "
-            f"**{towards[:, 0].mean():.0%}** of all training images, that of the rarest towards **{towards[:, -1].mean():.0%}** "
-            f"({own[:, -1].mean():.0%} of its own). Two epochs later the first is {grown[:, 0].min():.2f} to "
+            f"On the bench with these images, {len(grown)} seeds: the first step moves the vector of the most frequent class towards "
+            f"**{part(towards[:, 0])}** training images, and that of the rarest away from **{part(1 - towards[:, -1])}** of them, "
+            f"{'even its own' if own[:, -1].max() == 0 else f'from {part(1 - own[:, -1])} of its own'}. Two epochs later the first is {grown[:, 0].min():.2f} to "
             f"{grown[:, 0].max():.2f} times as long as at the start, the other {grown[:, -1].min():.2f} to {grown[:, -1].max():.2f} times.",
         ),
         truth=float(ratio[-1]),
@@ -274,9 +281,9 @@ def open_which_factor(plain, trained):
         tolerance=0.75,
         because=f"s from {min(factor):.1f} to {max(factor):.1f}, in no seed near 7. That lengths *follow* counts holds in all "
         f"{len(fits)}: rank correlation from {min(rho):.2f} to {max(rho):.2f}. Below, the bench: slide **s**, and click a row on the right to "
-        "see its vectors on the left.",
+        "see its vectors on the left (by keyboard: arrow keys in the picture, then Enter).",
     )
-    return with_explorer(which_factor, reveal, lt.explore.lengths(trained))
+    return with_explorer(which_factor, reveal, lt.explore.lengths(trained, factor=9.0))  # clear of the slides' 7
 
 
 equal_from_start = lt.Predict(
@@ -486,7 +493,9 @@ def _row(answer, i):
     """Whether one of the two rows is right, for a class with own images and with others."""
     if not callable(answer):
         return False
-    found = torch.as_tensor(answer(_logits.clone(), _features.clone(), _targets.clone(), 0))[i].double()
+    found = lt.study.exercise.one_tensor(answer(_logits.clone(), _features.clone(), _targets.clone(), 0), (2, 2))[
+        i
+    ].double()
     return torch.allclose(found, _pull_and_push(_logits, _features, _targets, 0)[i], rtol=2e-4, atol=1e-6)
 
 

@@ -173,8 +173,8 @@ def open_keeps_the_tail(runs):
         plot_road(runs),
         truth=float(cost.mean()),
         tolerance=2,
-        because=f"Mean over {len(runs)} networks: {curves[:, 0].mean():.1%} at τ = 0, {curves[:, 20].mean():.1%} at τ = 1; the "
-        f"cost is between {cost.min():.0f} and {cost.max():.0f} points. By the road the prior is true, and τ = 1 takes it out.",
+        because=f"Mean over {len(runs)} networks: {curves[:, 0].mean():.1%} at τ = 0, {curves[:, 20].mean():.1%} at τ = 1. The "
+        f"cost, taken before rounding, is {cost.mean():.1f} points ({cost.min():.0f} to {cost.max():.0f} over the networks). By the road the prior is true, and τ = 1 takes it out.",
     )
 
 
@@ -211,14 +211,20 @@ def open_best_tau(runs):
         ", ".join(f"{values[i]:.2f} ({name})" for i, name in three)
         for values in (1 - np.array(powers), t * (1 - np.array(powers)), mean)
     )
+    why = lt.say(
+        f"The networks are over-confident: their scores fit the test images best when divided by a temperature T = {t:.2f} "
+        f"({min(warm):.2f} to {max(warm):.2f} over the seeds). With $z/T$ in place of $z$, Bayes' rule gives",
+        "$z/T - (1 - a)\\log\\pi$.",
+        "Multiplied by $T$, which changes no answer, this is",
+        "$z - T\\,(1 - a)\\log\\pi$.",
+        f"So it asks for τ = T (1 - a): {warmer}.",
+    )
     return best_tau.reveal(
-        plot_worlds(runs, powers, found, t),
+        [plot_worlds(runs, powers, found, t), why],
         truth=[float(one) for one in mean],
         tolerance=0.25,
         because=f"Bayes' rule asks for τ = 1 - a: {asked}. Measured, the mean of the best τ of each of {len(runs)} networks: "
-        f"**{measured}**; it is above 1 - a in {above[4]} of {len(runs)} networks (zoo) and in {above[0]} (search party). The networks are over-confident: their scores fit the test images best when divided by a temperature T "
-        f"= {t:.2f} ({min(warm):.2f} to {max(warm):.2f} over the seeds). With z/T in place of z, Bayes' rule gives "
-        f"z/T - (1 - a) log π; multiplied by T, which changes no answer, z - T (1 - a) log π. So it asks for τ = T (1 - a): {warmer}.",
+        f"**{measured}**; it is above 1 - a in {above[4]} of {len(runs)} networks (zoo) and in {above[0]} (search party).",
     )
 
 
@@ -284,7 +290,7 @@ def open_second_stage():
     return second_stage.reveal(
         cards,
         truth=truth,
-        because=f"On balanced batches, cRT's new classifier ends at a loss of {ends['digits', 'crt']:.3f} on the bench: the training "
+        because=f"The differences above are taken before rounding. On balanced batches, cRT's new classifier ends at a loss of {ends['digits', 'crt']:.3f} on the bench: the training "
         f"images are fitted again, rare and frequent. On the photographs it ends at {ends['cifar16', 'crt']:.2f}. "
         "A likely reason for the difference: where all images are fitted, it matters little which are drawn more often. The slider fits nothing: it subtracts the log prior from the scores.",
     )
@@ -377,7 +383,7 @@ tau_for_a_world = lt.Exercise(
 
 All four arguments are **torch tensors**: logits (n, k), targets (n,), counts (k,), prior (k,); `taus` is the NumPy array above. If you prefer NumPy, begin with `logits.numpy()` and so on. Of equally good $\\tau$, take the smallest, and return it as a number.
 
-The number of validation images a class need not match the prior, nor be the same for all classes. No test image may be looked at: that is what the function's arguments are for.""",
+The number of validation images in each class need not match the prior, nor be the same for all classes. No test image may be looked at: that is what the function's arguments are for.""",
     """
 def choose_tau(logits, targets, counts, prior):
     log_prior = torch.log(counts.double() / counts.sum())

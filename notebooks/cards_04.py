@@ -220,8 +220,8 @@ def open_best_beta():
 
 
 which_form = lt.Predict(
-    "Now the loss that is weighted: softmax, sigmoid or focal ($\\gamma = 1$), all with $\\beta = 0.999$, ten seeds. "
-    "Which has the best mean accuracy?",
+    "Now the loss that is weighted: softmax, sigmoid or focal ($\\gamma = 1$), all three with the same $\\beta$, ten "
+    "seeds. Which has the best mean accuracy?",
     choices=["softmax, clearly", "sigmoid, clearly", "focal, clearly", "no clear difference among the three"],
     default="focal, clearly",
 )
@@ -244,7 +244,8 @@ def open_which_form():
         lt.study.comparison(groups),
         truth=f"{first}, clearly" if clear else "no clear difference among the three",
         because=f"With weights (β = 0.999), {said}. Without weights the loss matters more: against softmax, sigmoid "
-        f"{points(bare['sigmoid'])}, focal {points(bare['focal'])}.",
+        f"{points(bare['sigmoid'])}, focal {points(bare['focal'])}. Each difference is taken "
+        "before rounding, so it may be 0.1 off that of two rows of the table.",
     )
 
 
@@ -252,7 +253,7 @@ beyond_the_line = lt.Predict(
     "Chapter 03's slider moves accuracy from the frequent to the rare classes without training anything. At **equal "
     "accuracy of the frequent classes**, which class-balanced softmax gives the rare ones clearly more than the "
     "slider does?",
-    choices=["none of them", "only β = 0.99", "only β = 0.999", "β = 0.999 and β = 0.9999", "all four"],
+    choices=["none of them", *(f"only β = {beta}" for beta in BETAS), "β = 0.999 and β = 0.9999", "all four"],
     default="β = 0.999 and β = 0.9999",
 )
 
@@ -283,19 +284,23 @@ def open_beyond_the_line():
     rare, middle, everyone = (lt.metrics.beyond(groups["β = 0.99"], base, group) for group in ("tail", "mid", "all"))
     nearly = lt.metrics.paired(groups["β = 0.9"], base)
     forms = [f"{loss} {points(lt.metrics.beyond(photos(loss), base))}" for loss in ("sigmoid", "focal")]
-    return beyond_the_line.reveal(
-        lt.plot_who_pays(groups, base),
-        truth=truth,
-        because="Compare β = 0.99 with the slider set so that the frequent classes keep as much. Against that, its "
-        f"rare classes have {points(rare)}, its **middle** ones {points(middle)}, all together {points(everyone)}. "
+    told = lt.say(
+        f"**Who pays?** The **middle** classes of β = 0.99: against the slider they have {points(middle)}, all "
+        f"classes together {points(everyone)}. The axes of the chart do not show the middle classes, its legend does. "
         "Where the slider may take one point more from the frequent classes, the lead of the rare ones is "
-        f"{points(given_more(groups['β = 0.99'], base, 0.01))}. The middle classes pay; the axes of the chart do not "
-        "show them, its legend does. β = 0.9 is almost the plain "
-        f"network: over all classes, {points(nearly)}. Its dot lies where the line begins. There the frequent classes "
-        "hardly react to the slider, so the comparison at equal accuracy is uncertain: under "
+        f"{points(given_more(groups['β = 0.99'], base, 0.01))}.",
+        f"**β = 0.9 can hardly be compared.** It is almost the plain network: over all classes, {points(nearly)}. It "
+        "lies at the start of the line, where the frequent classes hardly react to the slider: under "
         f"{before_the_line(groups['β = 0.9'], base)} of {len(base)} seeds no τ >= 0 leaves them as much, and the "
-        "interval of the middle classes is wide. Sigmoid and focal at β = 0.999 "
-        f"lie close to softmax and are not drawn. Against the slider, their rare classes have: {'; '.join(forms)}.",
+        "interval of the middle classes is wide.",
+        "**The other losses.** Sigmoid and focal at β = 0.999 lie close to softmax and are not drawn. Against the "
+        f"slider, their rare classes have: {'; '.join(forms)}.",
+    )
+    return beyond_the_line.reveal(
+        [lt.plot_who_pays(groups, base), told],
+        truth=truth,
+        because="Compare β = 0.99 with the slider set so that the frequent classes keep as much: against that, its "
+        f"rare classes have {points(rare)}.",
     )
 
 

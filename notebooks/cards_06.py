@@ -12,7 +12,7 @@ from ltviz.methods.ldam import ldam_loss, ldam_margins
 from ltviz.methods.normface import loss_bound
 from ltviz.plots.picture import GROUP_COLOURS, INK, QUIET, Picture, draws, look, new_figure, percent
 from ltviz.plots.theme import PHOTO
-from ltviz.study.cards import Card, box, bullets, fold
+from ltviz.study.cards import Card, box, fold, inline, plain
 from ltviz.training import Trainer, branch
 
 AT, EPOCHS = 48, 60  # of the bench: where the weights begin, of how many epochs
@@ -258,7 +258,8 @@ def say_met():
 
 late = lt.Predict(
     "The plain network and cross-entropy on the photographs, class weights with $\\beta = 0.9999$: from the first epoch, "
-    "or only for the last 8 of 40 (DRW). Who gains from the deferral?",
+    "or only for the last 8 of 40 (DRW). In both, the loss of a batch is divided by its number of images. Who gains from "
+    "the deferral?",
     choices=["mainly the rare classes", "mainly the frequent and the middle classes", "all three groups alike",
              "nobody: it is worse"],
     default="mainly the rare classes",
@@ -305,9 +306,19 @@ def open_late():
     )
 
 
+def _loss_at(runs, epoch=AT):
+    """Mean training loss of these runs in their epoch of this number, from 1."""
+    return float(np.mean([run.history["loss"][epoch - 1] for run in runs]))
+
+
+def _written(loss):
+    """A small number with one digit that counts, and without a power of ten."""
+    return np.format_float_positional(loss, precision=1, fractional=False)
+
+
 parts_on_the_bench = lt.Predict(
-    f"On the bench, class weights begin after {AT} of {EPOCHS} epochs. By then both networks, cross-entropy and LDAM, "
-    "answer every training image right. Whose **rare test accuracy** do the late weights still raise, clearly, over "
+    f"On the bench, class weights begin after {AT} of {EPOCHS} epochs. By then both networks answer every training image "
+    f"right. The mean training loss is then {_written(_loss_at(drw(bench)))} with cross-entropy, {_written(_loss_at(ldam_drw(bench)))} with LDAM. Whose **rare test accuracy** do the late weights still raise, clearly, over "
     "ten seeds?",
     choices=["both", "only cross-entropy's", "only LDAM's", "neither"],
     default="neither",
@@ -317,11 +328,11 @@ parts_on_the_bench = lt.Predict(
 def _of_the_moment(name, loss, before, after):
     """One method's live branches in a sentence."""
     left = (
-        "next to nothing is left to weigh"
+        "next to no loss is left for the weights to multiply"
         if loss < 0.001
-        else "little is left to weigh, but not nothing"
+        else "little loss is left for the weights to multiply, but not none"
         if loss < 0.02
-        else "there is still something to weigh"
+        else "there is still a loss for the weights to multiply"
     )
     return f"{name}: training loss {loss:.2g}, so {left}; rare test accuracy {before:.1%} as before, {after:.1%} with weights"
 
@@ -330,7 +341,7 @@ def _measured_again(grown, at, learned):
     """What the runs that were just trained say."""
     told = []
     for key, pairs in grown.items():
-        loss = float(np.mean([run.history["loss"][at - 1] for run, _ in pairs]))
+        loss = _loss_at([run for run, _ in pairs], at)
         same = all((a.history["loss"][:at] == b.history["loss"][:at]).all() for a, b in pairs)
         before, after = (share(list(runs)) for runs in zip(*pairs, strict=True))
         told.append(
@@ -360,8 +371,8 @@ def open_parts_on_the_bench(grown, at, learned):
         f"cross-entropy {points(found['ce_drw'])}, LDAM {points(found['ldam_drw'])}. A class weight multiplies a gradient, "
         f"and where there is none it does nothing. Even for cross-entropy epoch {AT} is late. With the loss "
         f"divided by the number of images, deferred weights give the rare classes {gained(early[1], plain)}; weights from "
-        f"the first epoch, divided alike, against them: {gained(*early)}. And the "
-        f"question of the lab: LDAM without any weights gives the rare classes {gained(bench('ldam'), plain)} here, and "
+        f"the first epoch, divided alike, against them: {gained(*early)}. The lab's "
+        f"question: LDAM without any weights gives the rare classes {gained(bench('ldam'), plain)} here, and "
         f"{gained(bench('ldam'), cosine)} against the cosine classifier without margins.",
     )
 
@@ -392,7 +403,7 @@ def compared():
 
 
 def _parts():
-    """What each part of LDAM with DRW adds, one after the other, a sentence each."""
+    """What each part of LDAM with DRW adds, one after the other: points of each group."""
     steps = {
         "weights (plain + DRW against plain)": (drw(), photos("ce")),
         "then cosines (NormFace + DRW against plain + DRW)": (normface_drw(), drw()),
@@ -400,14 +411,25 @@ def _parts():
         "cosines and margins together (LDAM + DRW against plain + DRW)": (ldam_drw(), drw()),
     }
     words = {"all": "all classes", "head": "frequent", "mid": "middle", "tail": "rare"}
-    return [
-        f"- {name}: " + ", ".join(f"{word} {gained(ours, base, group)}" for group, word in words.items())
+    return {
+        name: {word: gained(ours, base, group).replace(" points", "") for group, word in words.items()}
         for name, (ours, base) in steps.items()
-    ]
+    }
 
 
 def _by_part():
-    return Card("<b>Part by part</b>" + bullets(line[2:] for line in _parts()), "\n".join(["Part by part", *_parts()]))
+    """The parts as a table: a row for each, a column for each group."""
+    parts = _parts()
+    columns = list(next(iter(parts.values())))
+    top = "".join(f'<th scope="col">{one}</th>' for one in ["Part by part, points", *columns])
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left">{name}</th>'
+        + "".join(f"<td>{inline(found[one])}</td>" for one in columns) + "</tr>"
+        for name, found in parts.items()
+    )  # fmt: skip
+    said = [f"{name}: " + ", ".join(f"{one} {found[one]}" for one in columns) for name, found in parts.items()]
+    html = f"<table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table>"
+    return Card(html, "\n".join(["Part by part, points", *map(plain, said)]))
 
 
 def open_margins_on_top():
@@ -425,12 +447,12 @@ def open_margins_on_top():
         because=f"Margins on top of cosines and DRW: {points(found)} over all classes. The chart asks more: who lies "
         f"beyond the line that the slider draws? Its legend says so for each dot. Read NormFace and LDAM with care: under "
         f"{outside(normface())} and {outside(photos('ldam'))} of {len(base)} seeds they leave the frequent classes more "
-        "than the slider does at any τ >= 0; there the distance is to the line continued below τ = 0, or to its end.",
+        "accurate than the slider does at any τ >= 0; there the distance is to the line continued below τ = 0, or to its end.",
     )
 
 
 def outside(runs):
-    """Under how many seeds these runs leave the frequent classes more than the slider does at any tau >= 0."""
+    """Under how many seeds these runs leave the frequent classes more accurate than the slider does at any tau >= 0."""
     lines = [lt.metrics.frontier(plain) for plain in photos("ce")]
     return sum(
         lt.metrics.shot_accuracy(run)["head"] > line.head[line.tau >= 0].max()

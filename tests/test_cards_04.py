@@ -75,6 +75,22 @@ def test_right_answers_pass(cards):
     assert cards.cb_softmax.check(lambda z, y, w: (w[y] * F.cross_entropy(z, y, reduction="none")).mean()).passed
 
 
+def test_what_is_said_of_the_middle_classes_is_what_the_records_say(cards):
+    plain = lt.recorded("cifar16", "ce")
+    found = [lt.metrics.beyond(cards.photos(beta=beta), plain, "mid").verdict for beta in (0.99, 0.999)]
+    assert found == ["clearly worse"] * 2
+    reveal = cards.open_beyond_the_line()
+    assert reveal.truth == "only β = 0.99" and "rare classes have **+5.9 ± 2.9** points" in reveal.because
+    for told in ("Who pays? The middle classes of β = 0.99", "can hardly be compared", "The other losses."):
+        assert told in reveal.content_text
+    assert {f"only β = {beta}" for beta in cards.BETAS} < set(cards.beyond_the_line.options)
+
+
+def test_the_second_question_does_not_answer_the_first(cards):
+    truth = cards.open_best_beta().truth
+    assert truth.removeprefix("β = ") not in cards.which_form.question
+
+
 def test_the_lengths_are_those_of_the_classes_by_count(cards):
     runs = lt.recorded("cifar16", "ce")
     drawn = cards.plot_lengths({"no weights": runs}).data

@@ -1,5 +1,6 @@
 """Chapter 06: its exercises name the mistakes that readers make, and its predictions follow from the records."""
 
+import re
 import sys
 
 import numpy as np
@@ -162,12 +163,15 @@ def test_both_networks_of_the_branch_know_their_training_images(cards):
     found = cards.open_parts_on_the_bench(grown, cards.AT, learned)
     told = cards._measured_again(grown, cards.AT, learned)
     assert found.truth == "only cross-entropy's" and "differ before" not in told
-    assert "so little is left to weigh, but not nothing" in told
+    assert "so little loss is left for the weights to multiply, but not none" in told
     assert (
         "divided by the number of images, deferred weights give the rare classes **+1.9 ± 0.9** points" in found.because
     )
     assert "divided alike, against them: **+9.4 ± 5.5** points" in found.because
-    assert "every training image is answered right" in told and "next to nothing is left to weigh" in told
+    assert (
+        "every training image is answered right" in told
+        and "next to no loss is left for the weights to multiply" in told
+    )
 
 
 def test_the_sentences_of_the_branch_follow_what_was_run(cards):
@@ -177,8 +181,10 @@ def test_the_sentences_of_the_branch_follow_what_was_run(cards):
         trunk.run_epoch()
     before = lt.training.branch(trunk, beta=0.0)
     told = cards._measured_again({"ldam_drw": [(before.run(), trunk.run())]}, 3, [0.5])
-    assert "there is still something to weigh" in told and "at least 50.0% of the training images" in told
-    assert "next to nothing" not in told and "after epoch 3" in told
+    assert (
+        "there is still a loss for the weights to multiply" in told and "at least 50.0% of the training images" in told
+    )
+    assert "next to no loss" not in told and "after epoch 3" in told
 
 
 def test_what_the_take_aways_say_is_what_the_records_say(cards):
@@ -206,6 +212,24 @@ def test_what_the_take_aways_say_is_what_the_records_say(cards):
     assert verdict(cards.ldam_drw(), cards.drw(), "tail") == "clearly worse"
     for runs in (cards.drw(reduction="n"), cards.normface_drw(), cards.ldam_drw(), cards.photos("ce_drs")):
         assert lt.metrics.beyond(runs, plain).verdict == "undecided"
+
+
+def test_each_part_is_a_row_with_a_column_for_each_group(cards):
+    card = cards._by_part()
+    rows = [row.split("<td>")[1:] for row in card.html.split("<tr>")[2:]]
+    assert [len(row) for row in rows] == [4] * 4
+    found = lt.metrics.paired(cards.drw(), cards.photos("ce"), "tail")
+    assert rows[0][3].startswith(f"<b>{100 * found.mean:+.1f} ± {100 * found.half:.1f}</b> ({found.verdict})")
+    assert card.text.count("(") >= 16 and "**" not in card.text
+
+
+def test_the_question_of_the_branch_gives_both_losses(cards):
+    losses = [np.mean([run.history["loss"][cards.AT - 1] for run in runs(cards.bench)])
+              for runs in (cards.drw, cards.ldam_drw)]  # fmt: skip
+    for loss, name in zip(losses, ("cross-entropy", "LDAM"), strict=True):
+        told = re.search(rf"(0\.0*[1-9]) with {name}", cards.parts_on_the_bench.question)[1]
+        assert float(told) == pytest.approx(loss, rel=0.2)
+    assert losses[0] > 10 * losses[1]
 
 
 def test_claims_hold_where_the_records_say_so(cards):
@@ -240,7 +264,10 @@ def test_the_courses_before_the_weights_differ_by_where_they_were_recorded(cards
 
 def test_where_the_line_ends_before_the_dots(cards):
     told = cards.open_margins_on_top().because
-    assert "under 5 and 7 of 10 seeds they leave" in told and "continued below τ = 0, or to its end" in told
+    assert (
+        "under 5 and 7 of 10 seeds they leave the frequent classes more accurate than" in told
+        and "continued below τ = 0, or to its end" in told
+    )
     others = (cards.drw(), cards.normface_drw(), cards.ldam_drw(), cards.photos("ce_drs"), cards.drw(reduction="n"))
     assert [cards.outside(runs) for runs in others] == 5 * [0]
 

@@ -153,7 +153,7 @@ def test_an_even_throw_covers_as_many_as_the_formula_says():
     explorer = lt.explore.dartboard(darts=30, tiles=50, seed=2)
     assert "as many as E_n" in explorer.sentence
     assert explorer.result.formula == pytest.approx(explorer.result.mean)
-    assert "1 dart, 1 tile, probabilities all alike: this throw covers 1." in Dartboard(1, 0.0, 1, 0).sentence
+    assert "1 dart, 2 tiles, probabilities all alike: this throw covers 1." in Dartboard(1, 0.0, 2, 0).sentence
 
 
 def test_raising_the_exponent_covers_less_whatever_the_numbers():
@@ -205,7 +205,7 @@ def test_state_and_code_give_the_same_picture_again():
     [
         ("darts", 0), ("darts", 501), ("darts", 2.5), ("darts", "10"), ("darts", True), ("darts", None),
         ("exponent", -0.1), ("exponent", 2.1), ("exponent", np.nan), ("exponent", "1"), ("tiles", 0), ("tiles", 201),
-        ("tiles", 10.5), ("seed", -1), ("seed", 51), ("seed", 0.5),
+        ("tiles", 1), ("tiles", 10.5), ("seed", -1), ("seed", 51), ("seed", 0.5),
     ],
 )  # fmt: skip
 def test_the_explorer_refuses(name, given):

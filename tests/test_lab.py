@@ -644,3 +644,11 @@ def test_a_lab_that_shows_who_pays_can_be_driven(data, three, monkeypatch):
     state, places = lab.state, drawn(lab)
     assert lab.drive() == [] and lab.error is None
     assert lab.state == state and drawn(lab) == places
+
+
+@pytest.mark.parametrize(("asked", "got"), [(50, "57"), (20, "22.8"), (2, None)])
+def test_an_empty_lab_says_why_its_ratio_is_not_the_slider_s(asked, got):
+    made = lt.explore.lab(lt.digits_lt(ratio=asked))
+    why = f" A ratio of {asked} was asked for; after cutting the counts to whole numbers it is {got}." if got else ""
+    assert made.sentence.startswith("Nothing is trained yet. digits_lt: ") and made.sentence.endswith(f"on cpu.{why}")
+    made.close()

@@ -6,7 +6,7 @@ import torch
 
 import ltviz as lt
 from ltviz import metrics
-from ltviz.explore.pizza import RIM, VECTORS, Pizza
+from ltviz.explore.pizza import PAGE, REACH, RIM, STRIDE, VECTORS, Pizza
 from ltviz.explore.screen import Drag
 from ltviz.methods.arcface import arcface_loss
 from ltviz.methods.cosface import margin_loss
@@ -213,6 +213,29 @@ def test_an_arrow_key_turns_a_vector(angle):
         explorer.dragged(Drag("rare", handle.x + dx, handle.y + dy, True))
         turned.add((explorer.values["rare"] - angle + 180) % 360 - 180)
     assert min(turned) <= -1 and max(turned) >= 1
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 60, 90, 135, 200, 225, 270, 330])
+def test_page_up_and_page_down_turn_a_vector_by_as_much_everywhere(angle):
+    """The page moves a handle along the diagonal by 10% of its axes, within its reach."""
+    explorer = lt.explore.pizza(rare=float(angle))
+    left, right = explorer.plate.get_xlim()
+    assert pytest.approx(0.1 * (right - left)) == STRIDE
+    for way in (1, -1):
+        explorer.set(rare=float(angle))
+        handle = {one.name: one for one in explorer.screen.frame.handles}["rare"]
+        assert handle.xlim == handle.ylim == (-REACH, REACH)
+        for pages in range(1, 10):  # held: the page goes on from where it was before the first has arrived
+            x, y = (min(max(one + way * pages * STRIDE, -REACH), REACH) for one in (handle.x, handle.y))
+            if abs(x - y) > 1e-6 or abs(x) < REACH:  # else it is in the corner, as with End
+                explorer.dragged(Drag("rare", x, y, True))
+                assert explorer.values["rare"] == (angle + way * pages * PAGE) % 360
+    explorer.set(rare=float(angle))
+    for corner in (-REACH, REACH):  # Home and End have no meaning on a circle
+        explorer.dragged(Drag("rare", corner, corner, True))
+        assert explorer.values["rare"] == angle
+    explorer.dragged(Drag("rare", handle.x + STRIDE, handle.y - STRIDE, True))
+    assert explorer.error is None
 
 
 def test_controls_at_their_ends_and_the_background_that_rests():

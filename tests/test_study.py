@@ -369,6 +369,22 @@ def test_wrong_shape_type_nan_and_errors_are_explained():
     assert "(in your line return torch.stack([n, b]))" in check(inside_torch).text
 
 
+def test_several_tensors_where_one_is_due_are_explained():
+    check = exercise().check
+    told = check(lambda n, b: (n, n)).text
+    assert told.count("Return one tensor of shape (3,), not a tuple of 2; torch.stack joins two.") == 2
+    assert "not a list of 3; torch.stack joins them." in check(lambda n, b: [n, n, n]).text
+    assert "Return one tensor of shape (3,), not a dict: {'a': 1}." in check(lambda n, b: {"a": 1}).text
+    assert "raised" not in told and "Return one tensor, not a tuple of 2" in claimed((torch.ones(2), torch.ones(2)))
+    assert exercise().check(lambda n, b: list(effective(n, b))).passed  # single numbers in a list are one tensor
+
+
+def claimed(value) -> str:
+    """What the checker says where a claim asks for one tensor."""
+    claim = study.Claim("one", lambda f: study.exercise.one_tensor(f()).sum() == 1, "no")
+    return study.Exercise("One", "Return 1.", "def one():\n    return 1.0\n", [claim]).check(lambda: value).text
+
+
 def test_reader_cannot_spoil_the_inputs():
     def greedy(counts, beta):
         value = (1 - beta**counts) / (1 - beta)

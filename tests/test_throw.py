@@ -195,6 +195,9 @@ def test_dragging_the_last_bar_sets_the_ratio():
     explorer = lt.explore.throw(ratio=50)
     (handle,) = explorer.handles(explorer.result)
     assert (handle.name, handle.y, handle.region) == ("ratio", 2.0, COUNTS)
+    assert handle.told == "2 points, ratio 50" and explorer.screen.frame.handles[0].told == handle.told
+    explorer.set(ratio=89.0)  # 1.12 points, cut to one
+    assert explorer.handles(explorer.result)[0].told == "1 point, ratio 89"
     explorer.dragged(Drag("ratio", 5, 10.0, True))
     assert explorer.values["ratio"] == 10.0 and explorer.result.all.counts[-1] == 10
     for y, ratio in ((0.001, 100.0), (5000.0, 1.0)):

@@ -137,6 +137,24 @@ def test_the_chosen_vector_s_images_are_ringed_and_its_angle_to_them_is_told(sti
     assert f"Vector of 8: {still.result.angle:.0f}° from the mean of its own images" in still.sentence
 
 
+def test_words_follow_the_signs_of_pull_and_push(still):
+    words = {1.0: "lengthen", -1.0: "shorten"}
+    told = set()
+    for epoch in (2, 20):
+        still.set(vector=still.names[9], epoch=epoch)
+        pull, push = still.result.pull[9], still.result.push[9]
+        ours, others = (f"{words[np.sign(one)]} it by {abs(one):.3g}" for one in (pull, push))
+        assert f"which {ours}; all others {others} (a step at learning rate 1)." in still.sentence
+        bars = [one.text for one in still.marks(still.result) if one.region == FORCES][-2:]
+        assert bars == [f"{still.names[9]} (5 images): own images {ours}, all others {others}"] * 2
+        told |= {(ours.split()[0], others.split()[0])}
+    assert told == {("shorten", "lengthen"), ("lengthen", "shorten")}
+
+
+def test_a_vector_is_chosen_by_mouse_or_by_keyboard(still):
+    assert still.marks(still.result)[0].text.endswith("Click or press Enter to see what pulls at it.")
+
+
 def test_the_sentence_does_not_grow_with_a_rule(still):
     before = len(still.sentence)
     for equal, prior in ((True, False), (False, True), (True, True)):

@@ -126,6 +126,7 @@ def test_follow_takes_the_tau_of_bayes_rule(run, photographs, deployment, tau):
     assert [one.layout.display for one in (explorer.bayes, box, slider)] == ["", "none", "none"]
     explorer.set(deployment=0.5)
     assert explorer.bayes.value == "τ = 1 - deployment = 0.5"
+    assert explorer.as_code() == "lt.explore.wall(run, lt.study.photographs(), deployment=0.5, follow=True)"
     explorer.set(follow=False)
     assert explorer.result.tau == 0.3 and explorer.controls["tau"].idle == ""
     assert [one.layout.display for one in (explorer.bayes, box, slider)] == ["none", "", ""] and box.value == 0.3

@@ -82,11 +82,13 @@ class Cells:
         kept = 0 if self.source is None else len(self.source)
         shown = cell.images[cell.images < kept] if self.source is not None else cell.images
         if self.source is not None and len(shown) < len(cell.images):
-            few = f"{len(shown):,} of them are" if len(shown) else "none of them is"
-            told += f"; {few} among the first {kept:,} test images, whose pictures are here"
+            few = {0: "None of them is", 1: "One of them is"}.get(len(shown), f"{len(shown):,} of them are")
+            which = "test image that is" if kept == 1 else "test images that are"
+            told += f". {few} among the {kept:,} {which} pictured here"
         if len(shown):
             some = ", ".join(map(str, shown[:PICTURES])) + (", …" if len(shown) > PICTURES else "")
-            told += f" (number{'s' if len(shown) > 1 else ''} {some})"
+            told += f": number{'s' if len(shown) > 1 else ''} {some}"
+        told += "."
         if len(shown) and self.source is not None:
             shown = shown[:PICTURES]
             png, width = _picture(check.to_array(self.source[shown.tolist()]))

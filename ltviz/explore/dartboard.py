@@ -24,7 +24,7 @@ DARTS = Setting(100, 1, MOST, "log", symbol="n", meaning="images of the class: e
 EXPONENT = Setting(
     0.0, 0.0, 2.0, symbol="s", meaning="tile i is hit with probability ~ 1 / i^s: 0 all alike, 1 Zipf's law"
 )
-TILES = Setting(100, 1, 200, "log", symbol="N", meaning="prototypes of the class: different things that can be seen")
+TILES = Setting(100, 2, 200, "log", symbol="N", meaning="prototypes of the class: different things that can be seen")
 SEED = Setting(6, 0, 50, meaning="another throw with the same probabilities")
 ALONG = np.unique(np.geomspace(1, MOST, 120).round())  # numbers of darts at which the curves are known
 QUARTERS = np.linspace(0, 1, 5)  # of the tiles
@@ -191,7 +191,7 @@ class Dartboard(Explorer):
         how = "all alike" if result.exponent == 0 else f"falling like 1 / rank{power}"
         lost = formula - mean
         less = "as many as" if lost < 0.05 else f"{lost:.1f} fewer than"
-        what = f"{result.darts} dart{'s' * (result.darts > 1)}, {tiles} tile{'s' * (tiles > 1)}"
+        what = f"{result.darts} dart{'s' * (result.darts > 1)}, {tiles} tiles"
         return (
             f"{what}, probabilities {how}: this throw covers {result.covered}. Throws like it cover {mean:.1f} on "
             f"average, {less} E_n = {formula:.1f} at β = {number((tiles - 1) / tiles)}."
@@ -225,7 +225,7 @@ def dartboard(
 ) -> Dartboard:
     """Throw darts at a board of tiles of equal size; see how many different tiles they hit, against the formula E_n.
 
-    darts n, 1 to 500: images of a class; tiles N, 1 to 200: its prototypes. exponent s, 0 to 2: tile i, counted from
+    darts n, 1 to 500: images of a class; tiles N, 2 to 200: its prototypes. exponent s, 0 to 2: tile i, counted from
     the centre, is hit with probability ~ 1 / i^s, so 0 is a throw that hits all alike and 1 is Zipf's law. seed, 0 to
     50: which throw; fewer darts are the first of more. E_n = (1 - beta^n) / (1 - beta) with beta = (N - 1) / N.
     """

@@ -247,7 +247,7 @@ class Lab(MethodExplorer):
 
     def say(self, result: View) -> str:
         said = [_under_way(self._session, result), _compared(result.rows, result.group), result.beyond]
-        return " ".join(filter(None, said)) or f"Nothing is trained yet. {self.data!r}."
+        return " ".join(filter(None, said)) or f"Nothing is trained yet. {self.data!r}.{_cut(self.data)}"
 
     # -------------------------------------------------------------------------------------------------- state
     @classmethod
@@ -371,6 +371,14 @@ def _told(row: Entry) -> str:
         low, high = row.pair.interval
         words = row.words if np.isnan(low) else f"{row.words}; 95% interval {100 * low:+.1f} to {100 * high:+.1f}"
     return f"{row.name} {as_percent(float(np.mean(row.values)))} ({words})"
+
+
+def _cut(data: LongTailed) -> str:
+    """Why the data's ratio is not the one on the slider, in a sentence; nothing where it is."""
+    asked = data.spec.get("ratio")
+    if asked is None or f"{asked:.4g}" == f"{data.ratio:.4g}":
+        return ""
+    return f" A ratio of {asked:.4g} was asked for; after cutting the counts to whole numbers it is {data.ratio:.4g}."
 
 
 def _data_controls(data: LongTailed, class_order: Any) -> dict[str, Control]:

@@ -23,6 +23,8 @@ CLASSES = {"frequent": "head", "middle": "mid", "rare": "tail"}
 VECTORS = {"frequent": 90.0, "middle": 210.0, "rare": 330.0}  # where each starts, in degrees
 MOST = 1000  # images of the frequent class
 FILLING, CRUST, RIM = 0.80, (0.86, 1.0), 1.1  # radii: training slices, test slices, the handles
+EDGE, REACH = RIM + 0.13, RIM + 0.1  # of the plate, and how far a handle goes
+PAGE, STRIDE = 15.0, 0.2 * EDGE  # degrees that PageUp turns a vector; how far the page then moves its handle, each way
 TITLES = {"none": "none (NormFace)", "cosface": "cosine (CosFace, AM-Softmax)", "arcface": "angle (ArcFace)",
           "ldam": "by count (LDAM)"}  # fmt: skip
 KIND = Setting("ldam", choices=MARGINS, meaning="what training takes from the score of the true class")
@@ -74,6 +76,7 @@ class Pizza(Explorer):
         rare: float = VECTORS["rare"],
     ):
         angles = {"frequent": frequent, "middle": middle, "rare": rare}
+        self._before: dict[str, float] = {}  # direction of a vector when PageUp or PageDown was pressed last
         controls = [
             Number("margin", MARGIN, margin, steps=50),
             Choice("kind", KIND, kind, TITLES),
@@ -105,8 +108,7 @@ class Pizza(Explorer):
 
     def _build_plate(self, ax: Axes) -> None:
         self.plate = ax
-        edge = RIM + 0.13
-        ax.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+        ax.set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE), aspect="equal")
         ax.set_title("Directions of features", fontsize=9.5)
         ax.axis("off")
         turn = np.linspace(0, 2 * np.pi, 200)
@@ -118,9 +120,9 @@ class Pizza(Explorer):
         for one in (self.filling, self.crust):
             ax.add_collection(one, autolim=False)
         self.spokes = [ax.plot([], [], color=INK, linewidth=1.6, zorder=4)[0] for _ in CLASSES]
-        kind = {"marker": "o", "markersize": 12, "markeredgecolor": "white", "zorder": 5, "linestyle": ""}
+        kind = {"marker": "o", "markersize": 19, "markeredgecolor": "white", "zorder": 5, "linestyle": ""}
         self.heads = [ax.plot([], [], color=colour, **kind)[0] for colour in self.colours]
-        ax.text(0, -edge - 0.02, "ring: decided at test   disc: margin met in training\ndotted: met for no class",
+        ax.text(0, -EDGE - 0.02, "ring: decided at test   disc: margin met in training\ndotted: met for no class",
                 ha="center", va="top", fontsize=8.5, color=INK)  # fmt: skip
 
     def _build_course(self, ax: Axes) -> None:
@@ -199,18 +201,35 @@ class Pizza(Explorer):
         return found
 
     def handles(self, result: Cut) -> list[Handle]:
-        edge = (-RIM - 0.1, RIM + 0.1)
+        reach = (-REACH, REACH)
         return [
-            Handle(name, *_at(angle), f"vector of the {name} class", "xy", edge, edge, told=f"{angle:.0f}°")
+            Handle(name, *_at(angle), f"vector of the {name} class", "xy", reach, reach, told=f"{angle:.0f}°")
             for name, angle in zip(CLASSES, result.vectors, strict=True)
         ]
 
     def dragged(self, drag: Drag) -> None:
-        """A vector turns to where its tip is dragged; its length stays 1."""
+        """A vector turns to where its tip is dragged; its length stays 1. PageUp and PageDown turn it by `PAGE`."""
         control = self.controls.get(drag.name)
         if isinstance(control, Number) and drag.name in CLASSES and (drag.x or drag.y):
+            paged = self._paged(drag, control.value) if drag.done else None
             # In whole degrees, finer than the slider's steps: an arrow key moves the tip by one to three of them.
-            control.value = float(round(np.degrees(np.arctan2(drag.y, drag.x)))) % 360
+            turned = round(np.degrees(np.arctan2(drag.y, drag.x))) if paged is None else paged
+            control.value = float(turned) % 360
+
+    def _paged(self, drag: Drag, now: float) -> float | None:
+        """The direction after PageUp or PageDown, and that of now after Home or End; None for any other drag.
+
+        With these keys the page moves a handle along the diagonal, which is no way around a circle. A key that is held
+        moves it on from where it was before the vector has turned, so the direction of that moment counts as well.
+        """
+        if np.allclose([abs(drag.x), drag.y], [REACH, drag.x], atol=1e-6):
+            return now
+        for start in (now, self._before.get(drag.name, now)):
+            for pages in (way * n for n in range(1, 10) for way in (1, -1)):  # 9 go from edge to edge
+                if np.allclose(np.clip(np.add(_at(start), pages * STRIDE), -REACH, REACH), (drag.x, drag.y), atol=1e-4):
+                    self._before[drag.name] = start
+                    return start + pages * PAGE
+        return None
 
 
 def _at(angle: float) -> tuple[float, float]:

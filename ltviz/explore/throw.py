@@ -245,8 +245,9 @@ class Throw(Explorer):
     def handles(self, result: Thrown) -> list[Handle]:
         most = float(result.all.counts[0])
         least, now = (max(most / ratio, 1.0) for ratio in (RATIO.high, result.ratio))
-        label = "ratio (points of the rarest class)"
-        return [Handle("ratio", K - 1, now, label, "y", None, (least, most), COUNTS)]
+        n, label = result.all.counts[-1], "ratio (points of the rarest class)"
+        told = f"{n} point{'' if n == 1 else 's'}, ratio {result.ratio:.3g}"  # the bar is cut to whole points
+        return [Handle("ratio", K - 1, now, label, "y", None, (least, most), COUNTS, told)]
 
     def dragged(self, drag: Drag) -> None:
         """The rarest bar's top at y points asks for the ratio of the most frequent class to it."""

@@ -281,11 +281,11 @@ class TugOfWar(Explorer):
         )
         lengths = "" if changed else _ends(names, result.lengths)
         where = "no images of its own" if np.isnan(result.angle) else (
-            f"{result.angle:.0f}° from the mean of its own images, which pull along it with {number(result.pull[j])}"
+            f"{result.angle:.0f}° from the mean of its own images, which {_changes(result.pull[j])}"
         )  # fmt: skip
         return (
             f"Epoch {result.epoch}, {rule}. Accuracy{' (as trained)' if changed else ''}: {told}.{lengths} Vector of "
-            f"{names[j]}: {where}; all others push with {number(result.push[j])}."
+            f"{names[j]}: {where}; all others {_changes(result.push[j])} (a step at learning rate 1)."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -299,7 +299,9 @@ class TugOfWar(Explorer):
     def marks(self, result: Tug) -> list[Point]:
         called = [f"{name} ({count:,} images)" for name, count in zip(self.names, self.counts, strict=True)]
         found = [
-            Point(*tip, f"Vector of {name}: length {number(length)}. Click to see what pulls at it.", PLANE)
+            Point(
+                *tip, f"Vector of {name}: length {number(length)}. Click or press Enter to see what pulls at it.", PLANE
+            )
             for name, tip, length in zip(called, result.tips, result.lengths, strict=True)
         ]
         groups = zip(self.groups, result.course[result.epoch], strict=True)
@@ -307,7 +309,7 @@ class TugOfWar(Explorer):
             Point(result.epoch, one, f"{GROUPS[name]} classes: {as_percent(one)}", COURSE) for name, one in groups
         ]
         for j, name in enumerate(called):
-            told = f"{name}: own images {number(result.pull[j])}, others {number(result.push[j])}"
+            told = f"{name}: own images {_changes(result.pull[j])}, all others {_changes(result.push[j])}"
             found += [Point(j - 0.19, result.pull[j] / result.scale, told, FORCES),
                       Point(j + 0.19, result.push[j] / result.scale, told, FORCES)]  # fmt: skip
         return found
@@ -325,6 +327,11 @@ class TugOfWar(Explorer):
     # ------------------------------------------------------------------------------------------------- as code
     def data_code(self) -> list[str]:
         return [] if self.given is None else [name_of(self.given) or "data"]
+
+
+def _changes(along: float) -> str:
+    """What a step along a vector does to its length, in words."""
+    return f"{'shorten' if along < 0 else 'lengthen'} it by {number(abs(along))}"
 
 
 def _ends(names: Sequence[str], lengths: np.ndarray) -> str:

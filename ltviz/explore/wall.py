@@ -347,6 +347,12 @@ class Wall(Explorer):
         code = [name_of(self.run) or "run", name_of(self.photographs) or "lt.study.photographs()"]
         return code + ([name_of(self.others) or "others"] if self.others else [])
 
+    def as_code(self) -> str:
+        """The one-line call that gives the present picture, without the reader's own tau where Bayes' is in force."""
+        follow = self.controls["follow"].value
+        written = [f"{name}={value!r}" for name, value in self.state.items() if not (follow and name == "tau")]
+        return f"lt.explore.{self.function}({', '.join([*self.data_code(), *written])})"
+
 
 def _checked(run: Any) -> Run:
     check.instance("run", run, Run, "a run, from lt.train, lt.load_run or lt.recorded")

@@ -98,6 +98,26 @@ class _Unanswered(Exception):
     """The reader's function is still the stub."""
 
 
+class NotOneTensor(ValueError):
+    """What the reader's function returned is no tensor and cannot become one; the text says what to return."""
+
+
+def one_tensor(value: Any, shape: Sequence[int] | None = None) -> torch.Tensor:
+    """What a reader's function returned, as a tensor; shape: what was expected, for the text of the error.
+
+    Raises NotOneTensor, a ValueError, for several tensors in a tuple or list, and for what holds no numbers.
+    """
+    wanted = "one tensor" if shape is None else f"one tensor of shape {tuple(shape)}" if len(shape) else "one number"
+    several = isinstance(value, (tuple, list)) and any(isinstance(one, torch.Tensor) and one.ndim for one in value)
+    if several:
+        joined = "" if wanted == "one number" else f"; `torch.stack` joins {'two' if len(value) == 2 else 'them'}"
+        raise NotOneTensor(f"Return {wanted}, not a {type(value).__name__} of {len(value)}{joined}.")
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise NotOneTensor(f"Return {wanted}, not a {type(value).__name__}: {check.shown(value)}.") from None
+
+
 @dataclass(frozen=True)
 class Exercise:
     """A task, hints that open one after the other, a folded solution, and checks that say why an answer is wrong.
@@ -177,6 +197,8 @@ class Exercise:
                 detail = self._case(one, answer) if isinstance(one, Case) else self._claim(one, answer)
             except _Unanswered:
                 return Result(self.title, "open", note="Replace the `...` by your code, then run the cell.")
+            except NotOneTensor as error:
+                detail = str(error)
             except Exception as error:  # whatever the reader's code raises is feedback, not a crash
                 detail = _explain(error)
             rows.append((not detail, one.name, detail))
@@ -206,7 +228,7 @@ class Exercise:
         if not callable(answer):
             return f"A function is needed here, not a {type(answer).__name__}: pass its name, without brackets."
         expected, slope = _evaluate(self.oracle, case)
-        got, got_slope = _evaluate(answer, case)
+        got, got_slope = _evaluate(answer, case, expected.shape)
         if got.shape != expected.shape:
             return f"Shape {tuple(got.shape)} where {tuple(expected.shape)} is expected."
         if not torch.isfinite(got).all():
@@ -233,7 +255,9 @@ def _paragraph(part: str) -> str:
     return f'<div style="margin:.3em 0">{inline(" ".join(lines))}</div>'
 
 
-def _evaluate(function: Callable[..., Any], case: Case) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _evaluate(
+    function: Callable[..., Any], case: Case, shape: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Value and, where asked for, gradient, in float64. Arguments are copies: writing into them harms nobody."""
     args = [a.clone() if isinstance(a, torch.Tensor) else a for a in case.args]
     if case.gradient:
@@ -241,7 +265,7 @@ def _evaluate(function: Callable[..., Any], case: Case) -> tuple[torch.Tensor, t
     value = function(*args)
     if value is None or value is ...:
         raise _Unanswered
-    value = torch.as_tensor(value).to(torch.float64)
+    value = one_tensor(value, shape).to(torch.float64)
     slope = None
     if case.gradient and value.requires_grad:
         slope = torch.autograd.grad(value.sum(), args[0], allow_unused=True)[0]
