@@ -190,7 +190,7 @@ def test_the_law_of_norms_for_any_unit_of_length():
     found = metrics.weight_norm_fit([0.0, 1.0, 2.0, 7.0], [1.0, np.e, np.e**2, 0.0])
     assert (found.s, found.c, found.rho) == pytest.approx((1.0, 0.0, 1.0), abs=1e-9)
     for wrong in ([[1.0]], "long", [-1.0, 1.0, 2.0]):
-        with pytest.raises(ValueError, match="^norms=.*expected a run, or the length of each class's classifier vector"):
+        with pytest.raises(ValueError, match="^norms=.*a run, or the length of each class's classifier vector"):
             metrics.weight_norm_fit(wrong, counts)
 
 
