@@ -703,6 +703,8 @@ def test_in_jupyterlab_it_plays_while_a_cell_sleeps(lab, browser):  # noqa: F811
         page.keyboard.press("Shift+Enter")
         canvas = page.locator(".ltviz-screen canvas[aria-label='beta is 2.5']")
         canvas.wait_for()
+        page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
+        page.wait_for_timeout(1500)  # its first messages are answered: what follows is heard while a cell runs
         page.keyboard.press("Shift+Enter")  # the cell that runs until the picture is clicked
         page.locator(".jp-CodeCell .jp-InputPrompt", has_text="*").first.wait_for()
         page.evaluate(WATCH)

@@ -227,7 +227,7 @@ class Pointing {
   }
 }
 
-/** Show the screen of a model in an element. kept: {frames, plans} of a page without a kernel. */
+/** Show a model's screen in an element. kept: {frames, plans} of a page without a kernel. */
 function render({ model, el, kept }) {
   const [width, height] = model.get("size");
   const root = make(el, "div", { class: "ltviz-screen", style: `max-width: ${width}px` });
@@ -322,6 +322,7 @@ function render({ model, el, kept }) {
     for (const handle of all(".noUi-handle")) {
       const [name, input] = ["label", "input"].map((kind) => handle.closest(".widget-hbox")?.querySelector(kind));
       if (input) put(handle, { "aria-label": name?.textContent ?? "", "aria-valuetext": input.value });
+      handle.tabIndex = handle.closest("[disabled]") ? -1 : 0;
     }
   }
   async function wire() {
@@ -378,21 +379,21 @@ function render({ model, el, kept }) {
     const news = Object.keys(facts).filter((key) => model.get(key) !== facts[key]);
     if (news.length) { news.forEach((key) => model.set(key, facts[key])); model.save_changes(); }
   }
-  const theme = new MutationObserver(report), options = { capture: true, passive: true };
-  const grips = ["focusin", "pointerdown", "wheel"].map((kind) => [document, kind, held]);
+  const theme = new MutationObserver(report), options = { capture: true, passive: true }; const grips = ["focusin", "pointerdown", "wheel"].map((kind) => [document, kind, held]);
   const page = [...grips, [window, "resize", report]], kernel = [["change:picture", arrived], ["change:tracks", wire],
     ["msg:custom", (content, buffers) => answers[content.kind]?.(content, buffers)]];
   page.forEach(([target, kind, act]) => target.addEventListener(kind, act, options));
   kernel.forEach(([kind, act]) => model.on(kind, act));
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   for (const frame of kept?.frames ?? []) pictures.put(frame.key, frame);
-  report(); model.send({ kind: "ready" }); // the answer lets what follows be heard while a cell runs
+  report(); model.send({ kind: "ready" }); // the answer lets what follows be heard while a cell runs, once more if it
+  const again = setTimeout(() => model.send({ kind: "ready" }), 800); // came before there was a thread for it
   wire().then(() => kept && [...tracks.values()].slice(0, 1).forEach(play));
   arrived();
   return () => {
     page.forEach(([target, kind, act]) => target.removeEventListener(kind, act, options));
     kernel.forEach(([kind, act]) => model.off(kind, act));
-    clearTimeout(resting); theme.disconnect(); unwire(); pictures.clear(); root.remove();
+    clearTimeout(resting); clearTimeout(again); theme.disconnect(); unwire(); pictures.clear(); root.remove();
   };
 }
 
