@@ -15,6 +15,7 @@ from .frontier import TAUS, Frontier, beyond, frontier
 from .geometry import WeightNormFit, feature_quality, law_explains, spearman, weight_norm_fit
 from .gradient import GradientShares, gradient_shares, gradient_sizes
 from .pull import Pull, pull
+from .retrieval import ROC, Retrieval, Verification, draw_pairs, retrieval, roc, similarity, verification
 from .rings import class_lengths, spread
 from .scores import (
     GROUPS,
@@ -36,12 +37,13 @@ from .scores import (
 from .triplets import Mined, mine, pair_chance, triplets_by_class
 
 __all__ = [
-    "GROUPS", "NO_DATA", "ONE_SEED", "SUGGESTIVE", "TAUS", "UNDECIDED", "Difficulty", "Frontier", "GradientShares",
-    "Mined", "Paired", "Pull", "Reliability", "Slices", "Violated", "WeightNormFit", "accuracies_along", "accuracy",
-    "answer_shares", "balanced_accuracy", "beyond", "class_lengths", "class_margins", "comparison_table", "confusion",
-    "difficulty_course", "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1", "feature_quality",
-    "first_hits", "frontier", "gradient_shares", "gradient_sizes", "law_explains", "mine", "pair_chance", "paired",
-    "per_class", "power_prior", "precision", "probabilities", "pull", "recall", "reliability", "shot_accuracy",
-    "shot_groups", "slices", "spearman", "spread", "third_groups", "triplets_by_class", "violated_triplets",
-    "weight_norm_fit",
+    "GROUPS", "NO_DATA", "ONE_SEED", "ROC", "SUGGESTIVE", "TAUS", "UNDECIDED", "Difficulty", "Frontier",
+    "GradientShares", "Mined", "Paired", "Pull", "Reliability", "Retrieval", "Slices", "Verification", "Violated",
+    "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "balanced_accuracy", "beyond",
+    "class_lengths", "class_margins", "comparison_table", "confusion", "difficulty_course", "draw_pairs",
+    "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1", "feature_quality", "first_hits",
+    "frontier", "gradient_shares", "gradient_sizes", "law_explains", "mine", "pair_chance", "paired", "per_class",
+    "power_prior", "precision", "probabilities", "pull", "recall", "reliability", "retrieval", "roc",
+    "shot_accuracy", "shot_groups", "similarity", "slices", "spearman", "spread", "third_groups",
+    "triplets_by_class", "verification", "violated_triplets", "weight_norm_fit",
 ]  # fmt: skip
