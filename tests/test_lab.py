@@ -13,6 +13,7 @@ from ltviz.explore import board, session
 from ltviz.explore.board import colours, compare, mean_of_classes
 from ltviz.explore.lab import Lab
 from ltviz.methods import METHODS
+from ltviz.training import Background
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +239,7 @@ def test_the_lab_trains_in_the_background_pauses_resumes_and_stops(data):
     soon(lambda: lab.result.loss.size > 0)
     lab.pause_button.click()
     assert lab.phase == "paused" and lab.pause_button.description == "Resume"
-    soon(lambda: lab._live.state == "paused")
+    soon(lambda: lab.phase == "paused")
     time.sleep(0.1)
     epoch = lab._live.epoch
     time.sleep(0.3)
@@ -287,7 +288,8 @@ def test_closing_a_lab_ends_its_training(data):
     soon(lambda: lab._live is not None)
     lab.close()
     lab.wait(30)
-    assert lab.phase == "idle" and not lab._thread.is_alive()
+    assert lab.phase == "idle"
+    soon(lambda: not lab._session.thread.is_alive())
 
 
 def test_no_method_has_a_setting_that_the_lab_uses_itself(data):
@@ -300,7 +302,8 @@ def test_the_fast_profile_is_short_and_inline(data, monkeypatch):
     monkeypatch.setenv("LTVIZ_PROFILE", "fast")
     lab = lt.explore.lab(data)
     lab.start()
-    assert [len(run.history["loss"]) for run in lab.runs] == [6, 6, 6, 6] and lab._thread is None
+    assert [len(run.history["loss"]) for run in lab.runs] == [6, 6, 6, 6]
+    assert lab._session.thread is threading.main_thread()
     assert isinstance(lab, Lab)
 
 
@@ -328,11 +331,10 @@ def test_stop_while_start_waits_for_another_lab(data, monkeypatch):
     going_on = threading.Event()
     trained = []
 
-    def slow(self, seed, inline):  # a run that takes its time to end
+    def slow(self, trainer):  # a run that takes its time to end
         trained.append(self)
-        self.stopping.wait(30)
         going_on.wait(30)
-        return False
+        self.control.check()
 
     monkeypatch.setattr(session.Session, "_train", slow)
     first.start(inline=False)
@@ -421,14 +423,14 @@ def test_whatever_ends_a_training_leaves_the_lab_idle(data, monkeypatch):
 
     lab = lt.explore.lab(data, epochs=3, seeds=1)
     with monkeypatch.context() as patch:
-        patch.setattr(session, "LiveRun", interrupted)
+        patch.setattr(session, "Trainer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             lab.start(inline=True)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
         with pytest.raises(RuntimeError, match="no thread"):
             lab.start(inline=False)
-    assert lab.phase == "idle" and session.Session.newest is None and lab.wait(0) == []
+    assert lab.phase == "idle" and Background.newest is None and lab.wait(0) == []
     lab.start(inline=True)
     assert len(lab.runs) == 2 and lab.error is None
 
@@ -621,7 +623,7 @@ def test_a_frontier_is_computed_once_and_in_the_thread_that_trains(data, monkeyp
     lab.wait(60)
     for values in ({"group": "all"}, {"beside": "class"}, {"beside": "who"}, {"reference": "focal"}):
         lab.set(**values)
-    assert where == [lab._thread] * 2 and len(drawn(lab)) == 2 and lab.error is None
+    assert where == [lab._session.thread] * 2 and len(drawn(lab)) == 2 and lab.error is None
 
 
 def test_losses_of_ones_own_and_many_rows_break_nothing_of_who_pays(data, three):

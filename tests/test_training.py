@@ -717,6 +717,19 @@ def test_a_live_run_waits_for_the_one_before_and_can_be_stopped_meanwhile(data):
     assert second.wait(20).status == "stopped" and second.epoch == 0 and first.wait(20).status == "stopped"
 
 
+def test_a_run_does_not_begin_before_the_last_but_one_has_ended(data):
+    """The one between them is stopped before its turn: it does not wait, and the third has to."""
+    hold = threading.Event()
+    first = LiveRun("ce", data, epochs=5000).on_epoch(lambda live: hold.wait(20)).start(inline=False)
+    second = LiveRun("ce", data, epochs=5000).start(inline=False)
+    second.stop()
+    assert second.wait(20).status == "stopped"
+    third = LiveRun("ce", data, epochs=1).start(inline=False)
+    assert third.wait(0.2) is None and third.epoch == 0 and not first.ended.is_set()
+    hold.set()
+    assert third.wait(20).status == "finished" and first.state == "stopped"
+
+
 def test_many_threads_that_start_live_runs_end_them_all(data):
     lives = [LiveRun("ce", data, epochs=3) for _ in range(12)]
     errors = []
@@ -733,7 +746,7 @@ def test_many_threads_that_start_live_runs_end_them_all(data):
     for thread in threads:
         thread.join()
     assert not errors and all(live.wait(30) is not None for live in lives)
-    assert {live.state for live in lives} <= {"finished", "stopped"} and LiveRun._current is None
+    assert {live.state for live in lives} <= {"finished", "stopped"} and LiveRun.newest is None
 
 
 # ------------------------------------------------------------------------------------------------------ what is refused

@@ -21,7 +21,7 @@ from ..plots.series import Series, series_of
 from ..plots.surface import Surface
 from ..plots.text import literal, short
 from ..run import Run
-from ..training import LiveRun
+from ..training import Trainer
 from .frames import Point, Region
 from .payers import PayersAxes, Who, same_data
 
@@ -147,7 +147,7 @@ class View:
 
 
 def look_at(
-    runs: Sequence[Run], rows: list[Entry], live: LiveRun | None, whose: str, group: str, epochs: int, note: str
+    runs: Sequence[Run], rows: list[Entry], live: Trainer | None, whose: str, group: str, epochs: int, note: str
 ) -> View:
     """What is seen of these runs, and of a live one: bold while it trains, else the mean of each row over its seeds.
 
@@ -161,15 +161,15 @@ def look_at(
         classes = [(row.label, row.by_class) for row in rows_in_sight(rows)]
         title = "Bold: mean over the seeds; faint: each seed" if rows else ""
         return View(length or epochs, faint, bold, classes, title, "test", note, group, rows, NOTHING)
-    label, history = live.trainer.request.label, live.history
-    now = _curve(label, whose, history, live.trainer.data.counts.cpu().numpy(), group)
-    content = live.trainer.request.identity["fingerprint"]
+    label, history = live.request.label, live.history
+    now = _curve(label, whose, history, live.data.counts.cpu().numpy(), group)
+    content = live.request.identity["fingerprint"]
     others = [run for row in rows if row.label == rows[0].label != label for run in row.runs]
-    beside = [run for run in others if run.seed == live.trainer.seed and run.data.get("fingerprint") == content]
+    beside = [run for run in others if run.seed == live.seed and run.data.get("fingerprint") == content]
     classes = [(label_of(run), _last(run.history)) for run in beside[-1:]]
     classes = [one for one in (*classes, (label, _last(history))) if len(one[1])]
     return View(
-        max(length, live.epochs), faint, [now], classes, whose, "validation", note, group, rows, now.loss
+        max(length, live.recipe.epochs), faint, [now], classes, whose, "validation", note, group, rows, now.loss
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..plots.comparison import WORDS
 from ..plots.picture import DRAW_LOCK, as_percent
 from ..plots.surface import Surface
 from ..run import Run
-from ..training import RECIPES, LiveRun, make_recipe
+from ..training import RECIPES, Background, Trainer, make_recipe
 from .board import Board, Comparison, Entry, View, label_of, look_at, rows_in_sight
 from .controls import Choice, Control, control
 from .frames import Frame, Region
@@ -27,7 +26,7 @@ from .method import METHOD, MethodExplorer
 from .notebook import kernel
 from .panel import Panel, Reference
 from .payers import Payers
-from .session import BASELINE, STATE, Plan, Session
+from .session import BASELINE, Plan, Session
 
 GROUPS = {"all": "all classes", "head": "frequent (head)", "mid": "middle (mid)", "tail": "rare (tail)"}
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
@@ -69,7 +68,6 @@ class Lab(MethodExplorer):
         self.data = digits_lt() if data is None else check.instance("data", data, LongTailed, DATA)
         self.runs: list[Run] = _runs(runs, self.data)
         self._session: Session | None = None
-        self._thread: threading.Thread | None = None
         self._comparison, self._payers = Comparison(), Payers()
         self._panel = self._make_panel()
         fixed = {
@@ -114,23 +112,16 @@ class Lab(MethodExplorer):
             inline = kernel() is None or os.environ.get("LTVIZ_PROFILE") == "fast"
         inline = check.flag("inline", inline)
         session = Session(self.plan(), self.data, self._follow, self._keep, self._has)
-        with STATE:
+        with Background.lock:
             if self._closed:
                 raise RuntimeError("this lab is closed; open a new one")
             if self.phase != "idle":
                 raise RuntimeError("this lab is training: press Stop first, or wait until it is done")
-            self._session, before = session, session.take_over()
+            self._session = session
+            session.claim()
         self._show_phase()
-        if inline:
-            session.run(before, inline=True)
-            return
-        self._thread = threading.Thread(target=session.run, args=(before, False), name="ltviz-lab", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # no further thread can be had
-            session.end()
-            raise
-        session.after(before)
+        session.go(inline)
+        session.after()
 
     @property
     def phase(self) -> str:
@@ -139,7 +130,7 @@ class Lab(MethodExplorer):
         return "idle" if session is None else session.phase
 
     @property
-    def _live(self) -> LiveRun | None:
+    def _live(self) -> Trainer | None:
         """The live run of the present seed, or the last one."""
         return None if self._session is None else self._session.live
 
@@ -167,13 +158,13 @@ class Lab(MethodExplorer):
         """The runs so far, once training has ended or `timeout` seconds have passed (a paused one goes on waiting)."""
         timeout = None if timeout is None else check.number("timeout", timeout, 0)
         session = self._session
-        if session is not None and session.thread is not threading.current_thread():
-            session.ended.wait(timeout)
+        if session is not None:
+            session.wait(timeout)
         return list(self.runs)
 
     def forget(self) -> None:
         """Clear all runs, curves and notes. What trains goes on, and its next runs are the first again."""
-        with STATE:
+        with Background.lock:
             self.runs, self._payers = [], Payers()
             if self.phase == "idle":
                 self._session = None
@@ -183,7 +174,7 @@ class Lab(MethodExplorer):
     def _keep(self, run: Run) -> None:
         """A run is finished: it takes the place of an earlier one of the same id."""
         self._payers.line(run)  # in this thread, so that no control waits for it
-        with STATE:
+        with Background.lock:
             kept = [old.id for old in self.runs]
             place = kept.index(run.id) if run.id in kept else len(kept)
             self.runs = [*self.runs[:place], run, *self.runs[place + 1 :]]
@@ -204,7 +195,7 @@ class Lab(MethodExplorer):
         """Buttons as the phase is now: read under the lock, so that late calls show nothing old."""
         with DRAW_LOCK:
             session = self._session
-            self._panel.show(self.phase, "" if session is None else session.outcome)
+            self._panel.show(self.phase, session.state if session is not None and session.over else "")
 
     # ------------------------------------------------------------------------------------------------ picture
     def build(self, surface: Surface) -> None:
@@ -213,7 +204,7 @@ class Lab(MethodExplorer):
     def compute(self, group: str, epochs: int, reference: str, beside: str, **others: Any) -> View:
         runs, session, live = list(self.runs), self._session, self._live
         idle = self.phase == "idle"
-        if live is not None and idle and self._has(live.trainer.id):
+        if live is not None and idle and self._has(live.id):
             live = None  # it is among the runs
         note = ""
         if not runs and live is None:
@@ -349,7 +340,7 @@ def _under_way(session: Session | None, result: View) -> str:
     if session is None or session.phase == "idle":
         return "" if session is None else session.note
     done, live = len(result.loss), session.live
-    epoch = f", epoch {done} of {live.epochs}, loss {result.loss[-1]:.3f}" if done and live else ""
+    epoch = f", epoch {done} of {live.recipe.epochs}, loss {result.loss[-1]:.3f}" if done and live else ""
     return f"{'Paused' if session.phase == 'paused' else 'Training'}: {session.doing or 'starting'}{epoch}."
 
 

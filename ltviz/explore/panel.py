@@ -16,7 +16,7 @@ STATES = {
     "idle": ("progress", ""),
     "running": ("training", "info"),
     "paused": ("paused", "warning"),
-    "done": ("done", "success"),
+    "finished": ("done", "success"),
     "stopped": ("stopped", "warning"),
     "failed": ("failed", "danger"),
 }

@@ -1,4 +1,4 @@
-"""From one press of Start in a lab to its end: what the buttons ask, and who may train."""
+"""From one press of Start in a lab to its end: the runs of a plan, one after another."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 from ..datasets import LongTailed, load
 from ..run import Run
-from ..training import LiveRun
+from ..training import Background, Stopped, Trainer
 from .base import in_words
 
-STATE = threading.RLock()  # of all labs: who trains, what is asked of them, what they have; held for moments only
 TICK = 0.2  # seconds between two pictures of a live run
-GLANCE = 0.05  # seconds between two looks while waiting for something else than an event
 BASELINE = "ce"  # trained beside every method, so that there is something to compare it with
 
 
@@ -37,20 +35,15 @@ class Plan:
         return [(BASELINE, {}), *([(self.method, self.settings)] if self.method != BASELINE else [])]
 
 
-class Session:
-    """One plan under way: all its runs, one after another, and whether it is to pause or to stop.
+class Session(Background):
+    """One plan under way: all its runs, one after another, and what is asked of them, as of any work in the background.
 
-    The runs of a seed follow each other, so that pairs grow while it trains. What is asked is remembered here and told
-    to every live run, so that no request is lost between two runs, or while another lab is still coming to its end.
-    Once it is asked to stop, nothing else is heard.
+    The runs of a seed follow each other, so that pairs grow while it trains.
 
     follow() is called whenever there is something new to show, keep(run) with every run that is finished, and a run is
     passed over where known(its id). live is the run under way or the last one, doing says which it is, progress how
-    much of all is done. Afterwards note says what became of a run that was stopped, problem what went wrong, outcome
-    how it ended: "done", "stopped" or "failed".
+    much of all is done. Afterwards note says what became of a run that was stopped.
     """
-
-    newest: Session | None = None  # the one that trains, or waits for the one before it to end
 
     def __init__(
         self,
@@ -60,150 +53,92 @@ class Session:
         keep: Callable[[Run], None],
         known: Callable[[str], bool],
     ):
+        super().__init__()
         self.plan, self.data, self.follow, self.keep, self.known = plan, data, follow, keep, known
-        self.live: LiveRun | None = None
-        self.doing, self.note, self.outcome = "", "", ""
+        self.live: Trainer | None = None
+        self.doing, self.note = "", ""
         self.done, self.trained, self.total = 0, 0, plan.seeds * len(plan.pair)
-        self.problem: str | None = None
-        self.paused, self.over, self._counted, self._unedited = False, False, True, False
-        self.stopping, self.ended = threading.Event(), threading.Event()
-        self.thread: threading.Thread | None = None
+        self._counted, self._unedited = True, False
+
+    @property
+    def over(self) -> bool:
+        return self.state not in ("idle", "running", "paused")
 
     @property
     def phase(self) -> str:
         """What it does: "running", "paused", or "idle" when it is over."""
-        with STATE:
-            return "idle" if self.over else "paused" if self.paused else "running"
+        return "idle" if self.over else self.state
+
+    @property
+    def problem(self) -> str | None:
+        """What went wrong, in words."""
+        return None if self.error is None else in_words(self.error)
 
     @property
     def progress(self) -> float:
         """The share of all epochs that is done; after a stop it stays where it was."""
         live = self.live
-        part = 0.0 if live is None or self._counted else live.epoch / live.epochs
+        part = 0.0 if live is None or self._counted else live.epoch / live.recipe.epochs
         return min((self.done + part) / self.total, 1.0)
 
     @property
     def whose(self) -> str:
         """Method and seed of the live run, and where it ended."""
         live, n = self.live, self.plan.seeds
-        ended = f": {self.outcome} at epoch {live.epoch}" if self.over else ""
-        return f"{live.trainer.request.label}, seed {live.trainer.seed + 1} of {n} (seed={live.trainer.seed}){ended}"
+        ended = f": {self.state} at epoch {live.epoch}" if self.over else ""
+        return f"{live.request.label}, seed {live.seed + 1} of {n} (seed={live.seed}){ended}"
 
-    def take_over(self) -> Session | None:
-        """Become the newest; the one before is asked to stop, and returned."""
-        with STATE:
-            before, Session.newest = Session.newest, self
-            if before is not None:
-                before.stop()
-            return before
-
-    def pause(self) -> None:
-        """Hold at the next step."""
-        with STATE:
-            self.paused = not self.over and not self.stopping.is_set()
-            self._tell()
-
-    def resume(self) -> None:
-        """Go on."""
-        with STATE:
-            self.paused = False
-            self._tell()
-
-    def stop(self) -> None:
-        """End at the next step, also when paused or not yet begun."""
-        with STATE:
-            self.paused = False
-            self.stopping.set()
-            self._tell()
-
-    def _tell(self) -> None:
-        with STATE:
-            if self.live is None:
-                return
-            if self.stopping.is_set():
-                self.live.stop()
-            elif self.paused:
-                self.live.pause()
-            else:
-                self.live.resume()
-
-    def after(self, before: Session | None) -> None:
-        """Wait until the one before has ended, or this one is asked to stop."""
-        while before is not None and not self.stopping.is_set() and not before.ended.wait(GLANCE):
-            pass
-
-    def run(self, before: Session | None, inline: bool) -> None:
-        """All seeds, once the session before has ended; whatever happens, this one is over afterwards."""
-        self.thread = threading.current_thread()
+    def work(self) -> str:
+        """All seeds; each run that is not there yet."""
+        if self.thread is not threading.main_thread():
+            threading.Thread(target=self._watch, name="ltviz-lab-picture", daemon=True).start()
         try:
-            self.after(before)
-            if all(self._ready() and self._train(seed, inline) for seed in range(self.plan.seeds)):
-                self.outcome = "done"
-                self.note = "" if self.trained else "These runs are here already: nothing was trained."
-            else:
-                self.outcome = "stopped"
-        except Exception as error:  # shown by the lab; nobody is there to catch it
-            self.problem = in_words(error)
-        finally:
-            self.end()
+            for seed in range(self.plan.seeds):
+                self.control.check()
+                for trainer in self._trainers(seed):
+                    if not self.known(trainer.id):
+                        self._train(trainer)
+                    with Background.lock:
+                        self.done, self._counted = self.done + 1, True
+        except Stopped:
+            self.note = self.note or f"Stopped {'between two runs' if self.trained else 'before it began'}."
+            return "stopped"
+        self.note = "" if self.trained else "These runs are here already: nothing was trained."
+        return "finished"
 
-    def end(self) -> None:
-        """Nothing trains any more; also shown."""
-        with STATE:
-            self.over, self.paused, self.doing = True, False, ""
-            self.outcome = self.outcome or "failed"
-            if Session.newest is self:
-                Session.newest = None
-        try:
-            self.follow()
-        finally:
-            self.ended.set()
+    def told(self) -> None:
+        self.follow()
 
-    def _ready(self) -> bool:
-        """Wait while paused; False where no further run is to begin."""
-        while self.paused and not self.stopping.wait(GLANCE):
-            pass
-        if self.stopping.is_set() and not self.note:
-            self.note = "Stopped between two runs." if self.trained else "Stopped before it began."
-        return not self.stopping.is_set()
+    def _watch(self) -> None:
+        """Show how far it is, until it is over: in a thread of its own, so that no step waits for a picture."""
+        while not self.ended.wait(TICK):
+            if self.state == "running":
+                self.follow()
 
-    def _train(self, seed: int, inline: bool) -> bool:
-        """The runs of a seed; False where it was stopped. Settings that make no sense are refused before any begins."""
+    def _trainers(self, seed: int) -> list[Trainer]:
+        """The runs of a seed. Settings that make no sense are refused before any begins."""
         plan, data = self.plan, self._data(seed)
-        lives = [LiveRun(key, data, seed=seed, epochs=plan.epochs, **settings) for key, settings in plan.pair]
-        for live in lives:
-            if not self.known(live.trainer.id):
-                if not self._ready() or not self._train_one(live, inline):
-                    return False
-                self.trained += 1
-            with STATE:
-                self.done, self._counted = self.done + 1, True
-        return True
+        return [Trainer(key, data, seed=seed, epochs=plan.epochs, **settings) for key, settings in plan.pair]
 
-    def _train_one(self, live: LiveRun, inline: bool) -> bool:
-        """One run; False where it was stopped."""
-        name = live.trainer.request.label
-        self.doing = f"{name}, seed {live.trainer.seed + 1} of {self.plan.seeds}"
-        with STATE:
-            self.live, self._counted = live.on_epoch(lambda _: self._tell()), False
-        live.start(inline=inline)
-        self._tell()  # what was asked before it began
-        while live.wait(TICK) is None and live.state in ("running", "paused"):
-            self.follow()
-        run = live.wait()
-        if live.error is not None:
-            raise live.error
-        if run.status == "finished":
-            self.keep(run)
-            self.follow()
-        elif run.status == "diverged":
+    def _train(self, trainer: Trainer) -> None:
+        """One run. Raises Stopped where it was stopped, or is not to begin."""
+        self.control.check()
+        name = trainer.request.label
+        self.doing = f"{name}, seed {trainer.seed + 1} of {self.plan.seeds}"
+        with Background.lock:
+            self.live, self._counted = trainer, False
+        run = trainer.run(self.control)
+        if run.status == "stopped":
+            self.note = f"Stopped: {self.doing}, at epoch {trainer.epoch} of {trainer.recipe.epochs}, is not compared."
+            raise Stopped
+        if run.status == "diverged":
             raise RuntimeError(
-                f"{name} diverged in epoch {live.epoch}: its loss is {run.history['loss'][-1]}. "
+                f"{name} diverged in epoch {trainer.epoch}: its loss is {run.history['loss'][-1]}. "
                 "Try a milder setting; the runs before are kept."
             )
-        else:
-            self.note = f"Stopped: {self.doing}, at epoch {live.epoch} of {live.epochs}, is not compared."
-        return run.status == "finished"
+        self.trained += 1
+        self.keep(run)
+        self.follow()
 
     def _data(self, seed: int) -> LongTailed:
         """The data of a seed, which draws its own subset where the data can be made again."""

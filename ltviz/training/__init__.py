@@ -6,13 +6,14 @@ loop        Trainer: an epoch, a step, a stage
 evaluation  what the network answers, and the Run at the end
 checkpoint  all that a run needs to continue
 control     stop and pause, Ctrl-C
+live        training in the background
 branch      a run that goes on in two ways
 """
 
 from .branch import branch
 from .control import RunControl, Stopped, interrupts
 from .evaluation import versions
-from .live import LiveRun
+from .live import Background, LiveRun
 from .loop import Epoch, Trainer, parameter_groups
 from .progress import Progress
 from .recipe import RECIPES, Recipe, find_recipe, make_data, make_recipe
@@ -20,7 +21,7 @@ from .request import Request, make_request
 from .sweep import attach, prepare_folder, requests, save, saved, say_stopped, sweep, train
 
 __all__ = [
-    "RECIPES", "RunControl", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer", "attach",
-    "branch", "find_recipe", "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups",
+    "RECIPES", "Background", "RunControl", "Epoch", "LiveRun", "Progress", "Recipe", "Request", "Stopped", "Trainer",
+    "attach", "branch", "find_recipe", "interrupts", "make_data", "make_recipe", "make_request", "parameter_groups",
     "prepare_folder", "requests", "save", "saved", "say_stopped", "sweep", "train", "versions",
 ]  # fmt: skip
