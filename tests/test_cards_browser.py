@@ -186,6 +186,21 @@ def test_every_question_has_choices_of_its_own_and_arrows_do_not_answer(opened):
     assert second.get_by_label("two").is_checked() and first.get_by_label("that").is_checked()
 
 
+def test_enter_answers_a_question_and_tab_stops_at_it_once(opened):
+    first, second = (opened.output("quiz").locator("fieldset").nth(i) for i in range(2))
+    second.get_by_label("one").focus()
+    opened.page.keyboard.press("ArrowDown")
+    opened.page.keyboard.press("Enter")
+    assert second.get_by_label("two").is_checked()
+    first.get_by_label("that").focus()
+    opened.page.keyboard.press("Tab")
+    assert opened.page.evaluate("document.activeElement.closest('label').innerText") == "two", "where it was left"
+    opened.page.keyboard.press("Shift+Tab")
+    assert opened.page.evaluate("document.activeElement.closest('label').innerText") == "that"
+    stops = "[...document.querySelectorAll('fieldset')].map((one) => one.querySelectorAll('[tabindex=\"0\"]').length)"
+    assert set(opened.page.evaluate(stops)) == {1}
+
+
 def test_arrows_choose_where_a_button_commits(opened):
     choices = opened.card("choice").get_by_role("radio")
     choices.first.check()
@@ -349,6 +364,10 @@ def test_change_my_answer_opens_the_card_and_compares(opened):
         opened.press(name)
         card = opened.card(name)
         card.get_by_role("button", name="Commit to this answer").wait_for()
+        card.locator(":focus:not(.commit)").wait_for()
+        focused = card.locator(":focus")
+        kind = focused.get_attribute("type") or focused.get_attribute("role")
+        assert kind == {"choice": "radio", "number": "number", "order": "button", "curve": "slider"}[name]
         if name in marks:
             assert card.locator(".mark:visible").first.inner_text() == marks[name]
         else:
@@ -489,13 +508,30 @@ def test_kept_cards_keep_their_answers_shut(lab, browser):  # noqa: F811
         return [{"output_type": "execute_result", "data": data, "metadata": {}, "execution_count": 1}]
 
     page = browser.new_page(viewport={"width": 1100, "height": 900})
-    cards = Cards(page, *lab, "kept.ipynb", written({name: CELLS[name] for name in shown}, outputs))
+    cards = Cards(
+        page, *lab, "kept.ipynb", written({name: f"import ltviz as lt\n{CELLS[name]}" for name in shown}, outputs)
+    )
     page.get_by_text("PREDICT BEFORE YOU LOOK").wait_for()
     secret, data = (page.locator(".jp-OutputArea").get_by_text(words) for words in ("The secret.", "The answer:"))
     assert secret.count() and data.count() and secret.is_hidden() and data.is_hidden()
     ratio, words = page.evaluate(CONTRAST)
     assert ratio >= 4.5, (ratio, words)
-    page.get_by_text("Answer first; then open this").click()
+    stop = "document.querySelector('.jp-OutputArea summary').tabIndex"
+    assert page.evaluate(stop) == 0, "without a kernel the keyboard opens it"
+    cells = page.locator(".jp-Notebook .jp-Cell")
+    page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
+    cells.first.click()
+    page.keyboard.press("Shift+Enter")
+    page.locator(".ltviz-answer").first.wait_for()
+    assert page.evaluate(stop) == -1, "beside a card that lives it is passed over"
+    fold = page.get_by_text("Answer first; then open this")
+    fold.click()
     assert secret.is_visible() and data.is_visible()
+    n = cells.count()
+    for key in ("b", "a", "x"):
+        fold.press(key)
+    assert cells.count() == n, "letters on a fold are no commands"
+    fold.press("Escape")
+    assert page.evaluate("document.activeElement.classList.contains('jp-Cell')")
     assert cards.errors == []
     page.close()

@@ -449,6 +449,35 @@ def test_a_handle_is_dragged_by_keyboard_and_stays_where_the_picture_says(bench)
     assert ring == "solid3px", "its focus is seen"
 
 
+def test_a_handle_moves_by_the_step_it_asks_for(bench):
+    b = bench([Handle("tau", 5, 0.5, "threshold tau", "x", (2, 9), step=0.25)])
+    handle = b.page.get_by_role("slider", name="threshold tau")
+    handle.focus()
+    for key in ("ArrowRight", "ArrowDown", "PageUp", "Shift+ArrowRight", "End", "Home"):
+        handle.press(key)
+        b.page.wait_for_timeout(30)
+        b.pump()
+    assert [round(drag.x, 3) for drag in b.drags] == [5.25, 4.75, 6.25, 6.25, 9, 2], "each from where the picture says"
+
+
+def test_a_handle_stops_where_it_can_stand(bench):
+    b = bench([Handle("both", 100, 0.2, "strengths", "xy", region=1, step=((1, 10, 100, 1000), (-1, 0, 0.5, 1)))])
+    handle = b.page.get_by_role("slider", name="strengths")
+    handle.focus()
+    for key in ("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "PageUp", "PageDown"):
+        handle.press(key)
+        b.page.wait_for_timeout(30)
+        b.pump()
+    found = [(round(drag.x, 2), round(drag.y, 2)) for drag in b.drags]
+    assert found == [(100, 0.5), (100, 0), (10, 0.2), (1000, 0.2), (1, -1), (1000, 1), (1, -1)]
+
+
+@pytest.mark.parametrize("step", [0, -1, True, "1", (), (1,), (2, 1), ((1, 2), 3), ((1, 2), (1, 1))])
+def test_a_step_that_makes_no_sense_is_refused(step):
+    with pytest.raises(ValueError, match="step"):
+        Handle("tau", 5, 0.5, step=step)
+
+
 def test_a_handle_is_dragged_by_touch(bench):
     b = bench([HANDLE], touch=True)
     session = b.page.context.new_cdp_session(b.page)

@@ -97,13 +97,30 @@ class Point:
         return [*map(_finite, (self.x, self.y)), str(self.text), int(self.region)]
 
 
+def _check_step(step: Any, axis: str) -> None:
+    """A number, or rising numbers; for both axes a pair of these."""
+    if step is None:
+        return
+    if axis == "xy" and isinstance(step, tuple) and len(step) == 2 and all(isinstance(one, tuple) for one in step):
+        for one, of in zip(step, "xy", strict=True):
+            _check_step(one, of)
+        return
+    if not isinstance(step, tuple):
+        check.number("step", step, above=0.0)
+        return
+    places = [check.number("step", one) for one in step]
+    if len(places) < 2 or any(a >= b for a, b in zip(places, places[1:], strict=False)):
+        raise check.refuse("step", step, "the places where the handle can stand, at least two, rising")
+
+
 @dataclass(frozen=True)
 class Handle:
     """A point that can be dragged: by pointer, by touch, and with the arrow keys.
 
     name: what events call it; label: what a reader (or a screen reader) calls it. axis: "x", "y" or "xy", the ways it
     moves. xlim, ylim: how far; the ends of its region without them. told: where it is, in words; its coordinates
-    without them.
+    without them. step: how far an arrow key moves it, in the units of its axis, or the places where it
+    can stand, rising (of both axes: a pair of such tuples); None: a fiftieth of the region.
     """
 
     name: str
@@ -115,9 +132,11 @@ class Handle:
     ylim: tuple[float, float] | None = None
     region: int = 0
     told: str = ""
+    step: float | tuple | None = None
 
     def __post_init__(self):
         check.text("name", self.name)
+        _check_step(self.step, self.axis)
         check.number("x", self.x)
         check.number("y", self.y)
         check.choice("axis", self.axis, ("x", "y", "xy"))

@@ -20,6 +20,9 @@ function ownKeys(box) {
     const out = event.key === "Escape" || (event.key === "Enter" && (event.shiftKey || event.ctrlKey));
     if (out && event.target.matches("input, select, textarea")) lead(event);
   }, true);
+  box.addEventListener("keydown", (event) => { // would scroll the page away under the hand
+    if (event.key === " " && event.target.matches('[role="slider"]')) event.preventDefault();
+  }, true);
   // A button that is pressed and then disabled (Start, while a lab trains) would leave the focus nowhere.
   let last = null;
   box.addEventListener("focusin", (event) => { last = event.target; });
@@ -29,4 +32,15 @@ function ownKeys(box) {
   };
   new MutationObserver(() => last?.disabled && setTimeout(settle, 50))
     .observe(box, { subtree: true, attributes: true, attributeFilter: ["disabled"] });
+}
+
+// Where arrow keys take a handle from a place on an axis: by so many steps of one size, or stops of a rising grid, which
+// it may lie between; a handle on both axes has a grid of its own for each.
+function stop(step, axis, from, by) {
+  const grid = step[0]?.map ? step[axis === "x" ? 0 : 1] : step;
+  if (!grid.map) return from + by * grid;
+  const near = 1e-9 * (grid.at(-1) - grid[0]), last = grid.length - 1;
+  const above = grid.findIndex((one) => one > from + near), below = grid.findLastIndex((one) => one < from - near);
+  const at = by > 0 ? (above < 0 ? last : above) + by - 1 : Math.max(below, 0) + by + 1;
+  return grid[Math.min(Math.max(at, 0), last)];
 }

@@ -121,7 +121,9 @@ class Lab(MethodExplorer):
             session.claim()
         self._show_phase()
         session.go(inline)
-        session.after()
+        if not inline:
+            self.refresh()  # its first picture may take a moment, and a reader is to hear that it has begun
+            session.after()
 
     @property
     def phase(self) -> str:

@@ -41,7 +41,7 @@ class Code:
     def __init__(self, code: Callable[[], str], guard: Callable[[Callable[[], None]], None]):
         self.code = code
         shows = "Show the call that gives this picture"
-        self.button = button("Copy as code", "code", shows, lambda: guard(self._toggle))
+        self.button = button("Show code", "code", shows, lambda: guard(self._toggle))
         self.field = widgets.Textarea(rows=3, tooltip="Copy this into a cell", layout=HIDDEN)
 
     def follow(self) -> None:
@@ -53,7 +53,7 @@ class Code:
         self.field.value = self.code()
         closed = self.field.layout.display == "none"
         self.field.layout.display = None if closed else "none"
-        self.button.description = "Hide code" if closed else "Copy as code"
+        self.button.description = "Hide code" if closed else "Show code"
 
 
 def lay_out(parts: Mapping[str, Sequence[widgets.Widget]]) -> widgets.Widget:

@@ -210,20 +210,20 @@ class Pointing {
   }
   /** One message is under way at a time, and the newest follows it: so the kernel sets the pace. */
   report(message) {
-    if (this.busy) this.waiting = message; else this.tell(message);
-    this.busy = true;
+    if (this.busy) this.waiting = message; else this.tell(message); this.busy = true;
   }
   acknowledged() {
-    const next = this.waiting; [this.busy, this.waiting] = [false, null];
-    if (next) this.report(next); else this.meta.handles.forEach((spec) => this.place(spec));
+    const next = this.waiting; [this.busy, this.waiting] = [false, null]; if (next) this.report(next); else this.meta.handles.forEach((spec) => this.place(spec));
   }
   nudge(handle, event) {
-    let step = ARROWS[event.key] ?? FAR[event.key];
-    if (!step) return;
-    const { axis } = handle.spec, [l, t, r, b] = this.meta.regions[handle.spec.region].box, [fx, fy] = handle.at;
+    let step = ARROWS[event.key] ?? FAR[event.key]; if (!step) return;
+    const { axis, region: number, step: unit } = handle.spec, region = this.meta.regions[number], [l, t, r, b] = region.box;
     if (axis !== "xy") step = axis === "x" ? [step[0] || -step[1], 0] : [0, step[1] || -step[0]];
-    const [dx, dy] = step.map((one) => one * (event.shiftKey ? 0.1 : 0.02));
-    this.drag(handle, clamp(fx + dx * (r - l), l, r), clamp(fy + dy * (b - t), t, b), true); taken(event);
+    const [nx, ny] = step.map((one) => one * (event.shiftKey ? 5 : 1)), [fx, fy] = handle.at;
+    const to = (which, by) => clamp(stop(unit, which, handle[which], by), ...this.limits(handle, which));
+    const place = unit ? toPlace(region, nx ? to("x", nx) : handle.x, ny ? to("y", -ny) : handle.y)
+      : [clamp(fx + 0.02 * nx * (r - l), l, r), clamp(fy + 0.02 * ny * (b - t), t, b)];
+    this.drag(handle, ...place, true); taken(event);
   }
 }
 

@@ -29,11 +29,13 @@ function choice(spec, set, question) {
     const mark = node("span", { class: "mark", hidden: true }, "your answer before");
     input.addEventListener("change", () => set(value));
     input.addEventListener("keydown", (event) => step(event, input));
+    input.addEventListener("focus", () => rove(input));
     return { value, input, mark, el: node("label", {}, input, html("span", { class: "words" }, text), mark) };
   });
   /** Arrows go through the options, and choose where a button commits; a quiz tells at once whether a choice is right,
    *  so there Space chooses. */
   function step(event, input) {
+    if (event.key === "Enter" && !runs(event)) return input.click();
     const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
@@ -41,6 +43,9 @@ function choice(spec, set, question) {
     next.focus();
     if (el.closest(".ltviz-answer")?.querySelector("button.commit:not([hidden])")) next.click();
   }
+  /** Tab stops once at a question, forwards and backwards: at what is chosen or was last looked at, at first on top. */
+  const rove = (stop) => rows.forEach(({ input }) => { input.tabIndex = input === stop ? 0 : -1; });
+  rove(rows[0].input);
   const el = node("fieldset", { "aria-labelledby": question }, ...rows.map((row) => row.el));
   return {
     el,
@@ -48,6 +53,7 @@ function choice(spec, set, question) {
     show({ value, before, locked }) {
       for (const row of rows) {
         row.input.checked = row.value === value;
+        if (row.input.checked) rove(row.input);
         row.input.disabled = locked;
         row.mark.hidden = locked || row.value !== before;
       }
@@ -353,6 +359,21 @@ function guard(event) {
   if (event.type === "keydown" && event.key === "Escape") event.currentTarget.closest(".jp-Cell")?.focus();
 }
 
+/** Answers that a notebook keeps folded, from an earlier run: while cards live, Tab does not lead past a card to them,
+ *  and a key pressed on any fold is not the notebook's. */
+function folds() {
+  for (const one of document.querySelectorAll(".jp-OutputArea details > summary"))
+    if (one.textContent.startsWith("Answer first")) one.tabIndex = -1;
+  if (document.body.dataset.ltvizFolds) return;
+  document.body.dataset.ltvizFolds = "guarded";
+  for (const kind of ["keydown", "keypress", "keyup"]) document.body.addEventListener(kind, (event) => {
+    if (!event.target.matches?.(".jp-OutputArea summary") || runs(event) || event.ctrlKey || event.metaKey) return;
+    event.stopPropagation();
+    if (event.key === "Escape") event.target.closest(".jp-Cell")?.focus();
+  });
+}
+
+const FIELDS = "input:checked, input[type=number], .item, .handle"; // where an answer that is opened again is changed
 const STATE = ["value", "before", "locked", "truth", "earlier"];
 
 function render({ model, el }) {
@@ -370,12 +391,12 @@ function render({ model, el }) {
   const lost = html("div", { class: "lost", role: "note" }, model.get("lost"));
   const root = node("div", { class: "ltviz-answer" }, head, editor.el, button, said, lost);
   root.style.setProperty("--edge", model.get("edge"));
-  let pressed = false; // the field that had the focus may be disabled by the answer: the button then takes it
+  let pressed = null; // the field that had the focus may be disabled by the answer: the button then takes it
   let running = false; // the press of a button that still has the focus is then not meant
   button.addEventListener("keydown", (event) => { running = runs(event); });
   button.addEventListener("click", (event) => {
     if (running && event.detail === 0) return;
-    pressed = true;
+    pressed = model.get("locked") ? "change" : "commit";
     wait();
     try { model.send({ kind: "press", value: editor.value() }); } catch { lose(); } // its connection is closed
   });
@@ -390,8 +411,9 @@ function render({ model, el }) {
     clearTimeout(patience);
     root.classList.remove("unanswered");
     show();
-    if (!pressed || !model.get("locked") || button.hidden) return;
-    pressed = false;
+    if (!pressed || button.hidden || model.get("locked") !== (pressed === "commit")) return;
+    if (pressed === "change") editor.el.querySelector(FIELDS)?.focus();
+    pressed = null;
     if (document.activeElement === document.body || document.activeElement?.disabled) button.focus();
   }
   function show() {
@@ -408,12 +430,14 @@ function render({ model, el }) {
   }
   const keys = ["keydown", "keypress", "keyup"];
   keys.forEach((kind) => root.addEventListener(kind, guard));
+  root.addEventListener("focusin", folds);
   const news = [["change:value", show], ...[...STATE.slice(1), "button", "said"].map((name) => [`change:${name}`, heard])];
   news.forEach(([kind, act]) => model.on(kind, act));
   el.append(root);
   show();
   typeset(model, head);
   typeset(model, editor.el);
+  folds();
   model.send({ kind: "ready" }); // JupyterLab hands a widget's first message to the thread where cells run
   return () => {
     clearTimeout(patience);

@@ -93,7 +93,7 @@ class Choice:
 
     def compare(self, answer: str, truth: str, tolerance: float | None) -> Found:
         right = answer == truth
-        return Found(right, "Right." if right else "Not this one.", float(not right))
+        return Found(right, "Right." if right else "", float(not right))
 
     def static(self) -> tuple[str, list[str]]:
         return bullets(self.options), [f"- {plain(option)}" for option in self.options]
@@ -166,7 +166,9 @@ class Number:
         return _written(value, self.digits)
 
     def shown(self, answer: float) -> str:
-        return self._written(answer) + self.unit
+        written = self._written(answer)
+        one = written in ("1", "-1") and self.unit.endswith("s") and not self.unit.endswith(("ss", "sses"))
+        return written + (self.unit[:-1] if one else self.unit)
 
     def compare(self, answer: float, truth: float, tolerance: float | None) -> Found:
         allowed = 0.05 * (self.high - self.low) if tolerance is None else tolerance

@@ -177,7 +177,7 @@ class Reveal(Panel):
 
     def _verdict(self, answer: Any, who: str, previous: Any = None) -> tuple[str, str]:
         asks, found = self.gate.asks, self._compared(answer)
-        lines = [f"{who}: **{asks.shown(answer)}**. The answer: **{asks.shown(self.truth)}**. {found.how}"]
+        lines = [f"{who}: **{asks.shown(answer)}**. The answer: **{asks.shown(self.truth)}**. {found.how}".strip()]
         if previous is not None:
             lines.append(self._change(previous, answer))
         lines += [self.because] if self.because else []
