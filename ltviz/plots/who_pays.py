@@ -19,7 +19,7 @@ from .text import wrap
 
 LINE = "#93A4C3"  # of the frontier: no series has this colour
 MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)  # tau written along the line
-NEAR = 0.12  # dots within so small a part of both axes are drawn a second time, larger
+TOUCH, NEAR = 0.05, 0.15  # dots so near one another, within so small a part of both axes, are drawn once more, larger
 CROWD = 12  # groups, above which a dot's look is its verdict, and names stand at the dots
 VERDICTS = {  # words of the legend -> marker, colour, whether filled
     "beyond the line (p < .05)": ("o", "#2A7F3B", True),
@@ -27,6 +27,7 @@ VERDICTS = {  # words of the legend -> marker, colour, whether filled
     "below the line (p < .05)": ("v", "#B04F00", True),
 }
 PLACES = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"))
+TAU_PLACES = ((-6, -4, "right", "top"), (6, 4, "left", "bottom"), (-9, 0, "right", "center"), (9, 0, "left", "center"))
 BOX = dict(facecolor="#E6F4EA", edgecolor="#2a7f3b", linewidth=1.0, zorder=0.5)
 
 
@@ -62,7 +63,7 @@ def plot_who_pays(
     for head, tail in zip(heads, tails, strict=True):
         ax.plot(head, tail, color=LINE, linewidth=0.8, alpha=0.45, zorder=1.2)
     ax.plot(mean_head, mean_tail, color=LINE, linewidth=3, zorder=1.6, solid_capstyle="round")
-    _write_taus(ax, tau, mean_head, mean_tail)
+    marked = _mark_taus(ax, tau, mean_head, mean_tail)
     rows = [_Dot(one, base) for one in found]
     said = f"plain network, τ from 0 to 3\n({seeds(len(lines))})"
     handles = [Line2D([], [], color=LINE, linewidth=3, label=said)]
@@ -72,10 +73,11 @@ def plot_who_pays(
         handles += _draw_crowd(ax, rows)
         luck = f"about {len(rows) * metrics.SUGGESTIVE:.1g} beyond or below it."
         _frame(ax, handles, f"{len(rows)} groups. If none differed from\nthe line, luck alone would call\n{luck}")
-        _write_names(ax, rows)
+        _write_names(ax, rows, _write_taus(ax, rows, marked))
     else:
         handles += _draw_dots(ax, rows)
         _frame(ax, handles, "Percentage points beyond the line, where\nthe frequent classes keep as much (95%)")
+        _write_taus(ax, rows, marked)
         _zoom(ax, rows)
     return Picture(ax, _data(rows, tau, mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail))
 
@@ -139,10 +141,13 @@ def _draw_dots(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
 def _zoom(ax: Axes, rows: Sequence[_Dot]) -> None:
     """Dots that lie on one another, once more and larger, in the corner that the line leaves free."""
     dots = np.array([row.mean for row in rows])
-    low, high = dots.min(0), dots.max(0)
-    if len(rows) < 2 or (high - low).max() > NEAR or low[0] < 0.55:
+    away = np.abs(dots[:, None] - dots).max(-1) + np.eye(len(dots))
+    crowd = np.flatnonzero(away.min(1, initial=1.0) < TOUCH)
+    free = ((dots[:, 0] > 0.55) | (dots[:, 1] > 0.55)).all()  # where the larger picture comes
+    if not len(crowd) or not free or np.ptp(dots[crowd], axis=0).max() > NEAR:
         return
-    reach = np.nan_to_num([row.half for row in rows]).max(axis=0, initial=0.01)
+    low, high = dots[crowd].min(0), dots[crowd].max(0)
+    reach = np.nan_to_num([rows[i].half for i in crowd]).max(axis=0, initial=0.01)
     inset = ax.inset_axes((0.09, 0.12, 0.42, 0.42), zorder=6)
     for line in ax.lines:
         if line.get_color() == LINE and line.get_linestyle() == "-":
@@ -170,14 +175,17 @@ def _draw_crowd(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
     return handles
 
 
-def _write_names(ax: Axes, rows: Sequence[_Dot]) -> None:
-    """Names beside dots, as far as they cover no dot and no other name; those farthest beyond the line come first."""
-    renderer = ax.figure.canvas.get_renderer()
-    ax.figure.draw_without_rendering()  # the legend takes its room
-    pixel = ax.figure.dpi / 72
+def _dot_boxes(ax: Axes, rows: Sequence[_Dot]) -> list[Bbox]:
+    """Where the dots are in the window, once the legend has taken its room."""
+    ax.figure.draw_without_rendering()
+    half = 4 * ax.figure.dpi / 72
     dots = ax.transData.transform([row.mean for row in rows])
-    taken = [Bbox.from_extents(x - 4 * pixel, y - 4 * pixel, x + 4 * pixel, y + 4 * pixel) for x, y in dots]
-    taken += [text.get_window_extent(renderer) for text in ax.texts]
+    return [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in dots]
+
+
+def _write_names(ax: Axes, rows: Sequence[_Dot], taken: list[Bbox]) -> None:
+    """Names beside dots, as far as they cover nothing that is taken; those farthest beyond the line come first."""
+    renderer = ax.figure.canvas.get_renderer()
     inside = ax.get_window_extent(renderer)
     for row in sorted(rows, key=lambda row: -np.nan_to_num(row.beyond.mean, nan=-9)):
         for x, y, ha, va in PLACES:
@@ -203,15 +211,30 @@ def _goal(goal: Any) -> tuple[float, float]:
     return head, tail
 
 
-def _write_taus(ax: Axes, tau: np.ndarray, head: np.ndarray, tail: np.ndarray) -> None:
-    for value in MARKED:
-        i = int(np.abs(tau - value).argmin())
-        ax.plot(
-            head[i], tail[i], "o", color="white", markeredgecolor=LINE, markeredgewidth=1.6, markersize=5, zorder=1.8
-        )
-        ax.annotate(
-            f"τ = {value:g}", (head[i], tail[i]), xytext=(-6, -4), color=QUIET, zorder=1.9, **offset("right", "top")
-        )
+def _mark_taus(ax: Axes, tau: np.ndarray, head: np.ndarray, tail: np.ndarray) -> list[tuple[float, float, float]]:
+    """Rings on the line, and (tau, frequent, rare) of each."""
+    marked = [(value, *(float(of[np.abs(tau - value).argmin()]) for of in (head, tail))) for value in MARKED]
+    for _, x, y in marked:
+        ax.plot(x, y, "o", color="white", markeredgecolor=LINE, markeredgewidth=1.6, markersize=5, zorder=1.8)
+    return marked
+
+
+def _write_taus(ax: Axes, rows: Sequence[_Dot], marked: Sequence[tuple[float, float, float]]) -> list[Bbox]:
+    """Tau beside its ring, where it covers no dot; returns what is taken then."""
+    taken, renderer = _dot_boxes(ax, rows), ax.figure.canvas.get_renderer()
+    taken += [text.get_window_extent(renderer) for text in ax.texts]
+    for value, *place in marked:
+        for x, y, ha, va in TAU_PLACES:
+            style = {"color": QUIET, "zorder": 1.9, **offset(ha, va)}
+            text = ax.annotate(f"τ = {value:g}", place, xytext=(x, y), **style)
+            box = text.get_window_extent(renderer)
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:
+            continue
+        taken.append(box)
+    return taken
 
 
 def _draw_goal(ax: Axes, goal: tuple[float, float]) -> None:
