@@ -258,7 +258,7 @@ def open_own_network():
         found.verdict, "no clear difference"
     )
     middle = int(np.argmax(shares.mean(0)))
-    means = {trained: ends(trained)[0] for trained in (0.0, 2.0)}
+    means = {trained: ends(trained).p for trained in (0.0, 2.0)}
     interval = f"{100 * found.mean:+.1f} ± {100 * found.half:.1f} points of share, p = {found.p:.2g}"
     return own_network.reveal(
         plot_courses(),
@@ -273,29 +273,81 @@ def open_own_network():
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """Of each group, mean of the seeds: p and accuracy of its training images, accuracy of its test images."""
+
+    p: np.ndarray
+    fitted: np.ndarray
+    right: np.ndarray
+
+
 @functools.cache
-def ends(trained):
-    """At the end on the bench, mean of ten seeds: p of training images, and accuracy on test images, of each group."""
-    films = [film(trained, "softmax", seed) for seed in SEEDS]
+def ends(trained, form="softmax"):
+    """Where the networks of the bench end."""
+    films = [film(trained, form, seed) for seed in SEEDS]
     p = np.array([[one.p[-1][mine].mean() for mine in one.members] for one in films]).mean(0)
-    return p, np.array([one.accuracy[-1] for one in films]).mean(0)
+    fits = [one.logits[-1].argmax(1) == one.targets for one in films]
+    fitted = np.array([[fit[mine].mean() for mine in one.members] for fit, one in zip(fits, films, strict=True)]).mean(
+        0
+    )
+    return Ends(p, fitted, np.array([one.accuracy[-1] for one in films]).mean(0))
+
+
+def apart(form):
+    """Rare share of the gradient (seeds, epochs): trained and measured with γ = 2, less the same with γ = 0."""
+    shares = [np.array([river(gamma, form, seed, gamma)[0][:, 2] for seed in SEEDS]) for gamma in (2.0, 0.0)]
+    return shares[0] - shares[1]
+
+
+def river_told():
+    """What the questions at the river give, folded."""
+
+    def course(gap):
+        most, least = int(np.argmax(gap)), int(np.argmin(gap))
+        return (
+            f"between {100 * gap[least]:+.0f} (epoch {least}) and {100 * gap[most]:+.0f} (epoch {most}), "
+            f"{100 * gap[-1]:+.0f} at the end"
+        )
+
+    softmax, one_each = apart("softmax"), apart("sigmoid")
+    shown, ended, sigmoids = film(0.0, "softmax", 0), ends(0.0), ends(2.0, "sigmoid")
+    hard = [100 * np.mean([(one.p[at][one.members[2]] < HARD).mean() for one in (film(0.0, "softmax", seed) for seed in SEEDS)])
+            for at in (0, 10, 20, -1)]  # fmt: skip
+    lines = [
+        "**Where the rivers differ.** The rare classes' share with γ = 2 less that with γ = 0, in points. The network shown: "
+        f"{course(softmax[0])}. Mean of {len(softmax)} seeds: {course(softmax.mean(0))}, where γ = 2 has the smaller share "
+        f"under {(softmax[:, -1] < 0).sum()} of {len(softmax)}.",
+        f"**With sigmoids** (mean of {len(one_each)} seeds): {course(one_each.mean(0))}, where γ = 2 has the smaller "
+        f"share under {(one_each[:, -1] < 0).sum()} of {len(one_each)}. Rare classes, trained with γ = 2: mean p {sigmoids.p[2]:.2f}, "
+        f"{sigmoids.right[2]:.0%} of test images right.",
+        f"**Rare classes at epoch {len(shown.p) - 1}**, trained with γ = 0. The network shown: mean p {shown.p[-1][shown.members[2]].mean():.2f}, "
+        f"{shown.accuracy[-1][2]:.0%} of test images right; mean of the seeds: {ended.p[2]:.2f} and {ended.right[2]:.0%}.",
+        f"**Hard only for a while.** Of the rare *training* images, {hard[0]:.0f}% have p < {HARD:g} before training, {hard[1]:.0f}% "
+        f"after 10 epochs, {hard[2]:.0f}% after 20, {hard[3]:.0f}% at the end. But {1 - ended.right[2]:.0%} of the rare *test* images "
+        "are still wrong, and the factor never sees them.",
+    ]
+    title = "What the river shows"
+    html = box("note", "ANSWERS", title, fold("Open this after your own look", bullets(lines)))
+    return Card(html, f"{title}: folded, for after your own look.")
 
 
 def say_ends():
-    """Training p beside test accuracy of the groups, with and without focusing."""
+    """Where training ends in each group, with and without focusing."""
+    both = {trained: ends(trained) for trained in (0.0, 2.0)}
     lines = []
-    for trained in (0.0, 2.0):
-        p, right = ends(trained)
-        told = ", ".join(f"{name} {a:.2f} / {b:.0%}" for name, a, b in zip(GROUPS.values(), p, right, strict=True))
+    for trained, one in both.items():
+        rows = zip(GROUPS.values(), one.p, one.fitted, one.right, strict=True)
+        told = ", ".join(f"{name} {p:.2f} / {fitted:.0%} / {right:.0%}" for name, p, fitted, right in rows)
         lines.append(f"Trained with γ = {trained:g}: {told}.")
-    found, (p, right) = lt.metrics.paired(focal("digits"), lt.recorded("digits", "ce"), "tail"), ends(0.0)
-    less = (ends(2.0)[0] < ends(0.0)[0]).all()
+    found, base = lt.metrics.paired(focal("digits"), lt.recorded("digits", "ce"), "tail"), both[0.0]
+    less = (both[2.0].p < base.p).all()
     return lt.say(
-        f"**The bench**, mean p of training images / accuracy on test images, {len(SEEDS)} seeds.",
+        f"**The bench**, mean p of training images / training accuracy / test accuracy, {len(SEEDS)} seeds.",
         "\n".join(f"* {line}" for line in lines),
         f"So the network trained with focusing is less sure {'in **all** groups' if less else 'in some groups only'}. Test accuracy of the rare classes, against "
-        f"plain (recorded runs of the same seeds): {points(found)}. That is small beside the gap of "
-        f"{100 * (p[2] - right[2]):.0f} points between p = {p[2]:.2f} and {right[2]:.0%}. Why it rose, we did not test.",
+        f"plain (recorded runs of the same seeds): {points(found)}. That is small beside the gap between training and test accuracy, "
+        f"{100 * (base.fitted[2] - base.right[2]):.0f} points in the plain network. Why it rose, we did not test.",
     )
 
 
@@ -318,7 +370,7 @@ def bench_recorded():
     small = {gamma: found.mean for gamma, found in alone.items() if "better" in found.verdict}
     lines.append(
         f"In the softmax form, up to γ = {max(small):g}, the gains of focusing alone are small, at most "
-        f"{100 * max(small.values()):.1f} points, but not nothing: *What changed inside* comes back to them."
+        f"{100 * max(small.values()):.1f} points. The section *What changed inside* returns to them."
     )
     title = "The recorded runs of the bench: rare classes against plain, ten seeds"
     html = box("note", "RECORDED", title, fold("Open this after your own run", bullets(lines)))
@@ -381,7 +433,7 @@ beyond_the_line = lt.Predict(
 def drawn():
     """The dots of the chapter on the chart of the course."""
     groups = compared()
-    names = [f"focal, γ = {gamma:g}" for gamma in (1.0, 2.0, 5.0)]
+    names = [f"focal, γ = {gamma:g}" for gamma in GAMMAS]
     deferred_ones = [name for name in groups if "DRW" in name]
     return {name: groups[name] for name in (*names, CB_FOCAL, *deferred_ones)}
 
@@ -716,7 +768,7 @@ def quiz():
     """Five questions."""
     _, easy = easy_images()
     rose = lt.metrics.paired(focal("digits"), lt.recorded("digits", "ce"), "tail")
-    fitted, right = ends(0.0)
+    plain_end = ends(0.0)
     return lt.Quiz(
         [
             lt.study.Question(
@@ -732,13 +784,14 @@ def quiz():
                 "No: most hard images may still belong to frequent classes.",
             ),
             lt.study.Question(
-                f"On the bench the plain network ends with p = {fitted[2]:.2f} on rare **training** images, and "
-                f"{right[2]:.0%} of rare **test** images right. What can focusing do about the gap?",
+                f"On the bench the plain network ends with {plain_end.fitted[2]:.0%} of rare **training** images right, and "
+                f"{plain_end.right[2]:.0%} of rare **test** images. What can focusing do about the gap?",
                 {
                     "Much: many rare test images are hard.": "The loss never sees test images.",
-                    "Little: the loss sees training images, and those are easy by now.": f"Yes. The weight depends on "
-                    "how well an image is fitted, not on how well its class generalises. Training with γ = 2 changed "
-                    f"rare test accuracy by {points(rose)}, of a gap of {100 * (fitted[2] - right[2]):.0f}.",
+                    "Little: the loss sees training images, and those are easy by now.": f"Yes: their mean p is "
+                    f"{plain_end.p[2]:.2f}. The weight depends on how well an image is fitted, not on how well its class "
+                    f"generalises. Training with γ = 2 changed rare test accuracy by {points(rose)}; the gap is "
+                    f"{100 * (plain_end.fitted[2] - plain_end.right[2]):.0f} points.",
                     "Nothing, since γ has no effect on a fitted network.": "It has one: it scales the gradient down, and "
                     "moves where the probabilities stop.",
                 },

@@ -155,6 +155,7 @@ def test_what_the_chart_says_is_what_the_records_say(cards):
     base = lt.recorded("cifar16", "ce")
     assert not [name for name, runs in cards.drawn().items() if "better" in lt.metrics.beyond(runs, base).verdict]
     told = cards.open_beyond_the_line().content_text
+    assert [name for name in cards.drawn() if name.startswith("focal, ")] == [f"focal, γ = {g:g}" for g in cards.GAMMAS]
     assert "Of these, none gives the rare classes clearly or suggestively more than the slider" in told
     assert "We cannot tell." in told
     for runs in (cards.deferred(), lt.recorded("cifar16", "focal_drw")):
@@ -218,6 +219,8 @@ def test_the_photographs_are_the_extremes_of_the_first_hundred(cards):
 def test_the_quiz_says_what_the_records_say(cards):
     questions = cards.quiz().questions
     assert "+3.5 ± 2.4** points (suggestive: better)" in questions[1].options[questions[1].right]
+    assert "100% of rare **training** images right, and 53% of rare **test** images" in questions[1].text
+    assert "the gap is 47 points" in questions[1].options[questions[1].right]
     assert "(plain network, seed 0)" in questions[3].text and "give 4% of" in questions[3].text
 
 
@@ -235,3 +238,26 @@ def test_the_claims_stand_with_what_is_measured(cards):
     ends = [line.rsplit(None, 1)[-1] for line in text.splitlines()[1:]]
     assert ends == ["yes", "no", "undecided", "yes", "undecided", "yes", "yes", "no", "no"]
     assert "focal at 2 of 5 ratios" in text
+
+
+def test_what_stands_after_the_river_is_folded_and_is_what_the_networks_say(cards, monkeypatch):
+    monkeypatch.setattr(cards, "SEEDS", range(3))  # of ten: training takes a second each
+    cards.ends.cache_clear()
+    told, softmax, sigmoids = cards.river_told(), cards.apart("softmax"), cards.apart("sigmoid")
+    cards.ends.cache_clear()
+    assert "<details" in told.html and "epoch" not in told.text
+    assert softmax.shape == sigmoids.shape == (3, 61)
+    assert softmax[0].max() == pytest.approx(0.19, abs=5e-3) and softmax[0].argmax() == 8
+    assert "between -18 (epoch 15) and +19 (epoch 8), -1 at the end" in told.html
+    assert f"the smaller share under {(softmax[:, -1] < 0).sum()} of 3." in told.html
+    assert sigmoids[:, -1] == pytest.approx([-0.127, -0.050, -0.113], abs=5e-3)
+    assert "the smaller share under 3 of 3." in told.html
+
+
+def test_the_gap_is_one_between_two_accuracies(cards):
+    plain, focused = cards.ends(0.0), cards.ends(2.0)
+    assert plain.fitted == pytest.approx([1, 1, 1]) and focused.fitted == pytest.approx([1, 1, 1])
+    assert plain.p[2] == pytest.approx(0.963, abs=1e-3) and plain.right[2] == pytest.approx(0.532, abs=1e-3)
+    assert (
+        "rare 0.96 / 100% / 53%" in cards.say_ends().text and "47 points in the plain network" in cards.say_ends().text
+    )

@@ -177,6 +177,7 @@ def test_the_curve_of_the_weight_and_the_epoch_are_dragged(still):
     epoch, gamma = still.handles(still.result)
     assert (epoch.name, epoch.x, epoch.axis, epoch.region) == ("epoch", 10, "x", RIVER)
     assert (gamma.name, gamma.x, gamma.axis, gamma.region) == ("gamma", 0.3, "y", HISTOGRAM)
+    assert gamma.told == "2; weight 0.49 at p = 0.3" and epoch.step == 1
     assert gamma.y == pytest.approx(0.49) and gamma.ylim == pytest.approx((0.7**5, 1.0))
     still.dragged(Drag("gamma", 0.3, 0.343, True))
     assert still.values["gamma"] == 3.0
@@ -200,6 +201,12 @@ def test_what_can_be_pointed_at_says_its_numbers(still):
     found, told = still.result, [mark.text for mark in still.marks(still.result)]
     assert f"rare classes: {100 * found.share[25, 2]:.1f}% of the gradient" in told[2]
     assert len(still.regions()) == 5 and {mark.region for mark in still.marks(found)} == set(range(5))
+
+
+def test_the_sentence_names_the_network_and_what_is_drawn(still):
+    still.set(gamma=0.0, epoch=60, trained=2.0, form="sigmoid", seed=1)
+    assert still.sentence.startswith("Epoch 60, sigmoid, seed 1, trained with γ = 2. Share of the gradient at γ = 0: ")
+    assert f"Gradient of an average image: {still.result.size[60]:.3g}. Rare" in still.sentence
 
 
 def test_a_frame_draws_no_background_again(still):

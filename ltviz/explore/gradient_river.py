@@ -69,6 +69,7 @@ class River:
     gamma: float
     trained: float
     form: str
+    seed: int
     share: np.ndarray
     size: np.ndarray
     plain_share: np.ndarray
@@ -113,7 +114,7 @@ class GradientRiver(Explorer):
 
     function = "gradient_river"
     title = "Gradient river"
-    size = (7.6, 4.5)
+    size = (7.6, 3.9)  # low enough that the controls under "More", below it, are seen together with it
 
     def __init__(
         self,
@@ -147,7 +148,7 @@ class GradientRiver(Explorer):
             for by in (np.ones_like(weight), weight)
         )  # fmt: skip
         return River(
-            epoch, gamma, trained, form, share, size, *river(trained, form, seed, 0.0), p, (1 - PLACES) ** gamma,
+            epoch, gamma, trained, form, seed, share, size, *river(trained, form, seed, 0.0), p, (1 - PLACES) ** gamma,
             images, left, one.accuracy[epoch],
         )  # fmt: skip
 
@@ -240,9 +241,10 @@ class GradientRiver(Explorer):
         )
         beside = (" (at γ = 0)", f" ({number(result.plain_size[result.epoch])})") if compared else ("", "")
         return (
-            f"Epoch {result.epoch}, trained with γ = {result.trained:g}. Share of the gradient at γ = {result.gamma:g}"
-            f"{beside[0]}: {told}. An average image: {number(result.size[result.epoch])}{beside[1]}. Rare classes: "
-            f"mean p {result.p[-1].mean():.2f} in training, {as_percent(result.accuracy[-1])} of test images right."
+            f"Epoch {result.epoch}, {result.form}, seed {result.seed}, trained with γ = {result.trained:g}. Share of "
+            f"the gradient at γ = {result.gamma:g}{beside[0]}: {told}. Gradient of an average image: "
+            f"{number(result.size[result.epoch])}{beside[1]}. Rare classes: mean p {result.p[-1].mean():.2f} in "
+            f"training, {as_percent(result.accuracy[-1])} of test images right."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -275,9 +277,10 @@ class GradientRiver(Explorer):
 
     def handles(self, result: River) -> list[Handle]:
         lowest, held = (1 - GRIP) ** GAMMA.high, (1 - GRIP) ** result.gamma
+        told = f"{result.gamma:g}; weight {held:.2f} at p = {GRIP:g}"
         return [
-            Handle("epoch", result.epoch, 0.0, "epoch", "x", (0, EPOCHS), region=RIVER),
-            Handle("gamma", GRIP, held, "gamma", "y", ylim=(lowest, 1.0), region=HISTOGRAM),
+            Handle("epoch", result.epoch, 0.0, "epoch", "x", (0, EPOCHS), region=RIVER, step=1.0),
+            Handle("gamma", GRIP, held, "gamma", "y", ylim=(lowest, 1.0), region=HISTOGRAM, told=told),
         ]
 
     def dragged(self, drag: Drag) -> None:

@@ -19,6 +19,7 @@ from ..plots.series import class_counts
 from ..plots.surface import Surface
 from ..probe import Probe, probe
 from .frames import Point, Region
+from .layout import SIGHT
 from .method import METHOD, MethodExplorer
 
 MARKS = np.linspace(0.1, 0.9, 9).round(1)  # p of the places on the curves that can be pointed at
@@ -107,13 +108,19 @@ class LossAnatomy(MethodExplorer):
         formula = f"$$\\small {html.escape(METHODS[result.method].equation, quote=False)}$$"
         if self.formula.value != formula:
             self.formula.value = formula
+        if self.column.rest.layout.display == "none":  # "More" opens nothing that is greyed altogether
+            further = list(self.controls.values())[SIGHT:]
+            self.column.more.layout.display = None if any(not one.idle for one in further) else "none"
 
     def say(self, result: Anatomy) -> str:
         def at(curve: Probe, p: float) -> str:
             return number(float(np.interp(p, curve.p.numpy(), curve.gradient.numpy())))
 
+        bound = METHODS[result.method](**result.settings)
+        said = {**bound.method.objective.variant, **bound.differing}
+        told = (f"{name} = {check.spelled(value)}".replace("_", " ") for name, value in said.items())
         return (
-            f"{METHODS[result.method](**result.settings).label}: an image at p = 0.9 pulls with {at(result.head, 0.9)} "
+            f"{', '.join([bound.key, *told])}: an image at p = 0.9 pulls with {at(result.head, 0.9)} "
             f"in the head class and {at(result.tail, 0.9)} in the tail class (cross-entropy: {at(result.plain, 0.9)}); "
             f"at p = 0.1 with {at(result.head, 0.1)} and {at(result.tail, 0.1)} (cross-entropy: "
             f"{at(result.plain, 0.1)})."

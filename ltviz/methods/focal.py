@@ -77,14 +77,14 @@ METHOD = Method(
     key="focal",
     title="Focal loss",
     paper="Lin et al. 2017",
-    equation=r"\ell_i = -(1 - p_{i,y_i})^\gamma \log p_{i,y_i}",
+    equation=r"\ell_i = -(1 - p_{i,y_i})^\gamma \log p_{i,y_i} \;\text{(softmax)}, \qquad "
+    r"\ell_i = -\sum_j (1 - p^t_{ij})^\gamma \log p^t_{ij} \;\text{(sigmoid)}",
     objective=Focal,
     settings={
         "gamma": Setting(2.0, 0.0, 5.0, symbol="γ", meaning="focusing: how much less easy images count"),
         "form": Setting(
             "softmax",
             choices=("softmax", "sigmoid", "weighted_softmax"),
-            symbol="p",
             meaning="where the probability p comes from",
         ),
         "decay_bias": replace(DECAY_BIAS, when={"form": ("sigmoid",)}),
