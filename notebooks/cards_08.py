@@ -29,12 +29,18 @@ def rectified(data="cifar16", level="class", comparison="relative", combination=
     return lt.recorded(data, "crl", level=level, comparison=comparison, combination=combination)
 
 
+def summed(data="cifar16"):
+    """The six recorded settings of class rectification with the poster's sum."""
+    return {
+        f"{comparison}, {level} level": rectified(data, level, comparison)
+        for level in ("class", "instance")
+        for comparison in COMPARISONS
+    }
+
+
 def compared(data="cifar16"):
-    """The plain network and every recorded setting of class rectification."""
-    groups = {"plain": lt.recorded(data, "ce")}
-    for level in ("class", "instance"):
-        groups |= {f"{comparison}, {level} level": rectified(data, level, comparison) for comparison in COMPARISONS}
-    return groups | {"relative, class level, weighted": rectified(data, combination="weighted")}
+    """Every recorded setting of class rectification."""
+    return summed(data) | {"relative, class level, weighted": rectified(data, combination="weighted")}
 
 
 def points(found):
@@ -80,11 +86,15 @@ def thirds(values, counts):
     return {name: float(values[mask].sum()) for name, mask in lt.metrics.third_groups(counts).items()}
 
 
+def third(runs, group):
+    """Mean accuracy of a third of the classes, "head", "mid" or "tail", over classes and seeds."""
+    mask = lt.metrics.third_groups(COUNTS)[group]
+    return np.mean([largest_first(run, lt.metrics.recall(run))[mask].mean() for run in runs])
+
+
 def rare_start():
     """Accuracy of the rare classes in the plain network, in words."""
-    tail = lt.metrics.third_groups(COUNTS)["tail"]
-    plain_ = np.mean([largest_first(run, lt.metrics.recall(run))[tail].mean() for run in lt.recorded("cifar16", "ce")])
-    return f"The rare classes start at {plain_:.1%} in the plain network, so they have little to lose."
+    return f"The rare classes start at {third(lt.recorded('cifar16', 'ce'), 'tail'):.1%} in the plain network, so they have little to lose."
 
 
 def folded(label, title, summary, *content):
@@ -173,14 +183,13 @@ def plot_change(groups, base):
         found = [lt.metrics.paired(ours, none) for ours, none in zip(*changes(runs, base), strict=True)]
         mean, half = (np.array([getattr(one, part) for one in found]) for part in ("mean", "half"))
         kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 7, "elinewidth": 1.6, **EDGE}
-        bottom.errorbar(np.arange(len(mean)) + 0.2 * i - 0.1, mean, yerr=half, label=label, **kind)
+        bottom.errorbar(np.arange(len(mean)) + 0.2 * i - 0.1, 100 * mean, yerr=100 * half, label=label, **kind)
         data[label] = mean
         said.append(f"{label}: " + ", ".join(f"{100 * m:+.1f}".replace("-0.0", "0.0") for m in mean))
     bottom.set_xticks(range(len(counts)), [f"{n:,}" for n in counts])
-    bottom.set(xlabel="training images of the class", ylim=(-0.12, 0.12), yticks=[-0.1, 0, 0.1])
-    percent(bottom.yaxis)
+    bottom.set(xlabel="training images of the class", ylim=(-12, 12), yticks=[-10, 0, 10])
     bottom.grid(False, axis="x")
-    bottom.set_title("Change of its accuracy, mean of ten seeds with 95% interval")
+    bottom.set_title("Change of its accuracy in points, mean of ten seeds with 95% interval")
     bottom.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return Picture([top, bottom], data, "Change in points, most frequent class first. " + "; ".join(said) + ".")
 
@@ -238,35 +247,31 @@ def open_rare_share():
 
 
 how_many_gain = lt.Predict(
-    "Seven settings were recorded on the photographs, ten seeds each: three comparisons at two levels with the poster's sum, and one with the paper's weighting. In how many of them do the **rare classes** gain on the plain network, at least suggestively ($p < .05$)?",
-    choices=["in none", "in one or two", "in three to five", "in six or seven"],
+    "Six settings with the poster's sum were recorded on the photographs, ten seeds each: three comparisons at two levels. In how many of them do the **rare classes** gain on the plain network, at least suggestively ($p < .05$)?",
+    choices=["in none", "in one or two", "in three to five", "in all six"],
     default="in three to five",
 )
 
 
+def _of(n, total=6):
+    """How many of the settings, in words."""
+    return f"all {total} settings" if n == total else f"{n or 'none'} of the {total} settings"
+
+
 def open_how_many_gain():
-    """The table of the chapter, on the rare classes."""
-    groups = compared()
-    base = groups["plain"]
-    found = {name: lt.metrics.paired(runs, base, "tail") for name, runs in groups.items() if name != "plain"}
-    gains, losses = (
-        [name for name, one in found.items() if one.verdict.endswith(word)] for word in ("better", "worse")
+    """The rare classes under each setting with the sum, against the plain network."""
+    found, bench = (
+        {name: lt.metrics.paired(runs, lt.recorded(data, "ce"), "tail") for name, runs in summed(data).items()}
+        for data in ("cifar16", "digits")
     )
-    n = len(gains)
-    truth = "in none" if not n else "in one or two" if n < 3 else "in three to five" if n < 6 else "in six or seven"
-    everyone = {name: lt.metrics.paired(runs, base) for name, runs in groups.items() if name != "plain"}
-    worse = [name for name, one in everyone.items() if one.verdict.endswith("worse")]
-    clear = sum(one.verdict == "clearly worse" for one in everyone.values())
-    bench = {
-        name: lt.metrics.paired(runs, lt.recorded("digits", "ce"), "tail")
-        for name, runs in compared("digits").items()
-        if name not in ("plain", "relative, class level, weighted")
-    }
+    gains, losses = (sum(one.verdict.endswith(word) for one in found.values()) for word in ("better", "worse"))
     kept = sum("undecided" in one.verdict for one in bench.values())
+    truth = ("in none", *2 * ["in one or two"], *3 * ["in three to five"], "in all six")[gains]
+    lines = [f"{name}: {points(one)}" for name, one in found.items()]
     return how_many_gain.reveal(
-        lt.study.comparison(groups, group="tail"),
+        Card(bullets(lines), "\n".join(plain(line) for line in lines)),
         truth=truth,
-        because=f"Rare classes: {n} gain, {len(losses)} lose, the others are undecided. {rare_start()} Over all classes {len(worse)} of the seven are worse than the plain network at least suggestively, {clear} of them clearly. On the bench, {kept} of the six settings with the poster's sum are undecided for the rare classes.",
+        because=f"Rare classes of the photographs: they gain in {_of(gains)}, lose in {_of(losses)}, and the rest is undecided. {rare_start()} On the bench the rare classes are undecided in {_of(kept)}.",
     )
 
 
@@ -279,10 +284,11 @@ which_combination = lt.Predict(
 )
 
 
-def open_which_combination(alone):
+def open_which_combination(alone, slower):
     """Weighting against sum, on both data sets and for each group.
 
-    alone: runs of the bench with cross-entropy times 1 - a and nothing else.
+    alone: runs of the bench with cross-entropy times 1 - a and nothing else. slower: with whole cross-entropy and
+    1 - a times the learning rate.
     """
     lines, first = [], None
     for data, name in (("cifar16", "Photographs"), ("digits", "Bench")):
@@ -294,11 +300,15 @@ def open_which_combination(alone):
     base, weighted = (
         runs[: len(alone)] for runs in (lt.recorded("digits", "ce"), rectified("digits", combination="weighted"))
     )
-    cost, rest = lt.metrics.paired(alone, base, "tail"), lt.metrics.paired(weighted, alone, "tail")
-    lines.append(
-        f"Your run on the bench, rare classes, {len(alone)} seeds: {1 - omega('digits')[1]:.2f} × cross-entropy alone, against plain, {points(cost)}; the same with the triplets, which is the weighting, against it without them, {points(rest)}"
-    )
-    won = f"the smaller cross-entropy alone costs the rare classes {-100 * cost.mean:.1f} points; "
+    pairs = ((alone, base), (slower, base), (alone, slower), (weighted, alone))
+    cost, slow, beside, rest = (lt.metrics.paired(*pair, "tail") for pair in pairs)
+    part = f"{1 - omega('digits')[1]:.2f}"
+    lines += [
+        f"Your runs on the bench, rare classes, {len(alone)} seeds: {part} × cross-entropy against the plain network {points(cost)}",
+        f"Whole cross-entropy with {part} × the learning rate, against the plain network: {points(slow)}",
+        f"The weighting against {part} × cross-entropy alone, so with the triplets against without: {points(rest)}",
+    ]
+    won = f"the smaller cross-entropy alone changes the rare classes by {points(cost)}; "
     if rest.verdict.endswith("better"):
         won += f"the triplets win back {100 * rest.mean:.1f} of them ({rest.verdict})"
     else:
@@ -309,16 +319,23 @@ def open_which_combination(alone):
     return which_combination.reveal(
         Card(bullets(lines), "\n".join(plain(line) for line in lines)),
         truth=truth,
-        because=f"{_whole_batches()} On the bench {won}. {_most_triplets()} Learning rate and weight decay are the same in every run.",
+        because=f"{_whole_batches()} On the bench {won}. {_steps(cost, slow, beside)} On the photographs this was not separated. {_most_triplets()}",
     )
+
+
+def _steps(cost, slow, beside):
+    """How much of the cost of a smaller loss comes with smaller steps alone, in words."""
+    most = cost.mean < 0 and slow.mean < 0.5 * cost.mean
+    lead = "Most of that comes from smaller **steps**" if most else "Smaller **steps** do not explain most of that"
+    return f"{lead}: a smaller loss has smaller gradients, and steps that are as much smaller by the learning rate change the rare classes by {points(slow)}. The two differ by {points(beside)}; what that rest comes from was not measured."
 
 
 def _whole_batches():
     """In how many batches the weighting scales cross-entropy, in words."""
-    found = [counted("instance", data)[0] for data in ("cifar16", "digits")]
-    none = sum(int((one.sum(1) == 0).sum()) for one in found)
-    kept = f"Only a batch without a minority class that has a pair would keep its whole cross-entropy, and in fifty epochs {none or 'none'} of the {len(found[0]):,} batches of photographs and {len(found[1]):,} of the bench {'was' if none < 2 else 'were'} without one."
-    return f"{kept} So on the photographs **every** image keeps only $1 - a$ = {1 - omega()[1]:.0%} of its cross-entropy, and your `weaker` may scale every batch."
+    found = [(counted("instance", data)[0].sum(1) > 0) for data in ("cifar16", "digits")]
+    some = [f"all {len(one):,}" if one.all() else f"{one.sum():,} of {len(one):,}" for one in found]
+    kept = f"The weighting acts on every batch that has a triplet. Over fifty epochs {some[0]} batches of photographs and {some[1]} of the bench had one."
+    return f"{kept} So on the photographs an image of such a batch keeps only $1 - a$ = {1 - omega()[1]:.0%} of its cross-entropy, and your `weaker` may scale every batch."
 
 
 def _most_triplets():
@@ -366,8 +383,13 @@ def open_in_balance(ours, sampled):
     return in_balance.reveal(
         Card(bullets(lines), "\n".join(plain(line) for line in lines)),
         truth=truth,
-        because=f"Under {len(ours)} seeds. Compared with the plain network alone, rectification would get the credit for the batches. Remember also that the rarest class of the bench has only {least} images: most of its pairs are the same few images drawn again. Rectification on class-balanced batches of the photographs was not recorded.",
+        because=f"These are {len(ours)} seeds. Compared with the plain network alone, rectification would get the credit for the batches. Remember also that the rarest class of the bench has only {least} images: its pairs are these again and again, or an image with itself, since the batches are drawn with replacement. Rectification on class-balanced batches of the photographs was not recorded.",
     )
+
+
+def open_yours(told):
+    """The difference of the setting that the reader has chosen, folded."""
+    return folded("YOUR RUN", "Against the same batches", "Open the difference", [told.markdown])
 
 
 # ------------------------------------------------------------------------------------------------ what is computed
@@ -397,6 +419,14 @@ def _these(counts):
     """Classes by their number of images, in words."""
     some = " and ".join(f"{n:,}" for n in counts)
     return f"the class{'es' if len(counts) > 1 else ''} with {some} images" if len(counts) else "none"
+
+
+def _everyone(base):
+    """How many settings lose over all classes, in words."""
+    found = [lt.metrics.paired(runs, base) for runs in compared().values()]
+    worse = [one for one in found if one.verdict.endswith("worse")]
+    clear = sum(one.verdict == "clearly worse" for one in worse)
+    return f"Over all classes {len(worse)} of the {len(found)} settings are worse than the plain network at least suggestively, {clear} of them clearly."
 
 
 def open_what_changed():
@@ -429,30 +459,37 @@ def open_what_changed():
     lines += [
         f"Most triplets, and {seen}: the class with {counts[top]:,} images gets {share[top]:.0%} of them and changes by {' and '.join(told)}.",
         f"The class with {counts[-1]} images has a triplet in {often[-1]:.1%} of the batches. Its accuracy is {start:.1%} in the plain network (above 0 under {sum(one > 0 for one in single)} of {len(base)} seeds, at most {max(single):.1%}), so it has nothing to lose; it is {ended}.",
+        _everyone(base),
         terms(),
     ]
     return which_third.reveal(
-        [plot_change(groups, base), Card(bullets(lines), "\n".join(plain(line) for line in lines))],
+        [
+            plot_change(groups, base),
+            lt.study.comparison({"plain": base} | compared()),
+            Card(bullets(lines), "\n".join(plain(line) for line in lines)),
+        ],
         truth=truth,
         because="Why the two comparisons act so differently on the middle classes, these runs do not say.",
     )
 
 
 def who_pays():
-    """The chart of the course with the seven settings, folded, and how far each lies from the line."""
+    """The chart of the course with the settings that add the term, folded, and how far all seven lie from the line."""
     base = lt.recorded("cifar16", "ce")
-    groups = {label: runs for label, runs in compared().items() if label != "plain"}
+    groups = compared()
     found = {label: lt.metrics.beyond(runs, base) for label, runs in groups.items()}
     above, below = (sum(one.verdict.endswith(word) for one in found.values()) for word in ("better", "worse"))
-    low, high = min(found.values(), key=lambda one: one.mean), max(found.values(), key=lambda one: one.mean)
+    weighted = found["relative, class level, weighted"]
+    head, tail = (third(rectified(combination="weighted"), group) for group in ("head", "tail"))
+    low, *_, high = sorted((found[label] for label in summed()), key=lambda one: one.mean)
     return folded(
         "WHO PAYS",
         "Seven settings beside the slider",
         "Open the chart",
-        lt.plot_who_pays(groups, base),
+        lt.plot_who_pays(summed(), base),  # the weighting lies far away: with it the others could not be drawn larger
         [
             f"Rare classes against the slider, at equal accuracy of the frequent ones, ten seeds: {above} of {len(found)} lie beyond the line, {below} below it, at least suggestively; the others are undecided.",
-            f"They range from {points(low)} to {points(high)}.",
+            f"The chart has the six settings with the sum; they range from {points(low)} to {points(high)}. The weighting lies far from them, at {head:.1%} of the frequent and {tail:.1%} of the rare classes: {points(weighted)}.",
             f"{rare_start()} A distance can be larger than that: for the same accuracy of the frequent classes the slider gives the rare ones more.",
             "Near τ = 0 the accuracy of the frequent classes hardly changes with τ. At equal accuracy the position on the line is then uncertain, and the intervals are wide.",
         ],
@@ -567,7 +604,7 @@ pair = lt.Exercise(
     "The chance of a pair",
     """Write `pair(n, total, batch_size)`: the probability that a batch of `batch_size` different images, drawn at random from `total`, holds at least two of the `n` images of a class. All three are whole numbers; return one number.
 
-`comb(a, b)`, the number of ways to choose b things from a, is there. Your function must give the number of the first prediction. Then try a batch of 256: how often does the rarest class have a pair?""",
+`comb(a, b)` is the number of ways to choose b things from a; the cell below imports it. Your function must give the number of the first prediction. Then try a batch of 256: how often does the rarest class have a pair?""",
     """
 def pair(n, total, batch_size):
     ways = comb(total, batch_size)
@@ -718,7 +755,7 @@ _HAND = torch.tensor([[1.0, 0.0], [0.0, 2.0], [2.0, 2.0], [-3.0, 0.0], [1.0, 3**
 
 relative = lt.Exercise(
     "One anchor, at instance level",
-    """Write `relative(features, targets, a, kappa, m)`: the relative comparison of **one** anchor, image `a`, at *instance* level. Find its `kappa` hard positives and hard negatives (fewer where there are not so many), and return the mean over its triplets. `features` has shape (n, d), `targets` (n,).
+    """Write `relative(features, targets, a, kappa, m)`: the relative comparison of **one** anchor, image `a`, at *instance* level. Find its `kappa` hard positives and hard negatives (fewer where there are not so many), and return the mean over its triplets. `features` has shape (n, d), `targets` (n,). Distances are Euclidean, between features that you bring to length 1 first.
 
 By hand first, with κ = 1 and $m$ = 0.5: the anchor has feature (1, 0), two images of its class have (0, 2) and (2, 2), two others (-3, 0) and (1, √3).""",
     """
@@ -778,7 +815,7 @@ def quiz():
                 "C and D",
             ),
             lt.study.Question(
-                "Ten classes and batches of 64; training set and batches are balanced on average. How many minority classes does profiling find, on average?",
+                "Ten classes, batches of 64, $\\rho = 0.5$; training set and batches are balanced on average. How many minority classes does profiling find, on average?",
                 {
                     "none, nothing is rare": "Profiling looks at one batch, and batches fluctuate: some class is always the smallest.",
                     "a little more than half of the classes": "Yes: the smaller classes together hold half of the batch. The minority is defined by the batch, not by the training set.",

@@ -258,6 +258,9 @@ def test_what_is_drawn_is_what_is_mined(run, photographs):
     assert (shown == photographs.of(result.numbers[:1])[0]).all()
     assert [len(links.get_segments()) for links in explorer.links] == [3, 3]
     assert "21 anchors, 180 triplets with κ = 3 at class level" in explorer.sentence
+    for side, places in (("positives", result.positives), ("negatives", result.negatives)):
+        first, second, third = places + 1
+        assert f"hard {side} {first}, {second} and {third}" in explorer.sentence, "for readers who do not see the lines"
     assert [text.get_text() for text in explorer.comparisons.values] == [
         f"{value:.3f}" for value in result.mined.loss.values()
     ]
@@ -271,6 +274,7 @@ def test_the_profile_and_its_line(run, photographs):
     assert [round(64 * bar.get_x()) for bar in explorer.bars] == [0, *np.cumsum(sizes)[:-1]]
     (handle,) = explorer.screen.frame.handles
     assert (handle.name, handle.x, handle.axis, handle.region) == ("rho", 0.25, "x", PROFILE)
+    assert handle.label == "ρ", "one name for the line and for its slider"
     before = result.mined.anchors.sum()
     explorer.dragged(Drag("rho", 0.801, 3.0, True))
     assert explorer.values["rho"] == 0.8 and explorer.result.mined.anchors.sum() > before
@@ -300,7 +304,9 @@ def test_class_balanced_batches_have_pairs_of_every_size(run, photographs):
 
 def test_controls_at_their_ends_and_the_background_that_rests(run, photographs):
     explorer = lt.explore.batch_desk(run, photographs)
-    assert list(explorer.controls) == ["rho", "kappa", "level", "composition", "batch", "picture"]
+    assert list(explorer.controls) == ["rho", "level", "batch", "kappa", "composition", "picture"]
+    in_sight = [one.name for one in explorer.controls.values() if one.widget in explorer.column.first.children]
+    assert in_sight == ["rho", "level", "batch"], "what the text asks a reader to move"
     assert explorer.drive() == [] and explorer.error is None
     drawn = explorer.surface.backgrounds
     for name, value in (("rho", 0.7), ("kappa", 9), ("level", "instance"), ("picture", 60)):
@@ -315,8 +321,17 @@ def test_state_and_code_give_the_same_picture_again(run, photographs):
     assert again.sentence == explorer.sentence and again.picture() == explorer.picture()
     names = {"lt": lt, "run": run, "photographs": photographs}
     code = explorer.as_code()
-    assert "rho=0.6, kappa=2, level='instance', composition='plain', batch=3, picture=50)" in code
+    assert "rho=0.6, level='instance', batch=3, kappa=2, composition='plain', picture=50)" in code
     assert eval(code, names).sentence == explorer.sentence
+
+
+def test_of_many_hard_pictures_the_first_are_named(run, photographs):
+    explorer = lt.explore.batch_desk(run, photographs, kappa=20)
+    found = explorer.result.negatives + 1
+    assert len(found) == 20
+    assert f"hard negatives {', '.join(map(str, found[:5]))} and 15 more." in explorer.sentence
+    alone = lt.explore.batch_desk(run, photographs, kappa=1)
+    assert f"hard positives {alone.result.positives[0] + 1}, hard negatives" in alone.sentence
 
 
 @pytest.mark.parametrize(

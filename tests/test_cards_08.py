@@ -108,7 +108,30 @@ def test_every_batch_is_scaled_by_the_weighting(cards):
     for data in ("cifar16", "digits"):
         found, _ = cards.counted("instance", data)
         assert (found.sum(1) > 0).all()
-    assert "none of the 3,900 batches of photographs and 250 of the bench was without one" in cards._whole_batches()
+    told = cards._whole_batches()
+    assert "Over fifty epochs all 3,900 batches of photographs and all 250 of the bench had one." in told
+
+
+def test_the_six_settings_with_the_sum(cards):
+    reveal = cards.open_how_many_gain()
+    assert reveal.truth == "in none" and reveal.content_text.count("\n") == 5
+    assert "gain in none of the 6 settings, lose in 2 of the 6 settings" in reveal.because
+    assert reveal.because.endswith("On the bench the rare classes are undecided in all 6 settings.")
+    words = reveal.content_text + reveal.because
+    assert "weighted" not in words and "middle" not in words, "later questions ask for these"
+
+
+def test_weighting_or_sum_and_what_smaller_steps_do(cards):
+    base = lt.recorded("digits", "ce")[:3]
+    other = lt.recorded("digits", "crl", combination="weighted")[:3]
+    reveal = cards.open_which_combination(other, base)
+    assert reveal.truth == "the sum, clearly"
+    assert "0.28 × the learning rate, against the plain network: 0.0 ± 0.0 points" in reveal.content_text
+    assert "against 0.28 × cross-entropy alone, so with the triplets against without: 0.0 ± 0.0" in reveal.content_text
+    cost = lt.metrics.paired(other, base, "tail")
+    assert f"The two differ by {cards.points(cost)}" in reveal.because, "the smaller loss against the smaller steps"
+    assert "do not explain most of that" in reveal.because, "steps that change nothing explain nothing"
+    assert "Most of that comes from smaller" in cards._steps(cost, cost, lt.metrics.paired(base, base, "tail"))
 
 
 def test_shares_have_two_decimals_below_one_percent(cards):
@@ -126,6 +149,9 @@ def test_which_third_changes(cards):
     assert "The class with 20 images has a triplet in 2.7% of the batches" in reveal.content_text
     assert "Most triplets, and no gain seen: the class with 718 images" in reveal.content_text
     assert "(above 0 under 1 of 10 seeds, at most 0.2%), so it has nothing to lose" in reveal.content_text
+    assert "Over all classes 6 of the 7 settings are worse than the plain network at least suggestively, 4 of" in (
+        reveal.content_text
+    )
     assert "better, the class with 430 images; worse, the classes with 2,000 and 1,198 images" in reveal.content_text
 
 
@@ -186,3 +212,10 @@ def test_relative_names_the_mistake(cards, slip, said):
 def test_relative_of_one_anchor_is_right(cards):
     assert cards.relative.check(one_anchor).passed
     assert cards._anchor(*cards._HAND, 0, 1, 0.5) == pytest.approx(0.5 + 2**0.5 - 1, abs=1e-6)
+
+
+def test_who_pays_draws_six_and_tells_of_seven(cards):
+    text = cards.who_pays().html
+    assert "0 of 7 lie beyond the line, 5 below it" in text and text.count("<img") == 1
+    assert "at 65.1% of the frequent and 0.0% of the rare classes: <b>-33.5 ± 13.2</b> points (clearly worse)" in text
+    assert "range from <b>-6.5 ± 6.6</b> points (undecided) to <b>-3.2 ± 3.5</b> points (undecided)" in text

@@ -157,10 +157,10 @@ class BatchDesk(Explorer):
         settings["picture"] = Setting(first, 1, self.size_of, meaning="the chosen picture, from the top left")
         super().__init__({
             "rho": Number("rho", RHO, rho, steps=50),
-            "kappa": Number("kappa", KAPPA, kappa),
             "level": Choice("level", LEVEL, level),
-            "composition": Choice("composition", settings["composition"], composition, titles=DRAWN),
             "batch": Number("batch", settings["batch"], batch),
+            "kappa": Number("kappa", KAPPA, kappa),
+            "composition": Choice("composition", settings["composition"], composition, titles=DRAWN),
             "picture": Number("picture", settings["picture"], first if picture is None else picture),
         })  # fmt: skip
         self.screen.on_click(self._clicked)
@@ -306,7 +306,9 @@ class BatchDesk(Explorer):
         j, i = result.targets[result.picture], result.picture
         chosen = f"Picture {i + 1} ({names[j]}, p = {as_percent(result.p[i, j])})"
         mine = int(mined.triplets[i])
-        told = f"{chosen}: {mine} triplets." if mine else f"{chosen} is no anchor."
+        hard = (f"hard {side} {_listed(found + 1)}" for side, found in (("positives", result.positives),
+                                                                        ("negatives", result.negatives)))  # fmt: skip
+        told = f"{chosen}: {mine} triplets, {', '.join(hard)}." if mine else f"{chosen} is no anchor."
         losses = ", ".join(f"{name} {value:.3f}" for name, value in mined.loss.items())
         return (
             f"Batch {result.batch}, {DRAWN.get(result.composition, result.composition)}, ρ = {result.rho:g}: {paired}. "
@@ -357,7 +359,7 @@ class BatchDesk(Explorer):
         return points
 
     def handles(self, result: Desk) -> list[Handle]:
-        return [Handle("rho", result.rho, len(result.ends) - 0.6, "rho", "x", (RHO.low, RHO.high), region=PROFILE)]
+        return [Handle("rho", result.rho, len(result.ends) - 0.6, "ρ", "x", (RHO.low, RHO.high), region=PROFILE)]
 
     def _clicked(self, event: Click) -> None:
         """A click on a picture chooses it."""
@@ -370,6 +372,14 @@ class BatchDesk(Explorer):
     # ------------------------------------------------------------------------------------------------- as code
     def data_code(self) -> list[str]:
         return [name_of(self.run) or "run", name_of(self.photographs) or "lt.study.batch_photographs()"]
+
+
+def _listed(numbers: np.ndarray) -> str:
+    """The numbers of some pictures, hardest first; of many the first few."""
+    some = [str(i) for i in numbers[:5]]
+    rest = [f"{len(numbers) - 5} more"] if len(numbers) > 5 else []
+    *before, last = [*some, *rest]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
