@@ -95,11 +95,20 @@ def test_who_pays_is_answered_from_the_records(cards):
     here = cards.open_how_many_here(groups)
     assert here.truth == 0 and len(groups) == 9, "groups are as they were"
     assert (
-        "On the photographs, for none of the 8 is a gain beyond the slider found (p < .05); 6 lie below" in here.because
+        "On the photographs, a gain beyond the slider is found for none of the 8 (p < .05); 6 lie below, 2 are"
+        in here.because
     )
-    assert "; 2 are undecided (contrastive, λ = 0.1 **-1.4 ± 1.7** points, CDB, τ = 1 **-4.4" in here.because
-    bench = "2 lie below (contrastive, λ = 0.1 **-7.6 ± 6.1** points (suggestive: worse), CDB, Darkwah's τ **-9.2"
-    assert bench in here.because and here.because.endswith("; 6 are undecided.")
+    assert (
+        "On the bench, a gain beyond the slider is found for none of the 8 (p < .05); 2 lie below, 6 are"
+        in here.because
+    )
+    assert here.because.endswith("luck alone would call about 0.4 of 8 beyond or below it.")
+    rows = here.content_text.splitlines()[-9:]
+    assert rows[0] == " | photographs | bench"
+    assert rows[1].startswith(
+        "contrastive, λ = 0.1 | -1.4 ± 1.7 points (undecided) | -7.6 ± 6.1 points (suggestive: worse)"
+    )
+    assert rows[-1].startswith("CDB, Sinha's τ | -25.8")
     every = cards.every_method("cifar16")
     assert set(every) == set(lt.METHODS) - {"ce"}
     assert all(len(runs) == 10 and runs[0].label == label for label, runs in every.items())
@@ -108,8 +117,8 @@ def test_who_pays_is_answered_from_the_records(cards):
     assert sorted(above + undecided + below) == sorted(every) and below[-1] == "cdb"
     assert cards.open_how_many_in_all().truth == 5
     photographs, bench = (cards.told_of_all(place) for place in ("cifar16", "digits"))
-    assert "5 lie beyond the line (`square_root_sampling`" in photographs and "reached by none" in photographs
-    assert ", one of them clearly (`normface`), " in photographs and "clearly" not in bench
+    assert "5 lie beyond the line (square root sampling" in photographs and "reached by none" in photographs
+    assert ", one of them clearly (NormFace), " in photographs and "clearly" not in bench
     assert "luck alone would call about 2 in all, about 1 on each side;" in photographs
     assert "0 lie beyond the line," in bench and "the plain network reaches it, too" in bench
 
@@ -120,7 +129,20 @@ def test_logit_adjusted_is_the_slider_on_the_same_or_on_another_training(cards):
             slider = lt.study.redecide(base, "logit_adjusted", tau=1.0)
             assert run.settings["tau"] == 1.0 and run.seed == base.seed
             assert (run.confusion == slider.confusion).all() == same
-    assert "`logit_adjusted`, `ncm`, `tau_norm` decide again" in cards.told_of_the_slider()
+    assert cards.told_of_the_slider().startswith("Decided again after training: slider (τ = 1), NCM, τ-normalisation.")
+
+
+def test_names_in_the_chart_tell_methods_apart(cards):
+    assert set(cards.CALLED) <= set(lt.METHODS)
+    names = [cards.called(key) for key in lt.METHODS]
+    assert len(set(names)) == len(names) and cards.called("balanced_softmax") == "balanced softmax"
+    assert not [name for name in names if "adjust" in name and "loss" not in name], "only one is called so"
+
+
+def test_no_relative_of_normface_lies_clearly_beyond_the_line(cards):
+    told = cards.told_of_length_one()
+    assert told.count("points (") == 7 and told.count("clearly better") == 1
+    assert "at scale 30: **+3.7 ± 1.9** points (clearly better)" in told and "ArcFace **-16.2" in told
 
 
 def test_sides_are_told_with_their_own_numbers(cards):
@@ -128,8 +150,7 @@ def test_sides_are_told_with_their_own_numbers(cards):
         return lt.metrics.paired(np.full(3, 0.5) + mean, np.full(3, 0.5))._replace(p=p)
 
     told = cards.told_of_some("Here", {"a": one(0.1, 0.001), "b": one(-0.1, 0.03), "c": one(0.0, 0.5)})
-    assert told.startswith("Here, for 1 of the 3 is a gain beyond the slider found (p < .05): a **+10.0")
-    assert "; 1 lies below (b **-10.0" in told and "; 1 is undecided (c **0.0" in told
+    assert told == "Here, a gain beyond the slider is found for 1 of the 3 (p < .05); 1 lies below, 1 is undecided."
 
 
 def test_what_lambda_changes_is_told_by_thirds(cards):
@@ -177,6 +198,27 @@ def test_swings_are_two_thirds_in_noise_and_all_where_it_alternates(cards):
 
 def test_nothing_is_said_before_the_reader_s_own_answer(cards):
     claims = cards.claims()
-    for card in (cards.bench_recorded(), claims):
-        assert "points" not in card.text and "<details" in card.html and "points" in card.html
+    noise = cards.say_noise()
+    for card, answer in ((cards.bench_recorded(), "points"), (claims, "points"), (noise, "keep wide bands")):
+        assert answer not in card.text and answer in card.html.partition("<details")[2]
+    assert (
+        "stays above 1.99 for 13 epochs" in noise.html
+        and "after epoch 14, where the worst class is at 50%" in noise.html
+    )
     assert "TriCDB-CE 72% (71% in table 2; see Sources)" in claims.html
+
+
+def test_how_far_apart_two_classes_are_is_the_mean_over_all_pairs(cards):
+    x, y = np.array([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [5.0, 5.0]]), [0, 0, 1, 1]
+    length_one = x / np.linalg.norm(x, axis=1, keepdims=True)
+    pairs = [((length_one[i] - length_one[j]) ** 2).sum() for i in (0, 1) for j in (2, 3)]
+    assert cards.apart(x, y) == pytest.approx(np.mean(pairs))
+
+
+def test_the_dial_of_the_photographs_opens_with_the_answer(cards):
+    first = cards.photo_dial(lt.explore.feedback_dial(cards.replayed("cifar16")))
+    again = cards.photo_dial(lt.explore.feedback_dial(cards.replayed("cifar16")))
+    assert len(again.children) == 1 and "CLOSED" in again.static().html and "τ" not in again.static().text
+    cards.does_it_move.commit(cards.STAYS)
+    assert len(again.children) == 3 and len(first.children) == 1, "a cell that is run again is the one that opens"
+    assert len(cards.photo_dial(lt.explore.feedback_dial(cards.replayed("cifar16"))).children) == 3

@@ -13,7 +13,6 @@ from ltviz.explore.feedback_dial import ACCURACY, COURSE, EXPONENT, WEIGHTS, Fee
 from ltviz.explore.screen import Drag
 from ltviz.methods.cdb import difficulty_weights, dynamic_tau
 from ltviz.methods.triplet import triplet_loss
-from ltviz.plots.picture import as_percent
 
 FOUR = np.array([[0.9, 0.8, 0.7, 0.5], [1.0, 0.6, 0.0, 0.3], [1.0, 1.0, 1.0, 1.0]])
 
@@ -191,7 +190,8 @@ def test_the_bands_that_are_told_hardly_depend_on_the_draws(explorer, runs):
         apart.append([np.abs(here.tau_band - exact.tau_band).mean(),
                       np.abs(here.accuracy_band - exact.accuracy_band).mean()])  # fmt: skip
         low, high = here.tau_band[:, 0]
-        assert f"about {low:.1f} to {high:.1f}, 95% band" in explorer.sentence
+        low, high = f"{low:.1f}", f"{high:.1f}"
+        assert f"about {low if low == high else f'{low} to {high}'}, 95% band" in explorer.sentence
     assert (np.mean(apart, 0) < (0.01, 0.006)).all(), "200 draws are 0.013 and 0.013 away"
 
 
@@ -204,7 +204,7 @@ def test_an_accuracy_is_dragged_and_held_at_every_epoch(explorer, runs):
     assert runs["CDB"].history["val_accuracy"][0, 9] == 0, "the run itself stays"
     explorer.dragged(Drag("accuracy 0", 0, -3.0, True))
     assert explorer.held == {"3": 0.8, "2": 0.0}
-    assert f"Held: 3 at {as_percent(0.8)}, 2 at {as_percent(0.0)}." in explorer.sentence
+    assert "Held: class 3 at 80%, class 2 at 0%." in explorer.sentence
     explorer.dragged(Drag("epoch", 33.3, 1.0, True))
     assert explorer.values["epoch"] == 33 and explorer.result.accuracy[9] == 0.8
     explorer.reset()
@@ -217,8 +217,29 @@ def test_handles_marks_and_regions(explorer):
     assert (handles[0].region, handles[0].xlim, handles[1].axis) == (EXPONENT, (1, 60), "y")
     marks = explorer.marks(explorer.result)
     assert {mark.region for mark in marks} == {ACCURACY, WEIGHTS, EXPONENT, COURSE}
-    assert marks[0].text.startswith("2 (114 images): accuracy 100")
+    assert marks[0].text.startswith("class 2 (114 images): accuracy 100%, about ")
+    assert (handles[0].step, handles[1].step, handles[1].label) == (1, 0.01, "accuracy of class 2")
     assert len(explorer.regions()) == 4
+
+
+def test_ties_and_equal_ends_are_told_as_such(explorer):
+    explorer.set(epoch=1, images=1000)
+    best, zero = explorer.result.accuracy.max(), (explorer.result.accuracy == 0).sum()
+    assert zero > 1 and f"worst, {zero} classes (0%)" in explorer.sentence
+    assert explorer.sentence.endswith(f", of {zero} classes.")
+    assert f"({100 * best:.3g}%)" in explorer.sentence and "would give about 2.0, 95% band" in explorer.sentence
+    explorer.set(epoch=30)
+    assert "best, 5 classes (100%); worst, class 3 (60%)" in explorer.sentence
+
+
+@pytest.mark.parametrize("images", [10, 250, 1000])
+def test_weights_and_their_bands_stay_inside_the_axis_at_every_epoch(explorer, images):
+    explorer.set(images=images)
+    for epoch in (1, 13, 15, 17, 30, 60):
+        explorer.set(epoch=epoch)
+        top = explorer.axes[WEIGHTS].get_ylim()[1]
+        assert max(explorer.result.weight.max(), explorer.result.here.weight_band.max()) < top
+    assert images == 10 or top == 8
 
 
 def test_controls_at_their_ends_and_a_background_that_rests(explorer):

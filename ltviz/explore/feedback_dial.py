@@ -13,7 +13,7 @@ from matplotlib.collections import PolyCollection
 
 from .. import check, metrics
 from ..objective import Setting
-from ..plots.picture import DASHES, GROUP_COLOURS, INK, QUIET, as_percent, number, percent
+from ..plots.picture import DASHES, GROUP_COLOURS, INK, QUIET, number, percent
 from ..plots.surface import Surface
 from ..plots.text import short
 from ..run import Run
@@ -39,7 +39,8 @@ GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 ACCURACY, WEIGHTS, EXPONENT, COURSE = range(4)  # the regions of the picture
 WIDE = 0.74  # of a bar
 MOST = 20  # classes
-RUNGS = (3.0, 6.0, 10.0, 20.0)  # upper ends of the axis of weights
+RUNGS = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0)  # upper ends of the axis of weights
+ROOM = 1.04  # above the highest weight and the upper end of its band
 GREYS = (INK, "#596270", "#7A8492")  # of the readings that follow from accuracies
 
 
@@ -79,7 +80,7 @@ class FeedbackDial(Explorer):
 
     function = "feedback_dial"
     title = "Feedback dial"
-    size = (7.6, 4.6)
+    size = (7.6, 4.0)  # so that the sentence below is in sight in a low window
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class FeedbackDial(Explorer):
         self.runs, self.given = _checked(runs), runs
         first = next(iter(self.runs.values()))
         self.counts, self.names = first.counts, list(first.class_names)
+        self.called = {name: f"class {name}" if name.isdigit() else name for name in self.names}
         self.groups = {name: mask for name, mask in metrics.third_groups(self.counts).items() if mask.any()}
         self.held = _held(held, self.names)
         self.last = len(first.history["val_accuracy"])
@@ -110,7 +112,7 @@ class FeedbackDial(Explorer):
             Choice("tau_rule", TAU_RULE, tau_rule, RULES),
             Number("images", Setting(size, 1, MOST_IMAGES, "log", meaning=MEANING), size if images is None else images),
             Choice("training", self.which, names[0] if training is None else training),
-            Number("tau", TAU, tau),
+            Number("tau", TAU, tau, steps=40),
         )
         super().__init__({one.name: one for one in controls})
 
@@ -148,8 +150,8 @@ class FeedbackDial(Explorer):
     def build(self, surface: Surface) -> None:
         place = surface.figure.add_axes
         self.axes = (
-            place((0.075, 0.575, 0.44, 0.355)), place((0.075, 0.13, 0.44, 0.355)), place((0.605, 0.575, 0.25, 0.355)),
-            place((0.605, 0.13, 0.25, 0.355)),
+            place((0.075, 0.58, 0.44, 0.345)), place((0.075, 0.145, 0.44, 0.345)), place((0.605, 0.58, 0.25, 0.345)),
+            place((0.605, 0.145, 0.25, 0.345)),
         )  # fmt: skip
         bars, weights, exponent, course = self.axes
         of_class = np.empty(len(self.counts), object)
@@ -217,8 +219,7 @@ class FeedbackDial(Explorer):
         at, course = result.epoch - 1, result.course
         _draw_bars(self.bars, self.noise, np.nan_to_num(result.accuracy), result.here.accuracy_band[:, 0])
         _draw_bars(self.weights, self.moves, result.weight, result.here.weight_band[:, 0])
-        top = float(np.quantile(course.weight_band[1], 0.98))
-        self.surface.limit(self.axes[WEIGHTS], (0.0, next((one for one in RUNGS if one >= top), RUNGS[-1])))
+        self.surface.limit(self.axes[WEIGHTS], (0.0, _upper_end(result)))
         epochs = np.arange(1, self.last + 1)
         low, high = course.tau_band
         outline = np.concatenate([np.column_stack([epochs, low]), np.column_stack([epochs, high])[::-1]])
@@ -236,19 +237,28 @@ class FeedbackDial(Explorer):
             cursor.set_xdata([result.epoch, result.epoch])
 
     def say(self, result: Dial) -> str:
-        names = [f"class {name}" if name.isdigit() else name for name in self.names]
-        worst, best = int(np.nanargmin(result.accuracy)), int(np.nanargmax(result.accuracy))
-        low, high = result.here.tau_band[:, 0]
-        most = int(np.argmax(result.weight))
-        kept = ", ".join(f"{name} at {as_percent(value)}" for name, value in self.held.items())
+        low, high = (f"{one:.1f}" for one in result.here.tau_band[:, 0])
+        most = result.weight.max()
+        kept = ", ".join(f"{self.called[name]} at {in_percent(value)}" for name, value in self.held.items())
         said = "" if result.used else " (not what this run was trained with)"
+        band = low if low == high else f"{low} to {high}"
         return (
-            f"{result.training}, {result.epoch} of {self.last} epochs done: best, {names[best]} "
-            f"({as_percent(result.accuracy[best])}); worst, {names[worst]} ({as_percent(result.accuracy[worst])}). "
-            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give about {low:.1f} to "
-            f"{high:.1f}, 95% band). Largest class weight: {number(result.weight[most])}, of {names[most]}{said}."
+            f"{result.training}, {result.epoch} of {self.last} epochs done: "
+            f"best, {self._at(result, np.nanmax)}; worst, {self._at(result, np.nanmin)}. "
+            f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give about {band}, 95% band). "
+            f"Largest class weight: {number(most)}, of {self._which(np.isclose(result.weight, most))}{said}."
             + (f" Held: {kept}." if kept else "")
         )
+
+    def _at(self, result: Dial, end: Any) -> str:
+        """The class or classes at the highest or the lowest accuracy, with that accuracy, in words."""
+        value = end(result.accuracy)
+        return f"{self._which(result.accuracy == value)} ({in_percent(value)})"
+
+    def _which(self, mask: np.ndarray) -> str:
+        """The one class of these, or how many there are."""
+        found = [name for name, one in zip(self.called.values(), mask, strict=True) if one]
+        return found[0] if len(found) == 1 else f"{len(found)} classes"
 
     # ------------------------------------------------------------------------------------------------- pointing
     def regions(self) -> list[Region]:
@@ -265,7 +275,8 @@ class FeedbackDial(Explorer):
         at, found = result.epoch - 1, []
         for j, (name, count) in enumerate(zip(self.names, self.counts, strict=True)):
             low, high = result.here.accuracy_band[:, 0, j]
-            told = f"{name} ({count:,} images): accuracy {as_percent(result.accuracy[j])}"
+            name = self.called[name]
+            told = f"{name} ({count:,} images): accuracy {in_percent(result.accuracy[j])}"
             found.append(Point(j, result.accuracy[j], f"{told}, about {low:.0%} to {high:.0%}", ACCURACY))
             low, high = result.here.weight_band[:, 0, j]
             told = f"{name}: class weight {number(result.weight[j])}, about {low:.1f} to {high:.1f}"
@@ -278,10 +289,11 @@ class FeedbackDial(Explorer):
 
     def handles(self, result: Dial) -> list[Handle]:
         ends = (1, self.last)
-        found = [Handle("epoch", result.epoch, result.tau, "epoch", "x", ends, region=EXPONENT)]
+        found = [Handle("epoch", result.epoch, result.tau, "epoch", "x", ends, region=EXPONENT, step=1)]
         for j, (name, value) in enumerate(zip(self.names, result.accuracy, strict=True)):
             if np.isfinite(value):
-                found.append(Handle(f"accuracy {j}", j, value, f"accuracy of {name}", "y", ylim=(0, 1)))
+                of_class = f"accuracy of {self.called[name]}"
+                found.append(Handle(f"accuracy {j}", j, value, of_class, "y", ylim=(0, 1), step=0.01))
         return found
 
     def dragged(self, drag: Drag) -> None:
@@ -313,6 +325,18 @@ class FeedbackDial(Explorer):
         """The explorer of this state, of the same runs. ValueError for a name it does not have."""
         check.instance("state", state, Mapping, STATE_OF)
         return super().from_state(state, *data)
+
+
+def in_percent(value: float) -> str:
+    """0.6 -> "60%", 0.852 -> "85.2%"."""
+    return "unknown" if np.isnan(value) else f"{100 * value:.3g}%"
+
+
+def _upper_end(result: Dial) -> float:
+    """Of the axis of weights: room for those of all epochs with their bands, so that it rests from epoch to epoch."""
+    parts = (result.course.weight, result.course.weight_band[1], result.here.weight_band[1])
+    top = ROOM * max(float(np.nanmax(part)) for part in parts)
+    return next((one for one in RUNGS if one >= top), ROOM * RUNGS[-1])
 
 
 def _draw_bars(bars: PolyCollection, noise: Any, values: np.ndarray, band: np.ndarray) -> None:
