@@ -2,12 +2,15 @@
 # ruff: noqa: E501  (text for readers is not cut into lines)
 
 import os
+from dataclasses import replace
+from functools import cache
 from itertools import combinations
 
 import numpy as np
 import torch
 
 import ltviz as lt
+from ltviz.explore.two_rings import EPOCHS, RATE, SHOWN
 from ltviz.methods.darl import darl_weights, relative_length
 from ltviz.plots.picture import EDGE, PALETTE, QUIET, Picture, draws, get_axes, new_figure
 from ltviz.plots.theme import PHOTO
@@ -16,7 +19,8 @@ from ltviz.training.snapshots import take_snapshots
 
 GRID = (0.01, 0.1, 1.0, 10.0)  # of the strength of the second ring
 DATA = {"digits": "the bench", "cifar16": "the photographs"}
-SEEDS = 2 if os.environ.get("LTVIZ_PROFILE") == "fast" else 10
+FAST = os.environ.get("LTVIZ_PROFILE") == "fast"
+SEEDS, PLANES = (2, 2) if FAST else (10, 4)  # of the bench network, and of the explorer's network with two features
 
 
 # ------------------------------------------------------------------------------------------------------------- runs
@@ -79,12 +83,20 @@ def sure(found):
 
 
 def established(data, make):
-    """Each pair of strengths of the second ring whose accuracies differ by more than an undecided verdict, in words."""
+    """Each pair of strengths of the second ring whose accuracies differ by more than an undecided verdict: (which, difference)."""
     runs = {strength: make(data, strength) for strength in GRID}
     found = {(a, b): lt.metrics.paired(runs[b], runs[a]) for a, b in combinations(GRID, 2)}
     return [
-        f"{b:g} against {a:g}: {points(one)}" for (a, b), one in found.items() if one.verdict != lt.metrics.UNDECIDED
+        (f"{b:g} against {a:g}", points(one)) for (a, b), one in found.items() if one.verdict != lt.metrics.UNDECIDED
     ]
+
+
+def ratio_against(measure, runs, base):
+    """A ratio of lengths, mean over seeds, and whether it says that the lengths are more or less equal than in `base`."""
+    found = lt.metrics.paired([measure(run) for run in runs], [measure(run) for run in base])
+    way = "less equal" if "better" in found.verdict else "more equal"  # a larger ratio is no better one
+    said = {"clear": way, "suggestive": f"suggestive: {way}"}.get(sure(found), "undecided")
+    return f"**{mean_of(measure, runs):.2f}** ({said})"
 
 
 def table(head, rows):
@@ -94,6 +106,11 @@ def table(head, rows):
     body = "".join("<tr>" + "".join(f"<td {look}>{inline(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     lines = [" | ".join(map(plain, row)) for row in (head, *rows)]
     return Card(f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>", "\n".join(lines))
+
+
+def together(*parts):
+    """Several cards as one."""
+    return Card(show(list(parts)), "\n".join(part.text for part in parts))
 
 
 def vectors(run):
@@ -154,8 +171,9 @@ def say_long_and_short(run):
     )
 
 
+@cache
 def kinds(data):
-    """What the figure of lengths compares."""
+    """What the figure and the table of lengths compare."""
     return {
         "cross-entropy": plain_of(data),
         "ring, λ₁ = 0.01": ring(data),
@@ -231,23 +249,61 @@ def plot_grid():
 
 def say_grid():
     """What the second ring changes over its whole grid: the lengths, and the accuracy between any two strengths."""
-    told, differ = [], []
-    for data, name in DATA.items():
-        ours, bare = mean_of(vectors, dual_ring(data, 0.01)), mean_of(vectors, plain_of(data))
-        told.append(
-            f"On {name}, λ₂ = 0.01 leaves the longest vector **{ours:.2f}** times as long as the shortest (cross-entropy: {bare:.2f}), λ₂ = 10 "
-            f"**{mean_of(vectors, dual_ring(data, 10.0)):.3f}** times."
-        )
-        for make, loss in ((dual_ring, "dual ring"), (dual, "the whole")):
-            differ += [f"{loss} on {name}, {pair}" for pair in established(data, make)]
+    ratios = [
+        (f"on {name}", *(f"{mean_of(vectors, runs):{digits}}" for runs, digits in (
+            (plain_of(data), ".2f"), (dual_ring(data, 0.01), ".2f"), (dual_ring(data, 10.0), ".3f"))))
+        for data, name in DATA.items()
+    ]  # fmt: skip
+    differ = [
+        (f"{loss} on {name}, {pair}", difference)
+        for data, name in DATA.items()
+        for make, loss in ((dual_ring, "dual ring"), (dual, "the whole"))
+        for pair, difference in established(data, make)
+    ]
     n = len(DATA) * 2 * len(list(combinations(GRID, 2)))
-    return lt.say(
-        *told,
-        f"So λ₂ decides how equal the vectors are. Accuracy: of the {n} pairs of two strengths (two losses, two data sets), the difference is "
-        f"undecided in {n - len(differ)}. "
-        + (f"The others: {'; '.join(differ)}. " if differ else "")
-        + f"Luck alone would make about {n / 20:.0f} of {n} pairs suggestive.",
-        f"On the bench, λ₂ = 1 against no second ring (ring loss): {against(dual_ring('digits'), ring('digits'))}.",
+    return together(
+        table(("longest vector / shortest", "cross-entropy", "dual ring, λ₂ = 0.01", "dual ring, λ₂ = 10"), ratios),
+        lt.say(
+            f"So λ₂ decides how equal the vectors are. Accuracy: of the {n} pairs of two strengths (two losses, two data sets), the difference is "
+            f"undecided in {n - len(differ)}. Luck alone would make about {n / 20:.0f} of {n} pairs suggestive. "
+            "The others, and, on the bench, λ₂ = 1 against no second ring:"
+        ),
+        table(
+            ("λ₂", "accuracy"),
+            [*differ, ("dual ring on the bench, 1 against ring loss", against(dual_ring("digits"), ring("digits")))],
+        ),
+    )
+
+
+def spreads_of_two_features(seeds=PLANES):
+    """SD / mean of the lengths of all training features in the explorer's network: under cross-entropy, under UP, one a seed."""
+    data, recipe = (
+        lt.digits_lt(ratio=20),
+        replace(lt.RECIPES["digits"], name="plane", model="plane", epochs=EPOCHS, lr=RATE),
+    )
+    mean = {"feature_strength": 0.0, "weight_strength": 10.0, "target": "mean"}
+    films = [
+        [take_snapshots(method, data, (SHOWN, EPOCHS), recipe=recipe, seed=seed, **settings) for seed in range(seeds)]
+        for method, settings in (("ce", {}), ("dual_ring", mean))
+    ]
+    return [[lt.metrics.spread(np.linalg.norm(film.features[0], axis=1)) for film in some] for some in films]
+
+
+def say_two_features():
+    """What UP does to the lengths of the features in the explorer's network, under several seeds, beside the bench."""
+    bare, ours = spreads_of_two_features()
+    fell = sum(a < b for a, b in zip(ours, bare, strict=True))
+    rows = [
+        (f"seed {seed}{' (the explorer)' if seed == 0 else ''}", f"{a:.1%}", f"{b:.1%}")
+        for seed, (a, b) in enumerate(zip(bare, ours, strict=True))
+    ]
+    return together(
+        table((f"SD / mean of all features, epoch {SHOWN}", "cross-entropy", "UP, mean radius, λ₂ = 10"), rows),
+        lt.say(
+            f"UP makes the features of this network more equal under **{fell} of {len(bare)}** seeds; the mean change is {sure(lt.metrics.paired(ours, bare))}. "
+            f"On the bench it makes them less equal: longest class mean over shortest {ratio_against(features, up('digits'), plain_of('digits'))}, "
+            f"where cross-entropy has {mean_of(features, plain_of('digits')):.2f} (ten seeds)."
+        ),
     )
 
 
@@ -266,20 +322,25 @@ def open_what_of_vectors():
     bare, ringed = ([vectors(run) for run in make("digits")] for make in (plain_of, ring))
     change = np.mean(ringed) / np.mean(bare) - 1
     more = sum(a > b for a, b in zip(ringed, bare, strict=True))
-    photos = [[vectors(run) for run in make("cifar16")] for make in (plain_of, ring)]
-    flat = {make: mean_of(features, make("digits")) for make in (plain_of, ring, up)}
     enough = min(strength for strength in GRID if mean_of(vectors, dual_ring("digits", strength)) < np.mean(bare))
+    groups = {data: kinds(data) for data in DATA}
+    rows = []
+    for name in groups["digits"]:
+        both = [(data, measure) for data in DATA for measure in (features, vectors)]
+        cells = [ratio_against(by, groups[data][name], groups[data]["cross-entropy"]) for data, by in both]
+        bare_cells = [f"**{mean_of(by, groups[data][name]):.2f}**" for data, by in both]
+        rows.append((name, *(bare_cells if name == "cross-entropy" else cells)))
     return what_of_vectors.reveal(
-        plot_lengths(),
+        [
+            plot_lengths(),
+            "Features: longest class mean over shortest. Vectors: longest over shortest. 1 means equal; means of ten seeds, each verdict against cross-entropy.",
+            table(("", *(f"{name}: {what}" for name in DATA.values() for what in ("features", "vectors"))), rows),
+        ],
         truth=what_of_vectors.options[0 if change < -0.02 else 2 if change > 0.02 else 1],
-        because=f"{np.mean(ringed):.2f} times, mean of {len(bare)} seeds, and more than without the ring under {more} of them. (On the "
-        f"photographs {np.mean(photos[0]):.2f} becomes {np.mean(photos[1]):.2f}: {sure(lt.metrics.paired(photos[1], photos[0]))}.) A likely reason: with shorter features the network has to lengthen "
-        "its vectors for the same scores, and those of frequent classes are pulled most. The features do become more equal: "
-        f"{flat[plain_of]:.2f} times to {flat[ring]:.2f}. UP over all vectors makes the vectors equal ({mean_of(vectors, up('digits')):.3f} times), and the features "
-        f"{'less' if flat[up] > flat[plain_of] else 'more'} equal ({flat[up]:.2f}). **On the bench, each ring makes only its own lengths more equal; the other lengths become less equal (means of ten seeds).** "
-        f"Both become more equal under the dual ring (on the bench only with λ₂ from {enough:g}), under the whole with such a λ₂, and on the bench, less strongly, "
-        f"under DARL alone (at 0.9: features {mean_of(features, darl('digits', 0.9)):.2f}, vectors {mean_of(vectors, darl('digits', 0.9)):.2f}). On the photographs the features are nearly equal without "
-        f"any ring: {mean_of(features, plain_of('cifar16')):.2f} times.",
+        because=f"The longest vector is {np.mean(ringed):.2f} times as long as the shortest (mean of {len(bare)} seeds), and the ratio rises under {more} of them. "
+        "A likely reason: with shorter features the network has to lengthen its vectors for the same scores, and those of frequent classes are pulled most. "
+        "**On the bench, each ring alone makes its own lengths more equal and the other lengths less equal.** Both become more equal under dual ring and "
+        f"under the whole (on the bench with λ₂ from {enough:g}), and on the bench, less strongly, under DARL alone. On the photographs the features are nearly equal without any ring.",
     )
 
 
@@ -311,7 +372,7 @@ def open_still_less():
         lt.say(
             f"Longest over shortest vector: {min(ratio):.4f} to {max(ratio):.4f}. What is left of the differences still follows the counts: rank "
             f"correlation {min(follow):.2f} to {max(follow):.2f}.",
-            f"So the factor of the class in the weight, 1 - λ₃ r, is **{equal[0]:.2f}** for the frequent and **{equal[1]:.2f}** for the rare classes on average. "
+            f"So the factor of the class in the weight, 1\u00a0-\u00a0λ₃\u00a0r, is **{equal[0]:.2f}** for the frequent and **{equal[1]:.2f}** for the rare classes on average. "
             f"With λ₂ = 0.01, where the vectors are unequal, it is {unequal[0]:.2f} and {unequal[1]:.2f}: nearly the same weights.",
         ),
         truth=float(np.mean(ends)),
@@ -376,20 +437,28 @@ def open_photos_part():
     }
     gained = [name for name, one in found.items() if one.verdict == "clearly better"]
     best = max(gained, key=lambda name: found[name].mean) if gained else "no loss gains anything"
-    third = {group: against(groups["DARL"], base, group) for group in ("head", "mid", "tail")}
+    weak = groups["DARL"]
+    rows = [
+        (name, *(against(ours, theirs, group) for group in ("all", "head", "mid", "tail")))
+        for name, ours, theirs in (
+            ("DARL at 0.5 against cross-entropy", weak, base),
+            ("DARL at 0.9 against cross-entropy", strong, base),
+            ("the whole against DARL at 0.5", groups["dual"], weak),
+            ("the whole against dual ring", groups["dual"], groups["dual ring"]),
+        )
+    ]
     return photos_part.reveal(
         [
             lt.study.comparison(groups),
+            "Who gains from DARL, and what the whole adds:",
+            table(("", "all", "frequent", "middle", "rare"), rows),
             "And a stronger or weaker second ring? λ₂ from 0.01 to 10, everything else as above:",
             plot_grid(),
             say_grid(),
         ],
         truth=best,
-        because=f"DARL changes the frequent classes by {third['head']}, the middle ones by {third['mid']}, the rare ones by {third['tail']}. Images "
-        f"of frequent classes weigh less, because the vectors of these classes are long. The whole against DARL: {against(groups['dual'], groups['DARL'])}; "
-        f"against dual ring: {against(groups['dual'], groups['dual ring'])}. On the bench ring and dual ring gain, here DARL does (at 0.5); on neither "
-        "does the whole beat its best part at these strengths. The largest gain in the table is that of DARL alone at 0.9: all classes "
-        f"{against(strong, base)}, frequent ones {against(strong, base, 'head')}.",
+        because="DARL lets images of frequent classes weigh less, because the vectors of these classes are long: the frequent classes lose, the middle ones gain. "
+        "At 0.9 they lose most. On the bench ring and dual ring gain, here DARL does; on neither does the whole beat its best part at these strengths.",
     )
 
 
@@ -411,6 +480,10 @@ def train_targets(seeds=SEEDS):
         f"fixed at {SHORT}": {"target": "fixed", "feature_target": SHORT},
         "mean of each batch": {"target": "mean"},
     }
+    print(
+        f"Here {len(ways) * seeds} small networks are trained; {'a few' if FAST else 'about ten'} seconds on two CPU cores.",
+        flush=True,
+    )
     return {
         name: lt.sweep("dual_ring", data, weight_strength=0.0, seeds=seeds, progress=False, **way)
         for name, way in ways.items()
@@ -444,7 +517,11 @@ def open_equal_or_short(trained):
     options = equal_or_short.options
     long_, short, mean = trained.values()
     start, end = growth(n)
-    apart = lt.metrics.paired(short, long_)
+    apart, between = lt.metrics.paired(short, long_), lt.metrics.paired(mean, long_)
+    kept = {
+        name: np.mean([run.class_feature_norm.mean() for run in runs])
+        for name, runs in (("mean", mean), ("long", long_))
+    }
     decided = "better" in apart.verdict
     reading = (
         "So on the bench the gain seems to come **less from equal features than from short ones**."
@@ -465,7 +542,8 @@ def open_equal_or_short(trained):
         because=f"{100 * gain[f'fixed at {LONG}'].mean:+.1f} of {100 * gain['learned'].mean:+.1f} points ({n} seeds, trained just now). At {SHORT} instead of {LONG}: "
         f"{points(apart)}. {reading} The learned radius starts at the still shorter length of the first batch, grows to only "
         f"{min(end):.1f} to {max(end):.1f}, and holds the features back. {'The evidence is not strong: with' if decided else 'With'} the mean of each batch as radius, the features "
-        f"have a length of {np.mean([run.class_feature_norm.mean() for run in mean]):.1f}, and the gain is {points(gain['mean of each batch'])}.",
+        f"have a length of {kept['mean']:.1f}, and the gain is {points(gain['mean of each batch'])}. Against {LONG} fixed, where the features are about as equal, "
+        f"that is {points(between)}. Shorter features ({kept['mean']:.1f} against {kept['long']:.1f}) would explain it; nothing here tests that.",
     )
 
 
@@ -491,7 +569,7 @@ def say_beyond():
         + "; ".join(f"{name} {points(one)}" for name, one in bench.items() if name != "cross-entropy")
         + "."
     )
-    return Card(show([found, told]), f"{found.text}\n{told.text}")
+    return together(found, told)
 
 
 def ups(data):
@@ -516,7 +594,7 @@ def left_open():
         f"classes each vector is pulled with {0.01 / 10:g} times its distance from the ring; weight decay pulls with "
         f"{lt.RECIPES['digits'].weight_decay:g} times its length.",
         "**UP.** Guo & Zhang (2017) act on the rare classes alone (`reading='rare'`: the *squared* lengths as we understand it; not checked in the paper); in "
-        f"eq. (3) the term is over all classes, not squared (`reading='all'`). Accuracy against cross-entropy: {'; '.join(map(ups, DATA))}.",
+        f"eq. (3) the term is over all classes, and compares lengths, not squared lengths (`reading='all'`). Accuracy against cross-entropy: {'; '.join(map(ups, DATA))}.",
         "**Ring loss** with or without the ½: a public code leaves it out, which is this one at twice the strength.",
     ]
     title = "What the source leaves open"
@@ -616,7 +694,7 @@ def say_claims():
         f"five class-balanced losses (softmax, sigmoid, and focal with three γ) and several β, chosen by what the paper calls cross-validation. The best loss is, by ratio, {best}.",
         f"At full size our plain network is {gap:.1f} points above the printed error, so compare only within our runs. "
         "The printed lead over class-balanced focal does not show on the photographs (ten seeds), and the one full-size seed gives no verdict. "
-        "Manga faces, the data that the loss was made for, were not measured here.",
+        "Manga faces, the data that the loss was made for, were not measured here: recognition is the subject of a later chapter (planned).",
     )
 
 
@@ -742,19 +820,19 @@ quiz = lt.Quiz(
             "On the bench, which part makes the classifier vectors equally long, and does not make the features more equal?",
             {
                 "ring loss": "It acts on the features.",
-                "UP in the reading over all classes": "Yes; dual ring with λ₁ = 0 and mean radius is the same loss.",
+                "UP (all vectors)": "Yes; dual ring with λ₁ = 0 and mean radius is the same loss.",
                 "DARL": "DARL changes weights. It makes the vectors somewhat more equal, and the features, too.",
             },
-            "UP in the reading over all classes",
+            "UP (all vectors)",
         ),
         lt.study.Question(
             "A colleague adds DARL to strong rings and says: “the rings make all lengths equal, so the weights will become 1.” Your answer?",
             {
                 "Right: no differences, no weights.": "r is relative to the range, however small.",
-                "The longest still gets 1 - λ and the shortest 1, however close they are.": "Yes. Only exactly equal lengths give weights of 1.",
+                "The longest still gets 1\u00a0-\u00a0λ and the shortest 1, however close they are.": "Yes. Only exactly equal lengths give weights of 1.",
                 "Right, but only for the features.": "Both parts are computed in the same way.",
             },
-            "The longest still gets 1 - λ and the shortest 1, however close they are.",
+            "The longest still gets 1\u00a0-\u00a0λ and the shortest 1, however close they are.",
         ),
         lt.study.Question(
             "Loss A gains 3 points on data set 1 and nothing on 2, loss B the other way round. What do you expect of A + B?",

@@ -149,7 +149,7 @@ def test_every_pair_of_strengths_of_the_second_ring_is_compared(cards):
     ):
         found = lt.metrics.paired(*(make("digits", strength) for strength in pair))
         assert found.verdict.startswith("suggestive")
-        assert f"{loss} on the bench, {pair[0]:g} against {pair[1]:g}: {100 * found.mean:+.1f} ±" in text
+        assert f"{loss} on the bench, {pair[0]:g} against {pair[1]:g} | {100 * found.mean:+.1f} ±" in text
     assert cards.established("cifar16", cards.dual_ring) == cards.established("cifar16", cards.dual) == []
 
 
@@ -204,6 +204,36 @@ def test_short_features_are_the_reason_only_where_they_are_established(cards, mo
     assert ("less from equal features" in said.because) == decided
     assert ("2 seeds leave open" in said.because) != decided
     assert "grows to only 3.5 to 3.8" in said.because
+    between = lt.metrics.paired(mean, long_)
+    assert f"Against {cards.LONG} fixed" in said.because and cards.points(between) in said.because
+
+
+def test_a_ratio_of_lengths_is_said_to_be_more_or_less_equal(cards):
+    base = cards.plain_of("digits")
+    assert cards.ratio_against(cards.features, cards.ring("digits"), base) == "**1.46** (more equal)"
+    assert cards.ratio_against(cards.vectors, cards.ring("digits"), base) == "**2.17** (less equal)"
+    photos = cards.plain_of("cifar16")
+    assert cards.ratio_against(cards.vectors, cards.ring("cifar16"), photos) == "**2.61** (suggestive: less equal)"
+    assert cards.ratio_against(cards.features, cards.up("cifar16"), photos) == "**1.19** (undecided)"
+
+
+def test_the_network_of_the_explorer_is_the_one_that_is_trained_under_several_seeds(cards):
+    from ltviz.explore.two_rings import SHOWN, _trained
+
+    bare, ours = cards.spreads_of_two_features(1)
+    data = lt.digits_lt(ratio=20)
+    for found, strength in ((bare, 0.0), (ours, 10.0)):
+        film = _trained(data, 0.0, "mean", 0.0, strength, 4.0, 1.5)
+        assert found == pytest.approx([film.over_features[SHOWN]], abs=1e-6)
+
+
+def test_up_on_few_seeds_of_two_features(cards, monkeypatch):
+    monkeypatch.setattr(cards, "spreads_of_two_features", lambda: [[0.5, 0.4, 0.3], [0.4, 0.5, 0.3]])
+    text = cards.say_two_features().text
+    assert (
+        "seed 0 (the explorer) | 50.0% | 40.0%" in text and "under 1 of 3 seeds; the mean change is undecided" in text
+    )
+    assert "2.13 (less equal)" in text and "1.99" in text
 
 
 def test_what_the_source_row_is_said_to_be(cards):

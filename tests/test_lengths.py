@@ -83,6 +83,7 @@ def test_a_click_and_a_drag(explorer):
     assert explorer.values["training"] == "equal"
     (handle,) = explorer.handles(explorer.result)
     assert (handle.name, handle.x, handle.y, handle.region) == ("factor", 7.0, 1, TRAININGS)
+    assert handle.step == explorer.controls["factor"].step == 0.2
 
 
 def test_it_drives_and_comes_back(explorer, groups):

@@ -1,5 +1,7 @@
 """The two rings: lengths by class, snapshots with the numbers of a loss, the picture, and what it can be told."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -232,16 +234,48 @@ def test_the_map_sets_both_strengths(still):
     assert still.values["vectors"] == 10.0
 
 
-def test_an_arrow_key_leads_to_the_next_cell_of_the_map(still):
-    still.dragged(Drag("strengths", 0.08, 0.0, True))
-    assert (still.values["features"], still.values["vectors"]) == (0.01, 0.0)
-    still.dragged(Drag("strengths", 1.0, 0.08, True))
-    assert (still.values["features"], still.values["vectors"]) == (0.01, 0.1)
-    still.dragged(Drag("strengths", 0.92, 1.0, True))
-    assert (still.values["features"], still.values["vectors"]) == (0.0, 0.1)
-    still.dragged(Drag("strengths", 0.3, 1.2, False))
-    still.dragged(Drag("strengths", 0.3, 1.2, True))
-    assert (still.values["features"], still.values["vectors"]) == (0.0, 0.1), "let go in the same cell"
+def test_arrow_keys_lead_from_cell_to_cell_and_to_the_ends_of_the_map(still):
+    (handle,) = [one for one in still.handles(still.result) if one.name == "strengths"]
+    assert handle.step == ((0.0, 1.0, 2.0, 3.0),) * 2 and handle.xlim == handle.ylim == (0.0, 3.0)
+    for at in ((1.0, 0.0), (3.0, 3.0), (0.0, 0.0), (0.0, 2.0), (2.0, 1.0)):  # Home and End are more than one cell away
+        still.dragged(Drag("strengths", *at, True))
+        (handle,) = [one for one in still.handles(still.result) if one.name == "strengths"]
+        assert (handle.x, handle.y) == at
+        assert (still.values["features"], still.values["vectors"]) == (ON_FEATURES[int(at[0])], ON_VECTORS[int(at[1])])
+
+
+def test_a_sweep_that_was_drawn_in_between_moves_no_strength(still):
+    still.set(features=0.1, vectors=1.0)
+    still._frame({**still.values, "features": 1.0, "vectors": 10.0})
+    found = {one.name: one for one in still.handles(still.result)}
+    assert (found["strengths"].x, found["strengths"].y) == (2, 2), "not where the artist was left"
+    still.dragged(Drag("strengths", 0.0, 0.0, True))
+    assert (still.values["features"], still.values["vectors"]) == (0.0, 0.0)
+
+
+def test_arrow_keys_lead_a_ring_from_radius_to_radius(still):
+    still.set(features=1.0, vectors=10.0)
+    radii = still.result.film.radii[-1]
+    found = {one.name: one for one in still.handles(still.result)}
+    assert [found[name].told for name in ("alpha", "beta")] == [f"radius {lt.plots.picture.number(r)}" for r in radii]
+    scales = {"alpha": away, "beta": float}
+    for name, ends in (("alpha", (1.0, 32.0)), ("beta", (0.3, 3.0))):
+        stops, at = found[name].step, scales[name]
+        assert (stops[0], stops[-1]) == found[name].xlim == pytest.approx([at(one) for one in ends])
+        assert (np.diff(stops) > 0).all() and len(stops) == len(still.controls[name].sweep().values)
+        for stop, radius in ((stops[0], ends[0]), (stops[1], still.controls[name].sweep().values[1]),
+                             (stops[-1], ends[1]), (stops[-2], still.controls[name].sweep().values[-2])):  # fmt: skip
+            still.dragged(Drag(name, stop, 0.0, True))
+            assert still.values[name] == pytest.approx(radius) and still.values["target"] == "fixed"
+            there = {one.name: one for one in still.handles(still.result)}[name]
+            assert there.x == stop, "also its last digit: the next key leads on from here"
+            assert there.told == f"radius {lt.plots.picture.number(radius)}"
+
+
+def test_the_ring_that_is_not_dragged_keeps_a_radius_that_was_typed(still):
+    still.set(features=1.0, vectors=10.0, target="fixed", alpha=7.5, beta=1.5)
+    still.dragged(Drag("beta", 1.19, 0.0, True))
+    assert (still.values["alpha"], still.values["beta"]) == (7.5, 1.19)
 
 
 def test_the_line_in_the_chart_drags_the_epoch(still):
@@ -250,6 +284,16 @@ def test_the_line_in_the_chart_drags_the_epoch(still):
     assert (handles["epoch"].x, handles["epoch"].region) == (EPOCHS, OF_FEATURES)
     still.dragged(Drag("epoch", 11.8, 0.0, True))
     assert still.values["epoch"] == 12 and still.sentence.startswith("Epoch 12, Cross-entropy.")
+    assert handles["epoch"].step == 1.0
+
+
+def test_the_sentence_names_the_classes_with_the_longest_and_the_shortest(still):
+    film = still.result.film
+    for found, rows in zip(re.findall(r"\(longest: (\S+) with (\S+), shortest: (\S+) with ([^)]+)\)", still.sentence),
+                           (film.of_features[EPOCHS], film.of_vectors[EPOCHS]), strict=True):  # fmt: skip
+        told = lt.plots.picture.number
+        names = still.names[rows.argmax()], told(rows.max()), still.names[rows.argmin()], told(rows.min())
+        assert found == names
 
 
 def test_a_frame_draws_no_background_again(still):

@@ -163,7 +163,8 @@ class Lengths(Explorer):
 
     def handles(self, result: Law) -> list[Handle]:
         at = list(self.groups).index(result.shown)
-        return [Handle("factor", result.factor, at, "factor s", "x", (FACTOR.low, FACTOR.high), region=TRAININGS)]
+        ends, step = (FACTOR.low, FACTOR.high), self.controls["factor"].step
+        return [Handle("factor", result.factor, at, "factor s", "x", ends, region=TRAININGS, step=step)]
 
     def _clicked(self, event: Click) -> None:
         if event.region == TRAININGS:

@@ -49,11 +49,11 @@ CIRCLE = np.stack([np.cos(AROUND), np.sin(AROUND)])
 
 
 class Radius(Number):
-    """A radius, in steps of a quarter: each place of its slider is a training of its own."""
+    """A radius, in few steps that end at both ends: each place of its slider is a training of its own."""
 
     def _places(self) -> tuple[float, float, float]:
         left, right, _ = super()._places()
-        return left, right, 0.1
+        return left, right, (right - left) / round(10 * (right - left))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,6 @@ class TwoRings(Explorer):
         self.rare = metrics.third_groups(self.counts)["tail"][self.targets]
         self.films: dict[tuple[Any, ...], Film] = {}
         self._training = threading.Lock()
-        self._held_map = False  # whether the point in the map is being dragged by a pointer
         numbers = {value: f"{value:g}" for value in (*ON_FEATURES, *ON_VECTORS)}
         controls = (
             Number("epoch", Setting(SHOWN, 0, EPOCHS, meaning="epochs of training that are done"), epoch),
@@ -167,8 +166,8 @@ class TwoRings(Explorer):
         points, tips = film.shots.features[epoch], film.shots.weight[epoch]
         parts = (torch.from_numpy(one) for one in (points, tips, self.targets))
         weight = darl_weights(*parts, darl, darl).numpy()
-        radii = [r if strength else float("nan") for r, strength in zip(film.radii[epoch], (features, vectors),
-                 strict=True)]  # fmt: skip
+        there = (alpha, beta) if target == "fixed" else film.radii[epoch]  # the network has them in float32
+        radii = [float(r) if on else float("nan") for r, on in zip(there, (features, vectors), strict=True)]
         return Rings(
             film, epoch, (features, vectors, darl), target, points, weight, tuple(radii),
             float(weight[self.rare].sum() / weight.sum()), float(self.rare.mean()),
@@ -261,11 +260,19 @@ class TwoRings(Explorer):
             f" The rare classes have {as_percent(result.images)} of the images and {as_percent(result.share)} of the "
             "weight." if result.strengths[2] else ""
         )  # fmt: skip
+        features, vectors = (
+            self._ends(rows[result.epoch]) for rows in (result.film.of_features, result.film.of_vectors)
+        )
         return (
             f"Epoch {result.epoch}, {name[0].upper() + name[1:]}. Features: mean length of a class "
-            f"{number(of_features)}, spread (SD / mean) {as_percent(over_features)}. Classifier vectors: "
-            f"{number(of_vectors)}, spread {as_percent(over_vectors)}.{radii}{share}"
+            f"{number(of_features)} ({features}), spread (SD / mean) {as_percent(over_features)}. Classifier vectors: "
+            f"{number(of_vectors)} ({vectors}), spread {as_percent(over_vectors)}.{radii}{share}"
         )
+
+    def _ends(self, lengths: np.ndarray) -> str:
+        """The class with the longest and that with the shortest."""
+        ends = (("longest", np.nanargmax(lengths)), ("shortest", np.nanargmin(lengths)))
+        return ", ".join(f"{which}: {self.names[j]} with {number(lengths[j])}" for which, j in ends)
 
     # ------------------------------------------------------------------------------------------------- pointing
     def regions(self) -> list[Region]:
@@ -296,42 +303,35 @@ class TwoRings(Explorer):
 
     def handles(self, result: Rings) -> list[Handle]:
         alpha, beta = result.radii
-        at = self.stand.get_data()
+        cells = tuple(tuple(float(i) for i in range(len(one))) for one in (ON_FEATURES, ON_VECTORS))
+        x, y = ON_FEATURES.index(result.strengths[0]), ON_VECTORS.index(result.strengths[1])
         found = [
-            Handle("epoch", result.epoch, 0.0, "epoch", "x", (0, EPOCHS), region=OF_FEATURES),
-            Handle("strengths", float(at[0][0]), float(at[1][0]), "strengths of the two rings", "xy",
-                   (0, len(ON_FEATURES) - 1), (0, len(ON_VECTORS) - 1), PAD),
+            Handle("epoch", result.epoch, 0.0, "epoch", "x", (0, EPOCHS), region=OF_FEATURES, step=1.0),
+            Handle("strengths", x, y, "strengths of the two rings", "xy", *((one[0], one[-1]) for one in cells), PAD,
+                   step=cells),
         ]  # fmt: skip
-        if np.isfinite(alpha):
-            ends = tuple(float(away(one)) for one in (ALPHA.low, ALPHA.high))
-            found.append(Handle("alpha", float(away(alpha)), 0.0, "radius of the features", "x", ends, region=FEATURES))
-        if np.isfinite(beta):
-            ends = (BETA.low, BETA.high)
-            found.append(Handle("beta", float(beta), 0.0, "radius of the vectors", "x", ends, region=VECTORS))
+        for name, radius, whose, region, scale in (
+            ("alpha", alpha, "features", FEATURES, away), ("beta", beta, "vectors", VECTORS, float)
+        ):  # fmt: skip
+            if np.isfinite(radius):  # an arrow key leads to the next place of the slider: each is a training
+                stops = tuple(float(scale(one)) for one in self.controls[name].sweep().values)
+                found.append(Handle(name, float(scale(radius)), 0.0, f"radius of the {whose}", "x",
+                                    (stops[0], stops[-1]), region=region, told=f"radius {number(radius)}",
+                                    step=stops))  # fmt: skip
         return found
 
     def dragged(self, drag: Drag) -> None:
         """A ring is dragged to another radius, which fixes both; the point in the map to other strengths."""
         if drag.name == "strengths":
-            held, self._held_map = self._held_map, not drag.done
-            self._choose(*((drag.x, drag.y) if held or not drag.done else self._stepped(drag)))
+            self._choose(drag.x, drag.y)
         elif drag.name in ("alpha", "beta"):
-            radii = [r if np.isfinite(r) else None for r in self.result.radii]
-            radii[drag.name == "beta"] = FAR * drag.x**2 if drag.name == "alpha" else drag.x
-            kept = {name: self._step(name, r) for name, r in zip(("alpha", "beta"), radii, strict=True) if r}
-            self.set(target="fixed", **kept)
+            fixed = self.values["target"] == "fixed"  # the other ring then stays exactly where it is
+            radii = {} if fixed else dict(zip(("alpha", "beta"), self.result.radii, strict=True))
+            radii[drag.name] = FAR * drag.x**2 if drag.name == "alpha" else drag.x
+            at = {name: self.controls[name].nearest(one) for name, one in radii.items() if np.isfinite(one)}
+            self.set(target="fixed", **at)
         else:
             super().dragged(drag)
-
-    def _stepped(self, drag: Drag) -> tuple[float, float]:
-        """Where an arrow key leads from the point in the map: it moves by less than a cell, and means the next one."""
-        (x,), (y,) = self.stand.get_data()
-        return x + float(np.sign(round(drag.x - x, 3))), y + float(np.sign(round(drag.y - y, 3)))
-
-    def _step(self, name: str, radius: float) -> float:
-        """The step of a radius' slider that is nearest."""
-        setting = self.controls[name].setting
-        return self.controls[name].nearest(min(max(radius, setting.low), setting.high))
 
     def _clicked(self, event: Click) -> None:
         if event.region == PAD:
