@@ -168,6 +168,8 @@ class Number(Control):
     def sweep(self) -> Sweep:
         steps = round((self.right - self.left) / self.step)
         places = [min(self.left + i * self.step, self.right) for i in range(steps + 1)]
+        if places[-1] < self.right - 1e-9:
+            places.append(self.right)  # the end, also where the range is no multiple of the step
         values = [self.at(place) for place in places]
         written = [f"{value:.6g}" for value in values]
         return Sweep(self.name, self.slider, places, values, place=self.place, box=self.box, labels=written)

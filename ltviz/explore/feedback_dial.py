@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -239,6 +239,7 @@ class FeedbackDial(Explorer):
     def say(self, result: Dial) -> str:
         low, high = (f"{one:.1f}" for one in result.here.tau_band[:, 0])
         most = result.weight.max()
+        largest = _which(self.called.values(), np.isclose(result.weight, most))
         kept = ", ".join(f"{self.called[name]} at {in_percent(value)}" for name, value in self.held.items())
         said = "" if result.used else " (not what this run was trained with)"
         band = low if low == high else f"{low} to {high}"
@@ -246,19 +247,14 @@ class FeedbackDial(Explorer):
             f"{result.training}, {result.epoch} of {self.last} epochs done: "
             f"best, {self._at(result, np.nanmax)}; worst, {self._at(result, np.nanmin)}. "
             f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give about {band}, 95% band). "
-            f"Largest class weight: {number(most)}, of {self._which(np.isclose(result.weight, most))}{said}."
+            f"Largest class weight: {number(most)}, of {largest}{said}."
             + (f" Held: {kept}." if kept else "")
         )
 
     def _at(self, result: Dial, end: Any) -> str:
         """The class or classes at the highest or the lowest accuracy, with that accuracy, in words."""
         value = end(result.accuracy)
-        return f"{self._which(result.accuracy == value)} ({in_percent(value)})"
-
-    def _which(self, mask: np.ndarray) -> str:
-        """The one class of these, or how many there are."""
-        found = [name for name, one in zip(self.called.values(), mask, strict=True) if one]
-        return found[0] if len(found) == 1 else f"{len(found)} classes"
+        return f"{_which(self.called.values(), result.accuracy == value)} ({in_percent(value)})"
 
     # ------------------------------------------------------------------------------------------------- pointing
     def regions(self) -> list[Region]:
@@ -325,6 +321,12 @@ class FeedbackDial(Explorer):
         """The explorer of this state, of the same runs. ValueError for a name it does not have."""
         check.instance("state", state, Mapping, STATE_OF)
         return super().from_state(state, *data)
+
+
+def _which(names: Iterable[str], mask: np.ndarray) -> str:
+    """The one class of these, or how many there are."""
+    found = [name for name, one in zip(names, mask, strict=True) if one]
+    return found[0] if len(found) == 1 else f"{len(found)} classes"
 
 
 def in_percent(value: float) -> str:

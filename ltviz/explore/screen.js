@@ -349,7 +349,7 @@ function render({ model, el, kept }) {
     [seq, rest] = [number, others];
     pictures.put(OWN, { image, meta });
     const late = shown.played && same(shown.where, now) && !same(place, now);
-    if (!late) draw(OWN, { played: false, where: place, exact: true });
+    if (!late) shown.drawing = draw(OWN, { played: false, where: place, exact: true });
   }
   const answers = {
     plan({ plan, name, where: place, rest: others, keys }) {
@@ -371,7 +371,7 @@ function render({ model, el, kept }) {
     stale(content) { answers.failed(content); asked.clear(); if (active) ask(active); },
     failed({ plan }) { for (const [id, one] of plans) if (one.number === plan) plans.delete(id); },
     forget() { plans.clear(); asked.clear(); pictures.clear(); shown.played = false; },
-    ack() { pointing.acknowledged(); },
+    ack() { Promise.resolve(shown.drawing).then(() => pointing.acknowledged()); }, // its picture may be decoding still
   };
   function report() {
     const dark = document.body.matches("[data-jp-theme-light=false], .vscode-dark");
