@@ -35,6 +35,8 @@ def method_table() -> str:
     lines = ["| " + " | ".join([*rows[0], "chapter"]) + " |", "|" + "---|" * (len(rows[0]) + 1)]
     for row in rows:
         cells = {name: value.replace("|", "\\|") for name, value in row.items()} | {"key": f"`{row['key']}`"}
+        if row["key"] not in where:
+            raise ValueError(f"{row['key']} is in no chapter: add it to CHAPTERS in tools/readme.py")
         name = where[row["key"]]
         lines.append("| " + " | ".join([*cells.values(), f"[{name[:2]}](notebooks/{name}.ipynb)"]) + " |")
     return "\n".join(lines)

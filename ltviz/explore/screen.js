@@ -7,7 +7,7 @@ const AHEAD = 8; // frames decoded on either side of the slider
 const RETRY = 3000, REST = 400; // ms until a sweep that never came is asked for again; until the sentence is read out
 const REACH = 22, OWN = "kernel"; // CSS pixels from which a point is pointed at; key of the kernel's last picture
 
-/** Values by key, of at most `bound` bytes in all; what was not used for longest goes first. */
+/** Values by key, of at most `bound` bytes in all; the least recently used goes first. */
 class Bounded {
   constructor(bound, dropped = () => {}) { Object.assign(this, { bound, dropped, size: 0, kept: new Map() }); }
   get(key) {

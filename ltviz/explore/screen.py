@@ -3,6 +3,15 @@
 The page asks for a sweep when a reader takes hold of a slider. All pictures of its range are then drawn here, in a
 thread, and sent; the module `screen.js` plays them as the slider moves, so that it neither waits for the kernel nor
 needs it. A picture that is not there yet comes from the explorer's own callback, through `show`.
+
+From a slider to a picture there are two ways. Played: `held` and `ask` in screen.js -> "sweep" -> `Screen.sweep` ->
+Sweeper (sweeps.py), which has the explorer draw each place -> "plan", "frame", "done" -> `play`, `draw` in screen.js.
+By the kernel: the control (controls.py) -> `Explorer.refresh` (base.py) -> `Screen.show` -> the trait `picture` ->
+`arrived` and `draw`.
+
+The page says     sweep (a slider was taken hold of), click, drag, ready (it can hear)
+the kernel says   plan (which frames will come), frame, done; stale, failed (that sweep is off); forget (all frames);
+                  ack (a drag was heard); ready
 """
 
 from __future__ import annotations
@@ -60,7 +69,7 @@ class Screen(anywidget.AnyWidget):
     the sentence below the picture. The page sets `ratio`, the pixels of the device per CSS pixel (1 to 3), and
     `theme`, "light" or "dark"; observe them to draw accordingly. guard(act) calls `act`, and sees its errors: a
     callback's, and those of drawing a sweep. Each screen keeps at most `KEPT` bytes of frames, its page as much and
-    the decoded pictures near the slider; what was not used for longest goes first.
+    the decoded pictures near the slider; the least recently used goes first.
     """
 
     _esm = traitlets.Unicode(SCRIPT).tag(sync=True)
@@ -255,10 +264,6 @@ class Screen(anywidget.AnyWidget):
         super().close()
         self.unobserve_all()
         layout.close()
-
-
-def _others(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != name}
 
 
 def _register(callbacks: list[Any], callback: Any, remove: bool) -> None:

@@ -74,7 +74,7 @@ class Sweep:
 
 
 class Bounded:
-    """Values by key, of at most `bound` bytes in all; what was not used for longest goes first."""
+    """Values by key, of at most `bound` bytes in all; the least recently used goes first."""
 
     def __init__(self, bound: int):
         self.bound, self.size = check.whole("bound", bound, 1), 0
@@ -156,7 +156,7 @@ Send = Callable[[dict[str, Any], list[bytes]], None]
 
 
 class Sweeper:
-    """Draws one sweep at a time, and keeps at most `bound` bytes of frames; what was not used for longest goes first.
+    """Draws one sweep at a time, and keeps at most `bound` bytes of frames; the least recently used goes first.
 
     send(content, buffers) sends a message to the page: "plan" (the keys of the frames), "frame", then "done", or
     "stale" where the sweep was ended before, or "failed". failed(error) hears of an error in drawing. The thread lives

@@ -73,6 +73,7 @@ class DARL(Regularizer):
         return (weight.detach() if self.detach else weight) * self.weighted.losses(out, targets)
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
+        # The base's further terms (rings, triplets) stay; its own mean is replaced by that of the weighted losses.
         inner = self.weighted
         while isinstance(inner, Regularizer):  # a DARL inside keeps its weights, and has its base's class weights
             inner = inner.base

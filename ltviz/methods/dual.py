@@ -15,6 +15,8 @@ class Dual(DualRing):
         L = 1/n sum_i w_i l_i + lambda_1 / (2n) sum_i ( ||x_i|| - alpha )^2 + lambda_2 / (2k) sum_j ( ||W_j|| - beta )^2
 
     l (n,) losses of the base, w (n,) weights as in DARL (lambda_3, lambda_4), rings and targets as in dual ring loss.
+    Where each part is computed: one ring in `ring.ring_penalty`, both of eq. (3) in `DualRing.terms`, r of eq. (5) and
+    (6) in `darl.relative_length`, w in `darl.darl_weights`, eq. (7) in `DARL.losses`; eq. (8) sums all `terms`.
     The plain loss does not come in again. Source: Li et al. 2020, eq. (8); strengths, targets and whether the weights
     are constants for the gradient are not published: options, with the defaults of the two parts.
     Known to fail: on small digits the rings alone do better. The rings make the lengths equal, and the weights, which

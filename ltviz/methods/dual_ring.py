@@ -59,7 +59,7 @@ class DualRing(Regularizer):
 
     def terms(self, out: Output, targets: Tensor) -> dict[str, Tensor]:
         alpha, beta = self.radii(out)
-        return {
+        return {  # the two parts of `dual_ring_penalty` apart, so that the history of a run shows each
             **self.base.terms(out, targets),
             "feature_ring": self.feature_strength * ring_penalty(out.features, alpha, "squared"),
             "weight_ring": self.weight_strength * ring_penalty(out.head_weight, beta, "squared"),

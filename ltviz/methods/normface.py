@@ -6,20 +6,9 @@ import math
 
 from torch import Tensor, nn
 
-from ..functional import cross_entropy, unit
+from ..functional import cross_entropy
 from ..models import CosineHead
 from ..objective import Method, Objective, Output, Setting
-
-
-def cosine_logits(features: Tensor, head_weight: Tensor, scale: Tensor | float) -> Tensor:
-    """Logits of a cosine classifier.
-
-        z_ij = s cos(x_i, W_j)
-
-    features (n, d); head_weight (k, d); scale s > 0; logits (n, k) in [-s, s]. An all-zero feature has logits 0.
-    Source: Wang et al. 2017, section 3.
-    """
-    return scale * (unit(features) @ unit(head_weight).T)
 
 
 def loss_bound(k: int, scale: float) -> float:

@@ -15,7 +15,7 @@ def ring_penalty(rows: Tensor, radius: Tensor | float, form: str) -> Tensor:
         "squared": 1/(2n) sum_i (||x_i|| - R)^2        "auto": 1/n sum_i ((||x_i|| - R) / max(mean ||x||, 0.5))^2
 
     rows (n, d); radius R >= 0; in "auto" the mean length is a constant for the gradient. A scalar. An all-zero row has
-    the length 1e-6 and gradient 0.
+    length 0 and gradient 0.
     Source: Zheng et al. 2018 ("squared"); a public code attributed to an author ("auto", its default, without the 1/2).
     """
     length = safe_norm(rows)
