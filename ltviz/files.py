@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +57,18 @@ def cache_folder() -> Path:
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file beside its place, then rename it there; what was there stays until the new one is whole.
 
-    Raises OSError where that is not possible. Temporary files that a killed process has left for this path go away.
+    content: its bytes, or parts of them that are written one after the other, each as it is made. Raises OSError where
+    that is not possible. Temporary files that a killed process has left for this path go away.
     """
     with _beside(path, content) as temporary:
         os.replace(temporary, path)
 
 
 @contextlib.contextmanager
-def _beside(path: Path, content: bytes) -> Iterator[Path]:
+def _beside(path: Path, content: bytes | Iterable[bytes]) -> Iterator[Path]:
     """A temporary file beside the path, with this content, safely on the disk; gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(path)
@@ -75,7 +76,8 @@ def _beside(path: Path, content: bytes) -> Iterator[Path]:
     try:
         # Opened by number, so that the rights of the new file follow the umask.
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
+            for part in (content,) if isinstance(content, (bytes, bytearray, memoryview)) else content:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         yield temporary

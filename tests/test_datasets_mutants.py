@@ -14,7 +14,7 @@ from PIL import Image
 from test_datasets import torchvision_files
 
 from ltviz import files
-from ltviz.datasets import cifar, cifar_lt, digits_lt, folder, folder_lt, load, longtailed, profile_counts, sources
+from ltviz.datasets import cifar, cifar_lt, digits_lt, folder_lt, load, longtailed, profile_counts, sources
 from ltviz.datasets.augment import crop_flip, draw_crops, normalise, pad_black
 from ltviz.datasets.classes import check_names, order_classes, plain_order
 from ltviz.datasets.longtailed import cut, default_recipe, hold_out
@@ -25,6 +25,7 @@ def elsewhere(monkeypatch, tmp_path_factory):
     """Downloads and caches of a test land in a folder of its own, and nobody's LTVIZ_DATA leaks in."""
     own = tmp_path_factory.mktemp("own")
     monkeypatch.delenv("LTVIZ_DATA", raising=False)
+    monkeypatch.setenv("LTVIZ_CACHE", str(own / "cache"))
     monkeypatch.setattr(sources, "own_folder", lambda: own)
 
 
@@ -238,8 +239,11 @@ def test_digits_and_an_order_by_seed_in_their_specs(tmp_path, monkeypatch):
 
 
 def test_the_recipe_goes_by_side_and_largest_class(monkeypatch):
-    found = [default_recipe(*of) for of in ((17, 1), (16, 1000), (16, 1001), (8, 1), (32, 10_000))]
-    assert found == ["cao2019", "cifar16_live", "cifar16", "cifar16_live", "cao2019"]
+    found = [default_recipe(*of) for of in ((17, 1), (16, 1000), (16, 1001), (8, 1), (32, 10_000),
+                                             (33, 1), (64, 5000), (64, 5001),
+                                             (224, 900, 5000), (224, 900, 5001))]  # fmt: skip
+    assert found == ["cao2019", "cifar16_live", "cifar16", "cifar16_live", "cao2019", "photos", "photos", "photos_many",
+                     "photos", "photos_many"]  # fmt: skip
     cifar_arrays(monkeypatch, 10, 1001)
     assert cifar_lt(size=16, ratio=1001, validation=0).recipe == "cifar16"
     assert cifar_lt(size=16, ratio=100, n_max=1000, validation=0).recipe == "cifar16_live"
@@ -260,7 +264,7 @@ def test_halves_are_rounded_up():
 def test_torchvisions_files_are_read_again_when_they_change(tmp_path, monkeypatch):
     base, _, _ = torchvision_files(tmp_path, 10, monkeypatch)
     before = cifar_lt(root=tmp_path, ratio=2, validation=1)
-    assert [file.name for file in (tmp_path / sources.CACHE).iterdir()] == [sources.cache_name(base) + ".npz"]
+    assert [file.name for file in sources.cache_places()[0].iterdir()] == [sources.cache_name(base) + ".npz"]
     os.utime(base / "test_batch", ns=(1, 1))
     import torchvision.datasets
 
@@ -654,7 +658,7 @@ def test_moved_edited_and_rebuilt():
         meta.with_seed(-1)
 
 
-# -------------------------------------------------------------------------------------------------------------- folders
+# -------------------------------------------------------------------------------------------------------------- sources
 def write(root, counts, size=(16, 16)):
     for c, n in enumerate(counts):
         (root / f"kind{c}").mkdir(parents=True)
@@ -664,98 +668,6 @@ def write(root, counts, size=(16, 16)):
     return root
 
 
-def test_a_folder_by_default_and_its_spec(tmp_path):
-    root = write(tmp_path / "own", (10, 20))
-    data = folder_lt(root)
-    assert data.counts.tolist() == [20 - 4 - 2, 10 - 2 - 1] and data.class_names == ("kind1", "kind0")
-    assert data.spec == dict(loader="folder_lt", root=str(root), ratio=None, size=None, n_max=None, profile="exp",
-                             seed=0, class_order="count", validation=0.1, test=0.2, pad=2, flip=True)  # fmt: skip
-    assert data.name == "own_lt" and data.recipe == "cifar16_live" and data.flip is True
-    other = folder_lt(root, 2.0, 8, 9, "step", 5, ["kind0", "kind1"], 0, 1, 3, False)
-    assert other.spec == dict(loader="folder_lt", root=str(root), ratio=2, size=8, n_max=9, profile="step", seed=5,
-                              class_order="natural", validation=0, test=1, pad=3, flip=False)  # fmt: skip
-    assert other.counts.tolist() == [9, 4] and other.shape == (3, 8, 8) and other.class_names == ("kind0", "kind1")
-    for one in (data, other):
-        again = load(one.spec)
-        assert again.fingerprint == one.fingerprint and again.identity == one.identity
-    for wrong in (dict(n_max=3), dict(profile="step"), dict(class_order="natural"), dict(class_order=[1, 0])):
-        with refused("^ratio=None keeps the folder's own counts"):
-            folder_lt(root, **wrong)
-    for wrong in (dict(size=3), dict(size=4097), dict(pad=-1), dict(test=1.5), dict(validation=-0.1), dict(flip=0)):
-        with refused(f"^{next(iter(wrong))}="):
-            folder_lt(root, **wrong)
-    assert folder_lt(root, size=4).shape == (3, 4, 4) and folder_lt(root, pad=0).spec["pad"] == 0
-
-
-def test_a_folder_whose_images_are_not_square(tmp_path):
-    data = folder_lt(write(tmp_path / "wide", (5, 5), (16, 40)), validation=0)
-    assert data.shape == (3, 16, 40) and data.pad == 2 and data.recipe == "cao2019"
-    assert data.class_names == ("kind0", "kind1"), "equal counts in the order of the names"
-    high = folder_lt(write(tmp_path / "high", (2, 9), (15, 7)), validation=0, test=1)
-    assert high.shape == (3, 15, 7) and high.pad == 0 and high.recipe == "cifar16_live"
-    assert high.counts.tolist() == [8, 1]
-
-
-def test_classes_of_equal_counts_stand_in_the_order_of_their_names(tmp_path):
-    counts = [3 + c * 7 % 2 for c in range(40)]
-    data = folder_lt(write(tmp_path, counts, (2, 2)), validation=0, test=1)
-    assert data.counts.tolist() == [3] * 20 + [2] * 20
-    ranked = sorted(sorted(f"kind{c}" for c in range(40)), key=lambda name: -counts[int(name[4:])])
-    assert list(data.class_names) == ranked
-
-
-@pytest.mark.parametrize(
-    "shape, largest, recipe",
-    [((40, 16), 3, "cao2019"), ((16, 40), 3, "cao2019"), ((16, 4), 1000, "cifar16_live"), ((4, 16), 1001, "cifar16")],
-)
-def test_the_recipe_of_a_folder(shape, largest, recipe, tmp_path, monkeypatch):
-    labels = np.repeat([0, 1], [largest, 2])
-    arrays = {"class_names": np.array(["a", "b"])}
-    for part in ("train", "test"):
-        arrays |= {f"{part}_images": np.zeros((largest + 2, *shape, 3), np.uint8), f"{part}_labels": labels}
-    monkeypatch.setattr(sources, "read_folders", lambda *_: arrays)
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    data = folder_lt(tmp_path, validation=0)
-    assert data.recipe == recipe and data.pad == min(shape) // 8 and data.counts.tolist() == [largest, 2]
-
-
-def test_a_folder_in_parts(tmp_path):
-    for part, counts in (("train", (4, 9)), ("test", (2, 1)), ("val", (1, 3))):
-        write(tmp_path / part, counts)
-    data = folder_lt(tmp_path, ratio=3, n_max=9, test=7, validation=7)
-    assert data.counts.tolist() == [9, 3] and torch.bincount(data.test_targets).tolist() == [1, 2]
-    assert torch.bincount(data.val_targets).tolist() == [3, 1]
-    (tmp_path / "val").rename(tmp_path / "more")
-    data = folder_lt(tmp_path, validation=2)
-    assert data.counts.tolist() == [7, 2] and torch.bincount(data.val_targets).tolist() == [2, 2]
-    (tmp_path / "train").rename(tmp_path / "all")
-    with refused("^class folder .*all holds no image .*add at least one, or remove the folder"):
-        folder_lt(tmp_path)
-    (tmp_path / "one" / "kind").mkdir(parents=True)
-    with refused("one has 1 class folders, at least 2 are needed; it holds kind"):
-        folder_lt(tmp_path / "one")
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
-        folder_lt(tmp_path / "none")
-
-
-def test_shares_and_numbers():
-    found = [folder._amount("test", value) for value in (0, 0.25, 1, 1.0, 7.0, np.float32(0.5), 0.0)]
-    assert found == [0, 0.25, 1, 1, 7, 0.5, 0]
-    assert [type(one) for one in found] == [int, float, int, int, int, float, int]
-    for wrong in (1.5, 2.5, -1, -0.5, math.nan, math.inf, "1", None, True):
-        with refused("^test=.*a share between 0 and 1, or a whole number"):
-            folder._amount("test", wrong)
-    available = np.array([100, 26, 4, 1])
-    assert folder._per_class(0.1, available) == [10, 3, 1, 1] and folder._per_class(2, available) == [2, 2, 2, 2]
-    images = np.array([0, 0, 255, 51], np.uint8).reshape(2, 1, 2, 1).repeat(3, 3)
-    images[..., 1] = 51
-    mean, std = folder._moments(images)
-    assert mean == pytest.approx([0.3, 0.2, 0.3]) and type(mean[0]) is float
-    assert std == pytest.approx([np.sqrt((2 * 0.09 + 0.49 + 0.01) / 4), 1 / 255, np.sqrt(0.68 / 4)])
-
-
-# -------------------------------------------------------------------------------------------------------------- sources
 OWN_FOLDER = sources.own_folder
 
 
@@ -778,57 +690,20 @@ def test_which_files_are_images(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "a").mkdir()
     assert sources.class_folders(tmp_path) == ["a", "b"]
-    found = sorted(file.name for file in (tmp_path / "b").iterdir() if sources._is_image(file.name))
+    found = sorted(file.name for file in (tmp_path / "b").iterdir() if sources.is_image(file.name))
     assert found == ["x.JPG", "y.Tiff", "z.b.png"]
 
 
-def test_a_folder_read_by_hand(tmp_path, capsys):
-    root = write(tmp_path / "set", (2, 1))
-    (root / "kind0" / "notes.txt").touch()
-    (root / "kind0" / "folder.png").mkdir()
-    (root / "kind1" / ".hidden.png").touch()
-    found = sources.read_folders(root, {"train": root, "test": root}, None)
-    assert sorted(found) == ["class_names", "test_images", "test_labels", "train_images", "train_labels"]
-    assert found["class_names"].tolist() == ["kind0", "kind1"] and found["train_labels"].tolist() == [0, 0, 1]
-    assert found["train_labels"].dtype == np.int64 and found["train_images"].dtype == np.uint8
-    for row, (c, i) in enumerate(((0, 0), (0, 1), (1, 0))):
-        pixels = np.random.RandomState([c, i]).randint(0, 256, (16, 16, 3), dtype=np.uint8)
-        assert np.array_equal(found["train_images"][row], pixels) and np.array_equal(found["test_images"][row], pixels)
-    assert [path.parent for path in tmp_path.rglob("*.npz")] == [root / ".ltviz-cache"]
-    assert capsys.readouterr().out == "", "few images are read in silence"
-    # A file that is renamed, replaced by one as large, or touched is read again.
-    file = root / "kind0" / "001.png"
-    os.utime(file, ns=(1, 1))
-    before = sources.read_folders(root, {"train": root}, None)["train_images"]
-    red = Image.new("RGB", (16, 16), "red")
-    red.save(file)
-    os.utime(file, ns=(1, 2))
-    after = sources.read_folders(root, {"train": root}, None)["train_images"]
-    assert not np.array_equal(before, after) and after[1, 0, 0].tolist() == [255, 0, 0]
-    (root / "kind2").mkdir()
-    with refused("^class folder .*kind2 holds no image"):
-        sources.read_folders(root, {"train": root}, None)
-
-
-def test_sizes_of_one_folder_are_kept_apart(tmp_path):
-    root = write(tmp_path / "set", (1, 1), (8, 16))
-    for size in (4, 8, None):
-        shape = (8, 16) if size is None else (size, size)
-        for _ in range(2):
-            assert sources.read_folders(root, {"train": root}, size)["train_images"].shape == (2, *shape, 3)
-    assert len(list((root / ".ltviz-cache").iterdir())) == 3
-    names = [sources.cache_name(root), sources.cache_name(root, 8), sources.cache_name(tmp_path / "other" / "set")]
-    assert len(set(names)) == 3 and all(name.startswith("set-") for name in names) and names[1] == names[0] + "-8"
-    assert sources.cache_name(tmp_path / "x" / ".." / "set") == names[0] and len(names[0]) == len("set-") + 12
-
-
 def test_many_images_are_announced(capsys):
-    sources._say_reading(5000)
+    sources.say_reading(5000)
     assert capsys.readouterr().out == ""
-    sources._say_reading(5001)
-    assert capsys.readouterr().out == "reading 5,001 image files once; later loads take under a second\n"
-    sources._say_reading()
-    assert capsys.readouterr().out == "reading an archive of images once; later loads take under a second\n"
+    sources.say_reading(5001)
+    assert capsys.readouterr().out == "reading 5,001 image files once; later loads take seconds\n"
+    sources.say_reading()
+    assert capsys.readouterr().out == "reading an archive of images once; later loads take seconds\n"
+
+
+PLACES = ((0, 0), (0, 1), (1, 0))  # class and number of each image
 
 
 def test_an_archive_read_by_hand(tmp_path, capsys):
@@ -844,11 +719,13 @@ def test_an_archive_read_by_hand(tmp_path, capsys):
 
     path = packed("a.tar", "some/test", "some/where/train", "val", "extra", "train/deeper/still")
     found = sources.read_archive(path)
-    plain = sources.read_folders(root, {"train": root, "test": root, "val": root}, None)
-    assert sorted(found) == sorted(plain) and all(np.array_equal(found[name], plain[name]) for name in plain)
+    pixels = [np.random.RandomState([c, i]).randint(0, 256, (16, 16, 3), dtype=np.uint8) for c, i in PLACES]
+    for part in ("train", "val", "test"):
+        assert np.array_equal(found[f"{part}_images"], pixels) and found[f"{part}_labels"].tolist() == [0, 0, 1]
+    assert found["class_names"].tolist() == ["kind0", "kind1"] and len(found) == 7
     assert capsys.readouterr().out.startswith("reading an archive of images once")
     assert sources.read_archive(path).keys() == found.keys() and capsys.readouterr().out == "", "kept"
-    kept = sources.own_folder() / ".ltviz-cache" / f"{sources.cache_name(path)}.npz"
+    kept = sources.own_folder() / "cache" / "images" / f"{sources.cache_name(path)}.npz"
     assert list(sources.own_folder().rglob("*.npz")) == [kept]
     os.utime(path, ns=(1, 1))
     assert sources.read_archive(path).keys() == found.keys()
@@ -891,11 +768,10 @@ def test_grey_of_12_and_of_16_bits():
     assert twelve.tolist() == [[[255] * 3, [128] * 3]]
     values = np.array([65_535, 257, 128, 129], "<u2")
     assert sources.decode(grey_tiff(16, values.tobytes(), 4), "x")[0, :, 0].tolist() == [255, 1, 0, 1]
-    for image, words in ((np.zeros((2, 2), np.float32), "float"), (np.zeros((2, 2), np.int32), "32-bit")):
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "TIFF")
-        with refused(f"^image x cannot be read .its {words} values have no range"):
-            sources.decode(file.getvalue(), "x")
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((2, 2), np.int32)).save(file, "TIFF")
+    with refused("^image x cannot be read .its 32-bit values have no range"):
+        sources.decode(file.getvalue(), "x")
     with refused("its signed values have no range"):
         sources.decode(grey_tiff(8, bytes(4), 4, [(339, 3, 2)]), "x")
 

@@ -34,7 +34,8 @@ GROUPS = {
     "loop": ("training/loop training/evaluation", "loop loop_mutants checkpoint"),
     "sweep": ("training/sweep commands", "sweep commands"),
     "datasets": ("datasets/profiles datasets/classes datasets/augment datasets/digits datasets/longtailed "
-                 "datasets/folder datasets/sources datasets/cifar", "datasets datasets_mutants"),
+                 "datasets/folder datasets/sources datasets/store datasets/stream datasets/tree datasets/cifar",
+                 "datasets datasets_mutants folder"),
 }  # fmt: skip
 
 LATE = (-24, 24, 36, 152, 255)  # what mutmut notes where a mutant ran out of time

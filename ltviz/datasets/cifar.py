@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import check
-from . import sources
+from . import sources, store
 from .classes import order_classes, plain_order
 from .longtailed import LongTailed, cut, default_recipe
 from .profiles import check_ratio
@@ -86,7 +86,7 @@ def halve(images: Tensor) -> Tensor:
 def _load(classes: int, root: Path | None, download: bool) -> sources.Arrays:
     kind, path = _locate(classes, root, download)
     if kind == "tree":
-        arrays = sources.read_folders(path, {split: path / split for split in ("train", "test")}, None)
+        arrays = store.read_folders(path)
     elif kind == "archive":
         arrays = sources.read_archive(path)
     else:
@@ -141,7 +141,7 @@ def _check_tree(root: Path) -> None:
 
 
 def _read_torchvision(folder: Path, classes: int, download: bool) -> sources.Arrays:
-    """torchvision's files as arrays; verified and decoded by torchvision once, then kept beside them."""
+    """torchvision's files as arrays; verified and decoded by torchvision once, then kept."""
     batches, archive = (folder / name for name in TORCHVISION[classes])
 
     def make() -> sources.Arrays:
@@ -174,6 +174,4 @@ def _read_torchvision(folder: Path, classes: int, download: bool) -> sources.Arr
     if not batches.is_dir():
         return make()
     key = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(batches.iterdir())]
-    return sources.cached(
-        [folder / sources.CACHE, sources.own_folder() / sources.CACHE], sources.cache_name(batches), key, make
-    )
+    return sources.cached(sources.cache_places(), sources.cache_name(batches), key, make)

@@ -1,25 +1,54 @@
 """Any folder of images, one folder per class: made long-tailed, or used as it is."""
 
+import os
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from .. import check
 from ..files import canonical
-from . import sources
+from . import store
 from .classes import order_classes, plain_order
 from .longtailed import LongTailed, cut, default_recipe, hold_out
+from .stream import Rows, streamed
+from .tree import LISTED, PARTS, Tree, listed, scan
 
 LARGEST_SIDE = 4096  # side of an image in pixels
+SHARE = 0.25  # of the machine's memory: training keeps a second copy of the images, with a border
+UNKNOWN_MEMORY = 4.0  # GiB that images may take where the system does not say how much there is
+SHOWN = 3  # examples in a warning
+ARGUMENT = {"test": "test", "val": "validation"}  # of each part that can be held out
+WORDS = ("training", "validation", "test")
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What `folder_lt` found in a folder, beside its images; files are named by their path inside the root.
+
+    bad: file -> why it was left out. ignored: ending -> number of files that are no images. beside: folder beside
+    train/ that is no part -> its images. repeated: files with equal pixels, two or more together.
+    """
+
+    bad: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
+    repeated: list[list[str]] = field(default_factory=list)
 
 
 def folder_lt(
     root: str | Path, ratio: float | None = None, size: int | None = None, n_max: int | None = None,
     profile: str = "exp", seed: int = 0, class_order: str | Sequence[int | str] = "count",
     validation: float = 0.1, test: float = 0.2, pad: int | None = None, flip: bool = True,
+    on_error: str = "raise", memory: float | None = None,
 ) -> LongTailed:  # fmt: skip
     """Your own images: <root>/<class>/*, or <root>/train/<class>/*, with test/<class>/* and val/<class>/* if there are.
+
+    The parts may also be called training, valid, validation, testing, in upper or lower case. A class is a folder that
+    directly holds images, named by its path: "alphabet/character" where classes lie in folders. All parts have the same
+    classes, for one without test images has no accuracy.
 
     ratio: largest / smallest class to cut the tail to; None keeps every image. size: side in pixels to crop and resize
     to; None: as they are, if all have one size. n_max: images of the largest class; None: as many as the classes allow.
@@ -27,61 +56,162 @@ def folder_lt(
     classes from most to least frequent. validation, test: share (below 1) or number of images per class that is held
     out where there is no folder for it, the same ones for every seed; a share takes at least one. pad, flip:
     augmentation; None: an eighth of the side; pass flip=False where left and right differ, as in writing.
-    Pixels are normalised by mean and standard deviation of the full training part.
+    on_error: "raise" names the files that cannot be read, all at once; "skip" leaves them out and warns.
+    memory: GiB that the images may take as uint8; None: a quarter of the machine's (4 where it does not say). Beyond it
+    they stay on the disk, twice: decoded, and in the order of this data set. Batches are read from there; results are
+    the same, bit for bit, and on a GPU a step is not captured as a graph.
 
-    Raises FileNotFoundError, ValueError (layout, unreadable image, several sizes, a class left with no image).
+    16-bit grey is v / 257, float runs from 0 to 1 (other values are bad), of 16-bit colour the high byte is read;
+    transparency lies on white, EXIF orientation is applied, of an animation the first frame counts. Pixels are
+    normalised by mean and standard deviation of the full training part. `data.folder` says what was bad, ignored or
+    repeated; images in two parts or under two classes are warned of. Decoded images are kept in LTVIZ_CACHE (else the
+    user's cache folder), never in root, until a file comes, goes, or changes its name, size or times.
+
+    Raises FileNotFoundError, ValueError (layout, unreadable images, several sizes, a class left with no image).
     """
+    _check_kept(ratio, n_max, profile, class_order)
+    size = None if size is None else check.whole("size", size, 4, LARGEST_SIDE)
+    pad = None if pad is None else check.whole("pad", pad)
+    validation, test = _amount("validation", validation), _amount("test", test)
+    on_error, bound = check.choice("on_error", on_error, ("raise", "skip")), _bound(memory)
+    memory = None if memory is None else canonical(bound / 2**30)
+    tree = scan(folder := check.path("root", root))
+    found, names = store.read(tree, size, bound), tree.class_names
+    report, repeated = _report(tree, found, on_error), found.repeated()
+    report.repeated.extend([found.files[i].name for i in same] for same in repeated)
+    labels, mapped = found.labels(names), isinstance(found.pixels, np.memmap) and found.pixels.nbytes > bound
+    images = Rows(found.pixels, spill=Path(found.pixels.filename).parent if mapped else None)
+    rows = _part_rows(found, labels, names, {"test": test, "val": validation})
+    _warn_repeated(found, repeated, labels, rows)
+    (mean, std), pad = found.moments(), min(images.shape[1:3]) // 8 if pad is None else pad
+    order = order_classes(class_order, names, seed, count=rows.by_count)
+    data = cut(
+        f"{folder.resolve().name}_lt", (images[rows.train], labels[rows.train]), (images[rows.test], labels[rows.test]),
+        names, ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order, validation=rows.validation,
+        val=(images[rows.val], labels[rows.val]), mean=mean, std=std, pad=pad, flip=flip, recipe="",
+        spec=dict(loader="folder_lt", root=str(Path(root)), ratio=ratio, size=size, n_max=n_max, profile=profile,
+                  seed=seed, class_order=plain_order(class_order, order), validation=validation, test=test, pad=pad,
+                  flip=flip, on_error=on_error, memory=memory))  # fmt: skip
+    data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]), len(data))
+    data = streamed(data) if mapped else data
+    data.folder = report
+    return data
+
+
+def _check_kept(ratio: float | None, n_max: int | None, profile: str, class_order: object) -> None:
     if ratio is None and not (n_max is None and profile == "exp" and np.array_equal(class_order, "count")):
         raise ValueError(
             "ratio=None keeps the folder's own counts, so n_max, profile and class_order have no place; "
             "pass ratio= too, or leave them out"
         )
-    size = None if size is None else check.whole("size", size, 4, LARGEST_SIDE)
-    pad = None if pad is None else check.whole("pad", pad)
-    validation, test = _amount("validation", validation), _amount("test", test)
-    folder = check.path("root", root)
-    arrays = sources.read_folders(folder, _splits(folder), size)
-    names = arrays["class_names"].tolist()
-    images, labels = arrays["train_images"], arrays["train_labels"]
-    per_class = np.bincount(labels, minlength=len(names))
-    val = (arrays["val_images"], arrays["val_labels"]) if "val_images" in arrays else None
-    mean, std = _moments(images)
-    if "test_images" in arrays:
-        test_part = arrays["test_images"], arrays["test_labels"]
-    else:
-        held, left = hold_out(labels, names, _per_class(test, per_class), "test")
-        test_part, rest = (images[held], labels[held]), np.sort(np.concatenate(left))
-        images, labels = images[rest], labels[rest]
-    pad = min(images.shape[1:3]) // 8 if pad is None else pad
-    by_count = np.argsort(-np.bincount(labels, minlength=len(names)), kind="stable")
-    order = order_classes(class_order, names, seed, count=by_count)
-    data = cut(
-        f"{folder.resolve().name}_lt", (images, labels), test_part, names,
-        ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order,
-        validation=_per_class(validation, per_class), val=val, mean=mean, std=std, pad=pad, flip=flip, recipe="",
-        spec=dict(loader="folder_lt", root=str(Path(root)), ratio=ratio, size=size, n_max=n_max, profile=profile,
-                  seed=seed, class_order=plain_order(class_order, order), validation=validation, test=test, pad=pad,
-                  flip=flip))  # fmt: skip
-    data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]))
-    return data
 
 
-def _splits(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"root={str(root)!r} is not a folder; give one with a folder of images per class")
-    if (root / "train").is_dir():
-        splits = {split: root / split for split in sources.SPLITS if (root / split).is_dir()}
-    else:
-        splits = {"train": root}
-    for folder in splits.values():
-        classes = sources.class_folders(folder)
-        if len(classes) < 2:
-            inside = sorted(p.name for p in folder.iterdir())[:5]
-            raise ValueError(
-                f"{folder} has {len(classes)} class folders, at least 2 are needed; it holds "
-                f"{', '.join(inside) or 'nothing'}; expected <class>/<image> or train/<class>/<image>"
-            )
-    return splits
+def _bound(memory: float | None) -> float:
+    """Bytes that the images may take in memory."""
+    if memory is not None:
+        return check.number("memory", memory, above=0) * 2**30
+    try:
+        return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return UNKNOWN_MEMORY * 2**30
+
+
+def _report(tree: Tree, found: store.Decoded, on_error: str) -> FolderReport:
+    """What was found, and said: files that cannot be read, and images that would be passed over."""
+    bad = tree.bad | found.bad
+    if on_error == "raise":
+        store.refuse_bad(bad, ', or pass on_error="skip"')
+    there = {(file.part, file.class_name) for file in found.files}
+    gone = [f"{part}: {name}" for part in tree.parts for name in tree.class_names if (part, name) not in there]
+    if gone:
+        raise ValueError(f"no image of a class can be read ({listed(gone)}); mend its files, or remove its folder")
+    if bad:
+        told = "; ".join(f"{name} ({reason})" for name, reason in list(bad.items())[:LISTED])
+        more = f"; and {len(bad) - LISTED:,} more" if len(bad) > LISTED else ""
+        warnings.warn(f"{_images(len(bad))} left out, unreadable: {told}{more}. data.folder.bad has all", stacklevel=3)
+    if tree.beside:
+        told = listed([f"{name}/ ({number:,} image files)" for name, number in tree.beside.items()])
+        warnings.warn(f"beside train/, {told} is not read; parts are called {', '.join(sum(PARTS.values(), ()))}",
+                      stacklevel=3)  # fmt: skip
+    return FolderReport(bad, dict(tree.ignored), tree.beside)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Which images are in each part, before the tail is cut; images per class held out for validation."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    by_count: np.ndarray
+    validation: list[int]
+
+
+def _part_rows(found: store.Decoded, labels: np.ndarray, names: list[str], amounts: dict[str, float | int]) -> _Rows:
+    """The folder's own parts, and what is held out of the training part for those that it lacks."""
+    rows = {part: found.rows(part) for part in PARTS}
+    per_class = np.bincount(labels[rows["train"]], minlength=len(names))
+    taken = {part: _per_class(amount, per_class) for part, amount in amounts.items()}
+    lacking = [part for part in amounts if not len(rows[part])]
+    _check_enough(names, per_class, {part: taken[part] for part in lacking}, amounts)
+    for part in amounts:
+        if part in lacking:
+            held, left = hold_out(labels[rows["train"]], names, taken[part], part)
+            rows |= {part: rows["train"][held], "train": rows["train"][np.sort(np.concatenate(left))]}
+        if part == "test":  # the order of the classes goes by what is left after the test images
+            by_count = np.argsort(-np.bincount(labels[rows["train"]], minlength=len(names)), kind="stable")
+    return _Rows(rows["train"], rows["val"], rows["test"], by_count, taken["val"])
+
+
+def _check_enough(
+    names: list[str], per_class: np.ndarray, taken: dict[str, list[int]], amounts: dict[str, float | int]
+) -> None:
+    """Raise ValueError, with all of them, where classes have no image left to train on."""
+    short = []
+    for c, name in enumerate(names):
+        held = {ARGUMENT[part]: number[c] for part, number in taken.items() if number[c]}
+        if held and sum(held.values()) >= per_class[c]:
+            told = " and ".join(f"{one} holds out {number}" for one, number in held.items())
+            short.append(f"class {name!r} is left with no image: it has {per_class[c]}, and {told}")
+    if short:
+        shares = [ARGUMENT[part] for part in taken if isinstance(amounts[part], float)]
+        least = f" (as a share, {' and '.join(shares)} take at least one)" if shares else ""
+        ways = " or ".join(f"a smaller {ARGUMENT[part]}=" for part in taken)
+        more = f"; and {len(short) - LISTED:,} more classes" if len(short) > LISTED else ""
+        raise ValueError(f"{'; '.join(short[:LISTED])}{more}; pass {ways}{least}, add images, or remove what is too "
+                         "small")  # fmt: skip
+
+
+def _images(n: int) -> str:
+    return "1 image is" if n == 1 else f"{n:,} images are"
+
+
+def _warn_repeated(found: store.Decoded, groups: list[np.ndarray], labels: np.ndarray, rows: _Rows) -> None:
+    """Warn of equal images in several parts, and under several classes."""
+    part = np.zeros(len(labels), np.int64)
+    part[rows.val], part[rows.test] = 1, 2
+    across = [same for same in groups if len(set(part[same].tolist())) > 1]
+    against = [same for same in groups if len(set(labels[same].tolist())) > 1]
+
+    def examples(chosen: list[np.ndarray], word: bool) -> str:
+        told = [
+            " = ".join(found.files[i].name + (f" ({WORDS[part[i]]})" if word else "") for i in same[:SHOWN])
+            for same in chosen[:SHOWN]
+        ]
+        return "; ".join(told) + ("; …" if len(chosen) > SHOWN else "")
+
+    if across:
+        warnings.warn(
+            f"{_images(len(across))} in more than one of the training, validation and test parts, so that accuracy "
+            f"there is too high: {examples(across, True)}. data.folder.repeated has all",
+            stacklevel=3,
+        )
+    if against:
+        warnings.warn(
+            f"{_images(len(against))} under more than one class, so that no answer can be right for all copies: "
+            f"{examples(against, False)}. data.folder.repeated has all",
+            stacklevel=3,
+        )
 
 
 def _amount(name: str, amount: float) -> float | int:
@@ -100,13 +230,3 @@ def _per_class(amount: float | int, available: np.ndarray) -> list[int]:
     if isinstance(amount, float):
         return [max(1, round(amount * n)) for n in available.tolist()]
     return [amount] * len(available)
-
-
-def _moments(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, as fractions of 255."""
-    value, mean, std = np.arange(256) / 255, [], []
-    for channel in range(images.shape[-1]):
-        share = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., channel].size
-        mean.append(float(share @ value))
-        std.append(max(float(share @ (value - mean[-1]) ** 2) ** 0.5, 1 / 255))  # an even colour must not divide by 0
-    return mean, std

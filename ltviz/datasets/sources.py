@@ -1,4 +1,4 @@
-"""Images on disk: folders and archives with one folder per class, decoded once and then kept as plain arrays."""
+"""Images in files: how one is decoded, archives of them, and arrays that are made once and then kept."""
 
 import hashlib
 import io
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import checksum, data_folder, write_atomically
+from ..files import cache_folder, checksum, data_folder, write_atomically
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = {"bmp", "gif", "jpeg", "jpg", "pgm", "png", "ppm", "tif", "tiff", "webp"}
+SUFFIXES = frozenset("bmp gif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp".split())
 CACHE = ".ltviz-cache"
 DECODING = 3  # counts changes of how pixels are read: what an older rule has decoded is decoded again
 Arrays = dict[str, np.ndarray]
@@ -32,38 +32,22 @@ def data_folders() -> list[Path]:
     return ([Path(given).expanduser()] if given else []) + [own_folder()]
 
 
+def cache_places() -> list[Path]:
+    """Where decoded images are kept, never among the reader's own files; the first that can be written takes them."""
+    return [cache_folder() / "images", own_folder() / CACHE]
+
+
+class BadImage(ValueError):
+    """A file that is no image, or one of a kind that is not read: `reason` says why."""
+
+    def __init__(self, name: str, reason: object):
+        self.reason = str(reason) or type(reason).__name__
+        super().__init__(f"image {name} cannot be read ({self.reason}); replace or remove it")
+
+
 def class_folders(folder: Path) -> list[str]:
     """Names of the class folders in a folder, sorted; hidden ones do not count."""
     return sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
-
-
-def read_folders(root: Path, splits: dict[str, Path], size: int | None) -> Arrays:
-    """Images at <folder>/<class>/* of every split; classes are the folders of "train", in the order of their names.
-
-    splits: name -> folder. size: side to crop and resize to; None leaves the images as they are (all of one shape).
-    Returns `class_names`, and for each split `<split>_images` (n, H, W, 3) uint8 and `<split>_labels` (n,) int64.
-    Decoded once, then kept in <root>/.ltviz-cache until a file comes, goes or changes.
-    """
-    files = []
-    for split, folder in splits.items():
-        for name in class_folders(folder):
-            images = [e for e in os.scandir(folder / name) if _is_image(e.name) and e.is_file()]
-            found = sorted((e.name, e.path, e.stat()) for e in images)
-            if not found:
-                raise ValueError(
-                    f"class folder {folder / name} holds no image ({' '.join(sorted(SUFFIXES))}); "
-                    "add at least one, or remove the folder"
-                )
-            files += [(split, name, file, path, state.st_size, state.st_mtime_ns) for file, path, state in found]
-
-    def make() -> Arrays:
-        _say_reading(len(files))
-        return _arrays(
-            (split, name, path, decode(Path(path).read_bytes(), path, size)) for split, name, _, path, *_ in files
-        )
-
-    key = [(split, name, file, *state) for split, name, file, _, *state in files]
-    return cached([root / CACHE, own_folder() / CACHE], cache_name(root, size), key, make)
 
 
 def read_archive(path: Path) -> Arrays:
@@ -74,13 +58,13 @@ def read_archive(path: Path) -> Arrays:
     import lzma
 
     def make() -> Arrays:
-        _say_reading()
+        say_reading()
         found = []
         try:
             with tarfile.open(path, "r|*") as archive:
                 for member in archive:
                     parts = member.name.split("/")[-3:]
-                    if member.isfile() and len(parts) == 3 and parts[0] in SPLITS and _is_image(parts[2]):
+                    if member.isfile() and len(parts) == 3 and parts[0] in SPLITS and is_image(parts[2]):
                         found.append((*parts, archive.extractfile(member).read()))
         except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
             raise ValueError(f"archive {path} is truncated or damaged ({error}); copy or download it again") from error
@@ -92,26 +76,30 @@ def read_archive(path: Path) -> Arrays:
         )
 
     state = path.stat()
-    return cached([own_folder() / CACHE], cache_name(path), (state.st_size, state.st_mtime_ns), make)
+    return cached(cache_places(), cache_name(path), (state.st_size, state.st_mtime_ns), make)
 
 
 def decode(data: bytes, name: str, size: int | None = None) -> np.ndarray:
     """One image as (H, W, 3) uint8; with `size` its largest centred square, resized (antialiased) to size x size.
 
     Grey images of 16 bits (12 in some TIFF) are brought to 8 by their full range: v * 255 / 65,535, that is v / 257,
-    rounded; of 16-bit colour the high byte is read. Grey TIFF may count from white. Transparent parts lie on white.
-    Palettes and CMYK become RGB. Raises ValueError for what cannot be read, and for float, signed and 32-bit images,
-    which have no range of their own.
+    rounded; of 16-bit colour the high byte is read. Float images run from 0 (black) to 1 (white): v * 255, rounded.
+    Grey TIFF may count from white. Transparent parts lie on white. Palettes and CMYK become RGB. Of an animation or a
+    file of several pages the first image is read. It is turned as its EXIF orientation says.
+    Raises BadImage (a ValueError) for what cannot be read, for float images with values outside 0 .. 1, and for signed
+    and 32-bit ones, which have no range of their own.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         data, inverted = _black_is_zero(data)
         with Image.open(io.BytesIO(data)) as image:
             image = _eight_bits(ImageOps.exif_transpose(image), image)
             image = _rgb(_inverted(image) if inverted else image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"image {name} cannot be read ({error}); replace or remove it") from error
+    except UnidentifiedImageError as error:
+        raise BadImage(name, "no kind of image that is known" if data else "an empty file") from error
+    except Exception as error:  # a damaged file raises errors of any kind in Pillow
+        raise BadImage(name, error) from error
     if size is not None:
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)
@@ -156,9 +144,16 @@ def _eight_bits(image, file):
     """An image of PIL with 8 bits or fewer a channel; `file` as it was opened. ValueError where no rule gives them."""
     from PIL import Image
 
-    if image.mode == "F" or (image.mode == "I" and file.format not in ("PNG", "PPM")):
-        kind = "float" if image.mode == "F" else "32-bit"
-        raise ValueError(f"its {kind} values have no range that says what is white; save it with 8 or 16 bits")
+    if image.mode == "I" and file.format not in ("PNG", "PPM"):
+        raise ValueError("its 32-bit values have no range that says what is white; save it with 8 or 16 bits")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):  # also where one is NaN
+            raise ValueError(
+                f"its float values {values.min():g} .. {values.max():g} are not in 0 .. 1; scale them, or save it "
+                "with 8 or 16 bits"
+            )
+        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
     if file.format == "TIFF" and 2 in np.ravel(file.tag_v2.get(339, 1)):
         raise ValueError("its signed values have no range that says what is white; save it with unsigned ones")
     if not image.mode.startswith("I"):
@@ -187,31 +182,54 @@ def cached(folders: list[Path], name: str, key: object, make: Callable[[], Array
     folders: the first that can be written takes the file. A damaged or outdated file is made again: one that cannot be
     read, or whose arrays, with their types and shapes, are not those that were written.
     """
-    key = hashlib.sha256(repr((DECODING, key)).encode()).hexdigest()
     for folder in folders:
-        try:
-            if not (folder / f"{name}.npz").is_file():
-                continue
-            with open(folder / f"{name}.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
-                if str(stored["key"]) != key:
-                    continue
-                arrays = {field: stored[field] for field in stored.files if field not in ("key", "checksum")}
-                if str(stored["checksum"]) == _checksum(arrays):
-                    return arrays
-        except Exception:  # numpy and zipfile have many errors for damaged files, and a damaged size can be any size
-            continue
+        if (arrays := opened(folder / f"{name}.npz", key)) is not None:
+            return arrays
     arrays = make()
     for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            content = io.BytesIO()
-            np.savez(content, key=np.array(key), checksum=np.array(_checksum(arrays)), **arrays)
-            write_atomically(folder / f"{name}.npz", content.getbuffer())
+            keep(folder / f"{name}.npz", key, arrays)
             return arrays
         except OSError as error:
             problem = error
-    warnings.warn(f"the decoded images could not be kept ({problem}): the next load will take as long", stacklevel=2)
+    warn_not_kept(problem)
     return arrays
+
+
+def warn_not_kept(problem: OSError) -> None:
+    """Warn that decoded images could not be written."""
+    warnings.warn(
+        f"the decoded images could not be kept ({problem}): the next load will take as long; set LTVIZ_CACHE to a "
+        "folder with room for them",
+        stacklevel=3,
+    )
+
+
+def hashed(key: object) -> str:
+    """A key, and the rules of decoding, as 64 digits."""
+    return hashlib.sha256(repr((DECODING, key)).encode()).hexdigest()
+
+
+def opened(path: Path, key: object) -> Arrays | None:
+    """The arrays of a file that `keep` wrote under an equal key, if it is whole."""
+    try:
+        if not path.is_file():
+            return None
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            if str(stored["key"]) != hashed(key):
+                return None
+            arrays = {field: stored[field] for field in stored.files if field not in ("key", "checksum")}
+            return arrays if str(stored["checksum"]) == _checksum(arrays) else None
+    except Exception:  # numpy and zipfile have many errors for damaged files, and a damaged size can be any size
+        return None
+
+
+def keep(path: Path, key: object, arrays: Arrays) -> None:
+    """Write arrays and their key; OSError where that is not possible."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = io.BytesIO()
+    np.savez(content, key=np.array(hashed(key)), checksum=np.array(_checksum(arrays)), **arrays)
+    write_atomically(path, content.getbuffer())
 
 
 def _checksum(arrays: Arrays) -> str:
@@ -245,16 +263,18 @@ def _arrays(images: Iterable[tuple[str, str, str, np.ndarray]]) -> Arrays:
     return arrays
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file of this name is read as an image."""
     return not name.startswith(".") and name.rpartition(".")[2].lower() in SUFFIXES
 
 
 def cache_name(source: Path, size: int | None = None) -> str:
     """Name of the cache of a source: two folders of one name in different places do not share it."""
-    where = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:12]
-    return f"{source.name}-{where}" + (f"-{size}" if size else "")
+    where = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:12]
+    return f"{source.resolve().name[:40]}-{where}" + (f"-{size}" if size else "")
 
 
-def _say_reading(n: int | None = None) -> None:
+def say_reading(n: int | None = None) -> None:
+    """Print that n image files (None: an archive) are being read, where that takes long."""
     if n is None or n > 5000:  # silence would look like a hang
-        print("reading", f"{n:,} image files" if n else "an archive of images", "once; later loads take under a second")
+        print("reading", f"{n:,} image files" if n else "an archive of images", "once; later loads take seconds")
