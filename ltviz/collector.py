@@ -61,7 +61,7 @@ def collect(
     seed, ignore = check.seed(seed), labels.checked_ignore(ignore)
     if not (forward is None or callable(forward)):
         raise check.refuse("forward", forward, "a function (model, batch) -> (logits, labels), or None")
-    model = _inner(model)
+    model = inner(model)
     look = _Look(model, head, forward, ignore, len(class_names) if hasattr(class_names, "__len__") else None)
     with _looking(model):
         test = look.through("loader", loader, keep_logits=True)
@@ -79,11 +79,11 @@ def collect(
     )  # fmt: skip
 
 
-def _inner(model: nn.Module) -> nn.Module:
+def inner(model: nn.Module) -> nn.Module:
     """The model inside what spreads it over devices or compiles it: there, its layers can be watched."""
     if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return _inner(model.module)
-    return _inner(model._orig_mod) if isinstance(getattr(model, "_orig_mod", None), nn.Module) else model
+        return inner(model.module)
+    return inner(model._orig_mod) if isinstance(getattr(model, "_orig_mod", None), nn.Module) else model
 
 
 @contextmanager
@@ -238,7 +238,7 @@ class _Look:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise ValueError(f"forward: expected it to return (logits, labels), got {check.shown(pair)}")
             found, y = pair
-        return _outputs(found, _number(name, y)), y
+        return logits_among(found, _number(name, y)), y
 
     def _answers(self, name: str, batch: Any) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Logits (n, k) and features (n, d), float32, and labels (n,) of a batch."""
@@ -277,7 +277,7 @@ def _number(name: str, y: Any) -> int:
     return len(y)
 
 
-def _outputs(found: Any, n: int) -> list[Tensor]:
+def logits_among(found: Any, n: int) -> list[Tensor]:
     """Tensors (n, k) among what a model returned: a tensor, a tuple, or something with logits."""
     if not isinstance(found, Tensor) and (inner := getattr(found, "logits", None)) is not None:
         found = inner

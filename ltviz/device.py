@@ -152,7 +152,7 @@ def default_speed(device: torch.device, model: str) -> Speed:
     On a CPU bfloat16 is ten times slower than float32 unless the processor has instructions for it, so: never.
     """
     instance("device", device, torch.device, "a torch.device, such as pick_device() gives")
-    images = not text("model", model).startswith("mlp")
+    images = text("model", model).partition(":")[0] != "mlp"
     if device.type == "cuda":
         bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return Speed(bf16=bf16, channels_last=images, fused=True, graph=True)

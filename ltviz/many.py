@@ -158,7 +158,7 @@ def side_by_side(
     tell = on_epoch or (lambda trainer: None)
 
     def deliver(i: int, run: Run, together: str | None) -> None:
-        if run.status == "stopped":  # half a run must not be found in place of a whole one
+        if run.status == "stopped" and not trainers[i].ended:  # half a run must not be found in place of a whole one
             return
         if together:
             run.provenance["together"] = together
@@ -227,7 +227,8 @@ def _in_step(trainers: Sequence[Trainer], guard: Interrupts, on_epoch: OnEpoch, 
                 warn_diverged(trainer, row["loss"])
                 going.remove((i, trainer))
             if diverged or trainer.done:
-                deliver(i, _at(trainer, trainer.finish, "diverged" if diverged else "finished"), together)
+                ended = "stopped" if trainer.ended else "finished"
+                deliver(i, _at(trainer, trainer.finish, "diverged" if diverged else ended), together)
 
 
 def _at(trainer: Trainer, work: Callable[..., Any], *arguments: Any) -> Any:

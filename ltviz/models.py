@@ -6,22 +6,22 @@ torch's global generator is left as it was.
 
 from __future__ import annotations
 
+import copy
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from .backbones import TorchvisionBackbone, check_shape, torchvision_name
 from .check import MOST_CLASSES, flag, instance, number, refuse, suggest, text, whole
+from .draws import drawn_from, own_draws
 from .functional import unit
 from .objective import Objective, Output
 
 WIDEST, DEEPEST = 4096, 2000
+OWN = " (own)"  # ends the name of a network of the reader's own, which no name makes
 MOST = 1e6  # a scale or a bias; far beyond, float32 has no logits for it
 
 
@@ -39,10 +39,22 @@ class Net(nn.Module):
     def forward(self, images: Tensor, index: Tensor | None = None) -> Output:
         return self.decide(self.backbone(images), index)
 
-    def decide(self, features: Tensor, *rest: Tensor | None) -> Output:
-        """The Output for features (n, d); rest: index, partner and share of a training batch."""
+    def decide(
+        self, features: Tensor, index: Tensor | None = None, partner: Tensor | None = None, share: Tensor | None = None
+    ) -> Output:
+        """The Output for features (n, d); of a training batch also index, partner (n,), share (Output)."""
         scale, memory = getattr(self.head, "scale", None), getattr(self.head, "memory", None)
-        return Output(self.head(features), features, self.head.weight, scale, *rest[:1] or (None,), memory, *rest[1:])
+        return Output(self.head(features), features, self.head.weight, scale, index, memory, partner, share)
+
+
+class Logits(Net):
+    """A network as others expect one: images -> logits (n, k). net: one whose parts it takes over."""
+
+    def __init__(self, net: Net):
+        super().__init__(net.backbone, net.head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).logits
 
 
 class MLP(nn.Module):
@@ -109,19 +121,26 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """The CIFAR ResNet of depth 6 b + 2: 3 stages of b blocks, 16-32-64 channels, global average pooling.
 
-    Depth 32 with 10 classes has 464,154 parameters. Initial values are those of the public CIFAR code that Cao et al.
+    Depth 32 with 10 classes has 464,154 parameters. stem: larger images are first halved, by 3 x 3 convolutions of
+    stride 2 with BatchNorm and ReLU, until no side is longer than STEM; without it, the work grows with the pixels of
+    an image: nearly fifty times from 32 to 224. Initial values are those of the public CIFAR code that Cao et al.
     2019 use: He's normal law for convolutions and for the linear head alike (see `make_net`).
     Source: He et al. 2016, section 4.2.
     """
 
-    def __init__(self, shape: tuple[int, int, int], depth: int = 32, width: int = 16):
+    STEM = 32
+
+    def __init__(self, shape: tuple[int, int, int], depth: int = 32, width: int = 16, stem: bool = False):
         super().__init__()
         shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
+        halvings = math.ceil(math.log2(max(max(shape[1:]) / self.STEM, 1))) if flag("stem", stem) else 0
         if whole("depth", depth, 8, DEEPEST) % 6 != 2:
             raise refuse("depth", depth, "6 b + 2 for b blocks a stage: 8, 14, 20, 26, 32, ...")
         self.dim = 4 * width
-        self.conv = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(shape[0], width, 3, 2 if halvings else 1, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
+        more = [nn.Conv2d(width, width, 3, 2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.stem = nn.Sequential(*(copy.deepcopy(layer) for _ in range(halvings - 1) for layer in more))
         blocks, inputs = [], width
         for stage in range(3):
             for i in range((depth - 2) // 6):
@@ -131,7 +150,7 @@ class ResNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.blocks(F.relu(self.norm(self.conv(images)))).mean((2, 3))
+        return self.blocks(self.stem(F.relu(self.norm(self.conv(images))))).mean((2, 3))
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's initial values (normal, fan in) for the convolutions, as in the public CIFAR code."""
@@ -194,75 +213,7 @@ def _initialise_layer(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) 
             layer.bias.uniform_(-bound, bound, generator=generator)
 
 
-class OwnDraws(TorchDispatchMode):
-    """Inside, whatever would draw from torch's global generator draws from `own`, in this thread alone.
-
-    For what torch draws and offers no other way for: modules at construction, dropout. `drew` says whether any did.
-    """
-
-    def __init__(self, own: torch.Generator):
-        super().__init__()
-        self.own, self.drew = own, False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # torch would load its compiler in order to tell it to leave this alone
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        kwargs = dict(kwargs or {})
-        names = [argument.name for argument in func._schema.arguments]
-        if "generator" in names:
-            if (dict(zip(names, args, strict=False)) | kwargs).get("generator") is None:  # some take it by place
-                args, kwargs["generator"], self.drew = args[: names.index("generator")], self.own, True
-        elif torch.Tag.nondeterministic_seeded in func.tags:
-            self.drew = True
-            name = "low_generator" if func._overloadname == "low" else "generator"
-            if name not in func.overloadpacket.overloads():
-                raise RuntimeError(f"{func} draws random numbers and takes no generator, so no seed would fix them")
-            func, kwargs["generator"] = getattr(func.overloadpacket, name), self.own
-        return func(*args, **kwargs)
-
-
-@contextmanager
-def own_draws(own: torch.Generator | None = None) -> Iterator[OwnDraws | _Told]:
-    """Inside, what draws from torch's global generator draws from `own` (None: from one that nobody else uses).
-
-    On a CPU this holds for the calling thread alone, and the global generator is not touched. On a GPU, where kernels
-    draw by themselves, the global generator takes over the state of `own`, one thread at a time, and then has its own
-    back.
-    """
-    own = own or torch.Generator().manual_seed(0)
-    if own.device.type != "cuda":
-        with OwnDraws(own) as mode:
-            yield mode
-        return
-    shared = torch.cuda.default_generators[own.device.index or 0]
-    with _GLOBAL:
-        before = shared.get_state()
-        shared.set_state(own.get_state())
-        told = _Told()
-        try:
-            yield told
-        finally:
-            after = shared.get_state()
-            told.drew = not torch.equal(after, own.get_state())
-            own.set_state(after)
-            shared.set_state(before)
-
-
-class _Told:
-    """Whether anything was drawn, once it is over."""
-
-    drew = False
-
-
-_GLOBAL = threading.RLock()
 _NOTHING_DRAWN = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.PReLU)
-
-
-def _drawn_from(generator: torch.Generator) -> torch.Generator:
-    """A generator of its own, seeded by one draw from this one."""
-    return torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
@@ -278,7 +229,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         if isinstance(module, _NOTHING_DRAWN):
             module.reset_parameters()
         else:
-            with own_draws(_drawn_from(generator)):
+            with own_draws(drawn_from(generator)):
                 module.reset_parameters()
     for child in module.children():
         initialise(child, generator)
@@ -291,15 +242,19 @@ MODELS = {
     "resnet8": lambda shape, width=16: ResNet(shape, 8, width),
     "resnet20": lambda shape, width=16: ResNet(shape, 20, width),
     "resnet32": lambda shape, width=16: ResNet(shape, 32, width),
+    "resnet8_stem": lambda shape, width=16: ResNet(shape, 8, width, stem=True),
+    "resnet20_stem": lambda shape, width=16: ResNet(shape, 20, width, stem=True),
 }
 WIDTHS = dict.fromkeys(MODELS, 16) | {"mlp": 64, "plane": 64}  # unless another is asked for
 
 
 def model_name(name: str) -> str:
     """The one spelling of a model's name: "cnn:16" is "cnn". ValueError for a name that is none."""
-    source, colon, option = text("model", name).partition(":")
+    if text("model", name).endswith(OWN):
+        return name
+    source, colon, option = name.partition(":")
     if source == "torchvision":
-        return f"torchvision:{_torchvision_name(name, option)}"
+        return f"torchvision:{torchvision_name(name, option)}"
     if source not in MODELS:
         raise ValueError(
             f"model={name!r}: unknown model{suggest(source, MODELS)}; choose one of {', '.join(MODELS)} (with ':width' "
@@ -323,105 +278,13 @@ def make_backbone(name: str, shape: Sequence[int]) -> nn.Module:
     Raises ValueError for an unknown name, with the nearest known one, and for images that the network cannot take.
     """
     name, shape = model_name(name), check_shape(shape)
+    if name.endswith(OWN):
+        raise ValueError(f"model={name!r}: a network of your own, which no name makes; pass it, or what makes it")
     source, _, option = name.partition(":")
     with own_draws():
         if source == "torchvision":
             return TorchvisionBackbone(option, shape)
         return MODELS[source](shape, int(option)) if option else MODELS[source](shape)
-
-
-def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(C, H, W) of an image as whole numbers; ValueError for anything else."""
-    try:
-        found = tuple(whole("shape", one, 1) for one in shape)
-    except (TypeError, ValueError):
-        found = ()
-    if len(found) != 3:
-        raise refuse("shape", shape, "(channels, height, width) of an image, as data.shape gives it")
-    return found
-
-
-class TorchvisionBackbone(nn.Module):
-    """A classification network of torchvision up to its last layer: images (n, 1 or 3, H, W) -> features (n, d).
-
-    The head takes the place of the last linear layer (in SqueezeNet, of the last convolution); auxiliary classifiers
-    are left out. Nothing is downloaded: initial values follow torchvision's own laws, drawn anew. Grey images are
-    repeated in all three channels: no pixel changes, and the network stays the one that torchvision publishes. Vision
-    transformers and MaxViT are made for the size of the images. Dropout and stochastic depth draw in every step, in
-    training from the generator of the run.
-    Raises ValueError for images that the network cannot take.
-    """
-
-    def __init__(self, name: str, shape: tuple[int, int, int]):
-        super().__init__()
-        name, shape = _torchvision_name(f"torchvision:{name}", text("name", name)), check_shape(shape)
-        self.name, self.shape = name, shape
-        channels, height, width = shape
-        if channels not in (1, 3):
-            raise ValueError(f"model='torchvision:{name}': takes grey (1) or colour (3) images, these have {channels} "
-                             "channels; use 'cnn', 'mlp' or a CIFAR ResNet")  # fmt: skip
-        try:
-            self.net = self._build()
-            with torch.no_grad():
-                found = self.eval()(torch.zeros(1, *shape))
-            if found.dim() != 2 or not found.numel():
-                raise ValueError(f"its features have the shape {tuple(found.shape)}")
-        except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ValueError(
-                f"model='torchvision:{name}': cannot take images of {height} x {width} pixels ({reason[:120]}); most "
-                "of these networks are made for 224 x 224: load larger images, such as folder_lt(root, size=224), or "
-                "take another model, such as 'resnet32'"
-            ) from error
-        self.dim = found.shape[1]
-        self.train()
-
-    def _build(self) -> nn.Module:
-        """The network with torchvision's own initial values, drawn from torch's global generator."""
-        from torchvision.models import get_model
-
-        arguments = {"weights": None}
-        if self.name in ("googlenet", "inception_v3"):
-            arguments |= {"aux_logits": False, "init_weights": True}
-        elif self.name.startswith("vit_"):
-            arguments |= {"image_size": self._side()}
-        elif self.name.startswith("maxvit"):
-            arguments |= {"input_size": self.shape[1:]}
-        net = get_model(self.name, **arguments)
-        last = None
-        for module_name, module in net.named_modules():
-            outputs = getattr(module, "out_features", getattr(module, "out_channels", None))
-            last = module_name if outputs == 1000 and isinstance(module, (nn.Linear, nn.Conv2d)) else last
-        net.set_submodule(last, nn.Identity())
-        return net
-
-    def _side(self) -> int:
-        patch, (height, width) = int(self.name.rpartition("_")[2]), self.shape[1:]
-        if height != width or height % patch:
-            raise ValueError(f"it cuts square images into patches of {patch} x {patch}, so the side must be a multiple")
-        return height
-
-    def initialise(self, generator: torch.Generator) -> None:
-        """torchvision's own laws, which know only the global generator: seeded from ours, and then put back."""
-        with own_draws(_drawn_from(generator)):
-            self.net.load_state_dict(self._build().state_dict(), strict=False)  # counters of batches may be gone
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(images.expand(-1, 3, -1, -1)).flatten(1)
-
-
-def _torchvision_name(name: str, option: str) -> str:
-    import torchvision.models
-    from torchvision.models import list_models
-
-    known = list_models(module=torchvision.models)
-    if option not in known:
-        what = "is not a network that classifies images" if option in list_models() else "is unknown to torchvision"
-        raise ValueError(
-            f"model={name!r}: {option!r} {what}{suggest(option, known)}; torchvision.models.list_models(module="
-            "torchvision.models) lists those that do, such as 'torchvision:resnet18'"
-        )
-    return option
 
 
 def make_net(name: str, shape: Sequence[int], objective: Objective, generator: torch.Generator) -> Net:
@@ -444,7 +307,12 @@ def make_net(name: str, shape: Sequence[int], objective: Objective, generator: t
         for module in net.head.modules():
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
+    without_counters(net)
+    return net
+
+
+def without_counters(net: nn.Module) -> None:
+    """BatchNorm without its counters of batches: only an average over all batches needs them, at a kernel a step."""
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:
-            module.num_batches_tracked = None  # only an average over all batches needs it: one kernel a layer and step
-    return net
+            module.num_batches_tracked = None

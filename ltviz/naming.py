@@ -71,7 +71,7 @@ def code_hash(name: str, parts: Iterable[Any]) -> Code:
     if describe.fresh:
         warnings.warn(
             f"{name}: what {' and '.join(sorted(describe.fresh))} computes cannot be told from outside, so its runs "
-            "cannot be found again in a folder, nor continued from a checkpoint; give the loss numbers, tensors, "
+            "cannot be found again in a folder, nor continued from a checkpoint; give it numbers, tensors, "
             "functions or objects of your own classes instead",
             RuntimeWarning,
             stacklevel=2,

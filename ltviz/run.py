@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -102,6 +103,10 @@ class Run:
 
     def __post_init__(self):
         self.label = self.label or self.method
+        self.made_by: Any = None  # of a run trained in this process: its bound method, and what made an own network
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "made_by": None}
 
     def __repr__(self) -> str:
         on, epochs = self.data.get("name", "data"), len(self.history.get("epoch", ()))
@@ -154,6 +159,27 @@ class Run:
         if self.class_feature_norm is not None:
             columns["feature norm"] = self.class_feature_norm
         return pd.DataFrame(columns).set_index("class")
+
+    def model(self, model: Any = None) -> torch.nn.Module:
+        """The network of this run in eval mode, on the CPU: normalised images (n, c, h, w) -> logits (n, k).
+
+        Images are normalised as (x / 255 - mean) / std with data["mean"] and data["std"]. model: the network that was
+        given to `train` (a module, or what makes one), which a run from a file needs where it was the reader's own; its
+        weights are those of the run. ValueError where the record keeps no network, or another one is given.
+        """
+        return _network().rebuild(self, model)
+
+    def predict(self, images: Any, model: Any = None) -> Any:
+        """Classes, their names and probabilities of new images, decided as the run decides on its test images.
+
+        images   uint8 or floats from 0 to 1: an array (n, h, w) or (n, h, w, c), a tensor (n, c, h, w); or an image of
+                 PIL, or a list of them. Of another size than those trained on, they are cut to that shape in the middle
+                 and resized; of a table's run, rows as data.encode(features) gives them
+        model    as for `model`
+        Returns a training.network.Prediction: classes (n,), names, probabilities (n, k), logits (n, k). ValueError for
+        anything else, and where the record keeps no network.
+        """
+        return _network().predict(self, images, model)
 
     def posthoc(self, key: str, **settings: Any) -> np.ndarray:
         """Re-decide with another method's post-hoc rule: its logits (n, k) for the stored test images.
@@ -246,6 +272,11 @@ class Run:
             else:
                 plain[item.name] = value.item() if isinstance(value, np.generic) else value
         return plain, {name: narrow(value) if schema.is_whole(name) else value for name, value in arrays.items()}
+
+
+def _network() -> Any:
+    """training.network, which is made of what stands here."""
+    return importlib.import_module(f"{__package__}.training.network")
 
 
 def _kept_with_more(path: Path, run_id: str, arrays: Mapping[str, np.ndarray]) -> bool:

@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from .datasets import LongTailed
+from .datasets import LongTailed, Table
 from .methods import METHODS
 from .run import Run
 from .training import RunControl, Stopped, Trainer
@@ -222,8 +222,10 @@ class _Call:
         asked = trainer.request
         job = {
             "method": asked.method.key, "settings": asked.settings, "recipe": asked.recipe, "seed": asked.seed,
-            "start": asked.start, "speed": asked.speed,
+            "start": asked.start, "speed": asked.speed, "weights": asked.weights,
         }  # fmt: skip
+        job |= {} if asked.network is None else {"model": asked.network}
+        job |= {} if asked.augment is None else {"augment": asked.augment}
         fields = {f.name: getattr(trainer.data, f.name) for f in dataclasses.fields(LongTailed) if f.init}
         try:
             content = pickle.dumps((job, asked.id, [get() for get, _ in _SWITCHES]), PROTOCOL)
@@ -248,6 +250,8 @@ class _Call:
     def _run(self, worker: Worker, run: Run, warned: list[tuple[str, type[Warning]]]) -> None:
         i, worker.job = worker.job, None
         self.trainers[i].seconds = run.provenance["seconds"]
+        request = self.trainers[i].request
+        run.made_by = request.bound, request.network
         self.deliver(i, run, self.together)
         for text, category in warned:
             warnings.warn(text, category, stacklevel=7)
@@ -288,8 +292,8 @@ def sendable(trainer: Trainer, strange: set[str]) -> bool:
     while bound is not None:
         known, bound = known and bound.method is METHODS.get(bound.key) and bound.key not in strange, bound.base
     own = {name for name in vars(trainer.data) if callable(getattr(LongTailed, name, None))} - {"with_seed"}
-    plain = type(trainer) is Trainer and type(trainer.data) is LongTailed and not own
-    return known and plain and trainer.epoch == 0 and trainer.checkpoint is None
+    plain = type(trainer) is Trainer and type(trainer.data) in (LongTailed, Table) and not own
+    return known and plain and trainer.epoch == 0 and trainer.checkpoint is None and not trainer.callbacks
 
 
 def added_here() -> set[str]:

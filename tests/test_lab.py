@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import ltviz as lt
 from ltviz.explore import board, session
@@ -654,3 +655,14 @@ def test_an_empty_lab_says_why_its_ratio_is_not_the_slider_s(asked, got):
     why = f" A ratio of {asked} was asked for; after cutting the counts to whole numbers it is {got}." if got else ""
     assert made.sentence.startswith("Nothing is trained yet. digits_lt: ") and made.sentence.endswith(f"on cpu.{why}")
     made.close()
+
+
+def test_a_network_of_ones_own_is_trained():
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 12), torch.nn.ReLU(), torch.nn.Linear(12, 10))
+    explorer = lt.explore.lab(key="focal", seeds=1, epochs=3, model=net)
+    explorer.start(inline=True)
+    assert [run.recipe["model"] for run in explorer.wait()] == ["Sequential (own)"] * 2 and explorer.error is None
+    with pytest.raises(ValueError, match="^model=3: expected a name of models.MODELS"):
+        lt.explore.lab(model=3)
+    with pytest.raises(ValueError, match="^weights='none.pt': there is no such file"):
+        lt.explore.lab(weights="none.pt")

@@ -16,8 +16,9 @@ from ltviz.device import Speed
 from ltviz.models import LinearHead, make_net
 from ltviz.objective import METHODS, Method, Objective, Stage
 from ltviz.training import RECIPES, RunControl, Trainer, train
-from ltviz.training.evaluation import answers, class_mean, versions
-from ltviz.training.loop import Tally, _rows, make_generators, parameter_groups, stage_starts
+from ltviz.training.build import _rows, make_generators, parameter_groups, stage_starts
+from ltviz.training.evaluation import answers, class_mean, images_at_once, versions
+from ltviz.training.loop import Tally
 
 DIGITS = RECIPES["digits"]
 
@@ -344,10 +345,19 @@ def test_where_a_run_comes_from(data):
     kept = dict(run.provenance)
     assert kept.pop("date")[:2] == "20" and kept == {
         "command": trainer.request.command, "device": "cpu", "threads": trainer.threads, "speed": "plain",
-        "seconds": round(trainer.seconds, 3), "versions": versions(),
+        "seconds": round(trainer.seconds, 3), "versions": versions(), "shape": [1, 8, 8],
     }  # fmt: skip
     assert versions()["python"] == platform.python_version() and versions()["torch"] == torch.__version__
     assert versions().keys() == {"python", "ltviz", "torch", "numpy"} and versions()["numpy"] == np.__version__
+
+
+def test_images_at_once_are_a_rule_of_their_size():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for shape, expected in [
+        ((1, 8, 8), (500, 1000)), ((3, 32, 32), (500, 1000)), ((3, 64, 64), (125, 250)),
+        ((3, 224, 224), (10, 20)), ((3, 4000, 4000), (1, 1)), ((1, 1, 30), (500, 1000)),
+    ]:  # fmt: skip
+        assert (images_at_once(cpu, shape), images_at_once(gpu, shape)) == expected
 
 
 def test_a_run_that_never_began(data):

@@ -157,6 +157,21 @@ def test_a_model_that_is_none_is_refused_by_name(name):
         TorchvisionBackbone(name, SHAPE)
 
 
+def test_a_stem_halves_large_images_and_leaves_small_ones():
+    for side, halvings in ((8, 0), (32, 0), (33, 1), (64, 1), (65, 2), (128, 2), (224, 3)):
+        backbone = make_backbone("resnet8_stem", (3, side, side))
+        strides = [
+            module.stride[0] for module in (backbone.conv, *backbone.stem) if isinstance(module, torch.nn.Conv2d)
+        ]
+        assert strides == ([2] * halvings or [1]), side
+        with torch.no_grad():
+            assert backbone.eval()(torch.zeros(1, 3, side, side)).shape == (1, 64)
+    plain, stem = net_for("resnet8", seed=3), net_for("resnet8_stem", seed=3)
+    assert digest(plain) == digest(stem), "of 16 x 16 pixels"
+    wide = make_backbone("resnet20_stem", (1, 20, 70))
+    assert wide.conv.stride == (2, 2) and len(wide.stem) == 3
+
+
 def test_numpys_numbers_are_sizes():
     net = ResNet(np.array([3, 8, 8]), np.int64(8), np.int32(4))
     assert net.dim == 16 and type(net.dim) is int and net(torch.zeros(2, 3, 8, 8)).shape == (2, 16)

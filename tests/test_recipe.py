@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -316,7 +317,7 @@ def test_arguments_of_another_kind_are_refused_by_name(data, base):
     for arguments, words in [
         ({"data": 3}, "data=3: expected a data set from lt.digits_lt"),
         ({"speed": "fast"}, "speed='fast': expected an ltviz.device.Speed"),
-        ({"lr": 0.3}, r"lr belongs to the recipe, not to ce: pass recipe=.*RECIPES\['digits'\], lr=0.3\)"),
+        ({"lr": -0.3}, "lr=-0.3: expected a number above 0"), ({"name": "x"}, "ce has no setting 'name'"),
         ({"gama": 0.3}, "ce has no setting 'gama'"), ({"device": "gpu"}, "device='gpu'"),
         ({"start": dataclasses.replace(base, recipe={})}, "start: 'ce' does not say which model"),
         ({"start": dataclasses.replace(base, network=dict.fromkeys(base.network, "x"))}, "start: 'ce' does not say"),
@@ -370,6 +371,34 @@ def test_methods_that_listen_need_validation_images():
     with pytest.raises(ValueError, match="^cdb listens to the accuracy on a validation set, and digits_lt has none"):
         make_request("cdb", none)
     assert make_request("cdb", digits_lt()).method.key == "cdb" and make_request("ce", none).method.key == "ce"
+
+
+def test_large_images_without_weights_are_advised_on_once(data):
+    def sized(side, name):
+        images = {part: getattr(data, part)[:20].expand(-1, -1, -1, 3).repeat_interleave(side // 8, 1)
+                  .repeat_interleave(side // 8, 2) for part in ("images", "val_images", "test_images")}  # fmt: skip
+        targets = {part: getattr(data, part)[:20] for part in ("targets", "val_targets", "test_targets")}
+        counts = torch.bincount(targets["targets"], minlength=10)
+        k = int((counts > 0).sum())
+        return dataclasses.replace(
+            data, **images, **{name: value.clamp(max=k - 1) for name, value in targets.items()}, counts=counts[:k],
+            class_names=data.class_names[:k], mean=torch.full((3,), 0.5), std=torch.full((3,), 0.5), recipe="photos",
+            name=name, spec={},
+        )  # fmt: skip
+
+    large = sized(136, "large")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_request("ce", sized(128, "small"))
+        make_request("ce", large, model="cnn")
+        make_request("ce", large, recipe="photos_many")
+    with pytest.warns(
+        UserWarning, match="images of 136 x 136 .*model='torchvision:resnet18', weights='ResNet18_Weights"
+    ):
+        assert make_request("ce", large).recipe.model == "resnet20_stem"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_request("ce", large, seed=1)
 
 
 def test_where_a_checkpoint_goes(tmp_path):

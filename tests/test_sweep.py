@@ -209,8 +209,10 @@ def test_train_hands_every_argument_to_the_trainer(data, run, monkeypatch):
 
     monkeypatch.setattr(MODULE, "Trainer", trainer)
     given = {"epochs": 2, "seed": 3, "model": "mlp", "recipe": "digits", "start": run, "device": "cpu",
-             "checkpoint": "x", "speed": Speed(), "gamma": 1.5}  # fmt: skip
-    default = dict.fromkeys(("epochs", "model", "recipe", "start", "device", "checkpoint", "speed")) | {"seed": 0}
+             "checkpoint": "x", "speed": Speed(), "gamma": 1.5, "weights": "w",
+             "augment": len, "callbacks": len}  # fmt: skip
+    names = "epochs model weights recipe augment start device checkpoint callbacks speed".split()
+    default = dict.fromkeys(names) | {"seed": 0}
     for named, expected in ((given, given), ({}, default)):
         with pytest.raises(ValueError, match="that is enough"):
             train("focal", data, **named)

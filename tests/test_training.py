@@ -469,9 +469,27 @@ def test_more_stages_than_epochs_is_refused(data, toy_method):
         quick(data, "toy", epochs=1)
 
 
-def test_a_recipe_field_given_as_a_setting_says_where_it_belongs(data):
-    with pytest.raises(ValueError, match=r"lr belongs to the recipe.*RECIPES\['digits'\], lr=0.01"):
-        quick(data, lr=0.01)
+def test_a_recipe_field_is_a_keyword(data):
+    plain = quick(data)
+    run = quick(data, lr=0.01, clip=None, milestones=(0.5,), schedule="step")
+    assert (run.recipe["lr"], run.recipe["clip"], run.recipe["schedule"]) == (0.01, None, "step")
+    assert run.id != plain.id == quick(data, lr=0.1).id, "written out or not"
+    same(run, eval(run.provenance["command"], {"lt": ltviz}))
+    recipe = dataclasses.replace(ltviz.RECIPES["digits"], lr=0.01, clip=None, milestones=(0.5,), schedule="step")
+    assert quick(data, recipe=recipe).id == run.id
+    for wrong, words in [({"lr": 0}, "lr=0: expected a number above 0"), ({"lr": "0.1"}, "lr='0.1'"),
+                         ({"batch_size": True}, "batch_size=True"), ({"batch_size": 2.5}, "batch_size=2.5"),
+                         ({"optimizer": "sdg"}, "optimizer='sdg'.*did you mean 'sgd'"),
+                         ({"weight_decay": float("nan")}, "weight_decay=nan"),
+                         ({"schedule": "step"}, "milestones=")]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{words}"):
+            quick(data, **wrong)
+
+    def own(logits, targets, lr=2.0):
+        return lr * torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    run = quick(data, own, lr=3.0)
+    assert run.settings == {"lr": 3.0} and run.recipe["lr"] == 0.1, "a setting of the method wins"
 
 
 def test_a_listener_that_fails_does_not_end_the_training(data):

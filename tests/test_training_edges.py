@@ -264,7 +264,7 @@ def test_a_parent_that_is_not_whole_is_refused(data, change, match):
 
 
 def test_a_head_with_its_classes_on_another_axis_is_not_reordered_by_guess():
-    from ltviz.training.loop import _rows
+    from ltviz.training.build import _rows
 
     rank = torch.tensor([2, 0, 1])
     assert _rows("head.bias", torch.tensor([0, 1, 2]), rank).tolist() == [2, 0, 1]

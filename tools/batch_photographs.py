@@ -20,7 +20,7 @@ import ltviz as lt
 from ltviz.files import data_folder, write_atomically
 from ltviz.samplers import SAMPLERS
 from ltviz.study.photographs import ACROSS, BATCHES
-from ltviz.training.loop import make_generators
+from ltviz.training.build import make_generators
 
 EACH = 6  # batches
 DRAWN = {"plain": "instance", "class_balanced": "class_balanced"}

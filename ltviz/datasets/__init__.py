@@ -1,4 +1,4 @@
-"""Long-tailed data: loaders are nouns (`digits_lt`, `cifar_lt`, `folder_lt`) and return a `LongTailed`."""
+"""Long-tailed data: loaders are nouns (`digits_lt`, `cifar_lt`, `omniglot_lt`, ...) and return a `LongTailed`."""
 
 import inspect
 from collections.abc import Mapping
@@ -8,11 +8,17 @@ from .cifar import cifar_lt
 from .digits import digits_lt
 from .folder import folder_lt
 from .longtailed import LongTailed
+from .omniglot import Unseen, omniglot_lt
 from .profiles import profile_counts
+from .table import Table, table_lt
 
-LOADERS = {loader.__name__: loader for loader in (digits_lt, cifar_lt, folder_lt)}
+# Those that need nothing but their arguments to make the same data again; a table needs the reader's own.
+LOADERS = {loader.__name__: loader for loader in (digits_lt, cifar_lt, folder_lt, omniglot_lt)}
 
-__all__ = ["LOADERS", "LongTailed", "cifar_lt", "digits_lt", "folder_lt", "load", "profile_counts"]
+__all__ = [
+    "LOADERS", "LongTailed", "Table", "Unseen", "cifar_lt", "digits_lt", "folder_lt", "load", "omniglot_lt",
+    "profile_counts", "table_lt",
+]  # fmt: skip
 
 
 def load(spec: Mapping) -> LongTailed:
@@ -22,6 +28,8 @@ def load(spec: Mapping) -> LongTailed:
     arguments = dict(spec)
     name = arguments.pop("loader", None)
     loader = LOADERS.get(name) if isinstance(name, str) else None
+    if name == table_lt.__name__:
+        raise ValueError("spec: a table is made of your own rows, which its spec does not hold; call table_lt again")
     if loader is None:
         raise ValueError(
             f"spec: loader {check.shown(name)} is unknown{check.suggest(name, LOADERS)}; choose from "

@@ -49,6 +49,6 @@ def crop_flip(store: Tensor, index: Tensor, dy: Tensor, dx: Tensor, mirror: Tens
 def normalise(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x * scale + shift, float32, contiguous: (x / 255 - mean) / std for scale = 1 / (255 std), shift = -mean / std.
 
-    images (n, C, H, W) uint8 in any memory order; scale, shift (1, C, 1, 1) float32.
+    images (n, C, H, W) uint8, or float32, in any memory order; scale, shift (1, C, 1, 1) float32.
     """
-    return images.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale).add_(shift)
+    return images.to(torch.float32, memory_format=torch.contiguous_format, copy=True).mul_(scale).add_(shift)

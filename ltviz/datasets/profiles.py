@@ -1,7 +1,11 @@
 """How many images each class keeps: the profiles of a long tail, exact to the unit."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
+
+import numpy as np
 
 from .. import check
 from ..files import canonical
@@ -66,3 +70,42 @@ def check_ratio(ratio: float) -> int | float:
     except ValueError:
         expected = "largest / smallest class >= 1 (1 is balanced, 100 is a long tail)"
         raise check.refuse("ratio", ratio, expected) from None
+
+
+def draw(
+    pool: Sequence[np.ndarray], order: np.ndarray, class_names: Sequence[str], ratio: float | None, n_max: int | None,
+    profile: str, seed: int, validation: Any,
+) -> tuple[list[np.ndarray], int | None]:  # fmt: skip
+    """The training rows of each rank, a long tail drawn by seed from the rows of each class (pool), and n_max."""
+    left = [len(pool[c]) for c in order]
+    counts = left
+    if ratio is not None:
+        n_max = _largest(left, ratio, profile) if n_max is None else n_max
+        counts = profile_counts(n_max, len(order), ratio, profile)
+    for c, count, available in zip(order, counts, left, strict=True):
+        if count < 1:
+            todo = "; hold out fewer for validation and test, or remove the class"
+            if ratio is not None:
+                todo = f": ratio={ratio:g} with n_max={n_max} cuts it to 0; pass a ratio below n_max, or a larger n_max"
+            raise ValueError(f"class {class_names[c]!r} is left with no image{todo}")
+        if count > available:
+            raise ValueError(
+                f"n_max={n_max} is too large: class {class_names[c]!r} needs {count:,} images and has {available:,}"
+                f" left for training; pass n_max={_largest(left, ratio, profile)} or less, or hold out fewer images"
+                f" (validation={validation if np.ndim(validation) == 0 else 'per class'})"
+            )
+    shuffled = (np.random.RandomState([seed, c]).permutation(pool[c]) for c in order)
+    return [np.sort(rows[:count]) for rows, count in zip(shuffled, counts, strict=True)], n_max
+
+
+def _largest(left: Sequence[int], ratio: float, profile: str) -> int:
+    """The largest n_max that every class can serve, at least 1."""
+
+    def served(n_max: int) -> bool:
+        return all(c <= n for c, n in zip(profile_counts(n_max, len(left), ratio, profile), left, strict=True))
+
+    low, high = 1, left[0] + 1  # served, and not; counts grow with n_max
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if served(middle) else (low, middle)
+    return low

@@ -18,7 +18,8 @@ from ..plots.comparison import WORDS
 from ..plots.picture import DRAW_LOCK, as_percent
 from ..plots.surface import Surface
 from ..run import Run
-from ..training import RECIPES, Background, Trainer, make_recipe
+from ..training import RECIPES, Background, Trainer, make_recipe, make_request
+from ..training.own_network import as_network
 from .board import Board, Comparison, Entry, View, label_of, look_at, rows_in_sight
 from .controls import Choice, Control, control
 from .frames import Frame, Region
@@ -63,10 +64,15 @@ class Lab(MethodExplorer):
         class_order: Any = ...,
         beside: Any = ...,
         runs: Sequence[Run] = (),
+        model: Any = None,
+        weights: Any = None,
         **settings: Any,
     ):
         self.data = digits_lt() if data is None else check.instance("data", data, LongTailed, DATA)
         self.runs: list[Run] = _runs(runs, self.data)
+        self._network = {"model": as_network(model), "weights": weights}
+        if model is not None or weights is not None:  # what no run could be trained with is refused now
+            make_request(BASELINE, self.data, **self._network)
         self._session: Session | None = None
         self._comparison, self._payers = Comparison(), Payers()
         self._panel = self._make_panel()
@@ -99,7 +105,7 @@ class Lab(MethodExplorer):
         asked = {name: values[name] for name in ("seeds", "epochs")}
         if os.environ.get("LTVIZ_PROFILE") == "fast":
             asked = {name: min(value, SHORT[name]) for name, value in asked.items()}
-        return Plan(values[METHOD], self.settings, spec=_spec(self.data, values), **asked)
+        return Plan(values[METHOD], self.settings, spec=_spec(self.data, values), network=self._network, **asked)
 
     def start(self, inline: bool | None = None) -> None:
         """Train what the controls say and is not there yet, seed by seed, in one background thread.
@@ -413,6 +419,8 @@ def lab(
     class_order: Any = ...,
     beside: Any = ...,
     runs: Sequence[Run] = (),
+    model: Any = None,
+    weights: Any = None,
     **settings: Any,
 ) -> Lab:
     """Train live: choose a method, its settings and seeds; start, pause, stop; compare with a baseline, paired by seed.
@@ -423,7 +431,8 @@ def lab(
     others are compared with (default: the first run's, else "ce", which is trained first). class_order: "seed",
     "natural", or that of the data (default: as in the recorded runs). beside: "who" (who pays: frequent against rare
     classes, beside the frontier of the slider of 'ce', once there are its runs and others) or "class" (accuracy by
-    class). runs: earlier runs to compare with.
+    class). runs: earlier runs to compare with. model, weights: as for `lt.train`, a network of your own among them.
     """
     more = {"epochs": epochs, "reference": reference, "class_order": class_order, "beside": beside, "runs": runs}
+    more |= {"model": model, "weights": weights}
     return Lab(data, key, seeds=seeds, group=group, **more, **settings)

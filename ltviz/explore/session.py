@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..datasets import LongTailed, load
@@ -20,7 +20,8 @@ BASELINE = "ce"  # trained beside every method, so that there is something to co
 class Plan:
     """What Start asks for: a method beside the baseline, under each of the first so many seeds.
 
-    spec: how the data of a seed are loaded, or None where they cannot be loaded again.
+    spec: how the data of a seed are loaded, or None where they cannot be loaded again. network: model and weights, as
+    `train` takes them.
     """
 
     method: str
@@ -28,6 +29,7 @@ class Plan:
     seeds: int
     epochs: int
     spec: dict[str, Any] | None
+    network: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pair(self) -> list[tuple[str, dict[str, Any]]]:
@@ -118,7 +120,8 @@ class Session(Background):
     def _trainers(self, seed: int) -> list[Trainer]:
         """The runs of a seed. Settings that make no sense are refused before any begins."""
         plan, data = self.plan, self._data(seed)
-        return [Trainer(key, data, seed=seed, epochs=plan.epochs, **settings) for key, settings in plan.pair]
+        return [Trainer(key, data, seed=seed, epochs=plan.epochs, **plan.network, **settings)
+                for key, settings in plan.pair]  # fmt: skip
 
     def _train(self, trainer: Trainer) -> None:
         """One run. Raises Stopped where it was stopped, or is not to begin."""

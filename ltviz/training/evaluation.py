@@ -6,6 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .. import metrics
 from ..check import to_array
+from ..draws import own_draws
 from ..objective import Output
 from ..own import source
 from ..run import Run, compact, stopped_id
@@ -26,19 +28,35 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def answers(trainer: Trainer, batch: Callable[[slice], Tensor], n: int) -> tuple[Tensor, Tensor]:
     """Logits (n, k) and features (n, d) of the images that batch(slice) gives, in eval mode, in float32."""
-    net, mode = trainer.net, trainer.net.training
+    net, modes = trainer.net, {module: module.training for module in trainer.net.modules()}
     net.eval()
     logits, features = [], []
-    size = 1000 if trainer.device.type == "cuda" else 500  # what a layer writes stays in the cache
-    for first in range(0, n, size):
-        images = batch(slice(first, min(first + size, n))).contiguous(memory_format=trainer.layout)
-        with trainer.autocast:
-            found = net.backbone(images)
-        out = net.decide(found.float())
-        logits.append(out.logits)
-        features.append(out.features)
-    net.train(mode)
+    size = images_at_once(trainer.device, trainer.data.shape)
+    try:
+        # The reader's network may draw here, too; it then draws the same each time (in a graph, it cannot).
+        drawing = trainer.request.network is not None and not trainer.speed.graph
+        with own_draws(torch.Generator(trainer.device).manual_seed(0)) if drawing else nullcontext():
+            for first in range(0, n, size):
+                images = batch(slice(first, min(first + size, n))).contiguous(memory_format=trainer.layout)
+                with trainer.autocast:
+                    found = net.backbone(images)
+                out = net.decide(found.float())
+                logits.append(out.logits)
+                features.append(out.features)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     return torch.cat(logits), torch.cat(features)
+
+
+def images_at_once(device: torch.device, shape: tuple[int, int, int]) -> int:
+    """Images (C, H, W) that a network without gradients takes at once: a fixed rule, never a look at the memory.
+
+    500 on a CPU, so that what a layer writes stays in the cache, and 1,000 on a GPU; of more than 32 x 32 pixels as
+    many fewer as they are larger: 125 and 250 of 64 x 64, 10 and 20 of 224 x 224.
+    """
+    most, pixels = 1000 if device.type == "cuda" else 500, shape[1] * shape[2]
+    return max(most * 1024 // max(pixels, 1024), 1)
 
 
 @torch.no_grad()
@@ -61,7 +79,7 @@ def make_run(trainer: Trainer, status: str) -> Run:
     probability = request.bound.probability
     scale, bias = getattr(head, "scale", None), getattr(head, "bias", None)
     network = {name: to_array(value) for name, value in trainer.net.state_dict().items()}
-    return Run(
+    run = Run(
         method=request.method.key,
         settings=request.settings,
         data=request.data_record,
@@ -91,6 +109,8 @@ def make_run(trainer: Trainer, status: str) -> Run:
         probability=probability,
         provenance=provenance(trainer),
     )
+    run.made_by = request.bound, request.network
+    return run
 
 
 def history_row(trainer: Trainer, epoch: Epoch) -> dict[str, Any]:
@@ -109,6 +129,12 @@ def history_row(trainer: Trainer, epoch: Epoch) -> dict[str, Any]:
         "feature_norm": feature_norm,
         "val_accuracy": none if trainer.accuracy is None else to_array(trainer.accuracy),
     }
+
+
+def as_arrays(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows of a history as arrays, one entry a row; NaN where a row lacks one."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 
 
 def warn_diverged(trainer: Trainer, loss: float | str) -> None:
@@ -139,6 +165,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": trainer.threads,
         "speed": str(trainer.speed),
+        "shape": list(trainer.data.shape),
         "seconds": round(trainer.seconds, 3),
         "versions": versions(),
         "date": time.strftime("%Y-%m-%d"),

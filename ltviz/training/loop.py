@@ -9,34 +9,38 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..check import to_array
 from ..datasets import LongTailed
 from ..device import plain_torch, thread_count, threads
+from ..draws import own_draws
 from ..graph import Captured
-from ..models import Net, initialise, make_net, own_draws
-from ..objective import Output, Report, Stage
+from ..models import initialise
+from ..objective import Output, Report
 from ..optimizer import clip, make_optimizer, set_rate
 from ..own import contains_own
 from ..run import Run
 from ..samplers import SAMPLERS, images_per_class
 from . import checkpoint as checkpoints
+from .build import make_generators, make_network, parameter_groups, stage_starts, take_over, training_images
+from .callbacks import Callbacks
 from .control import RunControl, Stopped, interrupts
-from .evaluation import answers, history_row, make_run, warn_diverged
-from .recipe import Recipe
+from .evaluation import answers, as_arrays, history_row, make_run, warn_diverged
 from .request import check_torch, checkpoint_path, make_request
 
+HALFWAY = (
+    "this trainer was stopped within an epoch, and cannot go on as if it had not been; continue from its checkpoint, or "
+    "with start= from its run"
+)
 AT_MOST = 10.0  # seconds between two checkpoints, or one epoch if that is longer
 
 
@@ -55,7 +59,7 @@ class Tally:
         for name, value in terms.items():
             if name not in self.terms:
                 self.terms[name] = torch.zeros_like(value)
-            self.terms[name].add_(value.detach(), alpha=len(targets))
+            self.terms[name].add_(value.detach(), alpha=len(targets))  # the mean of a batch counts by its images
         self.lengths.index_add_(0, targets, torch.linalg.vector_norm(features.detach(), dim=1))
 
     def read(self, order: Tensor, targets: Tensor) -> tuple[dict[str, float], np.ndarray]:
@@ -80,18 +84,18 @@ class Trainer:
     Arguments are those of `train`; `request` holds them, checked.
     """
 
-    def __init__(self, method: Any, data: LongTailed, *, checkpoint: str | Path | None = None, **arguments: Any):
-        self.request = ask = make_request(method, data, **arguments)
+    def __init__(self, method: Any, data: LongTailed, *, checkpoint: Any = None, callbacks: Any = None, **asked: Any):
+        self.callbacks = Callbacks(callbacks)
+        self.request = ask = make_request(method, data, **asked)
         self.method, self.settings, self.recipe, self.seed = ask.method, ask.settings, ask.recipe, ask.seed
         self.device, self.speed, self.id = ask.device, ask.speed, ask.id
         self.threads = thread_count(ask.recipe.model, data.shape, ask.recipe.batch_size)
         self.checkpoint = checkpoint_path(checkpoint)
         if self.checkpoint:
             checkpoints.prepare(self.checkpoint)
+        self.generators = make_generators(self.seed, self.device, ask.augment is not None)
         with plain_torch(self.device):
             self.data = data.to(self.device).prepare()
-        self.generators = make_generators(self.seed, self.device)
-        with plain_torch(self.device):
             self._make(data)
         if self.checkpoint and self.checkpoint.exists():
             checkpoints.load(self)
@@ -102,7 +106,9 @@ class Trainer:
         self.layout = torch.channels_last if self.speed.channels_last else torch.contiguous_format
         with own_draws(self.generators["construction"]):
             self.objective = ask.bound.build(data.counts.cpu())
-            self.net = make_net(ask.recipe.model, data.shape, self.objective, self.generators["init"])
+            self.net = make_network(ask, self.data, self.objective, self.generators)
+        self.free = [one for one in self.net.backbone.parameters() if one.requires_grad]  # the reader froze the others
+        self.batch = training_images(self.data, self.generators, ask.augment)
         if ask.start is not None:
             take_over(self.net, ask.start, self.data, self.recipe.model, ask.method.key)
         self.net.to(self.device, memory_format=self.layout)
@@ -116,19 +122,18 @@ class Trainer:
         drawn = [generator for name, generator in self.generators.items() if name in ("crops", "masks")]
         self.step = Captured(_weak(self._step), drawn, self.stream if self.speed.graph else None)
         self.validate = Captured(_weak(self._validate), (), self.stream if self.speed.graph else None)
-        # Whether a step draws by itself (dropout): the first one of a stage shows it; a reader's loss may at any time.
-        self.own, self.draws = contains_own(ask.bound), True
+        # Whether a step draws by itself (dropout): the first of a stage shows it; the reader's code may at any time.
+        self.has_own_code, self.draws = contains_own(ask.bound) or ask.network is not None, True
         self.tally, self.hits = Tally(data.k, self.device), torch.zeros(data.k, device=self.device)
         self.val_counts = images_per_class(self.data.val_targets, data.k)
         self.stages = ask.bound.stages
         self.starts = stage_starts(self.stages, self.recipe.epochs)
-        self.stage, self.epoch, self.seconds, self.halfway = -1, 0, 0.0, False
-        self.rows: list[dict[str, Any]] = []
-        self.accuracy, self._saved = None, time.monotonic()
+        self.stage, self.epoch, self.seconds, self.halfway, self.ended = -1, 0, 0.0, False, False
+        self.rows, self.accuracy, self._saved = [], None, time.monotonic()
 
     @property
     def done(self) -> bool:
-        return self.epoch >= self.recipe.epochs
+        return self.ended or self.epoch >= self.recipe.epochs
 
     def run(self, control: RunControl | None = None, on_epoch: Callable[[Trainer], None] | None = None) -> Run:
         """Train to the end, or until stopped; returns the run either way, marked as finished, stopped or diverged.
@@ -136,10 +141,7 @@ class Trainer:
         Ctrl-C stops it at the next step, and never in the middle of what follows.
         """
         if self.halfway:
-            raise RuntimeError(
-                "this trainer was stopped within an epoch, and cannot go on as if it had not been; continue from its "
-                "checkpoint, or with start= from its run"
-            )
+            raise RuntimeError(HALFWAY)
         status = "finished"
         with interrupts(control) as guard, self.place():
             try:
@@ -153,7 +155,7 @@ class Trainer:
                         break
             except (Stopped, KeyboardInterrupt):
                 status = "stopped"
-            return self.finish(status)
+            return self.finish("stopped" if self.ended and status == "finished" else status)
 
     def run_epoch(self, control: RunControl | None = None) -> dict[str, Any]:
         """Train one epoch, look at the validation set, and return the new row of the history."""
@@ -188,20 +190,22 @@ class Trainer:
         for entered in range(self.stage + 1, stage + 1):
             self.enter(entered)
         plan, first = self.stages[stage], self.starts[stage]
-        length = (*self.starts[1:], self.recipe.epochs)[stage] - first
-        progress = (self.epoch - first) / max(length - 1, 1)
+        length = (*self.starts[1:], self.recipe.epochs)[stage] - first  # up to the next stage, or to the end
+        progress = (self.epoch - first) / max(length - 1, 1)  # of the stage, from 0 in its first epoch to 1 in its last
         report = Report(stage, self.epoch, progress, self.net.head, self.accuracy, self.embed_training)
-        with torch.no_grad(), own_draws(self.generators["network"]) if self.own else nullcontext():
+        draws = own_draws(self.generators["network"]) if self.has_own_code else nullcontext()
+        with torch.no_grad(), draws:
             self.objective.begin_epoch(report)
         order = self.generators["order"]
         batches = SAMPLERS[plan.sampler](self.data.targets, self.recipe.batch_size, progress, order)
+        # The epoch, and of how many, on the clock that the rate follows: the stage's own, or that of the whole run.
         clock = (self.epoch - first, length) if plan.schedule == "restart" else (self.epoch, self.recipe.epochs)
         self.net.train()
         if self.frozen and not self.recipe.move_statistics:
             self.net.backbone.eval()
         self.tally.clear()
-        steps, images = len(batches), len(self.data)
-        rates = [self.recipe.learning_rate(clock[0], step, steps, clock[1], images) for step in range(steps)]
+        n = len(batches)
+        rates = [self.recipe.learning_rate(clock[0], step, n, clock[1], len(self.data)) for step in range(n)]
         return Epoch(stage, batches, rates, began)
 
     def steps(self, epoch: Epoch, control: RunControl | None = None) -> Iterator[int]:
@@ -215,7 +219,7 @@ class Trainer:
             set_rate(self.optimizer, self.rate, rate)
             with own_draws(self.generators["network"]) if self.draws else nullcontext() as drawn:
                 self.step(index)
-            self.draws = self.own or (self.draws and drawn.drew)
+            self.draws = self.has_own_code or (self.draws and drawn.drew)
             yield step
         if self.data.has_validation:
             self.validate()
@@ -227,7 +231,7 @@ class Trainer:
         """
         y = self.data.targets.index_select(0, index)
         blend = self.objective.mix(y) or (None, None)
-        out = self.output(self.data.batch(index, self.generators["crops"]), index, *blend)
+        out = self.output(self.batch(index), index, *blend)
         terms = self.objective.terms(out, y)
         for parameter in self.trained:
             parameter.grad = None
@@ -242,6 +246,7 @@ class Trainer:
     def output(self, images: Tensor, index: Tensor, partner: Tensor | None = None, share: Any = None) -> Output:
         """What the network says to a training batch, blended or not; without gradients for what the stage freezes."""
         if partner is not None:
+            # share x_i + (1 - share) x_partner(i)
             images = torch.lerp(images[partner], images, share.to(images.dtype))
         images = images.contiguous(memory_format=self.layout)
         with self.autocast, torch.set_grad_enabled(not self.frozen):
@@ -253,15 +258,14 @@ class Trainer:
         """Read what the epoch noted, and return the new row of the history."""
         if self.data.has_validation:
             self.accuracy = self.hits / self.val_counts
-        row = history_row(self, epoch)
-        self.rows.append(row)
+        self.rows.append(row := history_row(self, epoch))
         self.epoch, self.halfway = self.epoch + 1, False
-        took = time.perf_counter() - epoch.began
-        self.seconds += took
+        self.seconds += (took := time.perf_counter() - epoch.began)
         # Early rather than late: by the end of the next epoch, more than that could be lost.
         late = time.monotonic() - self._saved + took > AT_MOST
         if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
             self.save_checkpoint()
+        self.ended = self.callbacks.tell(self, row)
         return row
 
     def enter(self, number: int) -> None:
@@ -275,17 +279,20 @@ class Trainer:
             self.net.head = head.to(self.device)
         if stage.class_weight is not None:
             self.objective.set_class_weight(stage.class_weight(self.data.counts.cpu()), "stage")
-        elif before is not None and before.class_weight is not None:
+        elif before is not None and before.class_weight is not None:  # a stage's weights are its own: back to none
             self.objective.set_class_weight(torch.ones(self.data.k), "stage")
-        self.net.backbone.requires_grad_(stage.train == "all")
-        same = before and before.train == stage.train and stage.head is None and stage.schedule == "continue"
+        for parameter in self.free:
+            parameter.requires_grad_(stage.train == "all")
         self.frozen = stage.train == "head"
+        # The optimizer goes on, momentum included, where nothing changes in what it trains.
+        same = before and before.train == stage.train and stage.head is None and stage.schedule == "continue"
         if not same:
             groups = parameter_groups(self.net, self.objective, self.recipe)
             self.trained = [parameter for group in groups for parameter in group["params"]]
+            # `set_rate` writes the rate of each step into the tensor, which a graph reads; without one, past this.
             self.rate = torch.tensor(self.recipe.lr, device=self.device) if self.speed.graph else self.recipe.lr
-            fused = self.speed.fused or self.speed.graph  # SGD's other ways read the rate back to the host
-            self.optimizer = make_optimizer(self.recipe.optimizer, groups, self.rate, self.recipe.momentum, fused)
+            momentum, fused = self.recipe.momentum, self.speed.fused  # other ways read the rate back to the host
+            self.optimizer = make_optimizer(self.recipe.optimizer, groups, self.rate, momentum, fused)
             self.step.reset()
             self.validate.reset()
         self.stage, self.draws = number, True
@@ -312,9 +319,7 @@ class Trainer:
     @property
     def history(self) -> dict[str, np.ndarray]:
         """The rows so far as arrays, one entry an epoch."""
-        rows = list(self.rows)  # another thread may be adding one
-        names = dict.fromkeys(name for row in rows for name in row)
-        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+        return as_arrays(list(self.rows))  # another thread may be adding one
 
     def finish(self, status: str = "finished") -> Run:
         """Look at the test set, once, and return the run. Graphs are given back."""
@@ -325,88 +330,7 @@ class Trainer:
         return make_run(self, status)
 
 
-def make_generators(seed: int, device: torch.device) -> dict[str, torch.Generator]:
-    """One stream of random numbers for each purpose, so that a method that draws masks leaves the crops alone."""
-    state = np.random.SeedSequence(seed).generate_state(6)
-    places = {"init": "cpu", "order": device, "crops": device, "masks": device, "network": device}
-    places["construction"] = "cpu"  # modules draw values while they are made, which "init" then replaces
-    return {
-        name: torch.Generator(place).manual_seed(int(number))
-        for (name, place), number in zip(places.items(), state, strict=True)
-    }
-
-
-def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> None:
-    """Load the network of a run; its head too, where this one's has the same parameters, classes matched by name."""
-    if start.k != data.k or start.recipe["model"] != model:
-        raise ValueError(
-            f"start: {start.name!r} has {start.k} classes on {start.recipe['model']!r}, this run has {data.k} "
-            f"on {model!r}; they must agree"
-        )
-    state = {name: torch.from_numpy(value) for name, value in start.network.items()}
-    own = net.state_dict()
-    names, before = list(data.class_names), list(start.class_names)
-    if sorted(names) != sorted(before):
-        strange = sorted(set(before) - set(names))[:3]
-        raise ValueError(
-            f"start: {start.name!r} knows classes that these data lack, such as {', '.join(map(repr, strange))}; its "
-            "classifier would name others. Use data of the same classes"
-        )
-    lacking = [n for n in own if not n.startswith("head.") and n not in state]
-    if lacking or not all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point()):
-        what = f"lacks {lacking[0]}" if lacking else "holds NaN or infinity"
-        raise ValueError(f"start: the network of {start.name!r} {what}; pass a whole run from lt.train")
-    shapes = [{n: v.shape for n, v in s.items() if n.startswith("head.")} for s in (state, own)]
-    if shapes[0] != shapes[1]:
-        warnings.warn(f"start: the head of {start.name!r} does not fit {key}; the head starts anew", stacklevel=5)
-        state = {n: v for n, v in state.items() if not n.startswith("head.")}
-    elif names != before:
-        rank = torch.tensor([before.index(name) for name in names])
-        state |= {n: _rows(n, v, rank) for n, v in state.items() if n.startswith("head.")}
-    checkpoints.load_state(net, {**own, **state})
-
-
-def _rows(name: str, value: Tensor, rank: Tensor) -> Tensor:
-    """A head's parameter with its classes in another order: the rows of weight (k, d), bias (k,), memory (k, d)."""
-    k = len(rank)
-    if k not in value.shape:
-        return value
-    if value.shape[0] != k or k in value.shape[1:]:
-        raise ValueError(
-            f"start: the classes stand in another order here, and {name} of shape {tuple(value.shape)} does not say "
-            "which axis they are on; use data with the same class order"
-        )
-    return value[rank]
-
-
 def _weak(method: Callable) -> Callable:
     """The method, without keeping its object alive: a run that is done gives its memory back at once."""
     kept = weakref.WeakMethod(method)
     return lambda *arguments: kept()(*arguments)
-
-
-def stage_starts(stages: tuple[Stage, ...], epochs: int) -> tuple[int, ...]:
-    """The epoch at which each stage begins: shares of the whole, each stage at least one epoch."""
-    starts = [round(sum(s.share for s in stages[:i]) * epochs) for i in range(len(stages))]
-    if epochs < len(stages):
-        raise ValueError(f"epochs={epochs}, but the method has {len(stages)} stages of at least one epoch each")
-    for i in range(1, len(starts)):
-        starts[i] = min(max(starts[i], starts[i - 1] + 1), epochs - len(starts) + i)
-    return tuple(starts)
-
-
-def parameter_groups(net: Net, objective: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """What a stage trains, with its weight decay: none on the parameters of a loss, and on those marked `no_decay`.
-
-    Where some are marked `only_decay`, these alone are decayed.
-    """
-    trained = [p for p in net.parameters() if p.requires_grad]
-    decay = [p for p in trained if getattr(p, "only_decay", False)]
-    decay = decay or [p for p in trained if not getattr(p, "no_decay", False)]
-    plain = [p for p in trained if not any(p is other for other in decay)]
-    plain += [p for p in objective.parameters() if p.requires_grad]
-    groups = [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise ValueError("there is nothing to train: every parameter of this stage is frozen")
-    return groups

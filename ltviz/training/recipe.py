@@ -150,6 +150,8 @@ RECIPES = {
     for recipe in (
         Recipe("digits", "mlp", 60, data=("digits_lt", {"ratio": 50, "class_order": "seed"})),
         Recipe("digits_cnn", "cnn", 60, data=("digits_lt", {"ratio": 50, "class_order": "seed"})),
+        Recipe("table", "mlp", 60),
+        Recipe("table_many", "mlp", 40, 256),
         # Which classes are rare is drawn by seed, so that rarity and resemblance are not confused.
         Recipe("cifar16_live", "cnn", 40, data=("cifar_lt", {**SMALL_PHOTOS, "ratio": 50, "n_max": 500})),
         Recipe("cifar16", "cnn", 40, data=("cifar_lt", {**SMALL_PHOTOS, "ratio": 100, "n_max": 2000})),
@@ -157,6 +159,11 @@ RECIPES = {
             "cifar16_published", "cnn", 40,
             data=("cifar_lt", {**SMALL_PHOTOS, "ratio": 100, "n_max": 2000, "class_order": "natural"}),
         ),
+        # Half a minute on one core; more channels than for photographs, as features of new characters are asked for.
+        Recipe("omniglot", "cnn", 60, data=("omniglot_lt", {})),
+        # Photographs of more than 32 pixels, as a folder has them, on a network whose stem halves them down to 32.
+        Recipe("photos", "resnet20_stem", 60),
+        Recipe("photos_many", "resnet20_stem", 20),
         # Cui et al. 2019 (their published shell scripts; the clock of their code counts images) and Cao et al. 2019;
         # weight decay on every parameter.
         Recipe(

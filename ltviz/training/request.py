@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,14 +14,20 @@ import numpy as np
 import torch
 
 from .. import check
-from ..datasets import LongTailed
-from ..device import Speed, default_speed, pick_device
+from ..datasets import LOADERS, LongTailed
+from ..device import Speed, default_speed, pick_device, plain_torch
+from ..draws import own_draws
 from ..files import request_id
+from ..models import OWN
 from ..naming import Code
 from ..objective import Bound, Method
 from ..own import as_method, bind, described, spell, spell_settings
 from ..run import Run, checksums
+from .augmentation import Augmentation, as_augmentation
+from .build import make_generators, make_network
+from .own_network import OwnNetwork, as_network, state_digest
 from .recipe import RECIPES, Recipe, make_recipe
+from .weights import Weights, read_weights
 
 # What belongs to a machine or can be read off the rest: no part of how data are made.
 _NOT_SPEC = ("root", "download")
@@ -40,6 +47,10 @@ class Request:
     start: Run | None
     device: torch.device
     speed: Speed
+    network: OwnNetwork | None = None  # what makes a network of the reader's own; None: the recipe's model does
+    weights: Weights | None = None
+    augment: Augmentation | None = None
+    made: str | None = None  # a hash of the weights that a factory of the reader's own has made
 
     @property
     def method(self) -> Method:
@@ -71,7 +82,9 @@ class Request:
 
     @cached_property
     def recipe_record(self) -> dict[str, Any]:
-        return _record(self.recipe)
+        """How the network was trained, JSON-able; weights and augmentation, where they were given, by name."""
+        given = {"weights": self.weights, "augment": self.augment}
+        return _record(self.recipe) | {name: one.name for name, one in given.items() if one is not None}
 
     @cached_property
     def effective(self) -> tuple[Recipe, Speed]:
@@ -86,8 +99,16 @@ class Request:
 
     @cached_property
     def code(self) -> Code | None:
-        """What a loss of the reader's own computed when the run was asked for; None for the methods of ltviz."""
-        return described(self.bound)
+        """What the reader's own loss, network, weights and transform were when the run was asked for; None without."""
+        loss = described(self.bound)
+        others = {"model": self.network, "augment": self.augment}
+        found = {name: one.code for name, one in others.items() if one is not None}
+        if not found and self.weights is None:
+            return loss
+        found |= {} if loss is None else {"loss": loss}
+        digest = {} if self.weights is None else {"weights": self.weights.digest}
+        text = request_id(**{name: one.text for name, one in found.items()}, **digest)
+        return Code(text, all(one.whole for one in found.values()))
 
     @property
     def label(self) -> str:
@@ -96,22 +117,31 @@ class Request:
     @cached_property
     def id(self) -> str:
         recipe, speed = self.effective
+        start = None if self.start is None else request_id(id=self.start.id, network=checksums(self.start.network))
+        crops = {} if self.augment is None else {"pad": 0, "flip": False}  # another transform takes their place
+        code = None if self.code is None else self.code.unique
+        if self.made is not None:
+            code = request_id(code=code, made=self.made)
         return run_id(
-            self.method.key, self.settings, self.data_record, self.identity["class_names"], _record(recipe), self.seed,
-            None if self.start is None else request_id(id=self.start.id, network=checksums(self.start.network)),
-            self.device.type, str(speed), None if self.code is None else self.code.unique,
+            self.method.key, self.settings, self.data_record | crops, self.identity["class_names"], _record(recipe),
+            self.seed, start, self.device.type, str(speed), code,
         )  # fmt: skip
 
     @property
     def command(self) -> str:
         """The call that gives this run again, as Python."""
-        named = RECIPES.get(self.recipe.name)
-        changed = {name: getattr(self.recipe, name) for name in ("epochs", "model")}
-        changed = {name: value for name, value in changed.items() if value != getattr(named, name, None)}
-        changed = {name: repr(value) for name, value in changed.items()} | spell_settings(self.bound)
+        named, mine = RECIPES.get(self.recipe.name), _record(self.recipe)
+        known = {**{f.name: f.default for f in dataclasses.fields(Recipe)}, **(_record(named) if named else {})}
+        first = ("epochs", "model", *mine)  # of all fields
+        changed = {name: repr(mine[name]) for name in first if name != "name" and mine[name] != known.get(name)}
+        if self.network is not None:
+            changed["model"] = self.network.name.removesuffix(OWN)
+        changed |= {} if self.weights is None else {"weights": repr(self.weights.name)}
+        changed |= {} if self.augment is None else {"augment": self.augment.name}
+        changed |= spell_settings(self.bound)
         made = {n: v for n, v in self.data_record.items() if n not in ("loader", "name", *self.data.identity)}
         made |= {n: v for n, v in self.data.spec.items() if n in self.data.identity}  # an argument of that name
-        data = f"lt.{self.data.spec['loader']}({keywords(made)})" if "loader" in self.data.spec else "data"
+        data = f"lt.{self.data.spec['loader']}({keywords(made)})" if self.data.spec.get("loader") in LOADERS else "data"
         asked = [spell(self.method), data, keywords({"recipe": self.recipe.name, "seed": self.seed})]
         asked += [f"{name}={text}" for name, text in changed.items()]
         return f"lt.train({', '.join(asked + (['start=run'] if self.start is not None else []))})"
@@ -148,46 +178,107 @@ def make_request(
     *,
     epochs: int | None = None,
     seed: int = 0,
-    model: str | None = None,
+    model: Any = None,
     recipe: str | Recipe | None = None,
     start: Run | None = None,
     device: str | None = None,
     speed: Speed | None = None,
+    weights: Any = None,
+    augment: Any = None,
     **settings: Any,
 ) -> Request:
     """Check the arguments of `train`. Raises ValueError, naming the argument, for what makes no sense."""
     check_torch()
     record = method.method if isinstance(method, Bound) else as_method(method)
-    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt or lt.folder_lt")
-    fields = [name for name in settings if name in Recipe.__dataclass_fields__ and name not in record.settings]
-    if fields:
-        raise ValueError(
-            f"{fields[0]} belongs to the recipe, not to {record.key}: pass recipe=dataclasses.replace("
-            f"ltviz.RECIPES[{data.recipe!r}], {fields[0]}={check.shown(settings[fields[0]])})"
-        )
+    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt, lt.folder_lt or lt.table_lt")
+    fields = {name: settings.pop(name) for name in FIELDS if name in settings and name not in record.settings}
     bound = bind(method if isinstance(method, Bound) else record, settings)
     if bound.needs_validation and not data.has_validation:
         raise ValueError(
             f"{record.key} listens to the accuracy on a validation set, and {data.name} has none. Load the "
             "data with validation=None (the default); the test set is never used for this."
         )
+    network = as_network(model)
     if start is not None:
-        check.instance("start", start, Run, "a run from lt.train")
-        if start.network is None:
-            raise ValueError(f"start: this record of {start.name!r} keeps no network; pass a run from lt.train")
-        if "model" not in start.recipe or not all(isinstance(v, np.ndarray) for v in start.network.values()):
-            raise ValueError(f"start: {start.name!r} does not say which model its network is; pass a run from lt.train")
-        model = model if model is not None else start.recipe["model"]
+        _check_start(start, weights)
+        network = network if network is not None else start.recipe["model"]
     if speed is not None:
         check.instance("speed", speed, Speed, "an ltviz.device.Speed, or None for the fastest")
-    plan = make_recipe(recipe, data, epochs=epochs, model=model)
-    where = pick_device(device)
+    own = network if isinstance(network, OwnNetwork) else None
+    plan = make_recipe(recipe, data, epochs=epochs, model=network if own is None else own.name)
+    plan = dataclasses.replace(plan, **fields)
+    if own is None and plan.model.endswith(OWN):
+        raise ValueError(f"model: {plan.model!r} is a network of your own; pass it again, model=..., or what makes it")
+    if network is None and recipe is None and weights is None:
+        _advise(data)
+    where, transform = pick_device(device), as_augmentation(augment)
+    if transform is not None:
+        transform.try_out(data)
     how = speed or default_speed(where, plan.model)
-    if speed is None and described(bound) is not None:
-        how = dataclasses.replace(how, graph=False)  # a graph repeats kernels: Python in a reader's loss would run once
-    request = Request(bound, data, plan, check.seed(seed), start, where, how)
+    python = own is not None or transform is not None or described(bound) is not None
+    if speed is None and python:
+        how = dataclasses.replace(how, graph=False)  # a graph repeats kernels: the reader's Python would run once
+    found = None if weights is None else read_weights(weights, plan.model)
+    request = Request(bound, data, plan, check.seed(seed), start, where, how, own, found, transform)
+    request = _tried(request, free=speed is None) if own is not None or found is not None else request
     request.id  # noqa: B018  made now, before anybody edits the data
     return request
+
+
+FIELDS = tuple(name for name in Recipe.__dataclass_fields__ if name not in ("name", "data", "epochs", "model"))
+LARGE = 128  # pixels of a side beyond which a network from scratch is no sensible default
+_advised: set[str] = set()
+
+
+def _check_start(start: Any, weights: Any) -> None:
+    check.instance("start", start, Run, "a run from lt.train")
+    if start.network is None:
+        raise ValueError(f"start: this record of {start.name!r} keeps no network; pass a run from lt.train")
+    if "model" not in start.recipe or not all(isinstance(v, np.ndarray) for v in start.network.values()):
+        raise ValueError(f"start: {start.name!r} does not say which model its network is; pass a run from lt.train")
+    if weights is not None:
+        raise ValueError("weights: start= gives all weights already; leave one of the two out")
+
+
+def _advise(data: LongTailed) -> None:
+    """Say, once for a data set, what is sensible for photographs of the usual size."""
+    if max(data.shape[1:]) > LARGE and data.has_pictures and data.name not in _advised:
+        _advised.add(data.name)
+        height, width = data.shape[1:]
+        warnings.warn(
+            f"data: {len(data):,} images of {height} x {width} teach a network from scratch little; the sensible way "
+            "is one that has seen ImageNet: model='torchvision:resnet18', weights='ResNet18_Weights.IMAGENET1K_V1', "
+            "epochs=5, lr=0.01",
+            stacklevel=5,
+        )
+
+
+def _tried(request: Request, free: bool) -> Request:
+    """The request, once its network is known to be made and to take its images.
+
+    free: whether images may lie in memory as the network can take them: code such as x.view(len(x), -1) needs them
+    in the plain order.
+    """
+    generators = make_generators(request.seed, torch.device("cpu"))
+    with plain_torch(torch.device("cpu")), own_draws(generators["construction"]):
+        net = make_network(request, request.data, request.bound.build(request.data.counts.cpu()), generators)
+    if request.network is None:
+        return request
+    made = None if isinstance(request.network.given, torch.nn.Module) else state_digest(net)
+    speed = request.speed
+    if free and speed.channels_last and not _takes_channels_last(net, request.data):
+        speed = dataclasses.replace(speed, channels_last=False)
+    return dataclasses.replace(request, made=made, speed=speed)
+
+
+def _takes_channels_last(net: torch.nn.Module, data: LongTailed) -> bool:
+    images = data.batch(slice(0, 2)).cpu().contiguous(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad(), own_draws():
+            net.eval().to(memory_format=torch.channels_last)(images)
+    except RuntimeError:
+        return False
+    return True
 
 
 def check_torch() -> None:

@@ -18,9 +18,12 @@ from ..files import RunFileError, check_writable
 from ..run import Run, load_run
 from .control import Interrupts, interrupts
 from .loop import Trainer
+from .own_network import as_network
 from .progress import Progress
 from .recipe import Recipe
 from .request import make_request
+
+APART = ("checkpoint", "callbacks")  # what a run is not named by
 
 
 def train(
@@ -29,11 +32,14 @@ def train(
     *,
     epochs: int | None = None,
     seed: int = 0,
-    model: str | None = None,
+    model: Any = None,
+    weights: Any = None,
     recipe: str | Recipe | None = None,
+    augment: Any = None,
     start: Run | None = None,
     device: str | None = None,
     checkpoint: str | Path | None = None,
+    callbacks: Any = None,
     speed: Speed | None = None,
     progress: bool = True,
     **settings: Any,
@@ -43,21 +49,36 @@ def train(
     method      a key of METHODS, with **settings of its own; METHODS[key](...), with its settings; or a loss of your
                 own: a function (logits, targets) or (out, targets) that gives one loss a sample or a scalar, a module,
                 or a class of Objective (own.as_method)
-    data        from digits_lt, cifar_lt, folder_lt
-    recipe      a name of RECIPES or a Recipe (default: the one meant for the data); epochs and model change it
+    data        from digits_lt, cifar_lt, folder_lt, table_lt
+    model       a name of models.MODELS, "torchvision:<name>", or a network of your own: a torch module, of which each
+                run trains a copy, or a function or class that makes one, of no argument or of the number of classes.
+                It takes normalised images (n, c, h, w), or rows (n, d), and gives logits. Its classifier makes place
+                for the head of the method; a linear one of as many classes keeps its weights, in the order of
+                data.class_names
+    weights     for the network before training: a file (.pt, .pth, .safetensors), a state dict, or the name of weights
+                of torchvision that torch's cache has, such as "ResNet18_Weights.IMAGENET1K_V1"
+    recipe      a name of RECIPES or a Recipe (default: the one meant for the data). Each of its fields can be given as
+                a keyword too, epochs=3, lr=0.05, batch_size=32, optimizer="adamw", ...; a setting of the method wins
+                over a field of its name
+    augment     None: the padding and mirroring of the data; or a function of one training image, uint8 (c, h, w), that
+                gives another one of that size, such as a transform of torchvision.transforms.v2. Its random numbers
+                follow from the seed
     seed        fixes initialisation, order, crops and masks; the data have a seed of their own
     start       a run whose network is continued; it becomes the parent. The classes are matched by name
     device      "cuda", "mps" or "cpu"; None takes the best there is
     checkpoint  a file: written at least every ten seconds, continued from if it is there
-    speed       how a step is computed (device.Speed); None takes what is fastest for the device, but for a loss of
-                your own no CUDA graph: that would repeat its kernels, and not its Python
+    callbacks   a function, or several, called after each epoch with its number (from 0), its row of the history, and
+                the network in eval mode, images -> logits. They see copies, so that the run stays what it is; one that
+                returns True ends training, as Ctrl-C does
+    speed       how a step is computed (device.Speed); None takes what is fastest for the device, but for a loss, a
+                network or a transform of your own no CUDA graph: that would repeat its kernels, and not its Python
     Ctrl-C (or the kernel's stop button) ends training and returns what was learned, with status "stopped".
     Raises ValueError, naming the argument, for what makes no sense.
     """
     check.flag("progress", progress)
     trainer = Trainer(
-        method, data, epochs=epochs, seed=seed, model=model, recipe=recipe, start=start, device=device,
-        checkpoint=checkpoint, speed=speed, **settings,
+        method, data, epochs=epochs, seed=seed, model=model, weights=weights, recipe=recipe, augment=augment,
+        start=start, device=device, checkpoint=checkpoint, callbacks=callbacks, speed=speed, **settings,
     )  # fmt: skip
     with interrupts() as guard:
         return _run(trainer, guard, progress)
@@ -85,7 +106,8 @@ def sweep(
 
     A seed draws the data anew (`data.with_seed`) and seeds the run, so that methods compare paired by seed.
     seeds: how many (0, 1, ...) or which. With a folder, each run is saved there when it is done (small=True: without
-    features and network) and found again the next time. Other keywords are those of `train`. What is asked for twice,
+    features and network) and found again the next time. Other keywords are those of `train`; callbacks go to each run,
+    and end that run alone. What is asked for twice,
     under whatever names, is trained and returned once. Ctrl-C ends the sweep and returns the runs that are done; after
     an error they are in the error's `runs`.
     """
@@ -105,7 +127,7 @@ def sweep(
                 trainer = Trainer(key, drawn, seed=seed, **chosen)
                 found = saved(folder, trainer, small)
                 run = found or _run(trainer, guard, progress)
-                if run.status == "stopped":
+                if run.status == "stopped" and not trainer.ended:
                     break
                 runs.append(run)
                 if not found:
@@ -128,7 +150,7 @@ def requests(
     What is the same run in several spellings (an alias, 1 and 1.0, a default written out) is asked for once, by the
     first. Raises ValueError for what `train` would refuse.
     """
-    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt or lt.folder_lt")
+    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt, lt.folder_lt or lt.table_lt")
     if "loader" not in data.spec:
         raise ValueError("data: a sweep draws the data anew for each seed, and these were made by hand; use lt.train")
     if settings.get("checkpoint") is not None:
@@ -136,7 +158,11 @@ def requests(
     if "seed" in settings:
         raise ValueError("seed= is for one run; a sweep takes seeds=, how many or which")
     methods = list(method) if isinstance(method, (list, tuple)) else [method]
-    lists = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+    whole = ("callbacks",)  # a list of them is one value
+    lists = {name: value if isinstance(value, list) and name not in whole else [value]
+             for name, value in settings.items()}  # fmt: skip
+    if "model" in lists:
+        lists["model"] = [as_network(model) for model in lists["model"]]
     empty = [name for name, values in {"method": methods, **lists}.items() if not values]
     if empty:
         raise ValueError(f"{empty[0]}=[]: expected at least one value")
@@ -144,7 +170,7 @@ def requests(
     for key in methods:
         for values in itertools.product(*lists.values()):
             chosen = dict(zip(lists, values, strict=True))
-            asked = make_request(key, data, **{name: value for name, value in chosen.items() if name != "checkpoint"})
+            asked = make_request(key, data, **{name: value for name, value in chosen.items() if name not in APART})
             found.setdefault(asked.id, (key, chosen))
     for seed in check.seeds(seeds):
         for key, chosen in found.values():
