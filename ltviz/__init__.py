@@ -17,7 +17,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
 
 _WHERE = {
-    "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt"),
+    "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt", "omniglot_lt", "table_lt"),
     "methods": ("METHODS", "cite"),
     "objective": ("Objective", "Regularizer"),
     "own": ("as_method",),
@@ -28,10 +28,12 @@ _WHERE = {
     "many": ("train_many",),
     "embedding": ("embed",),
     "explore.export": ("export",),
+    "reporting": ("report",),
     "plots": (
-        "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_counts",
+        "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_cost", "plot_counts",
         "plot_effective_number", "plot_embedding", "plot_examples", "plot_feature_norms", "plot_gain", "plot_history",
-        "plot_loss_curve", "plot_mistakes", "plot_reliability", "plot_weight_norms", "plot_who_pays", "style",
+        "plot_loss_curve", "plot_mistakes", "plot_precision_recall", "plot_reliability", "plot_weight_norms",
+        "plot_who_pays", "style",
     ),
     "study": ("Exercise", "Predict", "Quiz", "chapter", "recorded", "say"),
 }  # fmt: skip

@@ -16,8 +16,8 @@ from openTSNE import TSNE
 from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
 
-from ltviz import files
-from ltviz.embedding import NotRecorded, embed, nearest_neighbours, neighbour_overlap, record_embedding
+from ltviz import files, plots
+from ltviz.embedding import NotRecorded, embed, nearest_neighbours, neighbour_overlap, record_embedding, subsample
 
 module = importlib.import_module("ltviz.embedding")
 COMPILED = os.environ.get("NUMBA_CACHE_DIR") or str(module.cache_folder() / "numba")  # compiling takes far longer
@@ -397,3 +397,51 @@ def test_what_numba_compiled_of_umap_is_read_by_later_processes(tmp_path):
         kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")})
     assert said == [["False", "umap: compiling for this machine, 10 to 20 seconds, once", "True"], ["True", "True"]]
     assert len(kept[0]) > 10 and kept[0] == kept[1]
+
+
+# --- many points -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("sizes", "most", "kept"),
+    [
+        ([9990, 10], 4000, [3990, 10]),
+        ([5, 900, 40, 300], 400, [5, 177, 40, 177]),
+        ([100] * 50, 400, [8] * 50),
+        ([50, 30, 1], 81, [50, 30, 1]),
+        ([50, 30, 1], 80, [49, 30, 1]),
+        ([3, 0, 2], 1, [1, 0, 1]),  # no class is dropped, however many there are
+    ],
+)
+def test_a_subsample_has_rare_classes_whole_and_draws_the_frequent_ones_by_seed(sizes, most, kept):
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    some = subsample(y, most, seed=1)
+    assert np.bincount(y[some], minlength=len(sizes)).tolist() == kept
+    assert (np.diff(some) > 0).all() and (some == subsample(y, most, seed=1)).all()
+    if len(y) > most + 10:
+        assert (some != subsample(y, most, seed=2)).any()
+    for wrong in ({"most": 0}, {"most": 2.5}, {"seed": -1}, {"targets": [0.5]}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+            subsample(**{"targets": y, **wrong})
+
+
+def test_of_many_images_a_picture_places_some_and_says_so(counted):
+    """The rare class of 1 in 1,000 is drawn whole, and only what is drawn is computed."""
+    y = np.repeat([0, 1], [9990, 10])
+    x = np.random.default_rng(0).normal(size=(10_000, 4))
+    picture = plots.plot_embedding(x, y, [9990, 10], recorded=False)
+    assert [call[0] for call in counted] == [4000]
+    assert np.bincount(picture.data["targets"]).tolist() == [3990, 10] and picture.data["points"].shape == (4000, 2)
+    assert set(range(9990, 10_000)) <= set(picture.data["index"].tolist())
+    assert (picture.data["targets"] == y[picture.data["index"]]).all()
+    assert "4,000 of 10,000 images, rare classes whole" in picture.ax.get_xlabel() and "4,000 of 10,000" in picture.text
+    drawn = sum(len(one.get_offsets()) for one in picture.ax.collections)
+    assert drawn == 4000
+    given = plots.plot_embedding(x, y, [9990, 10], recorded=x[:, :2])
+    rare = given.ax.collections[-1].get_offsets()
+    assert len(rare) == 10 and len(given.data["points"]) == 10_000
+
+
+def test_up_to_4000_images_all_are_placed_and_kept_under_the_same_name(counted, tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(4000, 3)).astype(np.float32), np.arange(4000) % 7
+    record_embedding(x, "tsne", 3, folder=tmp_path)
+    picture = plots.plot_embedding(x, y, [9, 8, 7, 6, 5, 4, 3], seed=3, recorded=tmp_path)
+    assert len(counted) == 1 and len(picture.data["points"]) == 4000 and "images, rare" not in picture.text

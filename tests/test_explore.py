@@ -64,6 +64,7 @@ def opened(name, run, data):
         "feedback_dial": lambda: lt.explore.feedback_dial(lt.recorded("digits", "cdb", seed=0)[0]),
         "gradient_river": lt.explore.gradient_river,
         "pizza": lt.explore.pizza,
+        "threshold": lambda: lt.explore.threshold(run),
         "throw": lt.explore.throw,
         "tug_of_war": lambda: lt.explore.tug_of_war(data),
         "two_rings": lambda: lt.explore.two_rings(data),
@@ -84,8 +85,8 @@ def photos():
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
 # of each chapter, too
 EVERY = [  # of each chapter, too
-    *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gradient_river", "pizza", "throw", "tug_of_war",
-    "two_rings", "lengths", "quality", "wall",
+    *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gradient_river", "pizza", "threshold", "throw",
+    "tug_of_war", "two_rings", "lengths", "quality", "wall",
 ]  # fmt: skip
 # of each explorer, a control and a value that must change the picture
 MOVES = {
@@ -98,6 +99,7 @@ MOVES = {
     "feedback_dial": ("epoch", 30),
     "gradient_river": ("epoch", 30),
     "pizza": ("margin", 0.2),
+    "threshold": ("log_odds", -2.0),
     "throw": ("ratio", 3.0),
     "tug_of_war": ("epoch", 3),
     "two_rings": ("epoch", 3),

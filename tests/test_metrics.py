@@ -208,6 +208,11 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.expected_distinct: {"p": [0.5, 0.5], "n": 3}, m.draw_prototypes: {"p": [0.5, 0.5], "n": 3, "seed": 0},
     m.first_hits: {"draws": [0, 1, 0]},
     m.frontier: {"run": plain_run(), "taus": [0.0, 1.0]},
+    m.auroc: {"targets": [0, 1], "scores": [[0.0, 1.0], [2.0, 1.0]], "average": "macro"},
+    m.average_precision: {"targets": [0, 1], "scores": [0.5, 1.0], "average": "macro"},
+    m.log_odds: {"scores": [[0.0, 1.0]], "positive": 1, "kind": "softmax"}, m.rare_class: {"counts": [5, 1]},
+    m.cutoffs: {"targets": plain_run(), "scores": None, "positive": 2}, m.logit: {"p": 0.5}, m.probability: {"at": 0.0},
+    m.calibrated_threshold: {"cost": 9.0, "prevalence": 0.1, "trained": 0.2},
     m.beyond: {"runs": [plain_run()], "base": [plain_run()], "group": "mid"},
     m.comparison_table: {"runs_by_label": {"ce": [make_run(HAND, [9, 3, 1])]}, "reference": "ce", "group": "all"},
     m.class_lengths: {"features": [[3.0, 4.0], [1.0, 0.0]], "targets": [0, 1], "k": 2},
@@ -310,7 +315,9 @@ def test_third_groups():
         "tail": [0, 1, 2],
     }
     assert [int(g.sum()) for g in m.third_groups([7] * 7).values()] == [2, 3, 2]
-    assert [int(g.sum()) for g in m.third_groups([9, 1]).values()] == [0, 2, 0]
+    assert {name: mask.tolist() for name, mask in m.third_groups([1, 9]).items()} == {
+        "head": [False, True], "mid": [False, False], "tail": [True, False]
+    }  # fmt: skip
     assert sum(g.astype(int) for g in m.third_groups(torch.tensor([5, 5, 1, 1])).values()).tolist() == [1] * 4
 
 
@@ -583,7 +590,8 @@ def test_a_class_at_two_equal_thresholds_is_in_one_group():
         ([1, 5, 5], [1], [0]),
         ([5, 1, 1, 5], [0], [2]),
         ([3, 3, 3, 3, 3, 3], [0, 1], [4, 5]),
-        ([1, 2], [], []),
+        ([1, 2], [1], [0]),
+        ([4, 4], [0], [1]),
         ([7], [], []),
         ([0, 9, 0, 4, 2], [1], [2]),
     ],
@@ -786,11 +794,11 @@ def test_the_frontier_is_what_each_tau_decides():
         m.frontier(make_run(HAND, [9, 3, 1]))
 
 
-def test_the_frontier_of_two_classes_has_no_thirds():
+def test_the_frontier_of_two_classes_has_no_middle():
     run = make_run(np.eye(2, dtype=int), [9, 3])
     run.logits, run.targets = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([0, 1])
     line = m.frontier(run, [0.0, 1.0])
-    assert np.isnan(line.head).all() and np.isnan(line.tail).all() and line.all[0] == 1.0
+    assert line.head.tolist() == [1.0, 0.0] and line.tail.tolist() == [1.0, 1.0] and np.isnan(line.mid).all()
 
 
 def test_the_slider_at_a_price():

@@ -138,6 +138,10 @@ PLOTS = {
     "history seeds": lambda **kw: lp.plot_history(SEEDS, **kw),
     "loss curve": lambda **kw: lp.plot_loss_curve("logit_adjustment", tau=[0, 1, 2], target=1, **kw),
     "mistakes": lambda **kw: lp.plot_mistakes(ON_DIGITS, DIGITS, **kw),
+    "precision recall": lambda **kw: lp.plot_precision_recall(ON_DIGITS, **kw),
+    "precision recall seeds": lambda **kw: lp.plot_precision_recall([ONE, BETTER], positive=0, **kw),
+    "cost": lambda **kw: lp.plot_cost(ON_DIGITS, **kw),
+    "cost seeds": lambda **kw: lp.plot_cost([ONE, BETTER], cost=30, prevalence=0.01, **kw),
     "reliability": lambda **kw: lp.plot_reliability([ONE, BETTER], **kw),
 }
 
@@ -838,6 +842,8 @@ def odd_plots(names: list[str]) -> dict[str, object]:
         "history": lambda **kw: lp.plot_history([one, other], **kw),
         "loss curve": lambda **kw: lp.plot_loss_curve(lost, **kw),
         "mistakes": lambda **kw: lp.plot_mistakes(shown, DIGITS, **kw),
+        "precision recall": lambda **kw: lp.plot_precision_recall([one, other], **kw),
+        "cost": lambda **kw: lp.plot_cost([one, other], **kw),
         "reliability": lambda **kw: lp.plot_reliability([one, other], **kw),
     }  # fmt: skip
 
@@ -1106,6 +1112,12 @@ WRONG = {
                                                                                                      np.nan))],
     "embedding setting": [lambda: lp.plot_embedding(ONE, colour=3), lambda: lp.plot_embedding(ONE, perplexity="x"),
                           lambda: lp.plot_embedding(ONE, perplexity=np.nan)],
+    "precision recall run": [lambda v=v: lp.plot_precision_recall(v) for v in (None, 3, "x", [], ONE.features)],
+    "precision recall positive": [lambda v=v: lp.plot_precision_recall(ONE, positive=v) for v in (
+        -1, 10, "x", 0.5, True)],
+    "cost run": [lambda v=v: lp.plot_cost(v) for v in (None, 3, "x", [], ONE.features, NAN_LOGITS)],
+    "cost cost": [lambda v=v: lp.plot_cost(ONE, cost=v) for v in (None, 0, -1, np.nan, "3", True)],
+    "cost prevalence": [lambda v=v: lp.plot_cost(ONE, prevalence=v) for v in (-0.1, 1.1, np.nan, "3", True)],
     "loss curve method": [lambda v=v: lp.plot_loss_curve(v) for v in (None, 3, "focl", [], lambda: 0)],
     "loss curve counts": [lambda v=v: lp.plot_loss_curve("ce", counts=v) for v in [*NO_COUNTS, [5]]],
     "loss curve target": [lambda v=v: lp.plot_loss_curve("ce", target=v) for v in (None, -1, 2, 0.5, "0", True)],
@@ -1130,7 +1142,7 @@ def test_a_wrong_argument_is_named(what):
         except ValueError as error:
             assert re.search(
                 r"\b(data|beta|weights|columns|rows|runs?|base|counts|title|group|kind|targets|features|"
-                r"method|seed|recorded|target|bins|scale|font|ax|logits|confusion|settings?|gamma|colour|"
+                r"method|seed|recorded|target|bins|cost|prevalence|positive|scale|font|ax|logits|confusion|settings?|gamma|colour|"
                 r"perplexity)\b",
                 str(error),
             ), f"{what}, call {i}: {error}"
@@ -1147,7 +1159,8 @@ def test_counts_may_be_a_counter():
     assert picture.data["counts"].tolist() == [3, 2, 1] and picture.data["names"].tolist() == ["b", "a", "c"]
     assert lp.plot_counts(Counter([0, 1, 1, 2])).data["counts"].tolist() == [2, 1, 1]
     np.testing.assert_array_equal(
-        lp.plot_feature_norms(np.eye(4), [0, 1, 1, 0], Counter({1: 5, 0: 9})).data["group"], ["mid"] * 4
+        lp.plot_feature_norms(np.eye(4), [0, 1, 1, 0], Counter({1: 5, 0: 9})).data["group"],
+        ["head", "tail", "tail", "head"],
     )
     with pytest.raises(ValueError, match="data=.*keys? the class numbers from 0 on"):
         lp.plot_counts(Counter([1, 1, 2]))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from battery import check_record
 
 from ltviz.methods import METHODS
 from ltviz.objective import Output
@@ -29,9 +30,9 @@ TOOLS = sorted((REPO / "tools").rglob("*.py"))  # measure and make the project; 
 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
-    "check files functional samplers registry settings objective models datasets methods metrics schema run naming own "
-    "probe labels heads predictions collector device graph optimizer training workers many embedding plots explore "
-    "study published tables commands __main__"
+    "check files labels functional samplers registry settings objective draws backbones models datasets methods "
+    "metrics schema run naming own probe heads predictions collector device graph optimizer training workers many "
+    "embedding plots reporting explore study published tables commands __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 
@@ -285,6 +286,7 @@ def test_the_example_of_contributing_is_a_method():
     probability = logits.softmax(1)[range(4), targets]
     expected = METHODS["ce"]().build(counts)(out, targets) + (1 - probability).mean()
     torch.testing.assert_close(method().build(counts)(out, targets), expected)
+    check_record(method)
 
 
 def test_contributing_names_every_module():

@@ -11,6 +11,7 @@ lt.explore.lengths(groups)                  lengths of classifier vectors agains
 lt.explore.pizza()                          cosine classifier: slices in training, with a margin, and at test
 lt.explore.posthoc(run)                     re-decide a trained network, without training
 lt.explore.quality(run)                     blur, shrink, cover real pictures, and see the length of their features
+lt.explore.threshold(run)                   from which probability on a class is answered, and what that costs
 lt.explore.throw()                          one long-tailed sample, its borders, and four scores
 lt.explore.tug_of_war()                     two features live: which class pulls which classifier vector where
 lt.explore.two_rings()                      lengths of features and vectors under ring, UP, dual ring, DARL, dual
@@ -29,6 +30,7 @@ from .loss_anatomy import loss_anatomy
 from .pizza import pizza
 from .posthoc import posthoc
 from .quality import quality
+from .threshold import threshold
 from .throw import throw
 from .tug_of_war import tug_of_war
 from .two_rings import two_rings
@@ -48,6 +50,7 @@ __all__ = [
     "posthoc",
     "quality",
     "registry",
+    "threshold",
     "throw",
     "tug_of_war",
     "two_rings",

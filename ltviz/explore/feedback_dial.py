@@ -247,8 +247,7 @@ class FeedbackDial(Explorer):
             f"{result.training}, {result.epoch} of {self.last} epochs done: "
             f"best, {self._at(result, np.nanmax)}; worst, {self._at(result, np.nanmin)}. "
             f"τ = {result.tau:.2f} ({SHORT[result.rule]}; the true accuracies would give about {band}, 95% band). "
-            f"Largest class weight: {number(most)}, of {largest}{said}."
-            + (f" Held: {kept}." if kept else "")
+            f"Largest class weight: {number(most)}, of {largest}{said}." + (f" Held: {kept}." if kept else "")
         )
 
     def _at(self, result: Dial, end: Any) -> str:

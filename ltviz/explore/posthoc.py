@@ -77,7 +77,7 @@ class Posthoc(Explorer):
         self.turning = self.rules.turning(0 if self.images is None else len(self.images), PLACES)
         if len(self.turning):
             self.size = (self.size[0], self.size[1] + STRIP)
-        pictures = self.images if self.data is None else self.data.test_images
+        pictures = self.images if self.data is None or not self.data.has_pictures else self.data.test_images
         self.cells = Cells(self._cell, lambda: self.called, self.guard, pictures)
         order = {name: controls[name] for name in (first, "deployment", *controls)}
         super().__init__(order, below=(self.cells.widget,))
@@ -185,6 +185,7 @@ class Posthoc(Explorer):
         told = [
             f"{name} {as_percent(old)} → {as_percent(new)}"
             for name, old, new in zip(GROUPS, self.before.groups, result.groups, strict=True)
+            if self.rules.masks[name].any()
         ]
         own = "" if self.run.scores is None else ", its own rule put aside"
         kept, tested = len(self.run.targets), int(self.run.confusion.sum())

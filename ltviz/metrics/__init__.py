@@ -6,6 +6,18 @@ class, a class without a test image) is NaN, never 0, and averages leave it out.
 is a ValueError that names it.
 """
 
+from .binary import (
+    Counts,
+    Cutoffs,
+    auroc,
+    average_precision,
+    calibrated_threshold,
+    cutoffs,
+    log_odds,
+    logit,
+    probability,
+    rare_class,
+)
 from .borders import Slices, class_margins, slices
 from .calibration import Reliability, ece, probabilities, reliability
 from .comparison import NO_DATA, ONE_SEED, SUGGESTIVE, UNDECIDED, Paired, comparison_table, paired
@@ -37,13 +49,14 @@ from .scores import (
 from .triplets import Mined, mine, pair_chance, triplets_by_class
 
 __all__ = [
-    "GROUPS", "NO_DATA", "ONE_SEED", "ROC", "SUGGESTIVE", "TAUS", "UNDECIDED", "Difficulty", "Frontier",
-    "GradientShares", "Mined", "Paired", "Pull", "Reliability", "Retrieval", "Slices", "Verification", "Violated",
-    "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "balanced_accuracy", "beyond",
-    "class_lengths", "class_margins", "comparison_table", "confusion", "difficulty_course", "draw_pairs",
-    "draw_prototypes", "ece", "expected_accuracy", "expected_distinct", "f1", "feature_quality", "first_hits",
-    "frontier", "gradient_shares", "gradient_sizes", "law_explains", "mine", "pair_chance", "paired", "per_class",
-    "power_prior", "precision", "probabilities", "pull", "recall", "reliability", "retrieval", "roc",
+    "GROUPS", "NO_DATA", "ONE_SEED", "ROC", "SUGGESTIVE", "TAUS", "UNDECIDED", "Counts", "Cutoffs", "Difficulty",
+    "Frontier", "GradientShares", "Mined", "Paired", "Pull", "Reliability", "Retrieval", "Slices", "Verification",
+    "Violated", "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "auroc", "average_precision",
+    "balanced_accuracy", "beyond", "calibrated_threshold", "class_lengths", "class_margins", "comparison_table",
+    "confusion", "cutoffs", "difficulty_course", "draw_pairs", "draw_prototypes", "ece", "expected_accuracy",
+    "expected_distinct", "f1", "feature_quality", "first_hits", "frontier", "gradient_shares", "gradient_sizes",
+    "law_explains", "log_odds", "logit", "mine", "pair_chance", "paired", "per_class", "power_prior", "precision",
+    "probabilities", "probability", "pull", "rare_class", "recall", "reliability", "retrieval", "roc",
     "shot_accuracy", "shot_groups", "similarity", "slices", "spearman", "spread", "third_groups",
     "triplets_by_class", "verification", "violated_triplets", "weight_norm_fit",
 ]  # fmt: skip

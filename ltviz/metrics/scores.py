@@ -263,10 +263,11 @@ def shot_groups(
 def third_groups(counts: Any) -> dict[str, NDArray[np.bool_]]:
     """Masks (k,) of head, mid and tail: the floor(k/3) most frequent classes, the rest, the floor(k/3) rarest.
 
-    counts (k,) in any order, or a run. Equal counts are split in class order, so that the sizes are always the same.
+    Of two classes the more frequent is head, the rarer tail, and mid is empty. counts (k,) in any order, or a run.
+    Equal counts are split in class order, so that the sizes are always the same.
     """
     n = check.counts(counts)
-    third = len(n) // 3
+    third = 1 if len(n) == 2 else len(n) // 3
     rank = np.empty(len(n), dtype=np.int64)
     rank[np.argsort(-n, kind="stable")] = np.arange(len(n))
     head, tail = rank < third, rank >= len(n) - third

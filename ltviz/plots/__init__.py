@@ -24,9 +24,11 @@ _FAMILY = {
     "plot_gain": "accuracy",
     "plot_comparison": "comparison",
     "plot_confusion": "confusion",
+    "plot_cost": "binary",
     "plot_history": "history",
     "plot_loss_curve": "loss_curve",
     "plot_mistakes": "mistakes",
+    "plot_precision_recall": "binary",
     "plot_reliability": "reliability",
 }
 __all__ = ["DRAW_LOCK", "GROUP_COLOURS", "PALETTE", "Picture", "style", *_FAMILY]

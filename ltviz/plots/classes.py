@@ -79,7 +79,7 @@ def shade_groups(ax: Axes, counts: np.ndarray) -> None:
 class GroupPoints:
     """A point for each class, by rank, in the colour and shape of its group; `update` moves them all.
 
-    Where there are too few classes for groups, all are "mid".
+    A single class is "mid".
     """
 
     def __init__(self, ax: Axes, counts: np.ndarray, size: float = 6):

@@ -64,6 +64,7 @@ def _says(n: np.ndarray, names: list[str]) -> str:
     else:
         text += f" ({len(n) - len(present)} classes have none)"
     if groups["head"].any():
-        text += f"; the most frequent third of the classes holds {share} of the images"
+        most = "more frequent class" if len(n) == 2 else "most frequent third of the classes"
+        text += f"; the {most} holds {share} of the images"
     many, medium, few = (mask.sum() for mask in shots.values())
     return f"{text}; {many} many-, {medium} medium- and {few} few-shot classes."

@@ -13,7 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
 from .. import check
-from ..embedding import embed, neighbour_overlap
+from ..embedding import embed, neighbour_overlap, subsample
 from ..metrics import third_groups
 from .picture import CLASS_COLOURS, FAINT, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
 from .series import alone, array, by_count, finite, is_run, labelled_features
@@ -40,9 +40,10 @@ def plot_embedding(
     run: a run that kept its test features; or features (n, d) with targets (n,) and counts (k,). method: "tsne",
     "umap", "pca", or an object with fit_transform; seed and settings go to ltviz.embed. recorded: points (n, 2)
     made before, or a folder of recorded embeddings to look in first. Markers tell head, mid and tail apart as well.
-    Below stands how many of the 10 nearest neighbours survive the flattening (of 1,000 images). At most 4,000 images
-    are drawn.
-    `.data`: points (n, 2), targets (n,), overlap.
+    Below stands how many of the 10 nearest neighbours survive the flattening (of 1,000 images). Of more than 4,000
+    images, so many are placed and drawn: rare classes whole, of the frequent ones some, drawn by seed; points that are
+    given, or recorded, are drawn so.
+    `.data`: points (m, 2) and targets (m,) of the images placed, index (m,) of these, overlap.
 
     Shows which classes mingle. Cannot show distances between far clusters, nor cluster sizes or densities: t-SNE and
     UMAP distort both. Another seed gives another picture; look for what stays.
@@ -53,6 +54,7 @@ def plot_embedding(
     else:
         label = ""
     features, targets, counts, names = labelled_features(run, targets, counts, "run")
+    whole, index = len(features), np.arange(len(features))
     get_axes(ax)  # refused before, not after, the points have been computed
     if recorded is not None and not isinstance(recorded, (str, os.PathLike, bool)):
         expected = f"one point per image, shape ({len(features)}, 2), or a folder, True or False"
@@ -61,11 +63,15 @@ def plot_embedding(
             raise check.refuse("recorded", recorded, expected)
     else:
         folder = Path(recorded) if isinstance(recorded, (str, os.PathLike)) else recorded
+        if method != "pca":  # which takes no time
+            index = subsample(targets, DRAWN, check.seed(seed))
+            features, targets = features[index], targets[index]
         points = embed(features, method, seed, recorded=folder, **settings)
     some = _sample(len(points), 1000)
     overlap = neighbour_overlap(features[some], points[some], min(10, len(some) - 1))
     how = NAMES.get(method, type(method).__name__) if isinstance(method, str) else type(method).__name__
-    return _draw(points, targets, counts, names, f"{how} of the features{': ' + label if label else ''}", overlap, ax)
+    title = f"{how} of the features{': ' + label if label else ''}"
+    return _draw(points, targets, counts, names, title, overlap, index, whole, check.seed(seed), ax)
 
 
 def _sample(n: int, most: int) -> np.ndarray:
@@ -81,6 +87,9 @@ def _draw(
     names: list[str],
     title: str,
     overlap: float,
+    index: np.ndarray,
+    whole: int,
+    seed: int,
     ax: Axes | None,
 ) -> Picture:
     (ax,) = get_axes(ax, 6.4, 5.4)
@@ -90,7 +99,7 @@ def _draw(
     rank[order] = np.arange(k)
     shade = map_of(0.88 * rank[targets] / max(k - 1, 1))
     drawn = np.zeros(len(points), dtype=bool)
-    drawn[_sample(len(points), DRAWN)] = True
+    drawn[subsample(targets, DRAWN, seed)] = True
     size = float(np.clip(9000 / max(drawn.sum(), 1), 5, 34))
     for group, mask in third_groups(counts).items():
         of = mask[targets] & drawn
@@ -104,7 +113,9 @@ def _draw(
     ax.set_adjustable("datalim")
     ax.grid(False)
     ax.spines[:].set(visible=True, color=FAINT)
-    ax.set_xlabel(f"axes have no unit; {as_percent(overlap).replace('.0%', '%')} of the nearest neighbours are kept")
+    kept = f"axes have no unit; {as_percent(overlap).replace('.0%', '%')} of the nearest neighbours are kept"
+    few = f"{drawn.sum():,} of {whole:,} images, rare classes whole" if drawn.sum() < whole else ""
+    ax.set_xlabel(f"{kept}\n{few}" if few else kept)
     if k > LABELLED and counts.min() > 0 and counts.max() > counts.min():
         bar = ScalarMappable(LogNorm(counts.min(), counts.max()), map_of.reversed())
         scale = ax.figure.colorbar(bar, ax=ax, label="training images of the class", shrink=0.8)
@@ -116,9 +127,10 @@ def _draw(
     tail = third_groups(counts)["tail"][targets]
     text = (
         f"{title}: {len(points):,} test images of {k} classes, {int(tail.sum()):,} of tail classes; "
+        f"{f'drawn are {few}; ' if few else ''}"
         f"{as_percent(overlap)} of each image's nearest neighbours stay its neighbours in the plane."
     )
-    return Picture(ax, {"points": points, "targets": targets, "overlap": overlap}, text)
+    return Picture(ax, {"points": points, "targets": targets, "index": index, "overlap": overlap}, text)
 
 
 def _label_classes(ax: Axes, points: np.ndarray, targets: np.ndarray, shown: list[str]) -> None:

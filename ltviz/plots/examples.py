@@ -40,6 +40,8 @@ def plot_examples(data: Any, *, columns: int = 16, rows: int = 12, ax: Axes | No
     for name in ("images", "targets", "counts"):
         if isinstance(data, type) or not hasattr(data, name):
             raise ValueError(f"data must be a data set with {name}, not {type(data).__name__}; try ltviz.digits_lt()")
+    if not getattr(data, "has_pictures", True):
+        raise check.refuse("data", data, "a data set of pictures; this is a table, and its rows cannot be looked at")
     rows, columns = check.whole("rows", rows, 1, 1000), check.whole("columns", columns, 1, 1000)
     counts = class_counts(data, "data.counts")
     targets = class_labels(data.targets, len(data.images), len(counts), "data.targets")

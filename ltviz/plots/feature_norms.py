@@ -71,7 +71,7 @@ def _distribution(
     rho = spearman(norms, counts[targets]) if len(norms) > 1 else float("nan")
     text = (
         f"Mean feature norm of test images{' of ' + name if name else ''}: "
-        + ", ".join(f"{group} {number(mean)}" for group, mean in means.items())
+        + ", ".join(f"{group} {number(mean)}" for group, mean in means.items() if groups[group].any())
         + f"; Spearman correlation of norm and class count {rho:.2f}."
     )
     data = {"norms": norms, "group": member, "means": [means[g] for g in groups], "groups": list(groups)}

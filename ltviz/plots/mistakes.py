@@ -31,6 +31,8 @@ def plot_mistakes(run: Any, data: Any = None, *, rows: int = 3, columns: int = 7
     data = _tested_on(run) if data is None else data
     if isinstance(data, type) or not (hasattr(data, "test_targets") and hasattr(data, "test_images")):
         raise check.refuse("data", data, "the data set that the run was tested on, such as ltviz.digits_lt()")
+    if not getattr(data, "has_pictures", True):
+        raise check.refuse("data", data, "a data set of pictures; this is a table, and its rows cannot be looked at")
     kept = array(data.test_targets, name="data.test_targets")[: len(targets)]
     if not np.array_equal(kept, targets):
         raise ValueError(

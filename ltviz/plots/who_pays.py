@@ -79,6 +79,8 @@ def plot_who_pays(
         _frame(ax, handles, "Percentage points beyond the line, where\nthe frequent classes keep as much (95%)")
         _write_taus(ax, rows, marked)
         _zoom(ax, rows)
+    if len(found[0].counts) == 2:
+        ax.set(xlabel="accuracy of the frequent class", ylabel="accuracy of the rare class")
     return Picture(ax, _data(rows, tau, mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail))
 
 
@@ -121,7 +123,8 @@ class _Dot:
         found = self.beyond
         if np.isnan(found.mean) or np.isnan(found.half):
             return found.verdict
-        return f"rare {_points(found)}: {found.verdict}\nmiddle {_points(self.middle)}"
+        middle = "" if np.isnan(self.middle.mean) else f"\nmiddle {_points(self.middle)}"  # two classes have none
+        return f"rare {_points(found)}: {found.verdict}{middle}"
 
 
 def _draw_dots(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
