@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,9 +69,12 @@ def retrieval(
     q, g, own = _two_sides(queries, gallery, itself)
     who, whose = _identities(query_identities, gallery_identities, len(q), None if gallery is None else len(g))
     check.choice("distance", distance, DISTANCES)
-    if isinstance(ranks, (str, bytes)) or not hasattr(ranks, "__iter__") or not list(ranks):
-        raise check.refuse("ranks", ranks, "the k of rank-k, such as (1, 5)")
-    wanted = tuple(check.whole("ranks", rank, 1) for rank in ranks)
+    try:
+        wanted = tuple(check.whole("ranks", rank, 1) for rank in ranks)
+    except (TypeError, ValueError):
+        wanted = ()
+    if not wanted or isinstance(ranks, Mapping):
+        raise check.refuse("ranks", ranks, "the k of rank-k, whole numbers from 1 on, such as (1, 5)")
     rows_of = _rows_by_identity(who, whose)
     hits, precision = np.full((len(q), len(wanted)), np.nan), np.full(len(q), np.nan)
     for start, alike in _similarities(q, g, distance):
