@@ -73,7 +73,7 @@ def retrieval(
         wanted = tuple(check.whole("ranks", rank, 1) for rank in ranks)
     except (TypeError, ValueError):
         wanted = ()
-    if not wanted or isinstance(ranks, Mapping):
+    if not wanted or isinstance(ranks, (Mapping, bytes)):
         raise check.refuse("ranks", ranks, "the k of rank-k, whole numbers from 1 on, such as (1, 5)")
     rows_of = _rows_by_identity(who, whose)
     hits, precision = np.full((len(q), len(wanted)), np.nan), np.full(len(q), np.nan)
