@@ -13,10 +13,9 @@ from ltviz.device import Speed
 from ltviz.many import train_many
 from ltviz.methods import METHODS
 from ltviz.run import RunFileError, load_run
-from ltviz.training import RECIPES, Trainer, sweep, train
-from ltviz.training.sweep import prepare_folder, requests, save, saved
+from ltviz.training import RECIPES, Trainer, prepare_folder, requests, save, saved, sweep, train
 
-MODULE = importlib.import_module("ltviz.training.sweep")  # `ltviz.training.sweep` is the function
+MODULE = importlib.import_module("ltviz.training.train")  # `ltviz.training.train` is the function
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ GROUPS = {
     "checkpoint": ("training/checkpoint", "checkpoint"),
     "request": ("training/recipe training/request training/control", "recipe control"),
     "loop": ("training/loop training/evaluation", "loop loop_mutants checkpoint"),
-    "sweep": ("training/sweep commands", "sweep commands"),
+    "sweep": ("training/train training/sweep training/kept commands", "sweep commands"),
     "datasets": ("datasets/profiles datasets/classes datasets/augment datasets/digits datasets/longtailed "
                  "datasets/folder datasets/sources datasets/store datasets/stream datasets/tree datasets/cifar",
                  "datasets datasets_mutants folder"),

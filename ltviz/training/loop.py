@@ -38,8 +38,8 @@ from .evaluation import answers, as_arrays, history_row, make_run, warn_diverged
 from .request import check_torch, checkpoint_path, make_request
 
 HALFWAY = (
-    "this trainer was stopped within an epoch, and cannot go on as if it had not been; continue from its checkpoint, or "
-    "with start= from its run"
+    "this trainer was stopped within an epoch, and cannot go on as if it had not been; continue from its checkpoint, "
+    "or with start= from its run"
 )
 AT_MOST = 10.0  # seconds between two checkpoints, or one epoch if that is longer
 

@@ -134,13 +134,15 @@ class Network:
 class Prediction:
     """What a run says of n images: classes (n,) as numbers, their names, probabilities and logits (n, k).
 
-    logits: those that it decides by, after the post-hoc rule where its method has one.
+    logits: those that it decides by, after the post-hoc rule where its method has one. features (n, d): what its
+    classifier sees.
     """
 
     classes: np.ndarray
     names: list[str]
     probabilities: np.ndarray
     logits: np.ndarray
+    features: np.ndarray
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -167,9 +169,8 @@ def predict(run: Run, images: Any, model: Any = None) -> Prediction:
     logits, features = (torch.cat([getattr(one, name) for one in found]) for name in ("logits", "features"))
     decided = _decided(run, Output(logits, features, net.head.weight, getattr(net.head, "scale", None)))
     classes = decided.argmax(1)
-    return Prediction(
-        classes, [run.class_names[j] for j in classes], metrics.probabilities(decided, run.probability), decided
-    )
+    names, probabilities = [run.class_names[j] for j in classes], metrics.probabilities(decided, run.probability)
+    return Prediction(classes, names, probabilities, decided, to_array(features))
 
 
 def _decided(run: Run, out: Output) -> np.ndarray:

@@ -159,8 +159,7 @@ RECIPES = {
             "cifar16_published", "cnn", 40,
             data=("cifar_lt", {**SMALL_PHOTOS, "ratio": 100, "n_max": 2000, "class_order": "natural"}),
         ),
-        # Half a minute on one core; more channels than for photographs, as features of new characters are asked for.
-        Recipe("omniglot", "cnn", 60, data=("omniglot_lt", {})),
+        Recipe("omniglot", "cnn", 100, data=("omniglot_lt", {})),
         # Photographs of more than 32 pixels, as a folder has them, on a network whose stem halves them down to 32.
         Recipe("photos", "resnet20_stem", 60),
         Recipe("photos_many", "resnet20_stem", 20),
