@@ -1,0 +1,656 @@
+"""Chapter 10: its folder of photographs, its predictions, exercises and quiz, and the figures that they open."""
+# ruff: noqa: E501  (text for readers is not cut into lines)
+
+import functools
+import html
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import ltviz as lt
+from ltviz import metrics
+from ltviz.datasets.tree import PARTS
+from ltviz.files import data_folder
+from ltviz.metrics.comparison import CLEAR, SUGGESTIVE
+from ltviz.plots.picture import Picture, draws, look, new_figure
+from ltviz.reporting.intervals import mean_accuracy
+from ltviz.study.cards import Card, Panel, box, inline, literal, plain, prose, safe
+
+SHEET = "folder_photographs.png"
+RECORDED = data_folder() / "runs" / "folder_photographs"
+GROUPS = {"all": "all classes", "head": "frequent", "mid": "middle", "tail": "rare"}
+TAUS = np.arange(0, 2.01, 0.1).round(1)
+SIDE, ACROSS = 16, 32  # pixels of a photograph; photographs in a row of the sheet
+METHODS = ("ce", "crt", "class_balanced_sampling")  # what is trained, the plain network first
+MODEL = "cnn:8"  # for the course's folder: small, so that its runs travel with the course
+MINE, OTHER, RUNS, PAGE = Path("my_photographs"), Path("my_second_folder"), Path("my_runs"), Path("my_report.html")
+MADE = ".made_by_chapter_10"  # is in folders that the chapter may replace
+BROKEN, COPY, ORIGINAL = "train/deer/deer_017.png", "train/dog/dog_140.png", "train/dog/dog_004.png"
+PLANTED, HIDDEN_IN, SWAPPED = "airplane", "frog", 27  # the fault of the second folder: so many labels are exchanged
+
+
+# ------------------------------------------------------------------------------------------------------- the folder
+def photographs():
+    """(part, class, number, image (16, 16, 3) uint8) of each photograph of the course's folder."""
+    with Image.open(data_folder() / SHEET) as sheet:
+        told, pixels = json.loads(sheet.text["folder"]), np.asarray(sheet.convert("RGB"))
+    tiles = iter(pixels.reshape(-1, SIDE, ACROSS, SIDE, 3).transpose(0, 2, 1, 3, 4).reshape(-1, SIDE, SIDE, 3))
+    for name, n in told["train"].items():
+        for part, m in (("train", n), ("test", told["test"][name])):
+            yield from ((part, name, i, next(tiles)) for i in range(m))
+
+
+def write_photographs(root, fault=False):
+    """The course's folder, as an ordinary one is: with a broken file, a photograph twice, and a file that is no image.
+
+    fault: some training images of two classes lie in each other's folder.
+    """
+    for part, name, i, image in photographs():
+        place = name
+        if fault and part == "train" and i < SWAPPED:
+            place = {PLANTED: HIDDEN_IN, HIDDEN_IN: PLANTED}.get(name, name)
+        folder = root / part / place
+        folder.mkdir(parents=True, exist_ok=True)
+        # As many go as come, so that numbers fit; a class's name would give away what lies in another's folder.
+        Image.fromarray(image).save(folder / (f"{i:03d}.png" if fault else f"{name}_{i:03d}.png"))
+    if not fault:
+        shutil.copy(root / ORIGINAL, root / COPY)
+        whole = (root / ORIGINAL.replace("dog", "deer")).read_bytes()
+        (root / BROKEN).write_bytes(whole[: len(whole) // 2])
+        (root / "train" / "deer" / "notes.txt").write_text("Taken at the northern camera.\n")
+    return root
+
+
+def training_part(home):
+    """The training images of a folder; a fifth of each class is held out, and stands where a test part would."""
+    return lt.folder_lt(home / "train", test=0.2, validation=0, on_error="skip")
+
+
+def prepare(folder=None):
+    """The folder to work with, as `train/` and `test/`: that of the course, or the reader's, whose images stay as they are.
+
+    A folder without a test part gets one: every fifth image of each class, in a folder of links beside this notebook.
+    """
+    if folder is None:
+        bring_recorded()
+        return write_photographs(fresh(MINE))
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"FOLDER={str(folder)!r}: there is no such folder here")
+    named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
+    found = {part: next((named[name] for name in names if name in named), None) for part, names in PARTS.items()}
+    if found["train"] and found["test"]:
+        return linked([(part, path) for part, path in found.items() if path and part != "val"])
+    return linked([("train", found["train"] or folder)], fifth=True)
+
+
+def fresh(home):
+    """An empty folder in the place of the one that was made here before. What somebody else made stays."""
+    if home.exists():
+        if not (home / MADE).is_file():
+            raise FileExistsError(f"{home.name}/ is in the way, and this chapter did not make it: rename it")
+        shutil.rmtree(home)
+    home.mkdir()
+    (home / MADE).touch()
+    return home
+
+
+def bring_recorded():
+    """The recorded runs of the course's folders into the reader's: training finds there what it would make."""
+    RUNS.mkdir(exist_ok=True)
+    for path in RECORDED.glob("*.safetensors"):
+        if not (RUNS / path.name).exists():
+            shutil.copy(path, RUNS)
+
+
+def linked(parts, fifth=False):
+    """A folder `train/`, `test/` of links (copies, where there can be none) to the images of these parts."""
+    home = fresh(Path("my_linked_folder"))
+    for part, root in parts:
+        for name in sorted(path.relative_to(root) for path in root.rglob("*") if path.is_dir()):
+            files = sorted(path for path in (root / name).iterdir() if path.is_file())
+            for i, path in enumerate(files):
+                place = home / ("test" if fifth and i % 5 == 4 else part) / name
+                place.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.symlink(path.resolve(), place / path.name)
+                except OSError:
+                    shutil.copy(path, place)
+    return home
+
+
+def what_was_found(data, said):
+    """Size of the data, and what was wrong with the folder; `said`: the warnings of its loader."""
+    held, found = np.bincount(data.test_targets.numpy(), minlength=data.k), data.folder
+    bad = "; ".join(f"{literal(name)}, {literal(why)}" for name, why in list(found.bad.items())[:3])
+    same = "; ".join(literal(" = ".join(one)) for one in found.repeated[:3])
+    warned = [literal(str(one.message)) for one in said if "left out, unreadable" not in str(one.message)]
+    return lt.say(
+        f"**{len(data):,}** images to train on, in {data.k} classes of {data.counts[0]:,} to {data.counts[-1]:,}; "
+        f"**{len(data.test_targets):,}** validation images, {held.max()} of the most frequent class and {held.min()} of the rarest.",
+        f"Left out, as they cannot be read: **{len(found.bad)}**{f' ({bad})' if bad else ''}. Files that are no images: **{sum(found.ignored.values())}**. "
+        f"Images that are there more than once: **{len(found.repeated)}**{f' ({same})' if same else ''}.",
+        *(f"Warning of the loader: {one}" for one in warned),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- in numbers
+def percent(value):
+    return f"{100 * value:.1f}%" if value == value else "–"
+
+
+def points(found):
+    """A paired difference in percentage points, with its 95% interval and verdict."""
+    if found.n < 2 or found.se != found.se:
+        return f"{100 * found.mean:+.1f} points ({found.verdict})"
+    return f"**{100 * found.mean:+.1f} ± {100 * found.half:.1f}** points ({found.verdict})"
+
+
+def table(head, rows):
+    """Rows of texts, with inline markdown, as a card."""
+    look_ = 'style="text-align:left;padding:.2em .8em"'
+    top = "".join(f"<th {look_}>{safe(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td {look_}>{inline(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    lines = [" | ".join(map(plain, row)) for row in (head, *rows)]
+    return Card(f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>", "\n".join(lines))
+
+
+def share(run, group):
+    """Mean accuracy of the classes of a group on the run's test images, with the interval that so few images leave."""
+    mask = np.ones(run.k, bool) if group == "all" else metrics.third_groups(run.counts)[group]
+    right, n = np.diag(run.confusion)[mask], run.confusion.sum(1)[mask]
+    return mean_accuracy(right, n), int(n.sum())
+
+
+def groups_of(run):
+    """The groups that have classes; of two classes none is in the middle."""
+    return [name for name, mask in metrics.third_groups(run.counts).items() if mask.any()]
+
+
+# ----------------------------------------------------------------------------------------------------- predictions
+how_sure = lt.Predict(
+    "The accuracy of the **rare** classes on these validation images has a 95% interval, because the images are so few. How wide is it for one network, from end to end?",
+    number=(0, 100, 1),
+    default=10,
+    unit=" points",
+)
+
+
+def open_how_sure(runs):
+    """The plain network by group: accuracy, interval of the first seed, spread over the seeds."""
+    run, rows = runs[0], []
+    for group in ["all", *groups_of(run)]:
+        found, n = share(run, group)
+        each = [metrics.shot_accuracy(one)[group] for one in runs]
+        rows.append(
+            [
+                GROUPS[group],
+                str(n),
+                percent(found.value),
+                f"{percent(found.low)} to {percent(found.high)}",
+                f"{percent(min(each))} to {percent(max(each))}",
+            ]
+        )
+    tail, n = share(run, "tail")
+    width = 100 * (tail.high - tail.low)
+    return how_sure.reveal(
+        table(
+            [
+                "classes",
+                "validation images",
+                f"accuracy, seed {run.seed}",
+                "95% interval (these images)",
+                f"smallest to largest of {len(runs)} seeds",
+            ],
+            rows,
+        ),
+        truth=width,
+        tolerance=8,
+        because=f"About {width:.0f} points, from {n} images. The seeds say how much *training* varies on the same images; they say nothing about how another set of images would have come out.",
+    )
+
+
+def diagnosis(runs, data):
+    """What the plain network does, each line with what it points to."""
+    rows, run = [], runs[0]
+    rare = metrics.third_groups(run.counts)["tail"]
+    answered = np.mean([one.confusion.sum(0)[rare].sum() / one.confusion.sum() for one in runs])
+    there = run.confusion.sum(1)[rare].sum() / run.confusion.sum()
+    rows.append(
+        [
+            "answers that name a rare class",
+            f"**{answered:.1%}** of all; {there:.1%} of the images are",
+            "far fewer: the scores follow the prior, [chapter 03](03_decide_again.ipynb)",
+        ]
+    )
+    if run.head_weight is not None:
+        rho = [metrics.weight_norm_fit(one).rho for one in runs]
+        rows.append(
+            [
+                "length of classifier vectors against count, rank correlation",
+                f"**{min(rho):.2f}** to **{max(rho):.2f}**",
+                "near 1: the classifier favours frequent classes, [chapter 02](02_what_softmax_learns.ipynb)",
+            ]
+        )
+    p = metrics.probabilities(run.logits)
+    sure, right = p.max(1), p.argmax(1) == run.targets
+    rows.append(
+        [
+            "confidence against accuracy",
+            f"**{sure.mean():.0%}** sure, **{right.mean():.0%}** right (ECE {run.ece:.2f})",
+            "if they differ, probabilities are not to be taken at their word",
+        ]
+    )
+    seen = run.predict(data.images.permute(0, 3, 1, 2)).classes == data.targets.numpy()
+    learnt = seen[rare[data.targets.numpy()]].mean()
+    rows.append(
+        [
+            "rare classes, on the images trained on",
+            f"**{learnt:.0%}** right",
+            "low: not even learnt; high: learnt by heart, and not for other images",
+        ]
+    )
+    return table(
+        [
+            "what to look at",
+            f"plain network (first line: {len(runs)} seeds)" if len(runs) > 1 else "plain network",
+            "what it points to",
+        ],
+        rows,
+    )
+
+
+KEYS = ("plain", "adjusted", "crt", "balanced")  # what the chapter calls them
+WAYS = ["plain network", "logit adjustment after training", "cRT: classifier trained again", "balanced sampling"]
+which_remedy = lt.Predict(
+    "Put the four in order of **balanced accuracy on the validation images**, mean over the seeds, the best first. (τ of logit adjustment is chosen for each seed on the same images.)",
+    order=WAYS,
+)
+
+
+def called(remedies):
+    """The four of `WAYS`, by these names."""
+    return {name: remedies[key] for name, key in zip(WAYS, KEYS, strict=True)}
+
+
+def open_which_remedy(remedies):
+    """The order, the table, and what each remedy changes by group."""
+    groups = called(remedies)
+    base = groups[WAYS[0]]
+    mean = {name: np.mean([balanced(run) for run in runs]) for name, runs in groups.items()}
+    told = [
+        f"**{name}**: " + ", ".join(f"{GROUPS[g]} {points(metrics.paired(runs, base, g))}" for g in groups_of(base[0]))
+        for name, runs in groups.items()
+        if name != WAYS[0]
+    ]
+    return which_remedy.reveal(
+        [lt.study.comparison(groups), *told],
+        truth=sorted(WAYS, key=lambda name: -mean[name]),
+        because="Paired by seed, on validation images alone. The hidden test is still closed.",
+    )
+
+
+chosen = lt.Predict(
+    "Choose **one** remedy, for good: which one do you take home? You may judge by what you have seen so far, and by nothing else. (Here the card counts the one with the highest accuracy on the hidden test as right.)",
+    choices=WAYS[1:],
+    default=WAYS[2],
+)
+how_much_left = lt.Predict(
+    "What is left on the hidden test of the gain that validation has shown for **logit adjustment**, whose τ was chosen on validation? 100% means: all of it.",
+    number=(0, 200, 5),
+    default=100,
+    unit="%",
+)
+
+
+def gains(remedies, opened, group="all"):
+    """Name -> (difference to the plain network on validation images, on the hidden test), paired by seed."""
+    seen, hidden = called(remedies), called(opened)
+    return {
+        name: tuple(metrics.paired(runs[name], runs[WAYS[0]], group) for runs in (seen, hidden)) for name in WAYS[1:]
+    }
+
+
+@draws
+def plot_gains(remedies, opened):
+    """Gains of each remedy on validation images and on the hidden test, for all classes and for the rare ones."""
+    axes, data, said = new_figure(8.6, 2.9).subplots(1, 2, sharey=True), {}, []
+    for ax, group in zip(axes, ("all", "tail"), strict=True):
+        found = gains(remedies, opened, group)
+        for i, where in enumerate(("validation", "hidden test")):
+            mean = np.array([100 * pair[i].mean for pair in found.values()])
+            half = np.array([100 * pair[i].half for pair in found.values()])
+            at = np.arange(len(found)) + (0.15 if i else -0.15)
+            kind = look(i)
+            ax.errorbar(
+                mean, at, xerr=np.nan_to_num(half), fmt=kind["marker"], color=kind["color"], capsize=3, label=where
+            )
+            data[f"{group}, {where}"] = mean
+            said += [f"{name}, {GROUPS[group]}, {where}: {value:+.1f}" for name, value in zip(found, mean, strict=True)]
+        ax.axvline(0, color="#888888", linewidth=0.8)
+        ax.set(xlabel="points gained over the plain network", title=GROUPS[group] if group == "all" else "rare classes")
+    axes[0].set_yticks(range(len(found)), [name.partition(":")[0].replace(" after training", "") for name in found])
+    axes[0].invert_yaxis()
+    axes[1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return Picture(list(axes), data, "Points gained: " + "; ".join(said) + ".")
+
+
+def open_hidden(remedies, opened, tau):
+    """How much of the gain is left, and how much of what is lost comes from choosing τ."""
+    sides = [called(of) for of in (remedies, opened)]
+    fixed = [[lt.study.redecide(run, "logit_adjusted", tau=1.0) for run in of[WAYS[0]]] for of in sides]
+
+    def lost(changed):
+        """Gain on validation minus gain on the test, by seed."""
+        pairs = [zip(ours, of[WAYS[0]], strict=True) for ours, of in zip(changed, sides, strict=True)]
+        return np.subtract(*([balanced(a) - balanced(b) for a, b in side] for side in pairs))
+
+    seen, hidden = gains(remedies, opened)[WAYS[1]]
+    of_chosen, of_fixed = lost([of[WAYS[1]] for of in sides]), lost(fixed)
+    whole, choice, images = (
+        metrics.paired(one, np.zeros(len(one))) for one in (of_chosen, of_chosen - of_fixed, of_fixed)
+    )
+    at_one = [metrics.paired(ours, of[WAYS[0]]) for ours, of in zip(fixed, sides, strict=True)]
+    _, few = share(remedies["plain"][0], "tail")
+    if whole.mean > 0 and whole.p < SUGGESTIVE:
+        because = "Choosing on few images is optimistic, and these few were not like the rest. Ten seeds did not warn of it, for all of them used these images."
+    else:
+        because = "Here the two sides agree within what these seeds can show. The seeds alone would not have told."
+    return how_much_left.reveal(
+        [
+            f"Balanced accuracy, τ chosen for each seed (from {min(tau):g} to {max(tau):g}): {points(seen)} on validation, {points(hidden)} on the hidden test.",
+            f"τ = 1 for all seeds, chosen by nothing: {points(at_one[0])} and {points(at_one[1])}.",
+            f"Validation minus hidden test: {size(whole)} points. At τ = 1, where nothing was chosen, {size(images)}: that comes from the images, of which {few} are of rare classes, the same under every seed. "
+            f"The rest, {size(choice)}, is the *optimism* of choosing τ on them.",
+        ],
+        truth=float(np.clip(100 * hidden.mean / seen.mean, 0, 200)) if seen.mean > 0 else 100.0,
+        tolerance=20,
+        because=because,
+    )
+
+
+def balanced(run):
+    """Mean accuracy of the classes."""
+    return metrics.shot_accuracy(run)["all"]
+
+
+def size(found):
+    """A mean with its 95% interval, in points, and how sure it is that it is not 0."""
+    if found.n < 2:
+        return f"**{100 * found.mean:.1f}**"
+    sure = "clear" if found.p < CLEAR else "suggestive" if found.p < SUGGESTIVE else "undecided"
+    return f"**{100 * found.mean:.1f} ± {100 * found.half:.1f}** ({sure})"
+
+
+def open_chosen(remedies, opened):
+    """The hidden test by remedy: was it the best, and did its gain hold?"""
+    found = gains(remedies, opened)
+    best = max(found, key=lambda name: found[name][1].mean)
+    before = max(found, key=lambda name: found[name][0].mean)
+    held = "; ".join(f"{name}: {points(pair[0])} became {points(pair[1])}" for name, pair in found.items())
+    runs = called(opened)
+    second = max((name for name in found if name != best), key=lambda name: found[name][1].mean)
+    wide, images = share(runs[best][0], "tail")
+    return chosen.reveal(
+        [
+            lt.study.comparison(runs),
+            plot_gains(remedies, opened),
+            f"Balanced accuracy: {held}.",
+            "**Who pays?** The chart of the course on the hidden test, with the line of this folder's own slider:",
+            plot_payers(opened),
+        ],
+        truth=best,
+        because=f"On validation the best was *{before}*, on the hidden test it is *{best}*, against *{second}*: {points(metrics.paired(runs[best], runs[second]))}. "
+        f"The interval of one network's rare classes is still {100 * (wide.high - wide.low):.0f} points wide, from {images} test images.",
+    )
+
+
+@functools.cache
+def recorded_line():
+    """Mean frontier of the recorded photographs: accuracies of frequent and of rare classes along τ."""
+    lines = [metrics.frontier(run) for run in lt.recorded("cifar16", "ce")]
+    keep = lines[0].tau >= 0
+    return np.mean([one.head[keep] for one in lines], 0), np.mean([one.tail[keep] for one in lines], 0)
+
+
+@draws
+def plot_payers(opened):
+    """The remedies on the hidden test beside this folder's own slider, and the slider of the recorded photographs."""
+    groups = called(opened)
+    picture = lt.plot_who_pays({name: groups[name] for name in WAYS[1:]}, groups[WAYS[0]])
+    head, tail = recorded_line()
+    picture.ax.plot(head, tail, color="#8a6d00", linestyle=(0, (4, 2)), linewidth=1.6, zorder=1.1, label="_recorded")
+    middle = len(head) // 3
+    picture.ax.annotate(
+        "the recorded photographs",
+        (head[middle], tail[middle]),
+        xytext=(8, 8),
+        textcoords="offset points",
+        fontsize=8.5,
+        color="#8a6d00",
+    )
+    data = {**picture.data, "recorded_head": head, "recorded_tail": tail}
+    return Picture(
+        picture.axes,
+        data,
+        f"{picture.text} Dashed: the slider on the recorded photographs, which have {sum(lt.recorded('cifar16', 'ce', seed=0)[0].counts):,} training images.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- the page
+class Opened(Panel):
+    """A page of `lt.report` inside the notebook, once the remedy is chosen: it would tell how one of them did."""
+
+    closed = box("note", "CLOSED", "", "Choose a remedy above: then the page opens here.")
+
+    def __init__(self, path):
+        self.path, text = Path(path), Path(path).read_text(encoding="utf-8")
+        self.size = len(text.encode())
+        self.frame = prose(
+            f'<iframe title="Report" style="width:100%;height:34em;border:1px solid #888" srcdoc="{html.escape(text)}"></iframe>'
+        )
+        super().__init__([prose(self.closed)])
+        chosen.control.observe(lambda change: self.follow(), "locked")
+        self.follow()
+
+    def follow(self):
+        """Show the page, where the reader has chosen."""
+        if chosen.committed:
+            self.children = [self.frame]
+
+    def static(self):
+        body = f"<div>{self.size / 1e6:.1f} MB, in <code>{safe(self.path.name)}</code> beside this notebook. Run this cell to see it here.</div>"
+        return Card(box("note", "PAGE", "The report", body), f"The report is in {self.path.name}.")
+
+
+# ------------------------------------------------------------------------------------------------------- exercises
+def second_folder():
+    """Another folder of the same classes and counts, with a fault that no count shows: its training part, and its plain
+    network's answers on its hidden test."""
+    write_photographs(fresh(OTHER), fault=True)
+    bring_recorded()
+    data, test = training_part(OTHER), lt.folder_lt(OTHER, validation=0)
+    (run,) = lt.train_many("ce", data, model=MODEL, seeds=1, folder=RUNS, small=False, progress=False)
+    images = data.normalise(test.test_images.permute(0, 3, 1, 2))
+    labels = np.array(test.class_names)[test.test_targets]
+    return data, lt.collect(run.model(), [(images, labels)], counts=run.counts, class_names=run.class_names)
+
+
+rescue = lt.Exercise(
+    "Rescue a tail",
+    """A colleague's folder has the same classes and counts. On its hidden test the plain network does as badly on rare classes as yours. Then the prior is subtracted, and the two rarest classes come back, but **one that is more frequent than they are does not, whatever τ**. Find out why, with whatever you like: the cell gives `faulty`, the training part, and `answers`, a run of the plain network on the hidden test. Set `found` to the names of the two classes that are involved, such as `("ship", "dog")`.""",
+    f"""
+found = ("{PLANTED}", "{HIDDEN_IN}")
+""",
+    [
+        lt.study.Claim(
+            "two class names",
+            lambda found: (
+                isinstance(found, (tuple, list, set))
+                and len(set(found)) == 2
+                and all(isinstance(one, str) for one in found)
+            ),
+            'Write two names, such as `("ship", "dog")`.',
+        ),
+        lt.study.Claim(
+            "the class that does not come back",
+            lambda found: isinstance(found, (tuple, list, set)) and PLANTED in found,
+            "It is not among your two. Decide again with several τ, and look at `per_class`.",
+        ),
+        lt.study.Claim(
+            "where its images are",
+            lambda found: isinstance(found, (tuple, list, set)) and HIDDEN_IN in found,
+            "The other class is not among your two. Look at the training pictures of the class that does not come back.",
+        ),
+    ],
+    hints=[
+        '`lt.study.redecide(answers, "logit_adjusted", tau=1.5).per_class`, beside the same of `opened["plain"][0]`.',
+        "A τ cannot bring back what was never learnt. What did the network get to see under this class's name?",
+        "`lt.plot_examples(faulty)` shows what lies in each folder. Which row shows something else than its name says?",
+    ],
+)
+
+
+def _choose_tau(logits, targets, counts, cost):
+    z, n = logits.double(), counts.double()
+    best, least = 0.0, float("inf")
+    for tau in TAUS.tolist():
+        answers = (z - tau * (n / n.sum()).log()).argmax(1)
+        found = float((cost.double()[targets] * (answers != targets)).mean())
+        if found < least - 1e-12:
+            best, least = tau, found
+    return torch.tensor(best, dtype=torch.float64)
+
+
+def _case(seed, cost, n=300):
+    """Scores of three classes as a network on a long tail gives them, on a validation set that is long-tailed as well."""
+    draw = torch.Generator().manual_seed(seed)
+    counts = torch.tensor([900.0, 90.0, 10.0])
+    targets = torch.multinomial(torch.tensor([0.6, 0.3, 0.1]), n, True, generator=draw)
+    logits = (
+        torch.randn(n, 3, generator=draw)
+        + 1.5 * torch.nn.functional.one_hot(targets, 3)
+        + (counts / counts.sum()).log()
+    )
+    return logits, targets, counts, torch.tensor(cost)
+
+
+choose_tau = lt.Exercise(
+    "τ for given costs",
+    """Missing a picture of a rare class may cost more than missing one of a frequent class. Write `choose_tau(logits, targets, counts, cost)`: of τ = 0, 0.1, …, 2 the one with the smallest **mean cost** over the validation images, where an image of class $j$ costs `cost[j]` if the answer is wrong and 0 if it is right. Decide by the largest $z_j - \\tau \\log \\pi_j$; of equally good τ take the smallest. `logits` (n, k), `targets` (n,), `counts` and `cost` (k,) are tensors.""",
+    """
+def choose_tau(logits, targets, counts, cost):
+    best, least = 0.0, float("inf")
+    log_prior = (counts / counts.sum()).log()
+    for step in range(21):
+        tau = step / 10
+        wrong = (logits - tau * log_prior).argmax(1) != targets
+        found = (cost[targets] * wrong).double().mean()
+        if found < least:
+            best, least = tau, found
+    return best
+""",
+    [
+        lt.study.Case(
+            "every error costs the same",
+            _case(0, [1.0, 1.0, 1.0]),
+            "With equal costs it is the τ with the fewest errors.",
+        ),
+        lt.study.Case(
+            "the rarest costs 20",
+            _case(0, [1.0, 1.0, 20.0]),
+            "An error costs `cost` of the true class, `cost[targets]`.",
+        ),
+        lt.study.Case(
+            "frequent ones cost more",
+            _case(1, [5.0, 1.0, 1.0]),
+            "The answer must follow the costs: here a small τ is better.",
+        ),
+        lt.study.Case(
+            "nothing costs anything", _case(2, [0.0, 0.0, 0.0]), "All τ are equally good; then the smallest, 0."
+        ),
+    ],
+    oracle=_choose_tau,
+    hints=[
+        "One loop over 21 values of τ, as in the chapter; only the score differs.",
+        "Wrong answers as a tensor of booleans times `cost[targets]`, then the mean.",
+        "Keep a new τ only where its cost is strictly smaller.",
+    ],
+    mistakes={
+        "You chose by the number of errors; the costs are not in it.": lambda z, y, n, c: _choose_tau(
+            z, y, n, torch.ones_like(c)
+        ),
+        "The cost is that of the true class, not of the answer.": lambda z, y, n, c: _by_answer(z, y, n, c),
+        "You took the τ with the largest cost.": lambda z, y, n, c: _choose_tau(z, y, n, -c),
+    },
+    given={"torch": torch},
+)
+
+
+def _by_answer(z, y, n, c):
+    best, least = 0.0, float("inf")
+    for tau in TAUS.tolist():
+        answers = (z - tau * (n / n.sum()).log()).argmax(1)
+        found = float((c[answers] * (answers != y)).mean())
+        if found < least:
+            best, least = tau, found
+    return torch.tensor(best)
+
+
+# ------------------------------------------------------------------------------------------------------------ quiz
+def quiz():
+    """Five questions."""
+    return lt.Quiz(
+        [
+            lt.study.Question(
+                "Ten seeds agree within a point that a remedy gains 3 points on the rare classes. They have 11 validation images. What do the ten seeds not tell you?",
+                {
+                    "whether training is stable": "That is what they tell.",
+                    "whether other images of these classes would show the gain": "Yes: all ten were judged on the same 11 images.",
+                    "whether the gain is larger than the noise of training": "That is what pairing by seed tells.",
+                },
+                "whether other images of these classes would show the gain",
+            ),
+            lt.study.Question(
+                "You try 20 settings on the validation images and report the best one's validation accuracy. It is",
+                {
+                    "too high on average": "Yes: the best of 20 was also lucky on these images.",
+                    "too low on average": "Choosing the largest of several noisy numbers can only lift it.",
+                    "right, if there are ten seeds": "Seeds repeat training, not the images.",
+                },
+                "too high on average",
+            ),
+            lt.study.Question(
+                "Some photographs are in the training part and, under another name, in the test part. What follows?",
+                {
+                    "Test accuracy is too high.": "Yes: these test images have been learnt by heart. `folder_lt` compares pixels and warns.",
+                    "Test accuracy is too low.": "A picture that was trained on is easier, not harder.",
+                    "Nothing, file names differ.": "The network sees pixels, not names.",
+                },
+                "Test accuracy is too high.",
+            ),
+            lt.study.Question(
+                "After the hidden test was opened, your remedy is worse than another. You switch to the other and report its test accuracy. Why is that a mistake?",
+                {
+                    "The test has now chosen something, so it is a validation set.": "Yes. A new, untouched test would be needed.",
+                    "The other remedy might be slower.": "It might, but that is not what makes the number wrong.",
+                    "It is none: the test is there to compare.": "It may compare what was fixed before. It must not choose.",
+                },
+                "The test has now chosen something, so it is a validation set.",
+            ),
+            lt.study.Question(
+                "You have only a table of true classes and answers, no network. Which of these can you still have?",
+                {
+                    "confusion, recall by group, intervals": "Yes: `lt.from_predictions(targets, predictions=...)`.",
+                    "logit adjustment after training": "It needs the scores of all classes.",
+                    "the lengths of classifier vectors": "They are in the network, which you do not have.",
+                },
+                "confusion, recall by group, intervals",
+            ),
+        ]
+    )
