@@ -25,6 +25,7 @@ _WHERE = {
     "collector": ("collect",),
     "predictions": ("from_predictions",),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
+    "recognition": ("recognise",),
     "many": ("train_many",),
     "embedding": ("embed",),
     "explore.export": ("export",),
@@ -40,7 +41,7 @@ _WHERE = {
 _NAMES = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = (
     "datasets", "device", "embedding", "explore", "functional", "many", "methods", "metrics", "models", "objective",
-    "own", "plots", "published", "run", "samplers", "study", "training",
+    "own", "plots", "published", "recognition", "run", "samplers", "study", "training",
 )  # fmt: skip
 
 __all__ = [*_NAMES, *_MODULES]

@@ -46,6 +46,21 @@ def spelled(value: Any, inside: bool = False) -> str:
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
+def many(n: int, what: str, plural: str = "") -> str:
+    """ "1 row", "2,000 rows"; of words that take no s, their plural."""
+    return f"{n:,} {what if n == 1 else plural or what + 's'}"
+
+
+def remedy(run: Any, part: str) -> str:
+    """What gives a run a part that it lacks, such as its "logits" or "features", as the end of a sentence."""
+    method = getattr(run, "method", "")
+    if method == "predictions":
+        return f"pass {'logits= or probabilities=' if part == 'logits' else f'{part}='} to lt.from_predictions"
+    if method == "collected":
+        return "lt.collect finds features and classifier where head= names a layer of the network"
+    return "train it here, or load a record that was saved whole (small=False)"
+
+
 def refuse(name: str, value: object, expected: str) -> ValueError:
     """The error for an argument: raise refuse("epochs", -1, "a whole number of at least 1")."""
     return ValueError(f"{name}={shown(value)}: expected {expected}")

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import check, heads, labels
+from . import check, heads, labels, loaders
 from .check import to_array
 from .predictions import as_run, probable
 from .run import Run, compact
 
 IMAGES = ("image", "images", "img", "imgs", "pixel_values", "x", "input", "inputs", "data")
 LABELS = ("label", "labels", "target", "targets", "y", "class", "classes")
+SIGMOID = "leave out the model's last sigmoid, or pass forward=lambda model, batch: (model(batch[0]).logit(), batch[1])"
 FORWARD = "pass forward=(model, batch) -> (logits, labels)"
 
 
@@ -46,8 +47,10 @@ def collect(
                  or a 1x1 convolution, with `.weight` (k, d), whose input are the features. None: it is looked for.
                  Either way W f + b, or s cos(f, W), must be the logits
     counts       (k,) training images of each class, as numbers, or a mapping or Series by class; without it, those of
-                 `training`, or else of the loader (then it should be the training set)
-    class_names  (k,) in the order of the logits; without them, the sorted names among the labels, or "0", "1", ...
+                 `training`, or else, with a warning, of the loader. Where a sampler repeats images or drop_last leaves
+                 some out, they are those of the data set's targets
+    class_names  (k,) in the order of the logits; without them, `classes` of the loader's data set (as of ImageFolder),
+                 the sorted names among the labels, or "0", "1", ... (of booleans "False", "True")
     training     a loader of the training images: their features, the class means, and the counts
     forward      (model, batch) -> (logits, labels), for a model or batches of another kind; it moves the batch itself
     ignore       the label, such as -100, of images that are left out
@@ -58,25 +61,28 @@ def collect(
     """
     check.instance("model", model, nn.Module, "a torch.nn.Module")
     check.text("name", name)
-    seed, ignore = check.seed(seed), labels.checked_ignore(ignore)
-    if not (forward is None or callable(forward)):
-        raise check.refuse("forward", forward, "a function (model, batch) -> (logits, labels), or None")
-    model = inner(model)
-    look = _Look(model, head, forward, ignore, len(class_names) if hasattr(class_names, "__len__") else None)
+    model, seed, ignore = inner(model), check.seed(seed), labels.checked_ignore(ignore)
+    known = loaders.class_names(loader, training) if class_names is None else class_names
+    look = _Look(model, head, forward, ignore, len(known) if hasattr(known, "__len__") else None)
     with _looking(model):
         test = look.through("loader", loader, keep_logits=True)
         train = None if training is None else look.through("training", training, keep_logits=False)
-    if look.head is None:
-        warnings.warn(look.without_head(), stacklevel=2)
     found = {"targets": test.labels()} | ({} if train is None else {"train_targets": train.labels()})
-    keys = labels.keys_of(counts, found["targets"])
-    classes = labels.learn("loader", [*found.values(), *keys], look.k, class_names)
+    to_count, doubts = loaders.to_count(loader, training, [*found.values()][-1], ignore, counts is None)
+    for doubt in (*look.doubts(), *doubts):
+        warnings.warn(doubt, stacklevel=2)
+    said = [*found.values(), *labels.keys_of(counts, found["targets"]), *([] if to_count is None else [to_count])]
+    classes = labels.learn("loader", said, look.k, known, by_place=class_names is None)
     numbers = {key: classes.numbers("loader" if key == "targets" else "training", y) for key, y in found.items()}
+    if to_count is not None:
+        counts = np.bincount(classes.numbers("loader" if train is None else "training", to_count), minlength=classes.k)
     f, train_f = (None if of is None or look.head is None else of.features.array() for of in (test, train))
-    return as_run(
+    run = as_run(
         "collected", classes, numbers, test.logits.array(), counts=counts, features=f, head=look.head, seed=seed,
         name=name, train_features=train_f,
     )  # fmt: skip
+    run.provenance |= {"order": "random"} if loaders.is_random(loader) else {}  # then row i is not image i
+    return run
 
 
 def inner(model: nn.Module) -> nn.Module:
@@ -143,35 +149,28 @@ class _Answers:
         return np.concatenate([one if len(kinds) == 1 else one.astype(object) for one in self.parts])
 
 
-def _length(loader: Any) -> int:
-    """How many images the loader will give, as far as it says so; else 0."""
-    for part in ("sampler", "dataset"):
-        try:
-            return len(getattr(loader, part))
-        except (AttributeError, TypeError, NotImplementedError):
-            continue
-    return 0
-
-
 # ------------------------------------------------------------------------------------------------------- the answers
 class _Look:
     """A model's answers. k classes (None until the first batch); layer and head: the classifier, None without one."""
 
     def __init__(self, model: nn.Module, named: Any, forward: Callable | None, ignore: Any, wanted: int | None):
+        if not (forward is None or callable(forward)):
+            raise check.refuse("forward", forward, "a function (model, batch) -> (logits, labels), or None")
         self.model, self.named, self.forward, self.ignore, self.wanted = model, named, forward, ignore, wanted
         self.reader = _Reader(model)
         self.k: int | None = None
         self.layer: heads.Layer | None = None
         self.head: heads.Head | None = None
         self.reasons: list[str] = []
+        self.bounded = True  # whether all outputs lie between 0 and 1
         if named is not None:
             heads.layers(model, named, range(check.MOST_CLASSES))  # there is such a one
 
     def through(self, name: str, loader: Any, keep_logits: bool) -> _Answers:
         """All that the loader gives, batch by batch."""
         check.instance(name, loader, Iterable, "batches of (images, labels), such as a torch DataLoader")
-        found, empty = _Answers(_length(loader), keep_logits), True
-        for batch in loader:
+        found, empty = _Answers(loaders.length(loader), keep_logits), True
+        for batch in loaders.batches(name, loader):
             empty = False
             if self.k is None:
                 self._begin(name, batch)
@@ -203,7 +202,7 @@ class _Look:
                 try:
                     fits[size] = layer, layer.fits(seen[layer.module], z)[0]  # of several, the last one decides
                 except ValueError as error:
-                    reasons[size].append(f"{layer.name!r} {error}")
+                    reasons[size].append(layer.says(error))
         self.k = self._which(set(by_size), set(fits))
         if probable(_finite(by_size[self.k])):
             raise ValueError(
@@ -211,6 +210,8 @@ class _Look:
                 "forward=lambda model, batch: (model(batch[0]).log(), batch[1])"
             )
         self.reasons = reasons[self.k]
+        if any("followed by a sigmoid" in one for one in self.reasons):
+            raise ValueError(f"model: its outputs are those of a sigmoid, expected logits: {SIGMOID}")
         if self.k in fits:
             self.layer, self.head = fits[self.k]
         elif self.named is not None:
@@ -247,25 +248,30 @@ class _Look:
         z = next((one for one in outputs if one.shape[1] == self.k), None)
         if z is None:
             raise ValueError(f"model: {self.k} logits in the first batch, {outputs[0].shape[1]} in a later one")
-        features = None
+        features, answers = None, _finite(z)
+        self.bounded &= bool(answers.min() > 0 and answers.max() <= 1)  # ReLU gives zeros
         if self.layer is not None:
             try:
                 _, seen_features = self.layer.fits(seen[self.layer.module], z, self.head, most=16)
                 features = self.head.sees(to_array(seen_features.float()))
             except ValueError as error:
-                reason = f"{self.layer.name!r} {error}, in a later batch"
+                reason = f"{self.layer.says(error)}, in a later batch"
                 if self.named is not None:
                     raise self._unfit(reason) from None
                 self.layer, self.head, self.reasons = None, None, [reason]
-        return _finite(z), features, labels.flat(name, y, self.k)
+        return answers, features, labels.flat(name, y, self.k)
 
-    def without_head(self) -> str:
+    def doubts(self) -> list[str]:
         """What is said of a run that has no classifier."""
+        if self.head is not None:
+            return []
         why = "; ".join(self.reasons[:3]) or f"no layer has a weight ({self.k}, d)"
-        return (
+        said = (
             f"model: no layer was found whose weights and features give the logits ({why}), so the run has neither "
             "head_weight nor features; confusion, accuracy and calibration need none"
         )
+        other = f"model: its outputs all lie between 0 and 1; if they are no logits, {SIGMOID}"
+        return [said, other] if self.bounded else [said]
 
 
 def _number(name: str, y: Any) -> int:

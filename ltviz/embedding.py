@@ -50,6 +50,7 @@ _RANGE = {
 PACKAGE = {"tsne": "openTSNE", "umap": "umap-learn"}
 RECORDED = data_folder() / "runs" / "embeddings"
 EXACT = 10_000  # t-SNE of more points looks for its neighbours approximately
+LONG = 8000  # points, from which on it is said that they take a while
 QUICK = 2000  # t-SNE of so many points takes about two seconds; anything slower must be recorded for the fast profile
 
 
@@ -276,6 +277,9 @@ _METHODS: dict[str, Callable[[Points, int, dict[str, float]], Points]] = {"tsne"
 
 
 def _compute(x: Points, method: str, seed: int, settings: dict[str, float]) -> Points:
+    if len(x) > LONG:
+        told = "20,000 take about 20 seconds, 100,000 a quarter of an hour; subsample(targets) chooses fewer"
+        print(f"{method} of {len(x):,} points: {told}", flush=True)
     return _checked(_METHODS[method](x, seed, settings), len(x), method)
 
 
@@ -303,8 +307,8 @@ def _features(features: Any, name: str = "features") -> Points:
     if hasattr(features, "confusion"):
         if getattr(features, "features", None) is None:
             raise ValueError(
-                f"{name}: this run was recorded without its test features, so there is nothing to embed; "
-                "open the run of seed 0, or train it again"
+                f"{name}: this run keeps no test features, so there is nothing to embed; "
+                f"{check.remedy(features, 'features')}"
             )
         features = features.features
     given = check.array(name, features, 2, "numbers, one row per image, shape (n, d); or a run that kept its features")

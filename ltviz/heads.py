@@ -128,6 +128,17 @@ class Layer(NamedTuple):
     name: str
     module: nn.Module
 
+    def says(self, error: object) -> str:
+        """A sentence's beginning: what the layer does, or why it is none."""
+        if self.name:
+            return f"{self.name!r} {error}"
+        if isinstance(self.module, (nn.Linear, nn.Conv2d)):
+            return f"the model itself {error}"
+        return (
+            f"the model itself holds a weight {tuple(self.module.weight.shape)}, but is no layer whose input are the "
+            "features; put the classifier into a module of its own"
+        )
+
     def reads(self, seen: Seen) -> Tensor:
         """The features (n, d) that it saw, pooled over places where it is a convolution or runs on each of them.
 
@@ -177,6 +188,9 @@ class Layer(NamedTuple):
         own = f @ w.T + (0.0 if b is None else b)
         if np.allclose(np.maximum(own, 0.0), z, atol=EXACT * np.ptp(z)):
             return "is followed by a ReLU, so its output W f + b is not the logits"
+        with np.errstate(over="ignore"):
+            if np.allclose(1.0 / (1.0 + np.exp(-own)), z, atol=EXACT):
+                return "is followed by a sigmoid, so its output W f + b is not the logits"
         power = float((own**2).sum())
         factor = float((own * z).sum()) / power if power > 0 else 0.0
         if factor and np.abs(factor * own - z).max() <= EXACT * np.ptp(z):

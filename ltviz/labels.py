@@ -161,12 +161,27 @@ class Classes:
         return ValueError(f"{name}: {label!r} is no class{near}; the {self.k} classes are {first}")
 
 
-def learn(name: str, labels: Sequence[np.ndarray], k: int | None, class_names: Any, columns: bool = False) -> Classes:
+def learn(
+    name: str,
+    labels: Sequence[np.ndarray],
+    k: int | None,
+    class_names: Any,
+    columns: bool = False,
+    by_place: bool = False,
+) -> Classes:
     """Which classes there are, from all labels together (arrays that `flat` has made) and the names, if any.
 
     k: the number of classes, where it is known otherwise. columns: the names are those of a table's columns, so a whole
-    number that is one of them means that column. Says once, as a UserWarning, what it had to take for granted.
+    number that is one of them means that column. by_place: the names are those of a data set, which numbers them from
+    0; labels that are names themselves go before. Says once, as a UserWarning, what it had to take for granted.
     """
+    if by_place and class_names is not None:
+        class_names = None if any(one.dtype.kind in "bO" for one in labels) else class_names
+        if class_names is not None and len(class_names) != k:
+            raise ValueError(
+                f"class_names: the data set of the {name} has {len(class_names)} classes ({shown(class_names)}), but "
+                f"there are {k} logits; pass class_names, all of them in the order of the logits"
+            )
     given = names_of(class_names, k)
     known = k if given is None else len(given)
     if known not in (None, 2) and any(one.dtype == bool for one in labels):
@@ -183,6 +198,8 @@ def learn(name: str, labels: Sequence[np.ndarray], k: int | None, class_names: A
         k = _number(name, whole) if k is None else k
         first = _first(name, whole, k, None)
         names = [str(j + first) if first else str(j) for j in range(k)]
+        if k == 2 and all(one.dtype == bool for one in labels):
+            names = ["False", "True"]
         return Classes(names, first, {one: j for j, one in enumerate(names)})
     names = [str(one) for one in given]
     table = {**{one: j for j, one in enumerate(names)}, **{one: j for j, one in enumerate(given)}}
@@ -192,7 +209,9 @@ def learn(name: str, labels: Sequence[np.ndarray], k: int | None, class_names: A
         table, numbers = {**table, **places}, set(whole.tolist()) <= set(places)
     if numbers:
         return Classes(names, 0, table, by_name=True)
-    return Classes(names, _first(name, whole, len(names), names) if whole.size else 0, table)
+    if not whole.size or (by_place and whole[0] >= 0 and whole[-1] < len(names)):
+        return Classes(names, 0, table)
+    return Classes(names, _first(name, whole, len(names), names), table)
 
 
 _NONE = np.zeros(0, np.int64)
@@ -227,6 +246,11 @@ def _first(name: str, whole: np.ndarray, k: int, names: list[str] | None) -> int
             )
     if first:
         warnings.warn(f"{name}: the classes are numbered from 1 to {k}; 1 is taken for the first", stacklevel=4)
+    elif low:
+        said = f"{name}: no label is 0, and none is {k}; the classes are taken to be numbered from 0"
+        numbers = f"pass class_names=range(1, {k + 1}), else class_names=range({k})"
+        one = "subtract 1 from them" if names else numbers
+        warnings.warn(f"{said}. If they are numbered from 1, {one}", stacklevel=4)
     return first
 
 

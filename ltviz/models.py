@@ -35,6 +35,7 @@ class Net(nn.Module):
         if not isinstance(weight, Tensor) or weight.dim() != 2:
             raise refuse("head", head, "a module with .weight (k, d), one row for each class, such as nn.Linear(d, k)")
         self.backbone, self.head = backbone, head
+        self.kept = False  # whether the head began as a classifier that was there before
 
     def forward(self, images: Tensor, index: Tensor | None = None) -> Output:
         return self.decide(self.backbone(images), index)
@@ -48,10 +49,14 @@ class Net(nn.Module):
 
 
 class Logits(Net):
-    """A network as others expect one: images -> logits (n, k). net: one whose parts it takes over."""
+    """A network as others expect one: images -> logits (n, k). net: one whose parts it takes over.
 
-    def __init__(self, net: Net):
+    class_names (k,): what the rows of its classifier stand for; None: not known.
+    """
+
+    def __init__(self, net: Net, class_names: Sequence[str] | None = None):
         super().__init__(net.backbone, net.head)
+        self.class_names = None if class_names is None else tuple(class_names)
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images).logits
@@ -71,18 +76,24 @@ class MLP(nn.Module):
         return self.layers(images)
 
 
+def _check_pixels(shape: tuple[int, int, int], model: str) -> None:
+    """ValueError for images (C, H, W) that no convolution can look at, such as the rows of a table."""
+    if min(shape[1:]) < 4:
+        raise refuse(
+            "shape",
+            shape,
+            f"at least 4 x 4 pixels for model={model!r}, whose convolutions look at neighbouring pixels and halve the "
+            "image; use 'mlp', also for a table, or larger images",
+        )
+
+
 class CNN(nn.Module):
     """Three 3 x 3 convolutions with BatchNorm (16-32-64 channels), max-pooling between them, global average pooling."""
 
     def __init__(self, shape: tuple[int, int, int], width: int = 16):
         super().__init__()
         shape, width = check_shape(shape), whole("width", width, 1, WIDEST)
-        if min(shape[1:]) < 4:
-            raise refuse(
-                "shape",
-                shape,
-                "at least 4 x 4 pixels for model='cnn', which halves its images twice; use 'mlp', or larger images",
-            )
+        _check_pixels(shape, "cnn")
         self.dim = 4 * width
         channels, layers = [shape[0], width, 2 * width, 4 * width], []
         for i in range(3):
@@ -136,6 +147,7 @@ class ResNet(nn.Module):
         halvings = math.ceil(math.log2(max(max(shape[1:]) / self.STEM, 1))) if flag("stem", stem) else 0
         if whole("depth", depth, 8, DEEPEST) % 6 != 2:
             raise refuse("depth", depth, "6 b + 2 for b blocks a stage: 8, 14, 20, 26, 32, ...")
+        _check_pixels(shape, f"resnet{depth}")
         self.dim = 4 * width
         self.conv = nn.Conv2d(shape[0], width, 3, 2 if halvings else 1, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
@@ -283,6 +295,7 @@ def make_backbone(name: str, shape: Sequence[int]) -> nn.Module:
     source, _, option = name.partition(":")
     with own_draws():
         if source == "torchvision":
+            _check_pixels(shape, name)
             return TorchvisionBackbone(option, shape)
         return MODELS[source](shape, int(option)) if option else MODELS[source](shape)
 

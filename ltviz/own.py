@@ -23,7 +23,7 @@ from .objective import BASE, Bound, Method, Objective, Output, Regularizer, Sett
 # What train, sweep and train_many take themselves, and what a base is spelled with: no setting can have such a name.
 TAKEN = (
     "method", "data", "epochs", "seed", "seeds", "model", "recipe", "start", "device", "checkpoint", "speed",
-    "progress", "folder", "small", "key", "weights", "augment", "callbacks",
+    "progress", "folder", "small", "key", "weights", "head_classes", "augment", "callbacks",
 )  # fmt: skip
 NUMBERS_AND_TEXT = (bool, int, float, str)
 

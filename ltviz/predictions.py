@@ -37,7 +37,7 @@ def from_predictions(
     seed: int = 0,
     name: str = "my predictions",
 ) -> Run:
-    """Any classifier's answers on test images as a run: every plot and explorer takes it, or says what it lacks.
+    """Any classifier's answers on test images as a run: every plot of runs takes it, or says what it lacks.
 
     targets        true classes (n,): whole numbers 0..k-1, or 1..k, names, booleans of two classes, one-hot rows (n, k)
     logits         (n, k) finite; or instead, exactly one of:
@@ -62,7 +62,7 @@ def from_predictions(
     given = {"targets": targets, "logits": logits, "probabilities": probabilities, "predictions": predictions}
     given |= {"features": features}
     if table is not None:
-        given = _columns(_table(table), given)
+        given = _columns(_table(table, [targets, predictions]), given)
     which = [key for key in ("logits", "probabilities", "predictions") if given[key] is not None]
     if len(which) != 1:
         found = ", ".join(which) or "none of them"
@@ -73,13 +73,39 @@ def from_predictions(
     if names is None and (names := _index(counts, found)) is not None:
         warnings.warn(f"class_names: taken from the index of counts, in its order: {shown(names)}", stacklevel=2)
     said = [*found.values(), *labels.keys_of(counts, found["targets"])]
-    classes = labels.learn("targets", said, k, names, names is not class_names and columns is not None)
+    named = names is not class_names and columns is not None
+    classes, numbers = _numbered(found, said, k, names, which[0] if named else "")
     near = HALF if _half(given["logits"], given["features"], head_weight) else EXACT
     # Probabilities in files are often rounded, and their logs then far from the logits: only logits are compared.
     head = _head(head_weight, head_bias, classes.k, z if which == ["logits"] else None, f, near)
     f = None if f is None else compact(f if head is None else head.sees(f))
-    numbers = {key: classes.numbers(key, value) for key, value in found.items()}
     return as_run("predictions", classes, numbers, z, counts=counts, features=f, head=head, seed=seed, name=name)
+
+
+def _numbered(
+    found: Mapping[str, np.ndarray], said: Sequence[np.ndarray], k: int | None, names: Any, columns: str
+) -> tuple[Classes, dict[str, np.ndarray]]:
+    """The classes, and the class number of every label. columns: the argument whose columns give the names, or ""."""
+    try:
+        classes = labels.learn("targets", said, k, names, bool(columns))
+        numbers = {key: classes.numbers(key, value) for key, value in found.items()}
+    except ValueError as error:
+        if not columns:
+            raise
+        raise ValueError(
+            f"{error}. The classes are named by the columns of {columns}; pass class_names= in their order if they "
+            "are called otherwise"
+        ) from None
+    whole = found["targets"].dtype != object and not classes.by_name and not classes.first
+    if columns and whole and classes.names != [str(j) for j in range(classes.k)]:
+        if all(name.isdigit() for name in classes.names):
+            warnings.warn(
+                f"class_names: {', '.join(map(repr, classes.names[:5]))} are taken from the columns of {columns}, and "
+                f"labels for their places, so that the label 0 is the class {classes.names[0]!r}; pass class_names= in "
+                "the order of the columns to say so",
+                stacklevel=3,
+            )
+    return classes, numbers
 
 
 def _rows(
@@ -311,12 +337,13 @@ def _spelled(names: list[Any], found: Mapping[str, np.ndarray]) -> list[Any]:
     while same and names[0][same - 1].isdigit():  # "p10", "p11" differ in their whole numbers
         same -= 1
     short = [one[same:] for one in names]
+    said = {str(one) for of in found.values() if of.dtype == object for one in of.tolist()}
     if all(one.isdigit() for one in short):
-        return short
+        written = {int(one): one for one in sorted(said) if one.isdigit()}  # "01" is the class of "p1"
+        return [one if one in said else written.get(int(one), one) for one in short]
     while same and names[0][same - 1].isalnum():
         same -= 1
     short = [one[same:] for one in names]
-    said = {str(one) for of in found.values() if of.dtype == object for one in of.tolist()}
     return short if said and said <= set(short) and not said <= set(names) else names
 
 
@@ -333,8 +360,8 @@ def _same_order(targets: Any, other: Any, name: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- a table
-def _table(table: Any) -> Any:
-    """A DataFrame, read from a CSV file where it is a path."""
+def _table(table: Any, labelled: Sequence[Any]) -> Any:
+    """A DataFrame, read from a CSV file where it is a path; labelled: columns of labels, in which "01" stays a text."""
     import pandas as pd
 
     if isinstance(table, pd.DataFrame):
@@ -348,7 +375,14 @@ def _table(table: Any) -> Any:
             head = file.readline()
         separator = max(",;\t", key=head.count)
         # Only an empty field is missing: "NA" and "None" are names that classes have.
-        return pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        how = dict(sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        found = pd.read_csv(path, **how)
+        whole = [one for one in found.columns if one in labelled and found[one].dtype.kind == "i"]
+        if whole:
+            texts = pd.read_csv(path, usecols=whole, dtype=str, **how)[whole]
+            if any(texts[one].str.match(r"0\d").any() for one in whole):
+                found[whole] = texts
+        return found
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise check.refuse("table", str(path), f"{expected}; it cannot be read ({error})") from None
 

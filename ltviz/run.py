@@ -52,7 +52,7 @@ def checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {name: checksum(value) for name, value in arrays.items()}
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Run:
     """A trained network, its history and its answers on the test set.
 
@@ -70,6 +70,8 @@ class Run:
     targets (n,), logits (n, k) raw, scores (n, k) after the post-hoc rule or None, features (n, d)   test images,
                              None in a small record; train_features, train_targets, network: likewise
     ece                      expected calibration error on the test images, 15 bins
+
+    Two runs are equal if they hold the same, whatever the provenance says: a saved run equals the one that is read.
     """
 
     method: str
@@ -104,6 +106,15 @@ class Run:
     def __post_init__(self):
         self.label = self.label or self.method
         self.made_by: Any = None  # of a run trained in this process: its bound method, and what made an own network
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Run) or (self.id, self.seed) != (other.id, other.seed):
+            return False
+        return self is other or all(_same(getattr(self, one.name), getattr(other, one.name)) for one in fields(self)
+                   if one.name != "provenance")  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.seed))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "made_by": None}
@@ -167,6 +178,7 @@ class Run:
         given to `train` (a module, or what makes one), which a run from a file needs where it was the reader's own; its
         weights are those of the run. ValueError where the record keeps no network, or another one is given.
         """
+        self._need_network()
         return _network().rebuild(self, model)
 
     def predict(self, images: Any, model: Any = None) -> Any:
@@ -174,11 +186,13 @@ class Run:
 
         images   uint8 or floats from 0 to 1: an array (n, h, w) or (n, h, w, c), a tensor (n, c, h, w); or an image of
                  PIL, or a list of them. Of another size than those trained on, they are cut to that shape in the middle
-                 and resized; of a table's run, rows as data.encode(features) gives them
+                 and resized. Of a table's run: a DataFrame with its columns, which is encoded and scaled as those of
+                 training were, or rows as data.encode(features) gives them
         model    as for `model`
-        Returns a training.network.Prediction: classes (n,), names, probabilities (n, k), logits (n, k). ValueError for
-        anything else, and where the record keeps no network.
+        Returns a training.network.Prediction: classes (n,), names, probabilities and logits (n, k), features (n, d).
+        ValueError for anything else, and where the record keeps no network.
         """
+        self._need_network()
         return _network().predict(self, images, model)
 
     def posthoc(self, key: str, **settings: Any) -> np.ndarray:
@@ -219,6 +233,18 @@ class Run:
         if getattr(self, name) is None:
             raise ValueError(f"this record of {self.name!r} keeps no {what} ({name}). {self._remedy}")
 
+    def _need_network(self) -> None:
+        """ValueError for a run without one, and for one whose network gives nothing."""
+        if self.network is None and self.method in ("collected", "predictions"):
+            source = "collect" if self.method == "collected" else "from_predictions"
+            raise ValueError(f"run={self.name!r}: {source} keeps no network; ask your own module, in eval mode")
+        if self.status == "diverged":
+            raise ValueError(
+                f"run={self.name!r}: its training diverged, so its network gives no answers; train it again, with a "
+                "smaller learning rate (lr=)"
+            )
+        self._need("network", "network")
+
     @property
     def _remedy(self) -> str:
         """What gives a run a part that it lacks."""
@@ -243,12 +269,15 @@ class Run:
         small=True leaves out the network, training features, and all but the first `images` test images' logits and
         features. Where the same run (its id) is kept there already with more of it, that file stays as it is: delete it
         first to save space. The write is atomic: a reader, or a full disk, never sees half a file. Raises ValueError
-        for a run that is not sound (schema), OSError where nothing can be written.
+        for a run that is not sound (schema) and for a name that ends as another kind of file does, OSError where
+        nothing can be written.
         """
         path = check.path("path", path)
         check.flag("small", small)
         check.whole("images", images)
         if path.suffix != ".safetensors":
+            if re.fullmatch(r"\.[A-Za-z]\w{0,11}", path.suffix) and not path.is_dir():
+                raise check.refuse("path", str(path), "a folder, or a file that ends in .safetensors")
             path = path / self.filename
         plain, arrays = self._parts(small, images)
         schema.check_run(plain, arrays)
@@ -272,6 +301,19 @@ class Run:
             else:
                 plain[item.name] = value.item() if isinstance(value, np.generic) else value
         return plain, {name: narrow(value) if schema.is_whole(name) else value for name, value in arrays.items()}
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two parts of runs hold the same: a tuple is a list, NaN is NaN, types of equal numbers do not matter."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        a, b = np.asarray(a), np.asarray(b)
+        floats = a.dtype.kind == b.dtype.kind == "f"
+        return np.array_equal(a, b, equal_nan=floats)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(value, b[key]) for key, value in a.items())
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b or (a != a and b != b))
 
 
 def _network() -> Any:

@@ -226,6 +226,7 @@ class _Call:
         }  # fmt: skip
         job |= {} if asked.network is None else {"model": asked.network}
         job |= {} if asked.augment is None else {"augment": asked.augment}
+        job |= {} if asked.head_classes is None else {"head_classes": asked.head_classes}
         fields = {f.name: getattr(trainer.data, f.name) for f in dataclasses.fields(LongTailed) if f.init}
         try:
             content = pickle.dumps((job, asked.id, [get() for get, _ in _SWITCHES]), PROTOCOL)

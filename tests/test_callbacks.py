@@ -88,3 +88,16 @@ def test_an_error_names_the_function(data):
 def test_what_cannot_be_called_is_refused(wrong, data):
     with pytest.raises(ValueError, match="^callbacks=.*: expected a function .epoch, row, network., or a list"):
         Trainer("ce", data, callbacks=wrong)
+
+
+class Plain:
+    def __call__(self, epoch, row):
+        return None
+
+
+@pytest.mark.parametrize("wrong", [lambda: None, lambda epoch, row: None, lambda epoch, row, network, more: None,
+                                   lambda epoch, row, *, network: None, Plain()])  # fmt: skip
+def test_one_of_other_arguments_is_refused_before_the_first_epoch(wrong, data):
+    with pytest.raises(ValueError, match=r"^callbacks: .* cannot be called with \(epoch, row, network\)"):
+        Trainer("ce", data, callbacks=[print, wrong])
+    Trainer("ce", data, callbacks=[print, lambda epoch, row, network, more=1: None, lambda *seen: None, max])

@@ -11,7 +11,7 @@ from ltviz import files
 from ltviz.datasets import digits_lt
 from ltviz.device import Speed
 from ltviz.run import RunFileError
-from ltviz.training import RECIPES, Trainer
+from ltviz.training import RECIPES, RunControl, Trainer
 from ltviz.training import checkpoint as checkpoints
 
 
@@ -212,6 +212,59 @@ def test_a_state_is_copied_in_place_or_not_at_all():
         assert (module[0].weight == 2).all(), "nothing was changed"
     with pytest.raises(ValueError, match=r"it lacks \['0.bias'\], and has \[\]"):
         checkpoints.load_state(module, {name: value for name, value in state.items() if name != "0.bias"})
+
+
+# -------------------------------------------------------------------------------------------------------------- stopped
+def stop_at(control, number):
+    """Asks to stop at a certain look, as Ctrl-C does within an epoch."""
+    looks = []
+    check = control.check
+
+    def look():
+        looks.append(1)
+        if len(looks) == number:
+            control.stop()
+        check()
+
+    control.check = look
+    return control
+
+
+def test_a_stop_within_an_epoch_leaves_the_end_of_the_last_whole_one(data, file):
+    whole = Trainer("ce", data, epochs=4).run()
+    steps = len(Trainer("ce", data, epochs=4).begin_epoch().batches)
+    first = Trainer("ce", data, epochs=4, checkpoint=file)
+    run = first.run(stop_at(RunControl(), 2 * steps + 3))
+    assert run.status == "stopped" and len(run.history["epoch"]) == 2 and file.exists()
+    again = Trainer("ce", data, epochs=4, checkpoint=file)
+    assert again.epoch == 2
+    resumed = again.run()
+    np.testing.assert_array_equal(resumed.logits, whole.logits)
+    assert resumed.id == whole.id
+
+
+def test_a_stop_within_the_first_epoch_leaves_nothing(data, file):
+    assert Trainer("ce", data, epochs=4, checkpoint=file).run(stop_at(RunControl(), 3)).status == "stopped"
+    assert not file.exists()
+
+
+def test_a_callback_that_ends_training_leaves_the_end_of_its_epoch(data, file):
+    whole, told = Trainer("ce", data, epochs=4).run(), []
+    run = Trainer("ce", data, epochs=4, checkpoint=file, callbacks=lambda epoch, row, net: epoch == 2).run()
+    assert run.status == "stopped" and len(run.history["epoch"]) == 3
+    resumed = Trainer("ce", data, epochs=4, checkpoint=file, callbacks=lambda epoch, *rest: told.append(epoch)).run()
+    assert told == [3]
+    np.testing.assert_array_equal(resumed.logits, whole.logits)
+
+
+def test_an_error_leaves_it_too(data, file):
+    def fail(epoch, row, network):
+        if epoch == 1:
+            raise ValueError("mine")
+
+    with pytest.raises(RuntimeError, match="callbacks: fail failed after epoch 1"):
+        Trainer("ce", data, epochs=4, checkpoint=file, callbacks=fail).run()
+    assert Trainer("ce", data, epochs=4, checkpoint=file).epoch == 2
 
 
 # ----------------------------------------------------------------------------------------------------- before and after

@@ -1,16 +1,30 @@
 """Any classifier as a run: the right numbers, nothing left changed, and a refusal that names what does not fit."""
 
 import tracemalloc
+import warnings
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import (
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from ltviz.collector import collect
 
 NAMES = ["a", "b", "c"]
+# Most tests are not about the counts, and take those of the one loader that they have.
+pytestmark = pytest.mark.filterwarnings("ignore:counts. taken from the loader:UserWarning")
 
 
 @pytest.fixture
@@ -224,6 +238,173 @@ def test_what_is_taken_for_granted_is_said_once(model, batches):
     assert len(said) == 1 and run.counts.tolist() == [0, 4, 1] and run.class_names == ["ant", "bee", "cow"]
 
 
+def batched(x, y, **kind):
+    """A loader of these images."""
+    return DataLoader(TensorDataset(x, y), **kind)
+
+
+class Named(TensorDataset):
+    """As torchvision's ImageFolder: `targets`, and `classes` by number."""
+
+    def __init__(self, x, y, classes):
+        super().__init__(x, y)
+        self.targets, self.classes = y.tolist(), classes
+
+
+def test_counts_of_the_judged_images_are_said_to_be_so(model, batches):
+    with pytest.warns(UserWarning, match=r"counts: taken from the loader, .*pass counts= or training=") as said:
+        run = collect(model, batches)
+    assert len(said) == 1 and run.counts.tolist() == np.bincount(run.targets).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        collect(model, batches, training=batches)
+        collect(model, batches, counts=[3, 2, 1])
+
+
+DRAWN = [
+    lambda x, y: batched(x, y, sampler=WeightedRandomSampler([1.0, 9.0] * 20, 40), batch_size=8),
+    lambda x, y: batched(x, y, sampler=RandomSampler(range(40), replacement=True), batch_size=8),
+    lambda x, y: batched(x, y, sampler=RandomSampler(range(40), num_samples=15), batch_size=8),
+    lambda x, y: batched(x, y, batch_size=32, drop_last=True),
+    lambda x, y: batched(x, y, batch_size=32, drop_last=True, shuffle=True),
+    lambda x, y: batched(x, y, batch_sampler=BatchSampler(WeightedRandomSampler(torch.ones(40), 8), 4, False)),
+    lambda x, y: DataLoader(Named(x, y, NAMES), batch_size=32, drop_last=True),
+    lambda x, y: DataLoader(
+        ConcatDataset([Named(x[:9], y[:9], NAMES), TensorDataset(x[9:], y[9:])]), 32, drop_last=True
+    ),
+]
+
+
+@pytest.mark.parametrize("loader", DRAWN)
+def test_counts_are_those_of_the_data_set_where_the_loader_repeats_or_leaves_out_images(model, batches, loader):
+    x, y = (torch.cat(of) for of in zip(*batches, strict=True))
+    torch.manual_seed(0)
+    run = collect(model, batches, training=loader(x, y))
+    assert run.counts.tolist() == np.bincount(y).tolist() and run.counts.sum() == 40
+    with pytest.warns(UserWarning, match="loader: its .*; the answers are judged on the images that it gave"):
+        assert collect(model, loader(x, y)).counts.tolist() == np.bincount(y).tolist()
+
+
+def test_counts_of_a_part_of_a_data_set(model, batches):
+    x, y = (torch.cat(of) for of in zip(*batches, strict=True))
+    part = list(range(3, 30))
+    for loader in (
+        batched(x, y, sampler=SubsetRandomSampler(part), batch_size=8),
+        batched(x, y, sampler=SubsetRandomSampler(part), batch_size=8, drop_last=True),
+        DataLoader(Subset(TensorDataset(x, y), part), batch_size=8, drop_last=True),
+        batched(x, y, sampler=WeightedRandomSampler([3 <= i < 30 for i in range(40)], 99), batch_size=8),
+    ):
+        torch.manual_seed(0)
+        assert collect(model, batches, training=loader).counts.tolist() == np.bincount(y[part]).tolist()
+
+
+class Hidden(Dataset):
+    """Says nothing of its labels but one by one."""
+
+    def __init__(self, x, y):
+        self.rows = list(zip(x, y, strict=True))
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        return self.rows[i]
+
+
+def test_counts_that_nobody_knows_are_asked_for(model, batches):
+    x, y = (torch.cat(of) for of in zip(*batches, strict=True))
+    loader = DataLoader(Hidden(x, y), batch_size=32, drop_last=True)
+    with pytest.warns(UserWarning, match="counts: training: its drop_last leaves out images, .*pass counts="):
+        assert collect(model, batches, training=loader).counts.sum() == 32
+    changed = DataLoader(Named(x, y + 5, NAMES), batch_size=32, drop_last=True, collate_fn=lambda rows: (
+        torch.stack([one for one, _ in rows]), torch.stack([j for _, j in rows]) - 5))  # fmt: skip
+    with pytest.warns(UserWarning, match="counts: training: .*pass counts="):  # its targets are other labels
+        assert collect(model, batches, training=changed).counts.sum() == 32
+    own = batched(x, y, sampler=list(range(10)), batch_size=5)
+    with pytest.warns(UserWarning, match="counts: training: its list may draw an image several times.*pass counts="):
+        assert collect(model, batches, training=own).counts.sum() == 10
+    collect(model, batches, training=batched(x, y, batch_size=20, drop_last=True))  # it drops nothing
+
+
+def test_labels_from_one_whose_last_class_is_absent_are_doubted(model, batches):
+    low = [(x, y.clamp(max=1) + 1) for x, y in batches]  # 1 and 2, of three classes
+    with pytest.warns(UserWarning, match=r"loader: no label is 0, and none is 3;.*class_names=range\(1, 4\)") as said:
+        run = collect(model, low, counts=[3, 2, 1])
+    assert len(said) == 1 and set(run.targets) == {1, 2}
+    with pytest.warns(UserWarning, match="no label is 0.*subtract 1 from them"):
+        collect(model, low, counts=[3, 2, 1], class_names=NAMES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(collect(model, low, counts=[3, 2, 1], class_names=range(1, 4)).targets) == {0, 1}
+        assert set(collect(model, low, training=batches).targets) == {1, 2}
+        assert set(collect(model, low, counts={0: 3, 1: 2, 2: 1}).targets) == {1, 2}
+    with pytest.warns(UserWarning, match="numbered from 1 to 3"):  # the training images say so, for both
+        run = collect(model, low, training=[(x, y + 1) for x, y in batches])
+    assert set(run.targets) == {0, 1} and set(run.train_targets) == {0, 1, 2}
+
+
+def test_names_of_the_data_set(model, batches):
+    x, y = (torch.cat(of) for of in zip(*batches, strict=True))
+    folders = ["10", "2", "9"]  # as ImageFolder sorts them
+    named = DataLoader(Named(x, y, folders), batch_size=8)
+    assert collect(model, named).class_names == folders
+    assert collect(model, DataLoader(Subset(named.dataset, range(30)), batch_size=8)).class_names == folders
+    assert collect(model, batches, training=named).class_names == folders
+    assert collect(model, named, class_names=NAMES).class_names == NAMES
+    np.testing.assert_array_equal(collect(model, DataLoader(Named(x, y, ["1", "2", "3"]), 8)).targets, y)
+    only = y > 0
+    run = collect(model, DataLoader(Named(x[only], y[only], folders), batch_size=8))  # numbered by place: no doubt
+    np.testing.assert_array_equal(run.targets, y[only])
+    with pytest.raises(ValueError, match="class_names: the data set of the loader has 2 classes .*there are 3 logits"):
+        collect(model, DataLoader(Named(x, y, ["a", "b"]), batch_size=8))
+    with pytest.raises(ValueError, match="training: its data set and that of the loader have different classes"):
+        collect(model, named, training=DataLoader(Named(x, y, folders[::-1]), batch_size=8))
+
+
+def test_a_random_order_is_noted(model, batches):
+    x, y = (torch.cat(of) for of in zip(*batches, strict=True))
+    assert collect(model, batched(x, y, batch_size=8, shuffle=True)).provenance == {"order": "random"}
+    assert "order" not in collect(model, batched(x, y, batch_size=8)).provenance
+
+
+def test_what_a_data_set_raises_keeps_its_type_and_says_where(model, batches):
+    class Broken(Hidden):
+        def __getitem__(self, i):
+            if i == 21:
+                raise KeyError("no such file")
+            return super().__getitem__(i)
+
+    x, y = (torch.cat(of) for of in zip(*batches, strict=True))
+    with pytest.raises(KeyError, match="no such file") as caught:
+        collect(model, batches, training=DataLoader(Broken(x, y), batch_size=8))
+    assert caught.value.__notes__ == [
+        "training: raised by the loader or its data set while it made batch 2 (counted from 0)"
+    ]
+
+
+def test_outputs_of_a_sigmoid_are_no_logits(model, batches):
+    with pytest.raises(ValueError, match="model: its outputs are those of a sigmoid, expected logits"):
+        collect(nn.Sequential(model, nn.Sigmoid()), batches)
+    with pytest.warns(UserWarning) as said:
+        collect(other(lambda z: 0.5 + 0.4 * z.tanh())(model), batches)
+    assert any("its outputs all lie between 0 and 1" in str(one.message) for one in said)
+
+
+def test_a_classifier_that_is_written_into_the_model_is_no_layer(batches):
+    class Inline(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.weight = nn.Linear(6, 5), nn.Parameter(torch.randn(3, 5))
+
+        def forward(self, x):
+            return 8 * nn.functional.linear(nn.functional.normalize(self.body(x)), nn.functional.normalize(self.weight))
+
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match=r"the model itself holds a weight \(3, 5\).*a module of its own") as said:
+        collect(Inline(), batches)
+    assert not any("''" in str(one.message) for one in said)
+
+
 def test_whole_numbers_that_are_names_are_looked_up(model, batches):
     plain = collect(model, batches)
     run = collect(
@@ -240,6 +421,8 @@ def test_two_classes_as_booleans(batches):
     net = nn.Sequential(nn.Linear(6, 2))
     run = collect(net, [(x, y == 1) for x, y in batches], class_names=["no", "yes"])
     expected = torch.cat([y for _, y in batches]) == 1
+    plain = collect(net, [(x, y == 1) for x, y in batches], counts={False: 4, True: 1})
+    assert plain.class_names == ["False", "True"] and plain.counts.tolist() == [4, 1]
     np.testing.assert_array_equal(run.targets, expected.numpy().astype(np.int64))
 
 

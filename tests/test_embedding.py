@@ -445,3 +445,12 @@ def test_up_to_4000_images_all_are_placed_and_kept_under_the_same_name(counted, 
     record_embedding(x, "tsne", 3, folder=tmp_path)
     picture = plots.plot_embedding(x, y, [9, 8, 7, 6, 5, 4, 3], seed=3, recorded=tmp_path)
     assert len(counted) == 1 and len(picture.data["points"]) == 4000 and "images, rare" not in picture.text
+
+
+def test_what_takes_long_is_said_before(monkeypatch, capsys):
+    monkeypatch.setattr(module, "_METHODS", {"tsne": lambda x, seed, settings: x[:, :2]})
+    points = np.random.default_rng(0).normal(size=(module.LONG + 1, 2))
+    module.embed(points[:-1], "tsne", cache=False, recorded=False)
+    assert not capsys.readouterr().out
+    module.embed(points, "tsne", cache=False, recorded=False)
+    assert capsys.readouterr().out.startswith("tsne of 8,001 points: 20,000 take about 20 seconds")

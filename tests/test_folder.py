@@ -18,6 +18,7 @@ from test_datasets import no_decoding, write_folder
 
 import ltviz
 from ltviz.datasets import cifar_lt, folder, folder_lt, load, profile_counts, sources, store, stream, tree
+from ltviz.datasets.profiles import share_or_number
 from ltviz.datasets.stream import Rows, Streamed
 
 
@@ -105,7 +106,7 @@ def test_folder_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         folder_lt(tmp_path / "nowhere")
     (tmp_path / "a.png").touch()
-    with pytest.raises(ValueError, match="0 class folders, at least 2 are needed; it holds a.png"):
+    with pytest.raises(ValueError, match="0 class folders, at least 2 needed; it holds a.png"):
         folder_lt(tmp_path)
     write_folder(tmp_path, [5, 2, 0])
     with pytest.raises(ValueError, match="kind2 holds no image"):
@@ -149,12 +150,34 @@ def test_a_folder_by_default_and_its_spec(tmp_path):
         again = load(one.spec)
         assert again.fingerprint == one.fingerprint and again.identity == one.identity
     for wrong in (dict(n_max=3), dict(profile="step"), dict(class_order="natural"), dict(class_order=[1, 0])):
-        with refused("^ratio=None keeps the folder's own counts"):
+        with refused(f"^{next(iter(wrong))}= is only for a tail that is cut, ratio=: ratio=None keeps the folder's"):
             folder_lt(root, **wrong)
     for wrong in (dict(size=3), dict(size=4097), dict(pad=-1), dict(test=1.5), dict(validation=-0.1), dict(flip=0)):
         with refused(f"^{next(iter(wrong))}="):
             folder_lt(root, **wrong)
     assert folder_lt(root, size=4).shape == (3, 4, 4) and folder_lt(root, pad=0).spec["pad"] == 0
+
+
+def test_mean_and_std_of_other_weights(tmp_path):
+    root = written(tmp_path / "own", (10, 20))
+    mean, std = (0.485, 0.456, 0.406), [0.229, 0.224, 0.225]
+    data, plain = folder_lt(root, mean=mean, std=np.array(std)), folder_lt(root)
+    np.testing.assert_allclose(data.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(data.std, std, rtol=1e-6)
+    pixels = data.test_images[:1].permute(0, 3, 1, 2).numpy() / 255
+    expected = (pixels - np.reshape(mean, (1, 3, 1, 1))) / np.reshape(std, (1, 3, 1, 1))
+    np.testing.assert_allclose(data.test_batch(slice(0, 1)), expected, atol=1e-5)
+    assert data.fingerprint == plain.fingerprint and data.identity != plain.identity
+    assert data.spec == plain.spec | {"mean": list(mean), "std": std}
+    assert load(json.loads(json.dumps(data.spec))).identity == data.identity == data.with_seed(1).with_seed(0).identity
+    for wrong, name in (
+        (dict(mean=mean), "std=None"), (dict(std=std), "mean=None"), (dict(mean=mean, std=[1, 1]), "std"),
+        (dict(mean=[123.7, 116.3, 103.5], std=std), "mean"), (dict(mean=mean, std=[0, 1, 1]), "std"),
+        (dict(mean=0.5, std=0.5), "mean"), (dict(mean=[0.5, np.nan, 0.5], std=std), "mean"),
+        (dict(mean="imagenet", std=std), "mean"), (dict(mean=[True, False, True], std=std), "mean"),
+    ):  # fmt: skip
+        with refused(f"^{name}.*expected 3 numbers from 0 to 1, one a channel"):
+            folder_lt(root, **wrong)
 
 
 def test_a_folder_whose_images_are_not_square(tmp_path):
@@ -215,19 +238,22 @@ def test_a_folder_in_parts(tmp_path):
         folder_lt(tmp_path)
     (tmp_path / "one" / "kind").mkdir(parents=True)
     picture(0).save(tmp_path / "one" / "kind" / "0.png")
-    with refused("one has 1 class folders, at least 2 are needed; it holds kind"):
+    with refused("one has 1 class folder, at least 2 needed; it holds kind"):
         folder_lt(tmp_path / "one")
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         folder_lt(tmp_path / "none")
 
 
 def test_shares_and_numbers():
-    found = [folder._amount("test", value) for value in (0, 0.25, 1, 1.0, 7.0, np.float32(0.5), 0.0)]
-    assert found == [0, 0.25, 1, 1, 7, 0.5, 0]
-    assert [type(one) for one in found] == [int, float, int, int, int, float, int]
-    for wrong in (1.5, 2.5, -1, -0.5, math.nan, math.inf, "1", None, True):
-        with refused("^test=.*a share between 0 and 1, or a whole number"):
-            folder._amount("test", wrong)
+    def amount(value):
+        return share_or_number("test", value, folder.HELD)
+
+    found = [amount(value) for value in (0, 0.25, 1, 7.0, np.float32(0.5), np.int8(1), torch.tensor(2), 0.0)]
+    assert found == [0, 0.25, 1, 7, 0.5, 1, 2, 0]
+    assert [type(one) for one in found] == [int, float, int, int, float, int, int, int]
+    for wrong in (1.0, np.float32(1), 1.5, 2.5, -1, -0.5, math.nan, math.inf, "1", None, True):
+        with refused(r"^test=.*a share below 1, or a whole number of images of each class \(1, not 1.0\)"):
+            amount(wrong)
     available = np.array([100, 26, 4, 1])
     assert folder._per_class(0.1, available) == [10, 3, 1, 1] and folder._per_class(2, available) == [2, 2, 2, 2]
     colours = np.zeros((3, 256), np.int64)
@@ -257,6 +283,37 @@ def test_two_folders_for_one_part_and_parts_one_folder_down(tmp_path):
     write(tmp_path / "b", set__train__x=2, set__train__y=2, set__test__x=2, set__test__y=2)
     with refused(r"b holds set/test/x/, and test/ is what a part is called; pass root='.*b/set'"):
         folder_lt(tmp_path / "b")
+
+
+@pytest.mark.parametrize("names", [("train_set", "test_set", "val_set"), ("trn", "tst"), ("2 TrainData", "1-Eval")])
+def test_folders_that_look_like_parts_are_no_classes(tmp_path, names):
+    for name in names:
+        write(tmp_path / name, ant=3, bee=2)
+    first = sorted(names)[0]
+    with refused(f"holds {first}/, .*, each with a class 'ant': they look like the parts of one set; call them train/"):
+        folder_lt(tmp_path)
+
+
+def test_folders_of_the_same_classes_are_told_of(tmp_path):
+    for name in ("north", "south", "trainers"):
+        write(tmp_path / name, ant=3, bee=3)
+    with pytest.warns(UserWarning, match="north/, south/, trainers/, each with the same 2 .*6 classes") as found:
+        data = folder_lt(tmp_path, validation=0, test=1)
+    assert data.k == 6 and found[0].filename == __file__
+    write(tmp_path / "south", cat=3)
+    assert folder_lt(tmp_path, validation=0, test=1).k == 7
+
+
+def test_names_of_parts_are_reserved(tmp_path):
+    write(tmp_path / "a", ant=3, test=3)
+    with refused("holds test/ and no train/; .*If test/ is a class, rename it: train, training, .* names of parts"):
+        folder_lt(tmp_path / "a")
+    write(tmp_path / "b", ant=3, train=3)
+    with refused("b/train has 0 class folders.*If train/ is a class, rename it: train, training, val"):
+        folder_lt(tmp_path / "b")
+    write(tmp_path / "c", **{"Train __ant": 3, "Train __bee": 4, "TEST __ant": 1, "TEST __bee": 2})
+    data = folder_lt(tmp_path / "c", validation=0)
+    assert data.class_names == ("bee", "ant") and data.counts.tolist() == [4, 3] and len(data.test_images) == 3
 
 
 def test_classes_in_folders(tmp_path):

@@ -385,7 +385,9 @@ def test_a_diverged_run_claims_nothing(data, toy):
 
     toy(Explodes)
     trainer, seen = Trainer("toy", data, epochs=5), []
-    with pytest.warns(RuntimeWarning, match=r"^toy: the loss is (inf|nan) after epoch 1 of 5.*lr \(now 0.1\).*now 1.0"):
+    with pytest.warns(
+        RuntimeWarning, match=r"^toy: the loss is (inf|nan) after epoch 1 of 5.*lr=0.01 \(now 0.1\).*now 1.0"
+    ):
         run = trainer.run(on_epoch=lambda t: seen.append(t.epoch))
     assert run.status == "diverged" and run.confusion.tolist() == np.zeros((10, 10)).tolist() and seen == [1]
     assert run.scores is None and math.isnan(run.ece) and math.isnan(run.accuracy)

@@ -207,6 +207,7 @@ class Clock(SimpleNamespace):
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop.checkpoints, "time", clock)
     return clock
 
 

@@ -59,6 +59,32 @@ def test_scores_agree_with_sklearn():
             assert ours(truth, guess, average=average) == pytest.approx(theirs)
 
 
+def test_f1_of_a_class_that_is_predicted_without_test_images_is_zero():
+    """2 TP / (2 TP + FP + FN) is 0 there, and undefined only where a class is neither true nor predicted."""
+    matrix = np.array([[6, 1, 2, 0], [1, 4, 3, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert m.f1(matrix)[:3] == pytest.approx([12 / 16, 8 / 13, 0.0]) and np.isnan(m.f1(matrix)[3])
+    assert m.precision(matrix)[:3] == pytest.approx([6 / 7, 4 / 5, 0.0]) and np.isnan(m.precision(matrix)[3])
+    truth, guess = (np.repeat(one, matrix.ravel()) for one in np.divmod(np.arange(16), 4))
+    for ours, score in (m.f1, sklearn.metrics.f1_score), (m.precision, sklearn.metrics.precision_score):
+        assert ours(matrix, average="macro") == pytest.approx(score(truth, guess, average="macro"))
+    assert np.isnan(m.recall(matrix)[2])
+
+
+def test_confidence_of_a_run_is_that_of_its_probabilities_block_by_block(monkeypatch):
+    draw = np.random.default_rng(0)
+    y, z = draw.integers(0, 7, 50), (4 * draw.normal(size=(50, 7))).astype(np.float32)
+    z[3, 2] = -np.inf  # a class that a rule has excluded
+    run = SimpleNamespace(confusion=None, logits=z, targets=y, probability="softmax")
+    monkeypatch.setattr(m.calibration, "BLOCK", 21)
+    for run.probability in ("softmax", "sigmoid"):
+        p = m.probabilities(run)
+        np.testing.assert_allclose(m.calibration.sureness(run).confidence, p.max(1), rtol=1e-14)
+        assert m.ece(run) == pytest.approx(m.ece(p, y), abs=1e-14) == m.reliability(run).error
+    z[45, 0] = np.nan
+    with pytest.raises(ValueError, match=r"shape \(50, 7\)>.*found NaN in row 45"):
+        m.ece(run)
+
+
 def test_a_class_without_test_images_is_left_out():
     matrix = [[3, 1, 0], [1, 3, 0], [0, 0, 0]]
     assert np.isnan(m.recall(matrix)[2]) and np.isnan(m.f1(matrix)[2]) and np.isnan(m.per_class(matrix)[2])
@@ -320,7 +346,7 @@ def test_third_groups():
         "mid": [3, 4, 5, 6],
         "tail": [0, 1, 2],
     }
-    assert [int(g.sum()) for g in m.third_groups([7] * 7).values()] == [2, 3, 2]
+    assert [int(g.sum()) for g in m.third_groups([7] * 6 + [6]).values()] == [2, 3, 2]
     assert {name: mask.tolist() for name, mask in m.third_groups([1, 9]).items()} == {
         "head": [False, True], "mid": [False, False], "tail": [True, False]
     }  # fmt: skip
@@ -418,7 +444,7 @@ def test_probabilities_of_a_run():
     assert m.probabilities(run) == pytest.approx(m.probabilities(run.logits, "sigmoid"))
     assert m.ece(run) == pytest.approx(m.ece(m.probabilities(run), run.targets))
     run.logits = None
-    with pytest.raises(ValueError, match="without its test logits"):
+    with pytest.raises(ValueError, match="keeps no test logits"):
         m.ece(run)
 
 
@@ -592,13 +618,10 @@ def test_a_class_at_two_equal_thresholds_is_in_one_group():
 @pytest.mark.parametrize(
     "counts, head, tail",
     [
-        ([5, 5, 5], [0], [2]),
         ([1, 5, 5], [1], [0]),
         ([5, 1, 1, 5], [0], [2]),
-        ([3, 3, 3, 3, 3, 3], [0, 1], [4, 5]),
+        ([3, 3, 3, 3, 3, 2], [0, 1], [4, 5]),
         ([1, 2], [1], [0]),
-        ([4, 4], [0], [1]),
-        ([7], [], []),
         ([0, 9, 0, 4, 2], [1], [2]),
     ],
 )
@@ -606,6 +629,22 @@ def test_thirds_with_ties_and_few_classes(counts, head, tail):
     groups = m.third_groups(counts)
     assert np.flatnonzero(groups["head"]).tolist() == head and np.flatnonzero(groups["tail"]).tolist() == tail
     assert (sum(mask.astype(int) for mask in groups.values()) == 1).all()
+
+
+@pytest.mark.parametrize("counts", [[7], [4, 4], [5, 5, 5], [0] * 4, [3.0] * 100])
+def test_equal_counts_make_no_groups(counts):
+    groups, k = m.third_groups(counts), len(counts)
+    assert list(groups) == ["head", "mid", "tail"] and not any(mask.any() for mask in groups.values())
+    found = m.shot_accuracy(np.linspace(0.2, 0.8, k), counts)
+    assert found["all"] == pytest.approx(np.linspace(0.2, 0.8, k).mean())
+    assert np.isnan([found[group] for group in groups]).all()
+
+
+def test_a_comparison_of_groups_that_equal_counts_do_not_make_is_not_defined():
+    runs = [[make_run([[4, i], [2, 3]], [9, 9], seed=i) for i in range(3)] for _ in range(2)]
+    assert m.paired(*runs, "tail").verdict == "not defined" and m.paired(*runs).mean == 0.0
+    table = m.comparison_table({"a": runs[0], "b": runs[1]})
+    assert table[["head", "mid", "tail"]].isna().to_numpy().all() and table["all"].notna().all()
 
 
 def test_which_bin_an_image_falls_into():

@@ -223,7 +223,7 @@ def test_the_features_of_a_run():
     own = SimpleNamespace(confusion=np.eye(2), features=features, targets=np.array([0, 0, 1, 1]))
     assert metrics.feature_quality(own, neighbours=1) == 1.0 == metrics.feature_quality(features, own.targets, 1)
     assert metrics.feature_quality(own, [0, 1, 0, 1], neighbours=1) == 0.0, "targets of one's own"
-    with pytest.raises(ValueError, match="recorded without its test features"):
+    with pytest.raises(ValueError, match="keeps no test features"):
         metrics.feature_quality(SimpleNamespace(confusion=np.eye(2), features=None, targets=None))
     with pytest.raises(ValueError, match="^features="):
         metrics.feature_quality(np.ones(3), [0, 1, 2])

@@ -161,7 +161,7 @@ def test_the_spec_makes_the_same_data_again_and_another_seed(tmp_path):
 
 def test_unseen_alphabets_stay_with_data_on_another_device(tmp_path):
     data = omniglot_lt(root=pack(tmp_path / "here"))
-    moved = longtailed._replaced(data, {"images": data.images.clone()})
+    moved = longtailed.replaced(data, {"images": data.images.clone()})
     assert moved.unseen is data.unseen and moved.images is not data.images
     assert moved.fingerprint == data.fingerprint
     assert data.to("cpu").unseen is data.unseen

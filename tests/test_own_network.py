@@ -206,7 +206,8 @@ def test_what_a_worker_can_make_is_trained_there(data, monkeypatch):
     monkeypatch.setattr(workers, "count", lambda: 2)
     net, state = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), {"1.weight": torch.zeros(10, 64)}
     state["1.bias"] = torch.arange(10.0)
-    asked = {"model": net, "weights": state, "augment": nn.Identity(), "epochs": 1, "lr": 0.05, "progress": False}
+    asked = {"model": net, "weights": state, "augment": nn.Identity(), "epochs": 1, "lr": 0.05, "progress": False,
+             "head_classes": "alphabetical"}  # fmt: skip
     many = lt.train_many("ce", data, seeds=2, device="cpu", **asked)
     assert [run.provenance["together"] for run in many] == ["2 processes"] * 2
     one = lt.train("ce", data, device="cpu", **asked)
@@ -373,7 +374,7 @@ def test_what_a_factory_reads_is_part_of_the_id(data, tmp_path):
     ids = []
     for factor in (1.0, 1.0, 2.0):
         torch.save({name: value * factor for name, value in seeded(Small).state_dict().items()}, tmp_path / "net.pt")
-        ids.append(make_request("ce", data, model=make).id)
+        ids.append(make_request("ce", data, model=make, head_classes=data.class_names).id)
     assert ids[0] == ids[1] != ids[2]
 
 
@@ -393,7 +394,166 @@ def test_mode_and_gradients_are_no_part_of_a_network(data):
     assert make_request("ce", data, model=net).id == one
     with torch.no_grad():
         net.fc.bias.add_(1.0)
-    assert make_request("ce", data, model=net).id != one
+    assert make_request("ce", data, model=net, head_classes=data.class_names).id != one
+
+
+# ----------------------------------------------------------------------------------- the order of the classifier's rows
+def trained(kind=Small, k=10):
+    """A network whose classifier is none that torch draws."""
+    net = seeded(kind, k)
+    with torch.no_grad():
+        net.fc.weight.normal_(0.0, 1.0)
+        net.fc.bias.copy_(torch.arange(float(k)))
+    return net
+
+
+def test_rows_stand_for_the_classes_that_head_classes_names(data):
+    net, names = trained(), list(data.class_names)
+    assert names != sorted(names)
+    asked = {"list": (names[::-1], names[::-1]), "tuple": (tuple(names), names), "array": (np.array(names), names),
+             "alphabetical": ("alphabetical", sorted(names))}  # fmt: skip
+    for given, order in asked.values():
+        trainer = Trainer("ce", data, model=net, head_classes=given)
+        for rank, name in enumerate(names):
+            assert torch.equal(trainer.net.head.weight[rank], net.fc.weight[order.index(name)])
+            assert trainer.net.head.bias[rank] == order.index(name)
+        assert trainer.request.recipe_record["head_classes"] == order
+        assert f"head_classes={order!r}" in trainer.request.command
+    ids = [make_request("ce", data, model=net, head_classes=one).id for one in (names, names[::-1], "alphabetical")]
+    assert len(set(ids)) == 3 and make_request("ce", data, model=net, head_classes=sorted(names)).id == ids[2]
+
+
+def test_a_kept_order_of_rows_is_said(data):
+    net, words = (
+        trained(),
+        r"^model: the classifier of 10 classes is kept.*in the order of data.class_names \('6', '0',",
+    )
+    with pytest.warns(UserWarning, match=words) as said:
+        trainer = Trainer("ce", data, model=net)
+    assert len(said) == 1 and "head_classes='alphabetical'" in str(said[0].message)
+    assert torch.equal(trainer.net.head.weight, net.fc.weight)
+    assert trainer.id == make_request("ce", data, model=net, head_classes=data.class_names).id
+    with pytest.warns(UserWarning, match="^model: the classifier of 10 classes is kept"):
+        make_request("ce", data, model=lambda: copy.deepcopy(net))
+    with pytest.warns(UserWarning, match="^weights: the classifier of 10 classes is kept"):
+        make_request("ce", data, model=Small, weights=net.state_dict())
+    with pytest.warns(UserWarning, match="is replaced by a new one, a cosine one"):
+        make_request("normface", data, model=net)
+
+
+class Drawn(Small):
+    def __init__(self, k: int = 10):
+        super().__init__(k)
+        nn.init.normal_(self.fc.weight)
+
+
+class Zeros(Small):
+    def __init__(self, k: int = 10):
+        super().__init__(k)
+        nn.init.zeros_(self.fc.weight), nn.init.zeros_(self.fc.bias)
+
+
+def test_of_a_new_classifier_nothing_is_said(data):
+    """Nor where the order of the data is the one that others have (a warning is an error here)."""
+    for made in (Small, Small(), Small(10, 40), Drawn, Zeros, Zeros()):
+        make_request("ce", data, model=made)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        make_request("ce", data, model=Small())
+    ordered = lt.digits_lt(class_order="natural")
+    assert list(ordered.class_names) == sorted(ordered.class_names)
+    trainer = Trainer("ce", ordered, model=(net := trained()))
+    assert torch.equal(trainer.net.head.weight, net.fc.weight)
+
+
+def test_the_network_of_a_run_knows_its_classes(data):
+    first = fit("cnn", data, epochs=4)
+    other = lt.digits_lt(class_order="seed", seed=3)
+    assert other.class_names != data.class_names
+    trainer = Trainer("ce", other, model=first.model())
+    for rank, name in enumerate(other.class_names):
+        row = first.head_weight[first.class_names.index(name)]
+        np.testing.assert_array_equal(trainer.net.head.weight[rank].detach().numpy(), row)
+
+
+def test_a_file_of_a_named_network_is_put_in_order_too(data, tmp_path):
+    names = list(data.class_names)
+    for method in ("ce", "normface"):
+        run = fit("cnn", data, method)
+        torch.save(run.model().state_dict(), tmp_path / "net.pt")
+        trainer = Trainer(method, data, model="cnn", weights=tmp_path / "net.pt", head_classes=names[::-1])
+        np.testing.assert_array_equal(trainer.net.head.weight.detach().numpy(), run.head_weight[::-1])
+        np.testing.assert_array_equal(trainer.net.backbone.layers[0].weight.detach().numpy(),
+                                      run.network["backbone.layers.0.weight"])  # fmt: skip
+
+
+@pytest.mark.parametrize("given, more, words", [
+    ("alphabetic", {}, r"='alphabetic': expected the classes of the data.*did you mean 'alphabetical'"),
+    (3, {}, "=3: expected the classes of the data in the order"), ([], {}, r"=\[\]: expected the classes"),
+    (list("0123456788"), {}, "these are without '9'"),
+    ([*"0123456789", "9"], {}, "these are not each once"), ([*"012345678", "cat"], {}, "without '9' and with 'cat'"),
+    (range(10), {}, "expected the classes of the data"), (list(range(10)), {}, "expected the classes of the data"),
+    ("alphabetical", {"model": "cnn"}, "expected None where no classifier comes along"),
+    ("alphabetical", {"model": lambda: trained(k=7)}, ": it names 10 classes, and the classifier has 7 rows"),
+])  # fmt: skip
+def test_what_names_no_order_is_refused(given, more, words, data):
+    with pytest.raises(ValueError, match=f"^head_classes.*{words}"):
+        make_request("ce", data, **{"model": Small, "head_classes": given, **more})
+
+
+def test_a_sweep_takes_the_list_as_one_value(data, tmp_path):
+    net, names = trained(), list(data.class_names)
+    runs = lt.sweep("ce", data, seeds=1, epochs=1, model=net, head_classes=names[::-1], folder=tmp_path, progress=False)
+    assert len(runs) == 1 and lt.load_run(next(tmp_path.glob("*"))).recipe["head_classes"] == names[::-1]
+
+
+def test_a_start_matches_by_name_itself(data):
+    with pytest.raises(ValueError, match="^head_classes=.*expected None with start="):
+        make_request("ce", data, start=fit("mlp", data), head_classes="alphabetical")
+
+
+# -------------------------------------------------------------------------------------------------- what stays as it is
+def still(kind):
+    net = seeded(Small).train()
+    if kind in ("both", "eval"):
+        net.norm.eval()
+    if kind in ("both", "frozen"):
+        net.norm.requires_grad_(False)
+    return net
+
+
+@pytest.mark.parametrize("kind", ["both", "eval", "frozen"])
+@pytest.mark.parametrize("factory", [False, True])
+def test_statistics_that_are_held_stay(kind, factory, data):
+    net = still(kind)
+    net.norm.running_mean.fill_(0.25)
+    seen = []
+
+    def look(epoch, row, network):
+        seen.append(network.train().backbone.net.norm.training)
+
+    trainer = Trainer("ce", data, epochs=2, model=(lambda: copy.deepcopy(net)) if factory else net, callbacks=look)
+    trainer.run_epoch()
+    modules = dict(trainer.net.backbone.net.named_modules())
+    assert not modules["norm"].training and modules["conv"].training and modules["drop"].training
+    run = trainer.run()
+    assert seen == [False, False], "its copies, too"
+    np.testing.assert_array_equal(run.network["backbone.net.norm.running_mean"], np.full(4, 0.25, np.float32))
+    np.testing.assert_array_equal(run.network["backbone.net.norm.running_var"], net.norm.running_var.numpy())
+    moved = not np.array_equal(run.network["backbone.net.norm.weight"], net.norm.weight.detach().numpy())
+    assert moved == (kind == "eval")
+
+
+def test_what_is_held_is_part_of_the_id(data):
+    ids = {kind: make_request("ce", data, model=still(kind)).id for kind in ("both", "eval", "frozen", "none")}
+    assert ids["both"] == ids["frozen"] and len({ids["frozen"], ids["eval"], ids["none"]}) == 3
+    assert ids["none"] == make_request("ce", data, model=still("none").eval()).id, "the mode of the whole says nothing"
+    held = [make_request("ce", data, model=functools.partial(still, kind)).id for kind in ("eval", "none")]
+    assert held[0] != held[1]
+    dropped = seeded(Small)
+    dropped.drop.eval()
+    trainer = Trainer("ce", data, epochs=1, model=dropped)
+    assert trainer.id != ids["none"] and not trainer.net.train().backbone.net.drop.training
 
 
 # --------------------------------------------------------------------------------------------------- the run afterwards

@@ -421,6 +421,9 @@ def test_effective_number_follows_its_equation():
     np.testing.assert_allclose(line(picture, "β = 0.99"), picture.data["effective"][1])
     assert picture.ax.get_xscale() == picture.ax.get_yscale() == "log"
     assert len(picture.ax.get_legend().get_texts()) == 3
+    assert "and the smallest (5; ratio 100)" in picture.text and "no image" not in picture.text
+    text = lp.plot_effective_number([500, 50, 5, 0], beta=0.9).text
+    assert "and the smallest that has any (5; ratio 100)" in text and text.endswith(" 1 class has no image.")
 
 
 def test_class_weights_have_mean_one():
@@ -458,6 +461,8 @@ def test_weight_norms_draw_no_slope_through_noise():
     loose = lp.plot_weight_norms([2.0, 1.0, 3.0, 1.5, 2.2], counts)
     assert "no trend" in loose.text and np.isnan(loose.data["s"][0])
     assert "not finite" in lp.plot_weight_norms(np.full(5, np.nan), counts).text
+    two = lp.plot_weight_norms([2.0, 1.0], counts[:2])
+    assert "two classes, no slope" in two.text and np.isnan([two.data[key][0] for key in ("s", "rho")]).all()
     exact = lp.plot_weight_norms((np.log(counts) - 1) / 4, torch.tensor(counts))
     assert exact.data["s"][0] == pytest.approx(4) and exact.data["c"][0] == pytest.approx(1)
     fit = [ln for ln in exact.ax.lines if len(ln.get_xdata()) == 2 and ln.get_gid() != "reference"][-1]
@@ -495,7 +500,7 @@ def test_embedding_draws_the_points_given(monkeypatch):
     np.testing.assert_allclose(same.data["points"], lp.plot_embedding(ONE, method="pca").data["points"])
     with pytest.raises(ValueError, match="one point per image"):
         lp.plot_embedding(ONE, recorded=points[:5])
-    with pytest.raises(ValueError, match="without its test features"):
+    with pytest.raises(ValueError, match="keeps no test features"):
         lp.plot_embedding(BASE[0])
     with pytest.raises(ValueError, match="targets=None: features need targets"):
         lp.plot_embedding(ONE.features)
@@ -746,7 +751,7 @@ def test_mistakes_are_the_most_confident_ones():
     np.testing.assert_array_equal(first[..., 0], DIGITS.test_images[wrong[0]].numpy()[..., 0])
     with pytest.raises(ValueError, match="not the data set that the run was tested on"):
         lp.plot_mistakes(ONE, DIGITS)
-    with pytest.raises(ValueError, match="without its test logits"):
+    with pytest.raises(ValueError, match="keeps no test logits"):
         lp.plot_mistakes(BASE[0], DIGITS)
     perfect = digits_run()
     perfect.logits = 9.0 * np.eye(10)[perfect.targets]
@@ -1282,6 +1287,14 @@ def test_who_pays_of_many_groups_shows_verdicts_and_the_names_that_find_room():
     assert "luck alone would call\nabout 0.7" in picture.ax.figure.legends[0].get_title().get_text()
 
 
+def test_who_pays_takes_a_run_for_a_list_of_one():
+    base = make_run(seed=METHOD[0].seed)
+    one = lp.plot_who_pays({"mine": METHOD[0]}, base).data
+    other = lp.plot_who_pays({"mine": METHOD[:1]}, [base]).data
+    np.testing.assert_array_equal(one["tail"], other["tail"])
+    np.testing.assert_array_equal(one["frontier_tail"], other["frontier_tail"])
+
+
 def test_who_pays_refuses_what_it_cannot_draw():
     base = [make_run()]
     for goal in (0.5, (0.5,), (0.5, 2.0), ("a", 0.1)):
@@ -1289,8 +1302,9 @@ def test_who_pays_refuses_what_it_cannot_draw():
             lp.plot_who_pays(base, base, goal=goal)
     with pytest.raises(ValueError, match="logits"):
         lp.plot_who_pays(base, METHOD[:1])
-    with pytest.raises(ValueError, match="^base="):
-        lp.plot_who_pays(base, 3)
+    for wrong in (3, [3], "ce", None, {"ce": base}):
+        with pytest.raises(ValueError, match="^base=.*the plain network's runs"):
+            lp.plot_who_pays(base, wrong)
     with pytest.raises(ValueError, match="^base="):
         lp.plot_who_pays(base, [])
 
@@ -1335,3 +1349,38 @@ def test_labels_and_answers_are_no_counts_and_no_accuracies():
     few = np.sort(labels)[::-1]  # few images of many classes, sorted
     for counts in (few, dict(enumerate(labels))):
         np.testing.assert_array_equal(lp.plot_counts(counts).data["counts"], few)
+
+
+# --- equal counts: no class is frequent and none rare ---------------------------------------------------------------
+EQUAL = [make_run(ratio=1, seed=s, name=n, lift=b) for s in range(2) for n, b in (("ce", 0), ("b", 0.5))]
+NO_GROUPS = "All classes have the same number of training images: there are no head and tail classes."
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: lp.plot_counts(EQUAL[0]), lambda: lp.plot_counts([5, 5]), lambda: lp.plot_confusion(EQUAL[0]),
+    lambda: lp.plot_class_accuracy(EQUAL), lambda: lp.plot_gain(EQUAL[1::2], EQUAL[::2]),
+    lambda: lp.plot_history(EQUAL[0]), lambda: lp.plot_history(EQUAL), lambda: lp.plot_feature_norms(EQUAL[0]),
+    lambda: lp.plot_feature_norms(EQUAL), lambda: lp.plot_embedding(EQUAL[0], method="pca"),
+    lambda: lp.plot_class_weights(EQUAL[0]),
+])  # fmt: skip
+def test_equal_counts_make_no_groups_and_the_sentence_says_so(draw):
+    picture = draw()
+    assert picture.text.endswith(NO_GROUPS) and "undefined" not in picture.text
+    assert not re.search(r"\b(head|mid|tail) ", picture.text.removesuffix(NO_GROUPS))
+    shown = [text.get_text() for ax in picture.axes for text in ax.figure.findobj(Text)]
+    assert not {"head", "mid", "tail", "head classes", "tail classes"} & set(shown)
+
+
+def test_equal_counts_have_all_classes_in_one_look():
+    bars, points = lp.plot_confusion(EQUAL[0]).axes[1], lp.plot_counts(EQUAL[0]).axes[0]
+    assert len(bars.patches) == 10 and sum(len(line.get_xdata()) == 10 for line in points.lines) == 1
+    data = lp.plot_history(EQUAL[0]).data
+    assert [key for key in data if key.startswith("accuracy/")] == ["accuracy/ce/all"]
+    np.testing.assert_allclose(data["accuracy/ce/all"][0], EQUAL[0].history["val_accuracy"].mean(1))
+
+
+def test_groups_that_equal_counts_do_not_make_are_refused():
+    with pytest.raises(ValueError, match="group='tail': expected 'all'.*the same number of training images"):
+        lp.plot_comparison(EQUAL, group="tail")
+    with pytest.raises(ValueError, match="groups: All classes have the same number of training images"):
+        lp.plot_who_pays(EQUAL[1::2], EQUAL[::2])

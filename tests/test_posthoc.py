@@ -128,7 +128,7 @@ def test_posthoc_says_what_its_numbers_are_of(data, run, tmp_path):
     part = copy.copy(run)
     for name in ("targets", "logits", "features"):
         setattr(part, name, getattr(run, name)[:50])
-    assert "of the 50 test images it kept" in lt.explore.posthoc(part).sentence
+    assert "of the 50 images it kept" in lt.explore.posthoc(part).sentence
     assert "kept" not in lt.explore.posthoc(run).sentence
     ruled = lt.train("logit_adjusted", data, epochs=3, progress=False)
     assert "its own rule put aside, as trained" in lt.explore.posthoc(ruled).sentence
@@ -364,7 +364,7 @@ def test_a_click_on_a_cell_tells_which_test_images_lie_in_it_and_shows_them(run,
     assert len(heard) == 1 and heard[0].images.tolist() == images.tolist() and heard[0].of == (run.targets == 8).sum()
     shown = explorer.cells.widget.value
     names = run.class_names
-    assert f"true {names[8]}, answered {names[3]}: {len(images)} of {heard[0].of} test images" in shown
+    assert f"true {names[8]}, answered {names[3]}: {len(images)} of {heard[0].of} images" in shown
     picture = base64.b64decode(re.search("base64,([^']+)'", shown).group(1))
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     height, width = data.shape[1:]
@@ -497,20 +497,20 @@ def test_a_cell_shows_the_photographs_that_there_are_and_says_so():
     few = cell.images[cell.images < 300]
     assert 0 < len(few) < len(cell.images)
     shown = explorer.cells.widget.value
-    assert f"{len(cell.images)} of {cell.of} test images" in shown and ", ".join(map(str, few[:PICTURES])) in shown
-    assert f". {len(few)} of them are among the 300 test images that are pictured here: numbers {few[0]}, " in shown
+    assert f"{len(cell.images)} of {cell.of} images" in shown and ", ".join(map(str, few[:PICTURES])) in shown
+    assert f". {len(few)} of them are among the 300 images that are pictured here: numbers {few[0]}, " in shown
     picture = base64.b64decode(re.search("base64,([^']+)'", shown).group(1))
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     assert pixels[0, 0].tolist() == images[few[0], 0, 0].tolist()
     single = lt.explore.posthoc(run, images=images[: few[0] + 1])
     single.choose(0, 0)
-    told = f". One of them is among the {few[0] + 1} test images that are pictured here: number {few[0]}."
+    told = f". One of them is among the {few[0] + 1} images that are pictured here: number {few[0]}."
     assert told in single.cells.widget.value
     one = lt.explore.posthoc(run, images=images[:1])
     other = one.choose((run.targets[0] + 1) % 6, 0)
     assert (
         len(other.images)
-        and ". None of them is among the 1 test image that is pictured here." in one.cells.widget.value
+        and ". None of them is among the 1 image that is pictured here." in one.cells.widget.value
     )
 
 
@@ -653,3 +653,12 @@ def test_posthoc_decides_ten_thousand_images_of_a_hundred_classes_at_once():
         times.append(time.process_time() - began)
     print(f"post-hoc {1000 * statistics.median(times):.1f} ms")
     assert explorer.error is None and statistics.median(times) < 0.1
+
+
+def test_equal_counts_make_no_groups_and_the_sentence_says_so():
+    y = np.repeat(np.arange(3), 5)
+    run = lt.from_predictions(y, np.eye(3)[y] + 0.1 * np.arange(3), counts=[5, 5, 5])
+    explorer = lt.explore.posthoc(run)
+    assert explorer.error is None and "Accuracy: all 100.0% → 100.0%." in explorer.say(explorer.result)
+    assert "there are no head and tail classes" in explorer.say(explorer.result)
+    explorer.close()

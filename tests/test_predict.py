@@ -50,7 +50,8 @@ def test_images_in_every_form_are_the_same_images(run, data):
     assert expected.names == [run.class_names[j] for j in expected.classes] and len(expected) == 20
     pictures = [Image.fromarray(one) for one in images[..., 0].numpy()]
     for same in (images[..., 0].numpy(), images.permute(0, 3, 1, 2), pictures, [one.convert("RGB") for one in pictures],
-                 images.numpy() / 255, images.permute(0, 3, 1, 2).float() / 255):  # fmt: skip
+                 images.numpy() / 255, images.permute(0, 3, 1, 2).float() / 255,
+                 list(images.permute(0, 3, 1, 2)), tuple(images.permute(0, 3, 1, 2).float() / 255)):  # fmt: skip
         found = run.predict(same)
         np.testing.assert_array_equal(found.classes, expected.classes)
         np.testing.assert_allclose(found.logits, expected.logits, atol=1e-3)
@@ -88,14 +89,20 @@ def test_grey_images_have_three_equal_channels_where_there_is_colour(data):
     (np.zeros((2, 8, 8), int), "these are int64"),
     (np.full((2, 8, 8), 7.0), "floats from 0 to 1, not normalised"),
     (np.full((2, 8, 8), np.nan), "floats from 0 to 1"), (-np.ones((2, 8, 8)), "floats from 0 to 1"),
-    (np.zeros((0, 8, 8), np.uint8), "at least one"), (np.zeros((8, 8), np.uint8), "at least one"),
+    (np.zeros((0, 8, 8), np.uint8), "at least one"), (np.zeros((8, 8), np.uint8), r"of one image pass images\[None\]"),
     (np.zeros((2, 8, 8, 3), np.uint8), r"expected \(n, h, w, c\) with c = 1$"),
     (np.zeros((2, 8, 8), bool), "expected uint8"),
+    (np.zeros((8, 8, 1), np.uint8), r"of one image pass images\[None\]"),
+    (np.zeros((8, 8, 3), np.uint8), r"of one image pass images\[None\]"),
+    ([torch.zeros(1, 8, 8), torch.zeros(1, 8, 9)], r"a list of tensors of shape \(1, 8, 8\), \(1, 8, 9\); expected"),
+    ([torch.zeros(8, 8)], "expected tensors .c, h, w., all of one shape and type"),
+    (np.zeros((2, 1, 8, 8), np.uint8), r"with c = 1; torch.from_numpy\(images\) has c first"),
+    (torch.zeros(1, 8, 8), r"of one image pass images\[None\]"),
     (torch.zeros(2, 8, 8, 1), r"expected \(n, c, h, w\) with c = 1"), (Image.new("I", (8, 8)), "mode 'I'"),
     (Image.new("F", (8, 8)), "mode 'F'"), ([Image.new("L", (8, 8)), 3], "expected uint8"),
 ])  # fmt: skip
 def test_what_are_no_images_is_refused_by_name(wrong, words, run):
-    with pytest.raises(ValueError, match=f"^images=(?s:.*){words}"):
+    with pytest.raises(ValueError, match=f"^images(=|:)(?s:.*){words}"):
         run.predict(wrong)
 
 
@@ -123,7 +130,7 @@ def test_rows_of_a_table(tmp_path):
     run = lt.train("ce", data, epochs=2, progress=False)
     test = data.test_images.numpy().reshape(len(data.test_images), -1)
     np.testing.assert_allclose(run.predict(test).logits, run.logits, atol=1e-4)
-    with pytest.raises(ValueError, match=r"^images=.*expected rows \(n, 5\), as table_lt has standardised them"):
+    with pytest.raises(ValueError, match=r"^images=.*or rows \(n, 5\), as table_lt has standardised them"):
         run.predict(rows[:, :4])
 
     def own():

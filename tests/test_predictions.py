@@ -142,7 +142,8 @@ def test_columns_that_are_numbers_name_their_classes():
     run = from_predictions(Y + 1, pd.DataFrame(Z, columns=["p1", "p2", "p3"]))
     np.testing.assert_array_equal(run.targets, Y)
     ten = pd.DataFrame(2 * np.eye(12), columns=[f"c{j}" for j in range(10, 22)])  # "c1" is not what all begin with
-    assert from_predictions(np.arange(12), ten).class_names[0] == "10"
+    with pytest.warns(UserWarning, match="so that the label 0 is the class '10'"):
+        assert from_predictions(np.arange(12), ten).class_names[0] == "10"
 
 
 def test_rows_without_a_label_are_left_out():
@@ -279,6 +280,48 @@ def test_columns_that_do_not_fit_are_named(table, change, match):
 # --- what takes such a run -------------------------------------------------------------------------------------------
 
 
+def test_labels_with_leading_zeros_stay_what_they_are(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("label,answer,p1,p2,n\n01,01,.9,.1,01\n02,01,.6,.4,02\n02,02,.2,.8,03\n01,01,.7,.3,04\n")
+    for given in ({"predictions": "answer"}, {"probabilities": ["p1", "p2"]}, {"logits": ["p1", "n"]}):
+        if "logits" in given:  # only labels are texts
+            given["class_names"] = ["01", "02"]
+        run = from_predictions("label", table=path, **given)
+        assert run.class_names == ["01", "02"] and run.targets.tolist() == [0, 1, 1, 0]
+    assert from_predictions("label", predictions="answer", table=path).confusion.tolist() == [[2, 0], [1, 1]]
+    path.write_text("label,answer\n1,1\n2,1\n10,10\n")  # no zeros, so numbers
+    with pytest.raises(ValueError, match="expected whole numbers|no class|numbers"):
+        from_predictions("label", predictions="answer", class_names=["a", "b"], table=path)
+
+
+def test_it_is_said_that_names_come_from_the_columns():
+    table = pd.DataFrame({"y": [0, 1, 1, 0], "p1": [0.9, 0.4, 0.2, 0.8], "p2": [0.1, 0.6, 0.8, 0.2]})
+    with pytest.warns(
+        UserWarning, match="'1', '2' are taken from the columns of probabilities.* label 0 is the class '1'"
+    ):
+        run = from_predictions("y", probabilities=["p1", "p2"], table=table)
+    assert run.class_names == ["1", "2"] and run.confusion.tolist() == [[2, 0], [0, 2]]
+    for targets in (["a", "b", "b", "a"], [0, 3, 1, 0]):
+        with pytest.raises(ValueError, match="named by the columns of probabilities; pass class_names="):
+            from_predictions("y", probabilities=["p1", "p2"], table=table.assign(y=targets))
+    named = from_predictions("y", probabilities=["p1", "p2"], table=table, class_names=["cat", "dog"])
+    assert named.class_names == ["cat", "dog"] and named.confusion.tolist() == [[2, 0], [0, 2]]
+
+
+@pytest.mark.parametrize("look", [lt.plot_reliability, metrics.ece, lt.plot_precision_recall, lt.explore.threshold])
+def test_advice_about_logits_can_be_followed(look):
+    run = from_predictions(Y, predictions=Z.argmax(1))
+    with pytest.raises(ValueError, match="pass logits= or probabilities= to lt.from_predictions$"):
+        look(run)
+
+
+@pytest.mark.parametrize("look", [lt.plot_embedding, lt.embed, metrics.feature_quality, lt.plot_feature_norms])
+def test_advice_about_features_can_be_followed(look):
+    run = from_predictions(Y, Z)
+    with pytest.raises(ValueError, match="keeps no test features.*; pass features= to lt.from_predictions$"):
+        look(run)
+
+
 def test_an_id_says_all_that_was_given():
     base = {"targets": Y, "logits": Z, "features": F, "counts": [9, 5, 2]}
     changes = [
@@ -305,26 +348,26 @@ TAKES = {  # what: (the parts that it takes, what it says of others)
     "comparison": (lt.plot_comparison, set(PARTS), ""),
     "gain": (lambda run: lt.plot_gain(run, run), set(PARTS), ""),
     "table": (lambda run: run.table(), set(PARTS), ""),
-    "reliability": (lt.plot_reliability, set(PARTS) - {"predictions"}, "without its test logits"),
-    "ece": (metrics.ece, set(PARTS) - {"predictions"}, "without its test logits"),
+    "reliability": (lt.plot_reliability, set(PARTS) - {"predictions"}, "keeps no test logits"),
+    "ece": (metrics.ece, set(PARTS) - {"predictions"}, "keeps no test logits"),
     "frontier": (metrics.frontier, set(PARTS) - {"predictions"}, "keeps the logits"),
     "who_pays": (lambda run: lt.plot_who_pays({"a": [run]}, [run]), set(PARTS) - {"predictions"}, "keeps the logits"),
-    "mistakes": (lt.plot_mistakes, set(), "without its test logits|data is needed beside the run"),
+    "mistakes": (lt.plot_mistakes, set(), "keeps no test logits|data is needed beside the run"),
     "adjusted": (lambda run: run.posthoc("logit_adjusted"), set(PARTS) - {"predictions"}, "keeps no logits of test im"),
     "tau_norm": (lambda run: run.posthoc("tau_norm"), {"all"}, "keeps no (logits of|features of|classifier vectors)"),
     "ncm": (lambda run: run.posthoc("ncm"), set(), "keeps no (logits of|features of t)"),
     "explorer": (lt.explore.posthoc, set(PARTS) - {"predictions"}, "keeps no logits"),
     "lengths": (lambda run: lt.explore.lengths({"a": [run]}), {"head", "all"}, "runs with a linear classifier"),
     "desk": (lambda run: lt.explore.batch_desk(run, None), set(), "keeps no features of training images"),
-    "weight_norms": (lt.plot_weight_norms, {"head", "all"}, "keeps no head_weight"),
+    "weight_norms": (lt.plot_weight_norms, {"head", "all"}, "keeps no classifier vectors \\(head_weight\\)"),
     "fit": (metrics.weight_norm_fit, {"head", "all"}, "head_weight=None"),
-    "feature_norms": (lt.plot_feature_norms, {"features", "all"}, "keeps neither features nor class_feature_norm"),
-    "embedding": (lambda run: lt.plot_embedding(run, method="pca"), {"features", "all"}, "without its test features"),
-    "embed": (lambda run: lt.embed(run, method="pca"), {"features", "all"}, "without its test features"),
+    "feature_norms": (lt.plot_feature_norms, {"features", "all"}, "keeps no test features"),
+    "embedding": (lambda run: lt.plot_embedding(run, method="pca"), {"features", "all"}, "keeps no test features"),
+    "embed": (lambda run: lt.embed(run, method="pca"), {"features", "all"}, "keeps no test features"),
     "quality": (
         lambda run: metrics.feature_quality(run, neighbours=3),
         {"features", "all"},
-        "without its test features",
+        "keeps no test features",
     ),
     "history": (lt.plot_history, set(), "has no history"),
     "start": (lambda run: lt.train("ce", lt.digits_lt(), start=run), set(), "keeps no network"),

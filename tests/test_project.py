@@ -31,8 +31,8 @@ TOOLS = sorted((REPO / "tools").rglob("*.py"))  # measure and make the project; 
 # A module imports only from modules before it. metrics stands before run because Run.table() uses it.
 ORDER = (
     "check files labels functional samplers registry settings objective draws backbones models datasets methods "
-    "metrics schema run naming own probe heads predictions collector device graph optimizer training workers many "
-    "embedding plots reporting explore study published tables commands __main__"
+    "metrics schema run naming own probe heads predictions loaders collector device graph optimizer training "
+    "recognition workers many embedding plots reporting explore study published tables commands __main__"
 ).split()
 WIDGETS_ALLOWED = {"explore", "study"}
 

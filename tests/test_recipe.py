@@ -326,6 +326,34 @@ def test_arguments_of_another_kind_are_refused_by_name(data, base):
             make_request("ce", **{"data": data, **arguments})
 
 
+def test_an_unknown_keyword_names_what_there_is(data):
+    for name, words in [
+        ("learning_rate", "did you mean 'lr'"), ("bs", "did you mean 'batch_size'"), ("batchsize", "mean 'batch_size'"),
+        ("momentun", "did you mean 'momentum'"), ("name", "did you mean 'recipe'"), ("epoch", "did you mean 'epochs'"),
+        ("wd", "did you mean 'weight_decay'"), ("checkpoints", "did you mean 'checkpoint'"),
+        ("folder", "folder= is for lt.sweep and lt.train_many"),
+        ("xyz", "it has: none; fields of the recipe: batch_size, lr"), ("headclasses", "did you mean 'head_classes'"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^ce has no setting '{name}'.*{words}"):
+            make_request("ce", data, **{name: 0.1})
+    with pytest.raises(ValueError, match="^focal has no setting 'gama' .did you mean 'gamma'.*it has: gamma, form"):
+        make_request("focal", data, gama=1.0)
+
+
+def test_a_constant_rate(data):
+    recipe = Recipe("x", "mlp", 10, lr=0.4, warmup=0.1, schedule="constant")
+    assert [recipe.learning_rate(e, s, 2, 10) for e, s in ((0, 0), (0, 1), (1, 0), (9, 1))] == [0.2, 0.4, 0.4, 0.4]
+    same = {"schedule": "step", "milestones": (0.3,), "drop": 1.0}
+    ids = {make_request("ce", data, **fields).id for fields in ({"schedule": "constant"}, same, {"schedule": "cosine"})}
+    assert len(ids) == 2
+    run = train("ce", data, epochs=3, warmup=0.0, schedule="constant", lr=0.05, progress=False)
+    assert run.history["lr"].tolist() == [0.05] * 3
+    for wrong, words in [({"schedule": "constant", "milestones": (0.5,)}, r'\(\) with schedule="constant"'),
+                         ({"schedule": "step"}, 'schedule="constant" has none')]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"^milestones=.*{words}"):
+            make_request("ce", data, **wrong)
+
+
 def test_a_bound_method_keeps_its_settings(data):
     bound = METHODS["focal"](gamma=0.7)
     assert make_request(bound, data).settings == {**bound.settings} and bound.settings["gamma"] == 0.7

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ import ltviz as lt
 from ltviz import metrics
 from ltviz.files import data_folder
 from ltviz.functional import log_prior
-from ltviz.reporting import advice, intervals, remedies, sections
+from ltviz.reporting import advice, intervals, remedies, sections, write
 from ltviz.reporting.case import Case
 from ltviz.reporting.images import Images
 from ltviz.reporting.page import figure, name
@@ -196,8 +197,9 @@ def test_class_means_alone_are_enough_for_the_nearest_of_them():
 
 
 @pytest.mark.parametrize(("changes", "lacks"), [
-    ({"features": None}, ["", "it needs the features", "it needs the features"]),
-    ({}, ["", "it needs the classifier vectors", "it needs features of training samples"]),
+    ({"features": None}, ["", *["the run holds no features: pass features= to lt.from_predictions"] * 2]),
+    ({}, ["", "the run holds no classifier vectors: pass head_weight= to lt.from_predictions",
+          "it needs features of training samples, which lt.collect"]),
 ])  # fmt: skip
 def test_what_keeps_a_remedy_from_being_tried_is_said(changes, lacks):
     run = made(**changes, head_weight=None, head_bias=None)
@@ -212,6 +214,15 @@ def test_thinned_samples_keep_small_classes_whole():
     assert np.bincount(y[some]).tolist() == [97, 50, 3] and len(np.unique(some)) == 150
     assert len(np.unique(remedies.thin(np.arange(900), 50, 0))) == 50  # more classes than samples
     assert remedies.thin(y, 5000, 0).tolist() == list(range(1053))
+
+
+def test_settings_of_many_samples_are_chosen_on_some_and_the_page_says_so(monkeypatch):
+    monkeypatch.setattr(remedies, "CHOOSING", 0)
+    monkeypatch.setattr(remedies, "FEWEST", 60)
+    said = "".join(part.html for part in advice.remedies(case_of(made())).body)
+    assert "To save time, Tau-normalisation used 60 of them, some of every class." in said  # each half has 75
+    monkeypatch.setattr(remedies, "FEWEST", 75)
+    assert "To save time" not in "".join(part.html for part in advice.remedies(case_of(made())).body)
 
 
 # ----------------------------------------------------------------------------------------------------------- the page
@@ -285,11 +296,11 @@ def test_the_remedies_and_what_follows_are_told_from_their_numbers(whole):
 
 def test_what_is_missing_is_said_with_what_to_pass(bare):
     for section, words in {
-        "who-pays": "The run holds no logits: pass logits= to lt.from_predictions.",
+        "who-pays": "The run holds no logits: pass logits= or probabilities= to lt.from_predictions.",
         "confusions": "The images are not shown: pass images=",
         "norms": "The run holds no classifier vectors: pass head_weight= to lt.from_predictions.",
         "embedding": "The run holds no features: pass features= to lt.from_predictions.",
-        "calibration": "The run holds no logits: pass logits= to lt.from_predictions.",
+        "calibration": "The run holds no logits: pass logits= or probabilities= to lt.from_predictions.",
         "training": "The run holds no training history",
         "remedies-without-training": "The run holds no logits",
         "what-to-try-next": "No remedy without training could be tried",
@@ -305,6 +316,34 @@ def test_calibration_is_told_by_group(whole):
     way = "above" if gap >= 0 else "below"
     assert f"{100 * abs(gap):.1f} points {way} accuracy on tail classes" in whole.text["calibration"]
     assert f"{expected:.1%}" in whole.text["calibration"]
+
+
+def test_calibration_of_a_large_test_set_is_that_of_all_its_samples():
+    """Most of 21,000 samples are of frequent classes, which are decided rightly: each sample counts as much."""
+    k, n = 1000, 21_000
+    y = np.sort((k * np.random.default_rng(0).random(n) ** 6).astype(int))
+    z = np.zeros((n, k), np.float32)
+    answer = np.where((y < 20) | (np.arange(n) % 4 == 0), y, (y + 1) % k)
+    z[np.arange(n), answer] = 6.0
+    run = lt.from_predictions(y, z, counts=np.arange(k, 0, -1))
+    picture, table = sections.calibration(case_of(run)).body[1:]
+    sure, right = 1 / (1 + (k - 1) * np.exp(-6.0)), (answer == y).mean()
+    assert 0.5 < right < 0.9 and abs(np.bincount(y, answer == y)[np.unique(y)].mean() - right) > 0.2
+    cells = "".join(f'<td class="number">{one}</td>' for one in ("21,000", f"{sure:.1%}", f"{right:.1%}"))
+    assert (
+        f"all classes</th>{cells}" in table.html
+        and f"{100 * abs(sure - right):.1f} points below accuracy in the mean" in picture.html
+    )
+
+
+def test_a_class_that_is_answered_without_test_samples_counts_in_macro_f1(tmp_path):
+    y, said = np.array([0] * 8 + [1] * 6), np.array([0] * 6 + [1, 2] + [1] * 4 + [2, 0])
+    run = lt.from_predictions(y, predictions=said, counts=[9, 5, 3, 1])
+    page = Page(lt.report(run, tmp_path / "f1.html"))
+    expected = (12 / 15 + 8 / 11 + 0.0) / 3  # scikit-learn's: class 2 is answered, class 3 neither true nor answered
+    assert f"macro F1 {expected:.1%}" in page.text["summary"]
+    assert "2 3 0 – – 0.0% 0.0% no test sample" in page.text["classes"]
+    assert "3 1 0 – – – – no test sample" in page.text["classes"]
 
 
 def test_the_same_call_writes_the_same_page(bare, tmp_path):
@@ -352,6 +391,33 @@ def test_a_class_without_test_samples_is_left_out_of_means(tmp_path):
     assert f"mean accuracy of the classes is {np.nanmean(run.per_class):.1%}" in page.text["summary"]
 
 
+def test_a_test_set_of_one_class_judges_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    z, f = rng.normal(size=(60, 4)) + [1.0, 0, 0, 0], rng.normal(size=(60, 3))
+    run = lt.from_predictions(np.zeros(60, int), z, counts=[10, 5, 1, 0], features=f)
+    page = Page(lt.report(run, tmp_path / "one.html"))
+    right = run.confusion[0, 0]
+    assert f"its only class, 0, has 60 test samples, of which {right} are decided rightly" in page.text["summary"]
+    assert f"Only 0 has test samples: its recall is {right / 60:.1%}." in page.text["classes"]
+    assert "test samples are all of one class" in page.text["remedies-without-training"]
+    assert "nearest neighbours among the features" not in page.text["embedding"]
+    assert "First test the tail class: without test samples nobody" in page.text["what-to-try-next"]
+    assert "No test sample is of the tail class." in page.text["confusions"]
+    said = " ".join([*page.text.values(), *(image["alt"] for image in page.images)])
+    assert "nan" not in said and "clear" not in said and "no test image is of a tail class" in said
+
+
+def test_a_tail_without_test_samples_has_no_verdict(tmp_path):
+    keep = Y < 4
+    run = lt.from_predictions(Y[keep], Z[keep], counts=COUNTS, class_names=NAMES)
+    page = Page(lt.report(run, tmp_path / "no_tail.html"))
+    said = page.text["remedies-without-training"]
+    assert "nan" not in said and "not defined" not in said and "No test sample is of tail classes." in said
+    assert "If none of these 3 differences were real" in said
+    assert f"the rarest that is tested, {NAMES[3]}, has like each of them 25 test samples" in page.text["summary"]
+    assert "First test tail classes" in page.text["what-to-try-next"]
+
+
 def test_a_diverged_run_has_a_page_that_says_so(tmp_path):
     (run,) = lt.recorded("digits", "ldam", seed=0)
     nothing = replace(run, status="diverged", confusion=run.confusion * 0, ece=float("nan"))
@@ -370,6 +436,45 @@ def test_a_trained_run_has_its_course_its_photographs_and_all_three_remedies(tmp
     assert "not tried" not in page.text["remedies-without-training"]
     assert any(image["alt"].startswith("test sample ") for image in page.images)
     assert "The run holds no" not in " ".join(page.text.values())
+
+
+@pytest.mark.parametrize("method", ["ce", "logit_adjusted"])
+def test_the_run_answers_the_validation_samples_of_its_data(method, tmp_path):
+    data = lt.digits_lt(ratio=20, seed=0)
+    run = lt.train(method, data, epochs=1, progress=False)
+    own = write._checked(data, run)
+    np.testing.assert_array_equal(own.targets, data.val_targets)
+    raw = own.features @ run.head_weight.T + run.head_bias  # before any post-hoc rule
+    np.testing.assert_allclose(own.logits, raw, atol=1e-4)
+    decided = run.predict(data.val_images.numpy()).logits
+    assert np.array_equal(own.logits, decided) == (method == "ce")
+    np.testing.assert_allclose(own.posthoc(method) if method != "ce" else own.logits, decided, atol=1e-4)
+    page = Page(lt.report(run, tmp_path / "data.html", validation=data))
+    told = page.text["remedies-without-training"]
+    assert "Each setting was chosen on 100 validation samples, and is judged on 500 test samples." in told
+
+
+def test_a_data_set_of_other_or_no_validation_samples_is_refused(tmp_path):
+    run = lt.train("ce", lt.digits_lt(ratio=20, seed=0, validation=0), epochs=1, progress=False)
+    for seed, words in (
+        (0, "this one has no validation samples"),
+        (1, "the samples of this one are not those of 'ce'"),
+    ):
+        with pytest.raises(ValueError, match=f"^validation=.*{words}"):
+            lt.report(run, tmp_path / "no.html", validation=lt.digits_lt(ratio=20, seed=seed, validation=0))
+
+
+def test_a_table_has_no_images_but_validation_samples(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [120, 60, 30])
+    data = lt.table_lt(rng.normal(size=(210, 3)) + 2 * np.eye(3)[y], y)
+    run = lt.train("ce", data, epochs=2, progress=False)
+    with pytest.raises(ValueError, match="^images=.*a table have no images, so leave it out"):
+        lt.report(run, tmp_path / "no.html", images=data)
+    page = Page(lt.report(run, tmp_path / "table.html", validation=data))
+    n = len(data.val_targets)
+    assert f"Each setting was chosen on {n} validation samples" in page.text["remedies-without-training"]
+    assert "images=" not in page.source
 
 
 def test_what_is_not_finite_is_said_to_be_so():
@@ -456,6 +561,10 @@ def test_a_picture_in_the_page_is_light_whatever_the_theme():
     (lambda: {"validation": [made()]}, "validation="),
     (lambda: {"validation": alone()}, "a run that holds logits"),
     (lambda: {"validation": made()}, "these are the test samples"),
+    (lambda: {"validation": lt.digits_lt()}, "this run keeps no network"),
+    (lambda: {"validation": 3}, "a run: of lt.train"),
+    (lambda: {"validation": made(logits=F @ (W + 0.1).T + B, head_weight=W + 0.1)}, "(head_weight differs)"),
+    (lambda: {"validation": made(logits=Z + np.arange(6), head_bias=B + np.arange(6))}, "(head_bias differs)"),
     (lambda: {"validation": made(class_names=list("abcdef"))}, "its classes are not those of the run"),
 ])  # fmt: skip
 def test_a_wrong_argument_is_refused_by_name(given, words, tmp_path, monkeypatch):
@@ -465,6 +574,26 @@ def test_a_wrong_argument_is_refused_by_name(given, words, tmp_path, monkeypatch
         lt.report(arguments.pop("run"), arguments.pop("path"), **arguments)
     assert re.match(r"(run|path|seed|images|validation)[=:]", str(caught.value))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_a_run_in_random_order_are_refused_unless_they_bring_their_labels(tmp_path):
+    run = made()
+    run.provenance["order"] = "random"
+    with pytest.raises(ValueError, match="images=.*in random order.*shuffle=False"):
+        lt.report(run, tmp_path / "report.html", images=IMAGES)
+    source = SimpleNamespace(test_images=IMAGES, test_targets=Y)
+    assert lt.report(run, tmp_path / "report.html", images=source).is_file()
+
+
+@pytest.mark.parametrize("k", [2, 6])
+def test_equal_counts_make_no_groups_and_the_page_says_so(tmp_path, k):
+    of = Y < k
+    run = lt.from_predictions(Y[of], Z[of, :k], counts=[25] * k, features=F[of], class_names=NAMES[:k])
+    page = lt.report(run, tmp_path / "report.html", images=IMAGES[of]).read_text()
+    text = re.sub(r"<[^>]+>", " ", page)
+    assert text.count("so none is frequent and none rare, and no group of classes is compared with another") == 3
+    assert not re.search(r"[Hh]ead classes|[Tt]ail classes|the rare class|the frequent class|[Rr]are classes", text)
+    assert "The most frequent confusions" in text and "undefined" not in text
 
 
 def test_a_folder_is_no_page(tmp_path):

@@ -33,6 +33,45 @@ def test_a_full_record_comes_back_whole(run, tmp_path):
     assert again.parent == run.id
 
 
+def test_a_run_equals_what_was_saved_and_read_and_no_other(run, tmp_path):
+    back = load_run(run.save(tmp_path / "whole"))
+    assert run == back and hash(run) == hash(back) and run in [back] and len({run, back}) == 1
+    milestones = dataclasses.replace(back, recipe={**back.recipe, "milestones": (1, 2)})
+    assert milestones == dataclasses.replace(back, recipe={**back.recipe, "milestones": [1, 2]})
+    assert run == dataclasses.replace(run, provenance={"seconds": 3.0})
+    others = [
+        load_run(run.save(tmp_path / "small", small=True)),
+        dataclasses.replace(run, id="0"),
+        dataclasses.replace(run, seed=1),
+        dataclasses.replace(run, label="another"),
+        dataclasses.replace(run, logits=run.logits + 1),
+        dataclasses.replace(run, history={**run.history, "loss": run.history["loss"][:-1]}),
+        dataclasses.replace(run, head_bias=np.ones(3)),
+        "run", None, 0,
+    ]  # fmt: skip
+    assert [run == other for other in others] == [False] * len(others) and run not in others
+    assert (run == run.logits) is False and run != run.logits
+
+
+@pytest.mark.parametrize("name", ["my.pt", "a.pth", "run.SAFETENSORS", "x.json", "runs.npz"])
+def test_a_name_of_another_kind_of_file_is_no_folder(run, tmp_path, name):
+    with pytest.raises(ValueError, match=r"path=.*expected a folder, or a file that ends in .safetensors"):
+        run.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / name).mkdir()
+    assert run.save(tmp_path / name).parent == tmp_path / name
+    assert run.save(tmp_path / "v1.0").parent == tmp_path / "v1.0"
+
+
+def test_a_run_without_a_network_that_answers_says_what_to_do(run):
+    collected = dataclasses.replace(run, method="collected", network=None)
+    diverged = dataclasses.replace(run, status="diverged")
+    for one, words in ((collected, "collect keeps no network; ask your own module"), (diverged, "training diverged")):
+        for ask in (one.model, lambda one=one: one.predict(np.zeros((1, 8, 8), np.uint8))):
+            with pytest.raises(ValueError, match=words):
+                ask()
+
+
 def test_a_small_record_keeps_what_tables_need_and_says_what_it_lacks(run, tmp_path):
     path = run.save(tmp_path / "small.safetensors", small=True)
     small = load_run(path)

@@ -209,8 +209,8 @@ def test_train_hands_every_argument_to_the_trainer(data, run, monkeypatch):
     monkeypatch.setattr(MODULE, "Trainer", trainer)
     given = {"epochs": 2, "seed": 3, "model": "mlp", "recipe": "digits", "start": run, "device": "cpu",
              "checkpoint": "x", "speed": Speed(), "gamma": 1.5, "weights": "w",
-             "augment": len, "callbacks": len}  # fmt: skip
-    names = "epochs model weights recipe augment start device checkpoint callbacks speed".split()
+             "head_classes": "alphabetical", "augment": len, "callbacks": len}  # fmt: skip
+    names = "epochs model weights head_classes recipe augment start device checkpoint callbacks speed".split()
     default = dict.fromkeys(names) | {"seed": 0}
     for named, expected in ((given, given), ({}, default)):
         with pytest.raises(ValueError, match="that is enough"):

@@ -9,6 +9,7 @@ import torch
 from sklearn.datasets import load_breast_cancer, make_classification
 
 import ltviz as lt
+from ltviz.plots.series import series_of
 
 
 def rows(n=(60, 20, 8), d=4, seed=0):
@@ -82,7 +83,8 @@ def test_parts_of_the_readers_own_stay_what_they_are():
     x, y = rows()
     data = lt.table_lt(x[::2], y[::2], test=(x[1::2], y[1::2]), validation=0.2, seed=1)
     assert sorted(original(data, "test_")) == list(range(1, 88, 2))
-    both = lt.table_lt(x[::2], y[::2], test=(x[1::2], y[1::2]), validation=(x[:9], y[:9]))
+    with pytest.warns(UserWarning, match="features: 5 of 9 validation rows also stand among the training rows"):
+        both = lt.table_lt(x[::2], y[::2], test=(x[1::2], y[1::2]), validation=(x[:9], y[:9]))
     assert sorted(original(both, "val_")) == list(range(9)) and both.counts.tolist() == [30, 10, 4]
     again = data.with_seed(2)
     assert again.test_targets.tolist() == data.test_targets.tolist()
@@ -150,6 +152,13 @@ def test_far_numbers_keep_their_digits_and_constant_columns_become_zero():
     assert lt.table_lt(x, y).test_images[:, 0, 1].abs().max() == 0
 
 
+@pytest.mark.parametrize("unit", [1e200, 1e-200, 1e290, -1e-290, 2.0**1000])
+def test_the_unit_of_a_column_changes_nothing(unit):
+    x, y = rows((300, 100))
+    expected = lt.table_lt(x, y).images * np.sign(unit)
+    np.testing.assert_allclose(lt.table_lt(x * unit, y).images, expected, rtol=1e-6, atol=1e-6)
+
+
 # --- pandas and torch ------------------------------------------------------------------------------------------------
 def test_a_frame_with_the_labels_in_a_column():
     table = frame()
@@ -198,11 +207,15 @@ def test_other_rows_are_encoded_as_the_training_rows_were():
     shuffled = table[["card", "items", "amount", "country", "night"]]  # by name, in any order
     np.testing.assert_array_equal(data.encode(shuffled), data.encode(table))
     strange = table.assign(country="US")
+    with pytest.raises(ValueError, match="features: column 'country' holds 'US', which is none of the categories"):
+        data.encode(strange)
+    data = lt.table_lt(table, "fraud", missing="fill")
     zeros = (0 - data.scaling.mean[3:6]) * data.scaling.factor[3:6]
     np.testing.assert_allclose(data.encode(strange)[:, 0, 3:6, 0], np.tile(zeros, (40, 1)), atol=1e-6)
     run = lt.train("ce", data, epochs=2, progress=False)
     again = run.predict(data.encode(table))
     assert len(again.classes) == 40 and set(again.names) <= {"no", "yes"}
+    np.testing.assert_array_equal(run.predict(shuffled).logits, again.logits)
     stored = run.predict(data.test_images.numpy())
     np.testing.assert_allclose(stored.logits, run.logits, atol=1e-5)
 
@@ -228,6 +241,76 @@ def test_missing_values_are_refused_by_name_or_filled_in_by_the_training_rows():
     nullable = table.assign(amount=table["amount"].astype("Float64"), items=table["items"].astype("Int64"))
     other = lt.table_lt(nullable, "fraud", missing="fill", standardise=False)
     assert torch.equal(other.images, data.images)
+
+
+def test_a_run_encodes_the_rows_that_it_is_asked_about(tmp_path):
+    rng, y = np.random.default_rng(0), np.arange(200) % 4 == 0
+    table = pd.DataFrame({"amount": rng.normal(5000, 300, 200) + 900 * y, "country": rng.choice(["NL", "DE"], 200)})
+    data = lt.table_lt(table, y, seed=3)
+    run = lt.train("ce", data, epochs=5, progress=False)
+    kept = lt.load_run(run.save(tmp_path))
+    expected = run.predict(data.encode(table))
+    for one in (run, kept):
+        np.testing.assert_array_equal(one.predict(table[["country", "amount"]]).logits, expected.logits)
+        np.testing.assert_array_equal(one.predict(table.iloc[:1]).logits.argmax(1), expected.classes[:1])
+        with pytest.raises(ValueError, match="images: expected the columns amount, country; it lacks 'amount'"):
+            one.predict(table[["country"]])
+        with pytest.raises(ValueError, match="images: column 'country' holds 'US'"):
+            one.predict(table.assign(country="US"))
+    raw = table.assign(DE=table["country"] == "DE", NL=table["country"] == "NL").drop(columns="country")
+    with pytest.warns(UserWarning, match=r"images: up to .* in column 'amount', where training rows reach") as found:
+        run.predict(raw.to_numpy(np.float64))
+    assert found[0].filename == __file__
+    scaled = data.encode(table)
+    scaled[7, 0, 0] = 90.0  # an outlier is no sign of missing scaling
+    run.predict(scaled)
+    plain = lt.train("ce", lt.table_lt(*rows(), standardise=False), epochs=1, progress=False)
+    plain.predict(np.full((2, 4), 50.0))  # no scale to be far from
+    old = lt.load_run(run.save(tmp_path))
+    del old.data["encoder"]
+    with pytest.raises(ValueError, match=r"images=<DataFrame of shape \(200, 2\)>: expected rows from data.encode"):
+        old.predict(table)
+
+
+def test_a_rare_category_is_not_taken_for_an_unscaled_row():
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=2000), "kind": ["a"] * 1996 + ["b"] * 4})
+    data = lt.table_lt(table, np.arange(2000) % 2 == 0, test=500, validation=0, seed=2)
+    assert data.encoder.reach[2] > 20  # one or more rows of "b" are in training
+    run = lt.train("ce", data, epochs=1, progress=False)
+    run.predict(data.encode(table))
+
+
+def test_seeds_of_one_table_are_one_series():
+    data = lt.table_lt(*rows())
+    runs = lt.sweep("ce", data, seeds=2, epochs=1, progress=False)
+    assert runs[0].data["encoder"] != runs[1].data["encoder"]
+    assert [one.name for one in series_of(runs)] == ["ce"]
+
+
+# --- what would mislead ----------------------------------------------------------------------------------------------
+def test_labels_among_the_features_are_told_of():
+    table = frame()
+    with pytest.raises(ValueError, match="targets: they are the column 'fraud' of features, .*pass targets='fraud'"):
+        lt.table_lt(table, table["fraud"])
+    lt.table_lt(table, (table["amount"] > 100).rename("fraud"))  # of that name, but others
+    for same in (table["fraud"], table["fraud"] == "yes", (table["fraud"] == "yes") * 7.5):
+        with pytest.warns(UserWarning, match="features: column 'same' tells the class of every row"):
+            lt.table_lt(table.assign(same=same), "fraud")
+    x, y = rows()
+    with pytest.warns(UserWarning, match="column '4' tells the class of every row"):
+        lt.table_lt(np.column_stack([x, 3.0 - y]), y)
+    lt.table_lt(np.column_stack([x, y == 1]), y)  # of three classes, it tells one
+
+
+def test_copies_in_two_parts_are_counted():
+    x, y = rows((40, 40))
+    x[1:40:2] = x[0:40:2]  # twenty rows of the first class, twice each
+    with pytest.warns(UserWarning, match="also stand among the training rows") as found:
+        data = lt.table_lt(x, y)
+    train = set(map(tuple, data.images.flatten(1).tolist()))
+    n, m = (sum(row in train for row in map(tuple, part.flatten(1).tolist()))
+            for part in (data.test_images, data.val_images))  # fmt: skip
+    assert n and m and str(found[0].message).startswith(f"features: {n} of 20 test rows and {m} of 12 validation rows")
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -303,13 +386,21 @@ def with_column(values):
         (lambda x, y: lt.table_lt(x, y, columns=["a"]), "columns=.*4 different names"),
         (lambda x, y: lt.table_lt(frame(), "fraud", columns=["a"]), "columns=.*None beside a DataFrame"),
         (lambda x, y: lt.table_lt(frame(), "fruad"), r"targets='fruad': .*did you mean 'fraud'\?"),
-        (lambda x, y: lt.table_lt(np.where(x > 3, np.inf, x), y), "features: infinity in"),
-        (lambda x, y: lt.table_lt(x * 1e300, y, standardise=False), "numbers beyond float32 in"),
+        (lambda x, y: lt.table_lt(np.where(x > 3, np.inf, x), y), "infinity in columns '0', '2', '3'; replace it"),
+        (lambda x, y: lt.table_lt(x * 1e300, y, standardise=False), "beyond float32 in column.*; scale them down"),
         (lambda x, y: lt.table_lt(x, y, ratio=0.5), "ratio=0.5"),
         (lambda x, y: lt.table_lt(x, y, n_max=5), "ratio=None keeps all rows"),
         (lambda x, y: lt.table_lt(x, y, test=0), "test=0 leaves nothing to test on"),
         (lambda x, y: lt.table_lt(x, y, test=1.5), "test=1.5: expected a share below 1"),
         (lambda x, y: lt.table_lt(x, y, test=True), "test=True: expected a share below 1"),
+        (lambda x, y: lt.table_lt(x, y, test=1.0), r"test=1.0: expected a share below 1, a whole number of rows"),
+        (lambda x, y: lt.table_lt(x, y, validation=np.float32(1)), r"validation=.*1.0.*: expected a share below 1"),
+        (lambda x, y: lt.table_lt(x[[0, 1, 60, *range(80, 88)]], y[[0, 1, 60, *range(80, 88)]], test=1, validation=1),
+         r"classes '0' \(2 rows\), '1' \(1 row\) have so few rows that test=1, validation=1 leave none to train on"),
+        (lambda x, y: lt.table_lt(x, {"a": 1}), "targets=.*expected a label for each row"),
+        (lambda x, y: lt.table_lt(frame().assign(**{"card=gold": 1.0}), "fraud"), "'card=gold' stands beside one"),
+        (lambda x, y: lt.table_lt(pd.concat({"a": frame()}, axis=1), ("a", "fraud")), "names on 2 levels; join them"),
+        (lambda x, y: lt.table_lt(x * 1e-200, y, standardise=False), "so small in columns '0'.*; scale them up"),
         (lambda x, y: lt.table_lt(x, y, validation=-0.1), "validation=-0.1"),
         (lambda x, y: lt.table_lt(x, y, test=(x, y, y)), "test=.*a pair"),
         (
@@ -346,6 +437,8 @@ def with_column(values):
             "'amount' holds .*expected numbers",
         ),
         (lambda x, y: lt.train("ce", lt.table_lt(x, y), model="cnn"), "at least 4 x 4 pixels"),
+        (lambda x, y: lt.train("ce", lt.table_lt(x, y), model="resnet8"), "4 x 4 pixels.* use 'mlp', also for a table"),
+        (lambda x, y: lt.train("ce", lt.table_lt(x, y), model="torchvision:resnet18"), "at least 4 x 4 pixels"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_by_name(call, says):

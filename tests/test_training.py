@@ -234,7 +234,7 @@ def test_a_diverged_run_stops_says_so_and_keeps_its_history(data, toy_method):
             return super().losses(out, targets) / (out.logits.detach().sum() * 0)
 
     toy_method(objective=Explodes)
-    with pytest.warns(RuntimeWarning, match="smaller lr"):
+    with pytest.warns(RuntimeWarning, match="such as lr=0.01 .now 0.1., or a tighter clip, such as clip=0.1 "):
         run = quick(data, "toy", epochs=9)
     assert run.status == "diverged" and len(run.history["loss"]) == 1 and np.isnan(run.accuracy)
 

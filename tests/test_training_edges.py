@@ -314,7 +314,7 @@ def test_a_module_with_a_train_of_its_own_is_left_as_it_was():
     model.add_module("fc", Merges(4, 3))
     weight, state = model.fc.weight.clone(), torch.get_rng_state()
     loader = torch.utils.data.DataLoader([(torch.ones(4), i % 3) for i in range(6)], batch_size=2, shuffle=True)
-    ltviz.collect(model, loader)
+    ltviz.collect(model, loader, counts=[1] * 3)
     assert torch.equal(model.fc.weight, weight) and torch.equal(torch.get_rng_state(), state)
 
 

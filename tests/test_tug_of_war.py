@@ -261,3 +261,11 @@ def test_a_wrong_state_is_refused():
         TugOfWar.from_state({"epohc": 3})
     with pytest.raises(ValueError, match="state="):
         TugOfWar.from_state(3)
+
+
+def test_equal_counts_make_no_groups_and_all_classes_are_one():
+    explorer = lt.explore.tug_of_war(lt.digits_lt(ratio=1))
+    result = explorer.result
+    assert explorer.error is None and list(explorer.groups) == ["all"] and result.course.shape[1] == 1
+    assert "Accuracy: all " in explorer.say(result) and "frequent" not in explorer.say(result)
+    explorer.close()

@@ -292,3 +292,10 @@ def test_two_classes_have_no_thirds_and_still_a_wall():
     two = made(k=2, n=40)
     explorer = lt.explore.wall(two, pictures(two, m=10), tau=1.0)
     assert explorer.error is None and explorer.drive() == []
+
+
+def test_equal_counts_have_no_frequent_and_no_rare_classes():
+    equal = made(k=4, n=40)
+    equal.counts = np.full(4, 7)
+    with pytest.raises(ValueError, match="all its classes have the same number of training images.*long-tailed data"):
+        lt.explore.wall(equal, pictures(equal, m=10))

@@ -41,6 +41,10 @@ FORMS = {
     "plain": lambda state: state,
     "state_dict": lambda state: {"epoch": 3, "state_dict": state},
     "model": lambda state: {"model": state, "lr": 0.1},
+    "model_state_dict": lambda state: {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}}},
+    "net": lambda state: {"net": state, "acc": 91.2, "epoch": 3},
+    "the only one": lambda state: {"student": state, "epoch": 3},
+    "inside": lambda state: {"model": {"state_dict": state, "depth": 3}},
     "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
     "compiled": lambda state: {"state_dict": {f"module._orig_mod.{name}": value for name, value in state.items()}},
     "part": lambda state: {f"net.{name}": value for name, value in state.items()},
@@ -88,7 +92,7 @@ def test_weights_of_a_run_fit_its_model(data, tmp_path):
     for model, method in (("cnn", "ce"), (Small, "ce")):
         run = lt.train(method, data, epochs=1, model=model, progress=False)
         torch.save(run.model().state_dict(), tmp_path / "net.pt")
-        trainer = Trainer("ce", data, model=model, weights=tmp_path / "net.pt")
+        trainer = Trainer("ce", data, model=model, weights=tmp_path / "net.pt", head_classes=run.class_names)
         for name, value in trainer.net.state_dict().items():
             np.testing.assert_array_equal(value.numpy(), run.network[name], err_msg=name)
 
@@ -109,15 +113,23 @@ def test_what_is_no_file_of_weights_is_refused_by_name(net, data, tmp_path):
     torch.save({"a": 1}, tmp_path / "other.pt")
     torch.save(net.state_dict(), tmp_path / "cut.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:900])
+    torch.save({"student": net.state_dict(), "teacher": net.state_dict()}, tmp_path / "two.pt")
     (tmp_path / "text.pt").write_text("hello")
+    (tmp_path / "letter.pt").write_text("e")
+    (tmp_path / "empty.pt").write_bytes(b"")
     (tmp_path / "cut.safetensors").write_bytes(b"\x00" * 40)
     run = lt.train("ce", data, epochs=1, progress=False).save(tmp_path / "run.safetensors")
     for wrong, words in [
         (3, "=3: expected a file of weights"), ("", "='': expected a file"), ({}, "='state dict': it holds nothing"),
         (tmp_path / "none.pt", "there is no such file"), (tmp_path, "there is no such file"),
         (tmp_path / "whole.pt", r"it holds more than tensors.*torch.save\(model.state_dict\(\), path\)"),
-        (tmp_path / "other.pt", "it holds 'a'; expected a state dict"), (tmp_path / "cut.pt", ""),
-        (tmp_path / "text.pt", ""), (tmp_path / "cut.safetensors", "it cannot be read"),
+        (tmp_path / "other.pt", "it holds 'a'; expected a state dict"),
+        (tmp_path / "two.pt", "it holds 'student', 'teacher'; expected a state dict.* under 'state_dict', 'model_"),
+        (tmp_path / "cut.pt", "it is no file of torch.save, or it is damaged or cut short"),
+        (tmp_path / "empty.pt", "it is no file of torch.save, or it is damaged or cut short"),
+        (tmp_path / "text.pt", "it is no file of torch.save"),
+        (tmp_path / "letter.pt", "it is no file of torch.save"),
+        (tmp_path / "cut.safetensors", "it is no safetensors file, or it is damaged or cut short"),
         (run, "this is a run of ltviz; continue it with start="),
         ("ResNet18_Weights.NONE", "weights that torchvision"),
         ("ResNet_Weights.IMAGENET1K_V1", "weights that torchvision publishes"),

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..files import canonical
 from . import store
 from .classes import order_classes, plain_order
 from .longtailed import LongTailed, cut, default_recipe, hold_out
+from .profiles import share_or_number
 from .stream import Rows, streamed
 from .tree import LISTED, PARTS, Tree, listed, scan
 
@@ -22,6 +24,7 @@ UNKNOWN_MEMORY = 4.0  # GiB that images may take where the system does not say h
 SHOWN = 3  # examples in a warning
 ARGUMENT = {"test": "test", "val": "validation"}  # of each part that can be held out
 WORDS = ("training", "validation", "test")
+HELD = "a share below 1, or a whole number of images of each class (1, not 1.0)"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def folder_lt(
     profile: str = "exp", seed: int = 0, class_order: str | Sequence[int | str] = "count",
     validation: float = 0.1, test: float = 0.2, pad: int | None = None, flip: bool = True,
     on_error: str = "raise", memory: float | None = None,
+    mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
 ) -> LongTailed:  # fmt: skip
     """Your own images: <root>/<class>/*, or <root>/train/<class>/*, with test/<class>/* and val/<class>/* if there are.
 
@@ -52,27 +56,27 @@ def folder_lt(
 
     ratio: largest / smallest class to cut the tail to; None keeps every image. size: side in pixels to crop and resize
     to; None: as they are, if all have one size. n_max: images of the largest class; None: as many as the classes allow.
-    profile, seed: as in cifar_lt. class_order: "count" (most images first), "natural" (by name), "seed", or the
-    classes from most to least frequent. validation, test: share (below 1) or number of images per class that is held
-    out where there is no folder for it, the same ones for every seed; a share takes at least one. pad, flip:
-    augmentation; None: an eighth of the side; pass flip=False where left and right differ, as in writing.
-    on_error: "raise" names the files that cannot be read, all at once; "skip" leaves them out and warns.
-    memory: GiB that the images may take as uint8; None: a quarter of the machine's (4 where it does not say). Beyond it
-    they stay on the disk, twice: decoded, and in the order of this data set. Batches are read from there; results are
-    the same, bit for bit, and on a GPU a step is not captured as a graph.
+    profile, seed: as in cifar_lt. class_order, only with ratio= (a folder's own counts give the order of its classes):
+    "count" (most images first), "natural" (by name), "seed", or the classes, most frequent first. validation, test:
+    share (below 1) or number of images per class that is held out where there is no folder for it, the same ones for
+    every seed; a share takes at least one. pad, flip: augmentation; None: an eighth of the side; pass flip=False where
+    left and right differ, as in writing. on_error: "raise" names all files that cannot be read; "skip" leaves them out
+    and warns. mean, std: of each channel, as fractions of 255, to normalise pixels by, such as (0.485, 0.456, 0.406)
+    and (0.229, 0.224, 0.225) for weights of ImageNet; None: those of the full training part. memory: GiB that the
+    images may take as uint8; None: a quarter of the machine's (4 where it does not say). Beyond it they stay on the
+    disk, and batches are read from there, with the same results; on a GPU a step is not captured as a graph.
 
     16-bit grey is v / 257, float runs from 0 to 1 (other values are bad), of 16-bit colour the high byte is read;
-    transparency lies on white, EXIF orientation is applied, of an animation the first frame counts. Pixels are
-    normalised by mean and standard deviation of the full training part. `data.folder` says what was bad, ignored or
-    repeated; images in two parts or under two classes are warned of. Decoded images are kept in LTVIZ_CACHE (else the
-    user's cache folder), never in root, until a file comes, goes, or changes its name, size or times.
-
+    transparency lies on white, EXIF orientation is applied, of an animation the first frame counts. `data.folder` says
+    what was bad, ignored or repeated; images in two parts or under two classes are warned of. Decoded images are kept
+    in LTVIZ_CACHE (else the user's cache folder), never in root, until a file comes, goes or changes.
     Raises FileNotFoundError, ValueError (layout, unreadable images, several sizes, a class left with no image).
     """
     _check_kept(ratio, n_max, profile, class_order)
     size = None if size is None else check.whole("size", size, 4, LARGEST_SIDE)
     pad = None if pad is None else check.whole("pad", pad)
-    validation, test = _amount("validation", validation), _amount("test", test)
+    validation, test = (share_or_number(name, value, HELD) for name, value in
+                        (("validation", validation), ("test", test)))  # fmt: skip
     on_error, bound = check.choice("on_error", on_error, ("raise", "skip")), _bound(memory)
     memory = None if memory is None else canonical(bound / 2**30)
     tree = scan(folder := check.path("root", root))
@@ -83,7 +87,8 @@ def folder_lt(
     images = Rows(found.pixels, spill=Path(found.pixels.filename).parent if mapped else None)
     rows = _part_rows(found, labels, names, {"test": test, "val": validation})
     _warn_repeated(found, repeated, labels, rows)
-    (mean, std), pad = found.moments(), min(images.shape[1:3]) // 8 if pad is None else pad
+    given = _given_moments(mean, std, images.shape[3])
+    (mean, std), pad = tuple(given.values()) or found.moments(), min(images.shape[1:3]) // 8 if pad is None else pad
     order = order_classes(class_order, names, seed, count=rows.by_count)
     data = cut(
         f"{folder.resolve().name}_lt", (images[rows.train], labels[rows.train]), (images[rows.test], labels[rows.test]),
@@ -91,7 +96,7 @@ def folder_lt(
         val=(images[rows.val], labels[rows.val]), mean=mean, std=std, pad=pad, flip=flip, recipe="",
         spec=dict(loader="folder_lt", root=str(Path(root)), ratio=ratio, size=size, n_max=n_max, profile=profile,
                   seed=seed, class_order=plain_order(class_order, order), validation=validation, test=test, pad=pad,
-                  flip=flip, on_error=on_error, memory=memory))  # fmt: skip
+                  flip=flip, on_error=on_error, memory=memory, **given))  # fmt: skip
     data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]), len(data))
     data = streamed(data) if mapped else data
     data.folder = report
@@ -99,11 +104,38 @@ def folder_lt(
 
 
 def _check_kept(ratio: float | None, n_max: int | None, profile: str, class_order: object) -> None:
-    if ratio is None and not (n_max is None and profile == "exp" and np.array_equal(class_order, "count")):
+    usual = {
+        "n_max": n_max is None,
+        "profile": isinstance(profile, str) and profile == "exp",
+        "class_order": np.array_equal(class_order, "count"),
+    }
+    given = [name for name, left_out in usual.items() if not left_out]
+    if ratio is None and given:
+        why = ", and the class with the most images comes first" if "class_order" in given else ""
         raise ValueError(
-            "ratio=None keeps the folder's own counts, so n_max, profile and class_order have no place; "
-            "pass ratio= too, or leave them out"
+            f"{given[0]}= is only for a tail that is cut, ratio=: ratio=None keeps the folder's own counts{why}; pass "
+            f"ratio= too, or leave {' and '.join(given)} out"
         )
+
+
+def _given_moments(mean: Any, std: Any, channels: int) -> dict[str, list[float]]:
+    """Mean and standard deviation of each channel, checked; nothing where they are to be those of the images."""
+    if mean is None and std is None:
+        return {}
+    found = {}
+    for name, value, above in (("mean", mean, None), ("std", std, 0.0)):
+        expected = (
+            f"{channels} numbers from 0 to 1, one a channel, as fractions of 255; give mean= and std=, or neither"
+        )
+        try:
+            numbers = check.array(name, value, 1, expected).astype(np.float64).tolist()
+            numbers = [check.number(name, one, 0.0, 1.0, above=above) for one in numbers]
+        except ValueError:
+            numbers = []
+        if len(numbers) != channels:
+            raise check.refuse(name, value, expected)
+        found[name] = numbers
+    return found
 
 
 def _bound(memory: float | None) -> float:
@@ -212,17 +244,6 @@ def _warn_repeated(found: store.Decoded, groups: list[np.ndarray], labels: np.nd
             f"{examples(against, False)}. data.folder.repeated has all",
             stacklevel=3,
         )
-
-
-def _amount(name: str, amount: float) -> float | int:
-    """A share below 1, or a whole number of images as int."""
-    try:
-        found = canonical(check.number(name, amount, 0))
-    except ValueError:
-        found = None
-    if found is None or (isinstance(found, float) and found > 1):
-        raise check.refuse(name, amount, "a share between 0 and 1, or a whole number of images per class")
-    return found
 
 
 def _per_class(amount: float | int, available: np.ndarray) -> list[int]:

@@ -170,7 +170,7 @@ class LongTailed:
             raise check.refuse("device", device, f"a device that torch has here, such as 'cpu' ({error})") from None
         if moved["images"] is self.images:
             return self
-        other = dataclasses.replace(self, **moved)
+        other = replaced(self, moved)
         if self._fingerprint is not None:
             other._current("fingerprint", *PARTS)
             other._fingerprint = self.fingerprint
@@ -275,6 +275,13 @@ class LongTailed:
 
 TENSORS = tuple(f.name for f in dataclasses.fields(LongTailed) if f.type is Tensor and f.name != "counts")
 PARTS = tuple(name for name in TENSORS if name.endswith(("images", "targets")))
+
+
+def replaced(data: LongTailed, parts: Mapping[str, Tensor]) -> LongTailed:
+    """The same data with other tensors, and with what their loader has added (`folder`, `unseen`)."""
+    other = dataclasses.replace(data, **parts)
+    vars(other).update(vars(data) | vars(other))
+    return other
 
 
 def _edits(tensor: Tensor) -> int:

@@ -72,6 +72,18 @@ def check_ratio(ratio: float) -> int | float:
         raise check.refuse("ratio", ratio, expected) from None
 
 
+def share_or_number(name: str, value: Any, expected: str) -> float | int:
+    """How much is held out: a share below 1 (float), or a whole number of each class (int). ValueError for anything
+    else, and for 1.0, which could be all of them or one."""
+    try:
+        found = canonical(check.number(name, value, 0))
+    except ValueError:
+        raise check.refuse(name, value, expected) from None
+    if isinstance(found, float) and found > 1 or found == 1 and isinstance(check.plain(value), float):
+        raise check.refuse(name, value, expected)
+    return found
+
+
 def draw(
     pool: Sequence[np.ndarray], order: np.ndarray, class_names: Sequence[str], ratio: float | None, n_max: int | None,
     profile: str, seed: int, validation: Any,

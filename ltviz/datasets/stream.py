@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import check
 from .augment import crop_flip, draw_crops, normalise, pad_black
-from .longtailed import PARTS, TENSORS, LongTailed, _take
+from .longtailed import PARTS, TENSORS, LongTailed, _take, replaced
 
 BLOCK = 2**26  # bytes that are copied at a time
 
@@ -79,7 +79,7 @@ class Streamed(LongTailed):
             raise check.refuse("device", device, f"a device that torch has here, such as 'cpu' ({error})") from None
         if moved["targets"] is self.targets:
             return self
-        other = dataclasses.replace(self, **moved)
+        other = replaced(self, moved)
         if self._fingerprint is not None:
             other._current("fingerprint", *PARTS)
             other._fingerprint = self.fingerprint

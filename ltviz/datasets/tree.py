@@ -1,19 +1,27 @@
 """A folder of images: which parts and classes it has, which files are its images, and what is wrong with it."""
 
 import os
+import re
 import unicodedata
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import check
 from . import sources
 
 PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _PART_OF = {name: part for part, names in PARTS.items() for name in names}
+# Words in names of folders that are parts of a set in the reader's own spelling: train_set, testdata, 2_val.
+_LIKE_PARTS = re.compile(
+    f"(?<![a-z])({'|'.join(_PART_OF)}|trn|vld|vali|dev|eval|tst)(set|data|images|imgs|split)?(?![a-z])"
+)
 # Images that are not read: passed over in silence, they would be missing.
 NOT_READ = frozenset("avif dcm dng exr heic heif jp2 psd raw svg tga".split())
 SYSTEM = {"__macosx", "lost+found", "$recycle.bin", "system volume information"}
+_RESERVED = f"{', '.join(_PART_OF)} are the names of parts"
 LISTED = 10  # names that an error lists
 
 
@@ -64,7 +72,7 @@ def scan(root: Path, parts: tuple[str, ...] = tuple(PARTS)) -> Tree:
     They are folders called train (training), val (valid, validation) and test (testing), in upper or lower case;
     without them all is "train". `parts`: those to read. A class is a folder that directly holds images; its name is its
     path inside the part. Hidden and system files are passed over, other files that are no images too, and counted;
-    links are followed.
+    links are followed. UserWarning where all folders hold classes of the same names, as parts do.
     """
     _check_root(root)
     folders, beside = _parts(root)
@@ -73,6 +81,8 @@ def scan(root: Path, parts: tuple[str, ...] = tuple(PARTS)) -> Tree:
         classes = _read_part(tree, part, folder, whole=len(folders) == 1 and folder == root)
         if part == "train":
             tree.class_names = sorted(classes)
+            if folder == root:
+                _look_for_parts(root, tree.class_names)
         elif classes != set(tree.class_names):
             raise _other_classes(folder, classes, set(tree.class_names))
     if parts == tuple(PARTS):
@@ -94,7 +104,7 @@ def _parts(root: Path) -> tuple[dict[str, Path], list[Path]]:
     inside = [Path(entry.path) for entry in _entries(root) if not _is_hidden(entry.name) and _is_folder(entry)]
     found: dict[str, Path] = {}
     for folder in inside:
-        part = _PART_OF.get(folder.name.lower())
+        part = _part_of(folder.name)
         if part in found:
             raise ValueError(
                 f"{root} holds {found[part].name}/ and {folder.name}/, both a {part} part; keep one of them"
@@ -105,7 +115,10 @@ def _parts(root: Path) -> tuple[dict[str, Path], list[Path]]:
         return {"train": root}, []
     if "train" not in found:
         names = ", ".join(f"{folder.name}/" for folder in found.values())
-        raise ValueError(f"{root} holds {names} and no train/; call the folder of training images train/")
+        raise ValueError(
+            f"{root} holds {names} and no train/; call the folder of training images train/. If {names} is a class, "
+            f"rename it: {_RESERVED}"
+        )
     ordered = {part: found[part] for part in PARTS if part in found}
     return ordered, [folder for folder in inside if folder not in found.values()]
 
@@ -125,9 +138,10 @@ def _read_part(tree: Tree, part: str, folder: Path, whole: bool) -> set[str]:
     if len(names) < (2 if part == "train" else 1):  # what another part lacks is said by name
         inside = [entry.name for entry in _entries(folder)]
         flat = f": {loose:,} images, each of which belongs in the folder of its class" if loose else ""
+        reserved = "" if whole else f". If {folder.name}/ is a class, rename it: {_RESERVED}"
         raise ValueError(
-            f"{folder} has {len(names)} class folders, at least 2 are needed; it holds {listed(inside, 5) or 'nothing'}"
-            f"{flat}; expected <class>/<image> or train/<class>/<image>"
+            f"{folder} has {check.many(len(names), 'class folder')}, at least {2 if part == 'train' else 1} needed; it "
+            f"holds {listed(inside, 5) or 'nothing'}{flat}; expected <class>/<image> or train/<class>/<image>{reserved}"
         )
     if loose:
         tree.ignored["images beside the class folders"] += loose
@@ -219,12 +233,39 @@ def _refuse_parts_inside(folder: Path, names: list[str]) -> None:
     for name in names:
         path = name.split("/")
         for depth, one in enumerate(path):
-            if one.lower() in _PART_OF:
+            if _part_of(one):
                 inside = str(folder.joinpath(*path[:depth]))
                 raise ValueError(
                     f"{folder} holds {name}/, and {one}/ is what a part is called; pass root={inside!r}, or rename it "
                     "if it is a class"
                 )
+
+
+def _part_of(name: str) -> str | None:
+    return _PART_OF.get(name.strip().lower())
+
+
+def _look_for_parts(root: Path, names: list[str]) -> None:
+    """Refuse folders that look like parts by name and by what they hold; warn of those that do by what they hold."""
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        top, _, rest = name.partition("/")
+        inside.setdefault(top, set()).add(rest)
+    like = [top for top in inside if _LIKE_PARTS.search(top.lower())]
+    shared = set.intersection(*(inside[top] for top in like)) - {""} if len(like) > 1 else set()
+    if shared:
+        raise ValueError(
+            f"{root} holds {listed([f'{top}/' for top in like], 5)}, each with a class {min(shared)!r}: they look like "
+            "the parts of one set; call them train/, val/ and test/"
+        )
+    first, *others = inside.values()
+    if others and len(first) > 1 and all(other == first for other in others):
+        warnings.warn(
+            f"{root} holds {listed([f'{top}/' for top in inside], 5)}, each with the same {len(first)} classes "
+            f"({listed(sorted(first), 3)}), read as {len(names)} classes such as {names[0]!r}; if these are the parts "
+            "of one set, call them train/, val/ and test/",
+            stacklevel=4,
+        )
 
 
 def _other_classes(folder: Path, classes: set[str], train: set[str]) -> ValueError:

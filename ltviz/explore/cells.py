@@ -19,7 +19,7 @@ from ..plots.picture import DRAW_LOCK
 from ..run import Run
 
 PICTURES, COLUMNS, SIDE = 24, 12, 48  # of a cell: how many at most, in a row, and about how many pixels high
-HINT = "Click a cell of the matrix (or go there with the arrow keys and press Enter) to see the test images in it."
+HINT = "Click a cell of the matrix (or go there with the arrow keys and press Enter) to see the images in it."
 NOTE = "font-size:13px;line-height:1.4;margin:2px 0;overflow-wrap:anywhere"
 IMAGES = (
     "None, or images (m, height, width, 1 or 3) as uint8, or an object with such `images`, as lt.study.photographs() "
@@ -78,12 +78,12 @@ class Cells:
 
     def _written(self, cell: Cell) -> str:
         called = [html.escape(self.called()[one]) for one in self.place]
-        told = f"<b>true {called[0]}, answered {called[1]}: {len(cell.images):,} of {cell.of:,} test images</b>"
+        told = f"<b>true {called[0]}, answered {called[1]}: {len(cell.images):,} of {cell.of:,} images</b>"
         kept = 0 if self.source is None else len(self.source)
         shown = cell.images[cell.images < kept] if self.source is not None else cell.images
         if self.source is not None and len(shown) < len(cell.images):
             few = {0: "None of them is", 1: "One of them is"}.get(len(shown), f"{len(shown):,} of them are")
-            which = "test image that is" if kept == 1 else "test images that are"
+            which = "image that is" if kept == 1 else "images that are"
             told += f". {few} among the {kept:,} {which} pictured here"
         if len(shown):
             some = ", ".join(map(str, shown[:PICTURES])) + (", …" if len(shown) > PICTURES else "")

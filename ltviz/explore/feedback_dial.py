@@ -13,6 +13,7 @@ from matplotlib.collections import PolyCollection
 
 from .. import check, metrics
 from ..objective import Setting
+from ..plots.classes import drawn_groups
 from ..plots.picture import DASHES, GROUP_COLOURS, INK, QUIET, number, percent
 from ..plots.surface import Surface
 from ..plots.text import short
@@ -35,7 +36,7 @@ TAU = Setting(1.0, 0.0, 2.0, symbol="τ", meaning="the exponent, where it is fix
 MEANING = "validation images of each class: the thin lines show what so many leave unknown (95%)"
 IMAGES, MOST_IMAGES = 100, 1000
 DRAWS = 2000  # for the epoch at hand, whose bands are told in digits; the others are only drawn
-GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
+GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare", "all": "all"}
 ACCURACY, WEIGHTS, EXPONENT, COURSE = range(4)  # the regions of the picture
 WIDE = 0.74  # of a bar
 MOST = 20  # classes
@@ -96,7 +97,7 @@ class FeedbackDial(Explorer):
         first = next(iter(self.runs.values()))
         self.counts, self.names = first.counts, list(first.class_names)
         self.called = {name: f"class {name}" if name.isdigit() else name for name in self.names}
-        self.groups = {name: mask for name, mask in metrics.third_groups(self.counts).items() if mask.any()}
+        self.groups = drawn_groups(self.counts)
         self.held = _held(held, self.names)
         self.last = len(first.history["val_accuracy"])
         self._found = functools.lru_cache(128)(self._follow)

@@ -224,7 +224,7 @@ def _pictures(pictures: Any, run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 def quality(
     run: Run,
-    pictures: Any,
+    pictures: Any = None,
     blur: float = 0.0,
     low_resolution: float = 1.0,
     noise: float = 0.0,

@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from .. import check, metrics
 from ..datasets import LongTailed, digits_lt
 from ..objective import Setting
+from ..plots.classes import drawn_groups
 from ..plots.picture import DASHES, EDGE, GROUP_COLOURS, INK, QUIET, as_percent, number
 from ..plots.surface import Pixels, Surface
 from ..plots.text import short
@@ -29,7 +30,7 @@ from .screen import Click
 
 EPOCHS = 100
 RATES = {"sgd": 0.03, "adam": 0.003}  # learning rate of each optimiser
-GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
+GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare", "all": "all"}
 LONGEST, ARROW, FIELD = 0.92, 0.55, 1.32  # in the plane: longest vector, longest arrow, half the side
 EDGE_ROOM = 0.07  # of an arrow's head
 GRID = 96  # places a side at which the decision is drawn
@@ -104,7 +105,7 @@ class TugOfWar(Explorer):
         self.snapshots: dict[str, Snapshots] = {}
         self._training = threading.Lock()
         self._course = functools.cache(self._accuracies)
-        self.groups = {name: mask for name, mask in metrics.third_groups(self.counts).items() if mask.any()}
+        self.groups = drawn_groups(self.counts)
         names = tuple(self.names)
         vector = names[-1] if vector is None else vector
         titles = {one: f"{one} ({count:,} images)" for one, count in zip(names, self.counts, strict=True)}

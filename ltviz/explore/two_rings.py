@@ -258,7 +258,7 @@ class TwoRings(Explorer):
         radii = f" Radius of the ring of the {', of the '.join(rings)}." if rings else ""
         share = (
             f" The rare classes have {as_percent(result.images)} of the images and {as_percent(result.share)} of the "
-            "weight." if result.strengths[2] else ""
+            "weight." if result.strengths[2] and self.rare.any() else ""
         )  # fmt: skip
         features, vectors = (
             self._ends(rows[result.epoch]) for rows in (result.film.of_features, result.film.of_vectors)

@@ -358,6 +358,11 @@ def _checked(run: Any) -> Run:
     check.instance("run", run, Run, "a run, from lt.train, lt.load_run or lt.recorded")
     if run.logits is None or run.targets is None:
         raise check.refuse("run", run.name, "a run that keeps the logits of its test images, such as a recorded 'ce'")
+    if not metrics.third_groups(run.counts)["tail"].any():
+        raise ValueError(
+            f"run {run.name!r}: all its classes have the same number of training images, so none is frequent and none "
+            "rare, and τ changes nothing; pass a run of long-tailed data"
+        )
     if not np.isfinite(run.logits).all():
         raise ValueError(f"run {run.name!r}: its logits hold NaN or infinity, from which no answer follows")
     return run
@@ -398,7 +403,7 @@ def _pictures(photographs: Any, run: Run) -> tuple[np.ndarray, list[str]]:
 
 def wall(
     run: Run,
-    photographs: Any,
+    photographs: Any = None,
     others: Mapping[str, Sequence[Run]] | None = None,
     *,
     tau: float = 0.0,

@@ -138,6 +138,10 @@ def auroc(targets: Any, scores: Any = None, *, average: str | None = None) -> An
     targets: a run, or targets (n,) with scores (n,) or (n, k). Two classes: a number, positive is the rarer class (of
     scores (n,), class 1). More: each class against the rest (k,), or their mean for average="macro". Blind to how rare
     the class is. NaN where there is nothing to rank. Source: scikit-learn's roc_auc_score.
+
+    A run is ranked by the class's log-odds log p / (1 - p), made from its logits after the post-hoc rule; scores (n, k)
+    of more than two classes by their column as it is, so give probabilities: a column of logits ranks otherwise, as it
+    lacks what the other classes score.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -91,7 +91,7 @@ def feature_quality(features: Any, targets: ArrayLike | None = None, neighbours:
     if hasattr(features, "confusion"):
         run = features
         if run.features is None:
-            raise ValueError("this run was recorded without its test features; train it again to look at them")
+            raise ValueError(f"this run keeps no test features; {check.remedy(run, 'features')}")
         features, targets = run.features, run.targets if targets is None else targets
     x = unit_rows("features", features)
     if targets is None:

@@ -11,7 +11,8 @@ from .. import check
 
 Floats = NDArray[np.float64]
 
-GROUPS = ("all", "many", "medium", "few", "head", "mid", "tail")
+THIRDS = ("head", "mid", "tail")
+GROUPS = ("all", "many", "medium", "few", *THIRDS)
 EXACT = 2**53  # a float64 counts no further one by one
 
 
@@ -70,22 +71,9 @@ def accuracy(targets: Any, predictions: ArrayLike | None = None, k: int | None =
     return float(np.trace(matrix) / matrix.sum()) if matrix.sum() else float("nan")
 
 
-def _scores(matrix: NDArray[np.int64], average: str | None) -> list[Any]:
-    """[precision, recall, F1] from scikit-learn: each (k,), or one float for average="macro"."""
-    from sklearn.metrics import precision_recall_fscore_support
-
-    check.choice("average", average, (None, "macro"))
-    k = len(matrix)
-    truth, guess = np.divmod(np.arange(k * k), k)  # one weighted "sample" per cell: no need to keep the predictions
-    weight = matrix.ravel()
-    if not weight.any():
-        return [float("nan") if average else np.full(k, np.nan)] * 3
-    scores = precision_recall_fscore_support(
-        truth, guess, labels=np.arange(k), sample_weight=weight, zero_division=0.0
-    )[:3]
-    absent = matrix.sum(1) == 0  # nothing is known about a class without test images
-    per_class = [np.where(absent, np.nan, s) for s in scores]
-    return [float(np.nanmean(s)) for s in per_class] if average else per_class
+def _averaged(scores: Floats, average: str | None) -> Any:
+    """The scores (k,), or for average="macro" the mean of those that are defined."""
+    return scores if check.choice("average", average, (None, "macro")) is None else _mean(scores)
 
 
 def precision(
@@ -93,23 +81,33 @@ def precision(
 ) -> Any:
     """Of the images taken for class j, the share that is of class j: C[j, j] / sum_i C[i, j].
 
-    Returns (k,), or the mean over classes for average="macro". A class that is never predicted has 0 (scikit-learn's
-    convention); a class without test images is NaN and left out of the mean. Source: scikit-learn.
+    Returns (k,), or the mean over classes for average="macro". A class with test images that is never predicted has 0
+    (scikit-learn's convention); one with neither images nor predictions is NaN and left out of the mean.
     """
-    return _scores(confusion(targets, predictions, k), average)[0]
+    matrix = confusion(targets, predictions, k)
+    said = matrix.sum(0)
+    known = said + matrix.sum(1) > 0
+    return _averaged(np.where(known, np.diagonal(matrix) / np.maximum(said, 1), np.nan), average)
 
 
 def recall(targets: Any, predictions: ArrayLike | None = None, k: int | None = None, average: str | None = None) -> Any:
     """Of the images of class i, the share decided rightly: C[i, i] / sum_j C[i, j]; this is the class's accuracy.
 
-    Returns (k,), or the mean over classes for average="macro" (the balanced accuracy). Source: scikit-learn.
+    Returns (k,), or the mean over classes for average="macro" (the balanced accuracy). NaN, and left out of the mean,
+    is a class without test images.
     """
-    return _scores(confusion(targets, predictions, k), average)[1]
+    return _averaged(per_class(targets, predictions, k), average)
 
 
 def f1(targets: Any, predictions: ArrayLike | None = None, k: int | None = None, average: str | None = None) -> Any:
-    """Harmonic mean of precision and recall, 2 P R / (P + R), 0 where both are 0. Returns as `precision` does."""
-    return _scores(confusion(targets, predictions, k), average)[2]
+    """Harmonic mean of precision and recall, from the counts: 2 C[i, i] / (sum_j C[i, j] + sum_j C[j, i]).
+
+    Returns (k,), or the mean over classes for average="macro" (macro F1). It is 0 also for a class that is predicted
+    but has no test images, as in scikit-learn; NaN, and left out of the mean, is one with neither.
+    """
+    matrix = confusion(targets, predictions, k)
+    both = matrix.sum(0) + matrix.sum(1)
+    return _averaged(np.where(both > 0, 2 * np.diagonal(matrix) / np.maximum(both, 1), np.nan), average)
 
 
 def per_class(targets: Any, predictions: ArrayLike | None = None, k: int | None = None) -> Floats:
@@ -264,14 +262,17 @@ def third_groups(counts: Any) -> dict[str, NDArray[np.bool_]]:
     """Masks (k,) of head, mid and tail: the floor(k/3) most frequent classes, the rest, the floor(k/3) rarest.
 
     Of two classes the more frequent is head, the rarer tail, and mid is empty. counts (k,) in any order, or a run.
-    Equal counts are split in class order, so that the sizes are always the same.
+    Where all classes have the same count, none is frequent and none rare: all three masks are empty. Otherwise classes
+    with the same count at the border of two groups are split in class order, so that the sizes are always the same.
     """
     n = check.counts(counts)
+    if n.min() == n.max():
+        return {name: np.zeros(len(n), bool) for name in THIRDS}
     third = 1 if len(n) == 2 else len(n) // 3
     rank = np.empty(len(n), dtype=np.int64)
     rank[np.argsort(-n, kind="stable")] = np.arange(len(n))
     head, tail = rank < third, rank >= len(n) - third
-    return {"head": head, "mid": ~head & ~tail, "tail": tail}
+    return dict(zip(THIRDS, (head, ~head & ~tail, tail), strict=True))
 
 
 def _mean(values: ArrayLike) -> float:
@@ -284,7 +285,9 @@ def _mean(values: ArrayLike) -> float:
 def shot_accuracy(
     run: Any, counts: Any = None, many: float = 100, few: float = 20, convention: str = "kang"
 ) -> dict[str, float]:
-    """Mean class accuracy of every group: all, many, medium, few, head, mid, tail (NaN where a group is empty).
+    """Mean class accuracy of every group: all, many, medium, few, head, mid, tail.
+
+    NaN where a group is empty, as head, mid and tail are where all classes have the same count.
 
     run: a run, or the accuracy of each class (k,) with counts (k,) training images per class. A group's accuracy is
     the mean over its classes, not over its images (Kang et al. 2020, code).

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
-from .classes import class_axis, class_band
+from .classes import class_axis, class_band, no_groups
 from .picture import (
     MANY,
     Picture,
@@ -56,15 +56,13 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
         class_band(ax, rows, i, shown)
         data[f"accuracy/{name}"] = rows
         group = metrics.shot_accuracy(mean_sd(rows)[0], n)
-        said.append(
-            f"{shown} {as_percent(group['all'])} (head {as_percent(group['head'])}, tail "
-            f"{as_percent(group['tail'])}; {seeds(len(rows))})"
-        )
+        ends = "" if no_groups(n) else f"head {as_percent(group['head'])}, tail {as_percent(group['tail'])}; "
+        said.append(f"{shown} {as_percent(group['all'])} ({ends}{seeds(len(rows))})")
     reference(ax, 1 / len(n), f"chance, 1/{len(n)}")
     ax.set(ylim=(-0.02, 1.02), ylabel="test accuracy of the class")
     percent(ax.yaxis)
     finish(ax, "Accuracy of each class")
-    return Picture(ax, data, "Mean accuracy of the classes: " + "; ".join(said) + ".")
+    return Picture(ax, data, "Mean accuracy of the classes: " + "; ".join(said) + "." + no_groups(n))
 
 
 def _accuracies(values: Any, counts: Any) -> np.ndarray:
@@ -139,13 +137,15 @@ def plot_gain(runs: Any, base: Any, *, ax: Axes | None = None) -> Picture:
         data[f"gain/{one.name}"] = rows
         group = metrics.shot_accuracy(mean, n)
         pair = metrics.paired(np.nanmean(rows, axis=1), np.zeros(len(rows)))
+        ends = (
+            "" if no_groups(n) else "".join(f", {end} {as_percent(group[end], sign=True)}" for end in ("head", "tail"))
+        )
         said.append(
             f"{one.shown} against {against.shown}: {as_percent(group['all'], sign=True)} in the mean of the "
-            f"classes ({pair.verdict}, {seeds(len(rows))}), head {as_percent(group['head'], sign=True)}, tail "
-            f"{as_percent(group['tail'], sign=True)}"
+            f"classes ({pair.verdict}, {seeds(len(rows))}){ends}"
         )
     reference(ax, 0.0, f"no change from {against.shown}")
     ax.set_ylabel("gain in test accuracy\n(percentage points)")
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:+.0f}" if abs(v) > 1e-9 else "0")
     finish(ax, f"Gain over {short(against.name, 40)}, class by class")
-    return Picture(ax, data, "; ".join(said) + ".")
+    return Picture(ax, data, "; ".join(said) + "." + no_groups(n))

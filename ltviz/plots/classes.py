@@ -64,12 +64,24 @@ def class_axis(
     ax.set_xlabel(f"{what}, and its training images" if say_counts else f"{what}, most frequent first")
 
 
+def drawn_groups(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks (k,) of head, mid and tail, those that are not empty; or "all", where equal counts make no groups."""
+    found = {name: mask for name, mask in third_groups(counts).items() if mask.any()}
+    return found or {"all": np.ones(len(counts), bool)}
+
+
+def no_groups(counts: np.ndarray) -> str:
+    """What a sentence adds where there are neither head nor tail classes; else nothing."""
+    if drawn_groups(counts).keys() != {"all"}:
+        return ""
+    return " All classes have the same number of training images: there are no head and tail classes."
+
+
 def shade_groups(ax: Axes, counts: np.ndarray) -> None:
     """Tint the head, mid and tail thirds of a class axis and name them above it."""
-    groups = third_groups(counts)
-    for name, mask in groups.items():
+    for name, mask in drawn_groups(counts).items():
         at = np.flatnonzero(mask)
-        if not groups["head"].any() or not at.size:
+        if name == "all":
             continue
         ax.axvspan(at[0] - 0.5, at[-1] + 0.5, color=GROUP_COLOURS[name], alpha=0.06, linewidth=0, zorder=0)
         above = {"transform": ax.get_xaxis_transform() + points_up(ax, 3), "ha": "center", "va": "bottom"}
@@ -79,11 +91,11 @@ def shade_groups(ax: Axes, counts: np.ndarray) -> None:
 class GroupPoints:
     """A point for each class, by rank, in the colour and shape of its group; `update` moves them all.
 
-    A single class is "mid".
+    Classes of equal counts are in no group, and have one look.
     """
 
     def __init__(self, ax: Axes, counts: np.ndarray, size: float = 6):
-        self.masks = {name: mask for name, mask in third_groups(counts).items() if mask.any()}
+        self.masks = drawn_groups(counts)
         self.artists = [
             ax.plot([], [], GROUP_MARKERS[name], color=GROUP_COLOURS[name], markersize=size, zorder=4, **EDGE)[0]
             for name in self.masks

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
+from .classes import no_groups
 from .picture import EDGE, INK, REFERENCE, Picture, as_percent, draws, get_axes, look, percent, points, seeds
 from .series import Series, series_of
 from .text import literal, short, wrap
@@ -47,6 +48,8 @@ def plot_comparison(
     names = [one.name for one in found]
     base = names[0] if base is None else check.choice("base", base, names)
     against = found[names.index(base)]
+    if group in ("head", "mid", "tail") and (said := no_groups(against.counts)):
+        raise check.refuse("group", group, f"'all';{said}")
     rows = compare(found, against, group)
     height = 1.15 + sum(0.25 + 0.17 * len(_on_lines(row.name, 4).splitlines()) for row in rows)
     left, right = get_axes(ax, 8.4, height, panels=2, sharey=True, width_ratios=[1.15, 1.0])

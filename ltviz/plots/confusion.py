@@ -15,7 +15,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from .. import check, metrics
-from .classes import GroupPoints
+from .classes import GroupPoints, drawn_groups, no_groups
 from .picture import (
     BINNED,
     DOTTED,
@@ -65,7 +65,7 @@ def plot_confusion(
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     predicted, true = matrix.sum(0) / max(total, 1), matrix.sum(1) / max(total, 1)
     bars, ax = get_axes(ax, panels=2) if ax is not None else new_figure(6.1, 6.3).subplots(2, 1, height_ratios=[1, 5.4])
-    for group, mask in metrics.third_groups(n).items():
+    for group, mask in drawn_groups(n).items():
         at = np.flatnonzero(mask)
         if k <= MANY:
             bars.bar(at + 0.5, predicted[at], width=0.8, color=GROUP_COLOURS[group])
@@ -141,18 +141,23 @@ def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k
 
 def _says(share: np.ndarray, predicted: np.ndarray, true: np.ndarray, n: np.ndarray, label: str) -> str:
     groups = metrics.third_groups(n)
-    head, tail = groups["head"], groups["tail"]
+    head, tail = groups["head"], groups["tail"] & (true > 0)  # nothing is known of a class without test images
     who = f"{label}: " if label else ""
     if not head.any():
-        return f"{who}{as_percent(float(np.diagonal(share).mean()))} of the classes' images are decided rightly."
-    lost = float(share[np.ix_(tail, head)].sum(1).mean())
-    right = float(np.diagonal(share)[tail].mean())
+        right = as_percent(_mean(np.diagonal(share)[true > 0]))
+        return f"{who}{right} of the classes' images are decided rightly.{no_groups(n)}"
+    lost, right = _mean(share[np.ix_(tail, head)].sum(1)), _mean(np.diagonal(share)[tail])
     never = int((predicted == 0).sum())
+    moved = f"{as_percent(right)} are decided rightly and {as_percent(lost)} are taken for head classes"
+    found = f"of the images of tail classes {moved}" if tail.any() else "no test image is of a tail class"
     return (
-        f"{who}of the images of tail classes {as_percent(right)} are decided rightly and {as_percent(lost)} are "
-        f"taken for head classes; head classes make {as_percent(float(predicted[head].sum()))} of predictions and "
+        f"{who}{found}; head classes make {as_percent(float(predicted[head].sum()))} of predictions and "
         f"{as_percent(float(true[head].sum()))} of the images; {never} of {len(n)} classes are never predicted."
     )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")
 
 
 class ConfusionPanels:
@@ -179,7 +184,7 @@ class ConfusionPanels:
 
     def _build_bars(self, ax: Axes, counts: np.ndarray) -> None:
         colours = np.empty(self.k, object)
-        for group, mask in metrics.third_groups(counts).items():
+        for group, mask in drawn_groups(counts).items():
             colours[mask] = GROUP_COLOURS[group]
         self.answers = PolyCollection([], facecolors=list(colours[self.starts]), linewidths=0, zorder=2)
         ax.add_collection(self.answers, autolim=False)

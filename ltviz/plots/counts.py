@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from ..metrics import shot_groups, third_groups
-from .classes import NAMED, class_axis
+from ..metrics import shot_groups
+from .classes import NAMED, class_axis, drawn_groups, no_groups
 from .picture import MANY, Picture, as_percent, draws, finish, get_axes, group_look, offset, plain_log, reference
 from .series import by_count, class_counts, given_names, no_labels
 from .text import short_names
@@ -33,7 +33,7 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
     (ax,) = get_axes(ax)
     class_axis(ax, n, names, say_counts=len(n) > NAMED)
     x, shown = np.arange(len(n)), np.where(n > 0, n, np.nan)
-    for group, mask in third_groups(n).items():
+    for group, mask in drawn_groups(n).items():
         kind = group_look(group) | {"zorder": 3}
         kind |= {"linestyle": "", "markersize": 7} if len(n) <= MANY else {"linestyle": "-", "marker": ""}
         bar = {"linewidth": min(14.0, 260 / len(n)), "alpha": 0.30, "zorder": 3}
@@ -53,18 +53,22 @@ def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
 
 def _says(n: np.ndarray, names: list[str]) -> str:
     present, names = n[n > 0], short_names([names[0], names[-1]], 40)
-    groups, shots = third_groups(n), shot_groups(n)
-    share = as_percent(n[groups["head"]].sum() / n.sum()) if n.sum() else "no part"
-    text = (
-        f'{len(n)} classes and {n.sum():,.0f} training images: from {n[0]:,.0f} of "{names[0]}" down to '
-        f'{n[-1]:,.0f} of "{names[-1]}"'
-    )
+    groups = drawn_groups(n)
+    text = f"{len(n)} classes and {n.sum():,.0f} training images: "
+    if n[0] == n[-1]:
+        return f"{text}{n[0]:,.0f} of each; {_shots(n)}.{no_groups(n)}"
+    text += f'from {n[0]:,.0f} of "{names[0]}" down to {n[-1]:,.0f} of "{names[-1]}"'
     if len(present) == len(n):
         text += f" (ratio {n[0] / n[-1]:.3g})"
     else:
         text += f" ({len(n) - len(present)} classes have none)"
-    if groups["head"].any():
+    if "head" in groups:
+        share = as_percent(n[groups["head"]].sum() / n.sum())
         most = "more frequent class" if len(n) == 2 else "most frequent third of the classes"
         text += f"; the {most} holds {share} of the images"
-    many, medium, few = (mask.sum() for mask in shots.values())
-    return f"{text}; {many} many-, {medium} medium- and {few} few-shot classes."
+    return f"{text}; {_shots(n)}."
+
+
+def _shots(n: np.ndarray) -> str:
+    many, medium, few = (mask.sum() for mask in shot_groups(n).values())
+    return f"{many} many-, {medium} medium- and {few} few-shot classes"

@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 
 from .. import check
 from ..embedding import embed, neighbour_overlap, subsample
-from ..metrics import third_groups
+from .classes import drawn_groups, no_groups
 from .picture import CLASS_COLOURS, FAINT, GROUP_MARKERS, INK, Picture, as_percent, draws, finish, get_axes
 from .series import alone, array, by_count, finite, is_run, labelled_features
 from .text import short, short_names
@@ -101,7 +101,7 @@ def _draw(
     drawn = np.zeros(len(points), dtype=bool)
     drawn[subsample(targets, DRAWN, seed)] = True
     size = float(np.clip(9000 / max(drawn.sum(), 1), 5, 34))
-    for group, mask in third_groups(counts).items():
+    for group, mask in drawn_groups(counts).items():
         of = mask[targets] & drawn
         if of.any():
             kind = {"s": size, "marker": GROUP_MARKERS[group], "linewidth": 0, "alpha": 0.8, "rasterized": True}
@@ -124,11 +124,12 @@ def _draw(
     else:
         _label_classes(ax, points, targets, shown)
     finish(ax, title)
-    tail = third_groups(counts)["tail"][targets]
+    tail = drawn_groups(counts).get("tail")
+    of_tail = "" if tail is None else f", {int(tail[targets].sum()):,} of tail classes"
     text = (
-        f"{title}: {len(points):,} test images of {k} classes, {int(tail.sum()):,} of tail classes; "
+        f"{title}: {len(points):,} test images of {k} classes{of_tail}; "
         f"{f'drawn are {few}; ' if few else ''}"
-        f"{as_percent(overlap)} of each image's nearest neighbours stay its neighbours in the plane."
+        f"{as_percent(overlap)} of each image's nearest neighbours stay its neighbours in the plane.{no_groups(counts)}"
     )
     return Picture(ax, {"points": points, "targets": targets, "index": index, "overlap": overlap}, text)
 

@@ -9,8 +9,8 @@ import seaborn
 from matplotlib.axes import Axes
 
 from .. import check
-from ..metrics import spearman, third_groups
-from .classes import class_axis, class_band
+from ..metrics import spearman
+from .classes import class_axis, class_band, drawn_groups, no_groups
 from .picture import GROUP_COLOURS, GROUP_INK, Picture, draws, finish, get_axes, number, tall
 from .series import alone, class_names, is_run, labelled_features, series_of
 from .text import short
@@ -47,8 +47,8 @@ def _distribution(
     features: np.ndarray, targets: np.ndarray, counts: np.ndarray, name: str, kind: str, ax: Axes | None
 ) -> Picture:
     norms = np.linalg.norm(features, axis=1)
-    groups = third_groups(counts)
-    member = np.select([mask[targets] for mask in groups.values()], list(groups), default="mid")
+    groups = drawn_groups(counts)
+    member = np.select([mask[targets] for mask in groups.values()], list(groups), default="")
     (ax,) = get_axes(ax)
     edges = np.histogram_bin_edges(norms, bins=min(60, max(12, int(np.sqrt(len(norms)) * 1.3))))
     means = {}
@@ -63,7 +63,7 @@ def _distribution(
         else:
             steps = {"bins": list(edges), "stat": "density", "element": "step", "alpha": 0.25, "linewidth": 1.6}
             seaborn.histplot(x=values, ax=ax, color=colour, label=label, **steps)
-        dash = {"head": "-", "mid": (0, (5, 2)), "tail": (0, (1, 1))}[group]
+        dash = {"mid": (0, (5, 2)), "tail": (0, (1, 1))}.get(group, "-")
         ax.axvline(means[group], color=GROUP_INK[group], linestyle=dash, linewidth=1.8)
     ax.set_xlabel(r"length of the feature of a test image, $\|f(x)\|$", parse_math=True)
     ax.set_ylabel("density")
@@ -71,8 +71,9 @@ def _distribution(
     rho = spearman(norms, counts[targets]) if len(norms) > 1 else float("nan")
     text = (
         f"Mean feature norm of test images{' of ' + name if name else ''}: "
-        + ", ".join(f"{group} {number(mean)}" for group, mean in means.items() if groups[group].any())
-        + f"; Spearman correlation of norm and class count {rho:.2f}."
+        + ", ".join(f"{group} {number(mean)}" for group, mean in means.items())
+        + ("" if np.isnan(rho) else f"; Spearman correlation of norm and class count {rho:.2f}")
+        + f".{no_groups(counts)}"
     )
     data = {"norms": norms, "group": member, "means": [means[g] for g in groups], "groups": list(groups)}
     return Picture(ax, data, text)
@@ -82,19 +83,18 @@ def _class_means(found: list[Any], ax: Axes | None) -> Picture:
     (ax,) = get_axes(ax, height=tall(len(found)))
     counts = found[0].counts
     class_axis(ax, counts, class_names(found), binned=True)
-    groups, data, said = third_groups(counts), {"counts": counts}, []
+    groups, data, said = drawn_groups(counts), {"counts": counts}, []
     for i, one in enumerate(found):
         for run in one.runs:
             if getattr(run, "class_feature_norm", None) is None:
-                raise ValueError(f"runs: {one.shown!r} keeps neither features nor class_feature_norm; train it again")
+                raise ValueError(f"runs: {one.shown!r} keeps no test features; {check.remedy(run, 'features')}")
         rows = one.stack(lambda run: run.class_feature_norm)
         class_band(ax, rows, i, one.shown)
         data[f"norms/{one.name}"] = rows
         said.append(
-            f"{one.shown} "
-            + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}" for g, m in groups.items() if m.any())
+            f"{one.shown} " + ", ".join(f"{g} {number(float(np.nanmean(rows[:, m])))}" for g, m in groups.items())
         )
     ax.set_ylabel(r"mean length of a test feature, $\|f(x)\|$", parse_math=True)
     ax.set_ylim(0, None)
     finish(ax, "Feature norm of each class")
-    return Picture(ax, data, "Mean feature norm of test images: " + "; ".join(said) + ".")
+    return Picture(ax, data, "Mean feature norm of test images: " + "; ".join(said) + "." + no_groups(counts))

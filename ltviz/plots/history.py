@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from .. import metrics
+from .classes import no_groups
 from .picture import (
     INK,
     Picture,
@@ -29,6 +30,7 @@ from .picture import (
 from .series import Series, array, class_counts, series_of
 
 GROUPS = ("head", "mid", "tail")
+ENDS = ("head", "tail", "all")  # whose last values a sentence says
 HEAD_TAIL = {"head": "-", "tail": (0, (2.5, 1.3))}  # where colours tell series apart
 
 
@@ -58,21 +60,32 @@ def plot_history(runs: Any, *, ax: Sequence[Axes] | None = None) -> Picture:
         band(loss, epoch, *mean_sd(losses), **marks, **look(i) | ({"marker": ""} if alone else {}))
         last = {}
         for panel, key, short in ((accuracy, "val_accuracy", "accuracy"), (norms, "weight_norm", "weight_norm")):
-            for group in GROUPS if alone else HEAD_TAIL:
+            for group in _groups(one, alone):
                 rows = data[f"{short}/{one.name}/{group}"] = _group_rows(one, history, key, group, length)
-                kind = group_look(group) if alone else look(i) | {"linestyle": HEAD_TAIL[group]}
+                kind = group_look(group) if alone else look(i) | {"linestyle": HEAD_TAIL.get(group, "-")}
                 band(panel, epoch, *mean_sd(rows), **marks, **kind)
                 last[short, group] = float(np.mean(rows[:, -1]))
         said.append(
             f"{one.shown} ({length} epochs): loss {number(float(losses[:, 0].mean()))} to "
-            f"{number(float(losses[:, -1].mean()))}, validation accuracy head {as_percent(last['accuracy', 'head'])} "
-            f"and tail {as_percent(last['accuracy', 'tail'])}, weight norm head "
-            f"{number(last['weight_norm', 'head'])} and tail {number(last['weight_norm', 'tail'])}"
+            f"{number(float(losses[:, -1].mean()))}, validation accuracy {_both(last, 'accuracy', as_percent)}, "
+            f"weight norm {_both(last, 'weight_norm', number)}"
         )
     frame_history(loss, accuracy)
     _frame(loss, accuracy, norms)
     legend_over([accuracy, loss, norms], *_entries(found))
-    return Picture([loss, accuracy, norms], data, "; ".join(said) + ".")
+    return Picture([loss, accuracy, norms], data, "; ".join(said) + "." + no_groups(found[0].counts))
+
+
+def _groups(one: Series, alone: bool) -> tuple[str, ...]:
+    """Head, mid and tail, beside other series without mid; "all" where equal counts make no groups."""
+    if no_groups(one.counts):
+        return ("all",)
+    return GROUPS if alone else ("head", "tail")
+
+
+def _both(last: dict[tuple[str, str], float], what: str, written: Callable[[float], str]) -> str:
+    """The last values of head and tail in words, or those of all classes where there are no groups."""
+    return " and ".join(f"{group} {written(last[what, group])}" for group in ENDS if (what, group) in last)
 
 
 def frame_history(loss: Axes, accuracy: Axes) -> None:
@@ -102,18 +115,22 @@ def _group_rows(one: Series, history: list[Any], key: str, group: str, length: i
     for run, kept in zip(one.runs, history, strict=True):
         counts = class_counts(run)
         values = array(kept[key], np.float64)[:length] if key in kept else np.full((length, len(counts)), np.nan)
-        rows.append(mean_of_classes(values, metrics.third_groups(counts)[group]))
+        masks = {"all": np.ones(len(counts), bool), **metrics.third_groups(counts)}
+        rows.append(mean_of_classes(values, masks[group]))
     return np.array(rows)
 
 
 def _entries(found: list[Series]) -> tuple[list[Line2D], list[str]]:
     """Legend: of one series its groups, of several the series by colour and marker, and head and tail by dash."""
     if len(found) == 1:
-        lines = [Line2D([], [], **group_look(group)) for group in GROUPS]
-        return lines, [f"{found[0].shown} ({seeds(len(found[0].runs))}), head classes", "mid classes", "tail classes"]
+        first, *rest = groups = _groups(found[0], True)
+        lines = [Line2D([], [], **group_look(group)) for group in groups]
+        whose = f"{found[0].shown} ({seeds(len(found[0].runs))}), {first} classes"
+        return lines, [whose, *(f"{group} classes" for group in rest)]
     lines = [Line2D([], [], color=look(i)["color"], marker=look(i)["marker"]) for i in range(len(found))]
-    lines += [Line2D([], [], color=INK, linestyle=dash) for dash in HEAD_TAIL.values()]
-    return lines, [one.label for one in found] + [f"{group} classes" for group in HEAD_TAIL]
+    dashes = {} if no_groups(found[0].counts) else HEAD_TAIL
+    lines += [Line2D([], [], color=INK, linestyle=dash) for dash in dashes.values()]
+    return lines, [one.label for one in found] + [f"{group} classes" for group in dashes]
 
 
 def _frame(loss: Axes, accuracy: Axes, norms: Axes) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
+from .classes import drawn_groups, no_groups
 from .examples import mosaic
 from .picture import GROUP_INK, Picture, as_percent, draws, get_axes
 from .series import array, checked_run, class_counts, given_names, test_scores
@@ -51,11 +52,13 @@ def plot_mistakes(run: Any, data: Any = None, *, rows: int = 3, columns: int = 7
     if not len(wrong):
         return Picture(ax, data_out, f"No mistake in {len(targets):,} test images.")
     _draw(ax, array(data.test_images[wrong]), data_out, class_counts(run), given_names(run, logits.shape[1]), columns)
-    tail = metrics.third_groups(class_counts(run))["tail"][targets[wrong]].mean()
+    counts = class_counts(run)
+    tail = drawn_groups(counts).get("tail")
+    of_tail = "" if tail is None else f" {as_percent(float(tail[targets[wrong]].mean()))} are of tail classes"
     text = (
         f"{total:,} of {len(targets):,} test images are decided wrongly; of the {len(wrong)} most confident "
-        f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())}) "
-        f"{as_percent(float(tail))} are of tail classes."
+        f"mistakes (confidence {as_percent(sure[wrong].min())} to {as_percent(sure[wrong].max())})"
+        f"{of_tail}.{no_groups(counts)}"
     )
     return Picture(ax, data_out, text)
 
@@ -78,7 +81,7 @@ def _draw(
     names = short_names(names, 9)
     n, side = len(images), images.shape[1]
     group_of = np.empty(len(counts), dtype=object)
-    for group, mask in metrics.third_groups(counts).items():
+    for group, mask in drawn_groups(counts).items():
         group_of[mask] = group
     for i in range(n):
         row, column = divmod(i, columns)

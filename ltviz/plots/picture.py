@@ -39,9 +39,9 @@ DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.4, 1.2, 1.4)), (0, (8, 
 DOTTED = (0, (1, 2))  # reference lines
 REFERENCE = {"color": QUIET, "linestyle": DOTTED, "linewidth": 1.2, "zorder": 1.5, "gid": "reference"}
 EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.6}  # of markers that may lie on one another
-GROUP_COLOURS = {"head": PALETTE[0], "mid": PALETTE[2], "tail": PALETTE[1]}
-GROUP_MARKERS = {"head": "o", "mid": "s", "tail": "^"}
-GROUP_INK = {"head": "#0F43C9", "mid": "#00705F", "tail": "#B04F00"}  # dark enough to be read as text
+GROUP_COLOURS = {"head": PALETTE[0], "mid": PALETTE[2], "tail": PALETTE[1], "all": INK}
+GROUP_MARKERS = {"head": "o", "mid": "s", "tail": "^", "all": "o"}
+GROUP_INK = {"head": "#0F43C9", "mid": "#00705F", "tail": "#B04F00", "all": INK}  # dark enough to be read as text
 CLASS_COLOURS = "plasma"  # from the most frequent class (dark blue) to the rarest (yellow-orange)
 
 DPI = 110  # pixels of a page (CSS) per inch of a figure

@@ -33,7 +33,8 @@ def plot_reliability(runs: Any, *, bins: int = 15, ax: Axes | None = None) -> Pi
     labels = distinct([one.shown + (f" seed {run.seed}" if len(one.runs) > 1 else "") for one, run in runs])
     kept: dict[str, list[Any]] = {"labels": [], "ece": [], "confidence": [], "accuracy": [], "share": []}
     for i, (name, (_, run)) in enumerate(zip(labels, runs, strict=True)):
-        binned, error = metrics.reliability(run, bins=bins), metrics.ece(run, bins=bins)
+        binned = metrics.reliability(run, bins=bins)
+        error = binned.error
         kind, some = look(i), binned.share > 0
         at = binned.confidence[some], binned.accuracy[some]
         ax.plot(*at, linewidth=1.5, markersize=4, label=f"{name} (ECE {100 * error:.1f}%)", **kind)

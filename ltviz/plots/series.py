@@ -31,7 +31,7 @@ def finite(values: np.ndarray, name: str, whose: str = "") -> np.ndarray:
         of = f" of {whose!r}" if whose else ""
         raise ValueError(
             f"{name}{of}: {wrong:,} of {values.size:,} values are NaN or infinite and cannot be drawn. "
-            "The training diverged, or values beyond 65,504 were kept in float16; train it again"
+            "The training diverged, or values beyond 65,504 were kept in float16"
         )
     return values
 
@@ -61,8 +61,8 @@ def labelled_features(
         run, whose = checked_run(features, name), _name(features)
         if getattr(run, "features", None) is None or getattr(run, "targets", None) is None:
             raise ValueError(
-                f"run {short(whose, 60)!r} was recorded without its test features, so there is nothing to "
-                "draw; open the run of seed 0, or train it again"
+                f"run {short(whose, 60)!r} keeps no test features, so there is nothing to draw; "
+                f"{check.remedy(run, 'features')}"
             )
         features, targets, counts, name = run.features, run.targets, run, "features"
     elif targets is None or counts is None:
@@ -102,15 +102,16 @@ def checked_run(run: Any, name: str = "run") -> Any:
 def test_scores(run: Any, shown: str) -> tuple[np.ndarray, np.ndarray]:
     """Scores (n, k) that a run decides its test images by, and their targets (n,). ValueError where it kept none."""
     if getattr(run, "logits", None) is None or getattr(run, "targets", None) is None:
-        raise ValueError(f"run {shown!r} was recorded without its test logits; train it again, or load a full record")
+        raise ValueError(f"run {shown!r} keeps no test logits; {check.remedy(run, 'logits')}")
     decided = getattr(run, "decided", None)
     scores = array(run.logits if decided is None else decided, np.float64, "logits")
     k = len(class_counts(run))
     if scores.ndim != 2 or scores.shape[1] != k:
         raise check.refuse("logits", scores, f"one score per class, shape (n, {k})")
     # -inf is a class that a rule has excluded; a row of nothing else decides nothing.
-    wrong = np.isnan(scores) | np.isposinf(scores) | np.isneginf(scores).all(1, keepdims=True)
-    finite(np.where(wrong, np.nan, 0.0), "logits", shown)
+    if not np.isfinite(scores.max(1)).all():
+        wrong = np.isnan(scores) | np.isposinf(scores) | np.isneginf(scores).all(1, keepdims=True)
+        finite(np.where(wrong, np.nan, 0.0), "logits", shown)
     return scores, class_labels(run.targets, len(scores), k)
 
 
@@ -272,7 +273,8 @@ def _group(runs: list[Any]) -> list[Series]:
     return found
 
 
-_OF_THE_SEED = ("fingerprint", "class_names", "mean", "std")  # what follows from the images that a seed draws
+# What follows from the images or rows that a seed draws.
+_OF_THE_SEED = ("fingerprint", "class_names", "mean", "std", "encoder")
 
 
 def _asked(run: Any) -> dict[str, Any]:

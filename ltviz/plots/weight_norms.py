@@ -10,6 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from .. import check
 from ..metrics import WeightNormFit, weight_norm_fit
+from .classes import no_groups
 from .picture import (
     EDGE,
     REFERENCE,
@@ -43,8 +44,8 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     runs: a run, runs (several seeds of one name become one series), a dict label -> runs; or norms (k,), or the
     classifier matrix (k, d), with counts (k,). The line is the least-squares fit log n = s ||W|| + c over the classes,
     each seed by itself; mean and range of s are printed beside the slides' 7 (dashes: that slope through the centre of
-    the first series), and the mean rank correlation r_s (Spearman) of norm and count; below |r_s| = 0.5 no slope is
-    drawn.
+    the first series), and the mean rank correlation r_s (Spearman) of norm and count; below |r_s| = 0.5, and of
+    fewer than three classes, no slope is drawn.
     `.data`: counts (series, k), norms (series, k), s, c, rho, labels; and norms of each seed, "norms/<label>".
     Source: Li et al. 2020 (Dual Loss, slides): n proportional to exp(7 ||W||).
 
@@ -66,10 +67,10 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
         _fit_line(ax, mean[present], n[present], fit.s, kind)
         if i == 0:
             _references(ax, mean[present], n[present], shown if len(found) > 1 else "")
-        said.append(
-            f"{shown}: ||W|| is {number(mean[0])} for the most frequent class and {number(mean[-1])} for the "
-            f"rarest, {plain(note)}"
-        )
+        lengths = f"{number(mean[0])} for the most frequent class and {number(mean[-1])} for the rarest"
+        if no_groups(n):
+            lengths = f"{number(float(np.nanmean(mean)))} in the mean of the classes"
+        said.append(f"{shown}: ||W|| is {lengths}, {plain(note)}")
         for key, value in {"counts": n, "norms": mean, **fit._asdict()}.items():
             rows[key].append(value)
         data[f"norms/{name}"] = norms
@@ -107,7 +108,10 @@ def _checked(found: list[Series]) -> list[Series]:
     for one in found:
         for run in one.runs:
             if getattr(run, "head_weight", None) is None:
-                raise ValueError(f"runs: {one.shown!r} keeps no head_weight, so it has no weight norms")
+                raise ValueError(
+                    f"runs: {one.shown!r} keeps no classifier vectors (head_weight), so it has no weight norms; "
+                    f"{check.remedy(run, 'head_weight')}"
+                )
     return found
 
 
@@ -119,6 +123,8 @@ def _fit(norms: np.ndarray, n: np.ndarray) -> tuple[WeightNormFit, str]:
     """
     if np.ptp(n) == 0:
         return WeightNormFit(*[float("nan")] * 3), "counts all equal, no slope"
+    if (n > 0).sum() < 3:
+        return WeightNormFit(*[float("nan")] * 3), "two classes, no slope"
     norms = norms[np.isfinite(norms).all(1)]
     if not len(norms):
         return WeightNormFit(*[float("nan")] * 3), "norms not finite: diverged"

@@ -10,7 +10,7 @@ import torch
 from matplotlib.axes import Axes
 
 from .. import check, functional
-from .classes import class_axis
+from .classes import class_axis, no_groups
 from .picture import (
     EDGE,
     MANY,
@@ -91,15 +91,16 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
             mark = {"marker": look(i)["marker"], "color": look(i)["color"], "markersize": 4.5}
             ax.plot(counts[present], points[i][present], linestyle="", **mark, **EDGE)
     finish(ax, "Effective number of samples")
-    rarest = counts[present][-1]
+    rarest, empty = counts[present][-1], int((~present).sum())
+    smallest = "the smallest" if not empty else "the smallest that has any"
     parts = [
         f"{number(p[0])} and {number(p[present][-1])} at beta {b:.10g} (ratio {number(p[0] / p[present][-1])})"
         for b, p in zip(betas, points, strict=True)
     ]
     text = (
-        f"The largest class ({counts[0]:,.0f} images) and the smallest ({rarest:,.0f}; ratio "
+        f"The largest class ({counts[0]:,.0f} images) and {smallest} ({rarest:,.0f}; ratio "
         f"{number(counts[0] / rarest)}) have an effective number of " + ", ".join(parts) + "."
-    )
+    ) + (f" {check.many(empty, 'class has', 'classes have')} no image." if empty else "")
     data = {"n": panel.n, "effective": curves, "beta": betas, "counts": counts, "class_effective": points}
     return Picture(ax, data, text)
 
@@ -139,7 +140,7 @@ def plot_class_weights(
     finish(ax, "Weight of each class")
     ratios = [number(w[n > 0][-1] / w[0] if w[0] > 0 else np.nan) for w in curves.values()]
     told = ", ".join(f"{ratio} ({plain(name)})" for name, ratio in zip(shown, ratios, strict=True))
-    text = f"An image of the rarest class weighs, in images of the most frequent one: {told}."
+    text = f"An image of the rarest class weighs, in images of the most frequent one: {told}.{no_groups(counts)}"
     return Picture(ax, {"counts": n, "names": list(curves), "weights": list(curves.values())}, text)
 
 

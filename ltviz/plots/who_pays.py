@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
 from .. import check, metrics
+from ..metrics.comparison import pairs_of
+from ..metrics.frontier import beyond_lines
+from .classes import no_groups
 from .picture import EDGE, INK, QUIET, Picture, draws, get_axes, look, offset, percent, points, seeds
-from .series import Series, series_of
+from .series import Series, is_run, series_of
 from .text import wrap
 
 LINE = "#93A4C3"  # of the frontier: no series has this colour
@@ -34,29 +37,33 @@ BOX = dict(facecolor="#E6F4EA", edgecolor="#2a7f3b", linewidth=1.0, zorder=0.5)
 @draws
 def plot_who_pays(
     groups: Any,
-    base: Sequence[Any],
+    base: Any,
     *,
     goal: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Picture:
     """Accuracy of the frequent third of the classes against that of the rare third, and who lies beyond the slider.
 
-    groups: runs (grouped by name) or a dict label -> runs, one a seed; base: the plain network's runs with logits of
-    their test images, of the same seeds. Thin lines: what subtracting tau log prior from its scores reaches, one a seed
-    (metrics.frontier); the thick one is their mean, with tau written beside it. A dot is the mean of a group, its bars
-    the 95% interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond the line of
-    its own seed at equal accuracy of the frequent classes (metrics.beyond), and by how many the middle classes do: they
-    may have paid. Of more than 12 groups a dot's look is its verdict, and as many names stand beside dots as find room,
-    those farthest beyond the line first. goal: (frequent, rare), as fractions. `.data`: labels, head, tail, head_half,
-    tail_half, beyond, beyond_half, verdict, middle, middle_half; tau, frontier_head, frontier_tail.
+    groups: runs (grouped by name) or a dict label -> runs, one a seed; base: the plain network's run or runs, with
+    logits of their test images, of the same seeds. Thin lines: what subtracting tau log prior from its scores reaches,
+    one a seed (metrics.frontier); the thick one is their mean, with tau written beside it. A dot is the mean of a
+    group, its bars the 95% interval over seeds. In the legend: by how many points of rare-class accuracy it lies beyond
+    the line of its own seed at equal accuracy of the frequent classes (metrics.beyond), and by how many the middle
+    classes do: they may have paid. Of more than 12 groups a dot's look is its verdict, and as many names stand beside
+    dots as find room, those farthest beyond the line first. goal: (frequent, rare), as fractions. `.data`: labels,
+    head, tail, head_half, tail_half, beyond, beyond_half, verdict, middle, middle_half; tau, frontier_head,
+    frontier_tail.
 
     Shows what a remedy costs the frequent classes, and whether it buys more than the slider does for that.
     """
     found = series_of(groups, "groups")
     wanted = None if goal is None else _goal(goal)
-    if not isinstance(base, (list, tuple)) or not base:
+    base = [base] if is_run(base) else base
+    if not isinstance(base, (list, tuple)) or not base or not all(map(is_run, base)):
         raise check.refuse("base", base, "the plain network's runs, one a seed, with logits of their test images")
     lines = [metrics.frontier(run) for run in base]
+    if said := no_groups(found[0].counts):
+        raise ValueError(f"groups:{said} Who pays is asked of these; plot_class_accuracy shows each class")
     (ax,) = get_axes(ax, 9.9, 6.4 if len(found) > CROWD else max(4.3, 1.5 + 0.52 * len(found)))
     tau, heads, tails = frontier_lines(lines)
     mean_head, mean_tail = heads.mean(0), tails.mean(0)
@@ -64,7 +71,8 @@ def plot_who_pays(
         ax.plot(head, tail, color=LINE, linewidth=0.8, alpha=0.45, zorder=1.2)
     ax.plot(mean_head, mean_tail, color=LINE, linewidth=3, zorder=1.6, solid_capstyle="round")
     marked = _mark_taus(ax, tau, mean_head, mean_tail)
-    rows = [_Dot(one, base) for one in found]
+    line_of = {id(run): line for run, line in zip(base, lines, strict=True)}
+    rows = [_Dot(one, base, line_of) for one in found]
     said = f"plain network, τ from 0 to 3\n({seeds(len(lines))})"
     handles = [Line2D([], [], color=LINE, linewidth=3, label=said)]
     if wanted:
@@ -106,10 +114,12 @@ def ends(places: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
 class _Dot:
     """A group's mean accuracies, the half widths of their intervals, and its distance from the frontier."""
 
-    def __init__(self, series: Series, base: Sequence[Any]):
+    def __init__(self, series: Series, base: Sequence[Any], line_of: Mapping[int, metrics.Frontier]):
         self.name = " ".join(series.name.split())
         self.mean, self.half = centre(series.runs)
-        self.beyond, self.middle = (metrics.beyond(series.runs, base, group) for group in ("tail", "mid"))
+        pairs = pairs_of(series.runs, base, ("runs", "base"))
+        runs, of = [run for run, _ in pairs], [line_of[id(plain)] for _, plain in pairs]
+        self.beyond, self.middle = (beyond_lines(runs, of, group) for group in ("tail", "mid"))
 
     @property
     def side(self) -> str:

@@ -16,7 +16,7 @@ from ..run import Run
 from .case import Case, listed, percent
 from .intervals import Change, gap
 from .page import Markup, Section, bullets, figure, lines, para, quiet, table, written
-from .remedies import Remedy
+from .remedies import Remedy, at_most
 from .sections import lacks
 
 UNSURE = 0.05  # half the width of the interval of an accuracy, from which on more should be measured
@@ -33,6 +33,8 @@ def who_pays(case: Case) -> Section:
     run, title = case.kept, "Who pays"
     if run is None:
         return Section(title, [lacks(case.no_logits)])
+    if case.no_groups:
+        return Section(title, [lacks(case.no_groups)])
     if run.k == 2 and (run.confusion.sum(1) > 0).all():
         return Section(title, _threshold(run, int(case.order[-1])))
     line = metrics.frontier(run) if len(case.groups) == 3 else None
@@ -83,6 +85,9 @@ def remedies(case: Case) -> Section:
     title = "Remedies without training"
     if case.kept is None:
         return Section(title, [lacks(case.no_logits)])
+    if len(np.unique(case.kept.targets)) < 2:
+        why = "The test samples are all of one class, and a remedy would only be asked to answer it more often."
+        return Section(title, [lacks(f"{why} To compare remedies, test two classes or more.")])
     found = [one for one in case.remedies if not one.lacks]
     missing = [para(f"{one.title} was not tried: {one.lacks}.", kind="lacks") for one in case.remedies if one.lacks]
     if not found:
@@ -93,7 +98,7 @@ def remedies(case: Case) -> Section:
     rows = [before] + [
         [lines(one.title, quiet(one.words)), *(_changed(one.changes[group]) for group in groups)] for one in found
     ]
-    n = len(found) * len(groups)
+    n = len(found) * sum(not np.isnan(best.changes[group].before) for group in groups)
     note = (
         "Second line: difference in percentage points, paired over the test samples, and its 95% interval from a "
         "bootstrap. Clear is p < 0.005, suggestive p < 0.05. If none of these "
@@ -109,18 +114,28 @@ def remedies(case: Case) -> Section:
 
 def _chosen_on(case: Case) -> str:
     if case.validation is not None:
-        n, tested = len(case.validation.targets), len(case.run.targets)
-        return f"Each setting was chosen on {n:,} validation samples, and is judged on {tested:,} test samples."
+        n, tested = len(case.validation.targets), len(case.kept.targets)
+        said = f"Each setting was chosen on {n:,} validation samples, and is judged on {tested:,} test samples."
+        return said + _tried_on(n, case)
+    data = "the data set of the run with validation samples, or " if case.run.network is not None else ""
     return (
         "No validation samples were given, so each half of the test samples (drawn by the seed, class by class) chose "
-        "the setting for the other half: no sample judges a setting that it has chosen. Pass validation=, a run with "
-        "the same classifier's answers on validation samples, to have one setting."
+        f"the setting for the other half: no sample judges a setting that it has chosen. Pass validation=, {data}a run "
+        "with the same classifier's answers on validation samples, to have one setting."
+        + _tried_on(len(case.kept.targets) // 2, case)
     )
+
+
+def _tried_on(n: int, case: Case) -> str:
+    """A sentence where a rule was tried on only some of the n samples that choose."""
+    slow = [one.title for one in case.remedies if not one.lacks and one.key != "logit_adjusted"]
+    most = at_most(case.run.k)
+    return f" To save time, {listed(slow)} used {most:,} of them, some of every class." if slow and n > most else ""
 
 
 def _changed(found: Change) -> Markup | str:
     if np.isnan(found.before):
-        return found.verdict
+        return "no test samples"
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.2g}"
     reach = f"{points(found.mean)} ({points(found.low)} to {points(found.high)})"
     return lines(percent(found.after), reach, f"{found.verdict}, {p}")
@@ -133,10 +148,11 @@ def _verdict(case: Case, best: Remedy) -> str:
         f"{points(every.mean)} points against the run as it is (95% interval {points(every.low)} to "
         f"{points(every.high)}; {every.verdict})."
     )
-    if not case.groups:
-        return said
-    moved = [f"{points(best.changes[one].mean)} on {case.of(one)} ({best.changes[one].verdict})" for one in case.groups]
-    return f"{said} By group: {listed(moved)}."
+    known = [one for one in case.groups if not np.isnan(best.changes[one].before)]
+    moved = [f"{points(best.changes[one].mean)} on {case.of(one)} ({best.changes[one].verdict})" for one in known]
+    unknown = [case.of(one) for one in case.groups if one not in known]
+    said += f" By group: {listed(moved)}." if moved else ""
+    return f"{said} No test sample is of {listed(unknown)}." if unknown else said
 
 
 # --------------------------------------------------------------------------------------------------------------- next
@@ -150,14 +166,14 @@ def _following(case: Case, folder: Path) -> Iterator[Markup]:
         yield para("First find out why there are no decided test samples; a diverged training may need a smaller rate.")
         return
     if not case.groups:
-        yield para("With one class there is nothing to balance.")
+        yield para(case.no_groups)
         return
     frequent, rare = (case.of(group) for group in case.ends)
     head, tail = (case.shares[group] for group in case.ends)
     found, reach = gap(head, tail), (tail.high - tail.low) / 2
     if np.isnan(found.value):
-        tested = frequent if np.isnan(head.value) else rare
-        yield para(f"First test {tested}: there is no test sample of them, so nobody knows who pays.")
+        unknown = [of for of, share in ((frequent, head), (rare, tail)) if np.isnan(share.value)]
+        yield para(f"First test {listed(unknown)}: without test samples nobody knows who pays.")
         return
     if reach > UNSURE:
         yield para(

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import metrics
+from .. import check, metrics
 from ..plots.series import by_count
 from ..run import Run
 from .images import Images
@@ -26,11 +26,6 @@ def percent(value: float) -> str:
 def between(share: Share) -> str:
     """Where the 95% interval ends."""
     return "undefined" if np.isnan(share.low) else f"{100 * share.low:.1f} to {100 * share.high:.1f}%"
-
-
-def many(n: int, what: str, plural: str = "") -> str:
-    """ "1 class", "3 classes"."""
-    return f"{n:,} {what if n == 1 else plural or what + 's'}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -57,11 +52,23 @@ class Case:
 
     @cached_property
     def groups(self) -> dict[str, Mask]:
-        """Head, mid and tail; of two classes, each by itself; of one, none."""
-        if self.run.k > 2:
-            return metrics.third_groups(self.run.counts)
-        each = np.arange(self.run.k)
-        return {"frequent": each == self.order[0], "rare": each == self.order[-1]} if self.run.k == 2 else {}
+        """Head, mid and tail; of two classes, each by itself; none where all classes have the same count."""
+        found = {name: mask for name, mask in metrics.third_groups(self.run.counts).items() if mask.any()}
+        return {"frequent": found["head"], "rare": found["tail"]} if len(found) == 2 else found
+
+    @property
+    def no_groups(self) -> str:
+        """A sentence: why no group of classes is compared with another; empty where there are groups."""
+        if self.groups:
+            return ""
+        if self.run.k == 1:
+            return "With one class there is nothing to balance."
+        told = self.run.method in ("predictions", "collected")
+        other = "; if the training set was another, pass its counts=" if told else ""
+        return (
+            "All classes have the same number of training samples, so none is frequent and none rare, and no group of "
+            f"classes is compared with another{other}."
+        )
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -71,7 +78,7 @@ class Case:
 
     def of(self, group: str, plural: str = "", singular: str = "") -> str:
         """A group in a sentence, with its verb: "head classes reach", "the rare class reaches"."""
-        one = group in ("frequent", "rare")
+        one = self.groups[group].sum() == 1
         return " ".join([f"the {group} class" if one else f"{group} classes", singular if one else plural]).strip()
 
     @cached_property
@@ -86,12 +93,10 @@ class Case:
 
     @cached_property
     def scores(self) -> dict[str, NDArray[np.float64]]:
-        """Of each class (k,): recall, the ends of its interval, precision, F1; NaN without test samples."""
+        """Of each class (k,): recall, the ends of its interval, precision, F1; NaN where it is undefined."""
         low, high = wilson(self.right, self.n)
         found = {"recall": metrics.per_class(self.run.confusion), "low": low, "high": high}
-        found["precision"] = np.where(self.n > 0, metrics.precision(self.run.confusion), np.nan)
-        both = found["recall"] + found["precision"]
-        return found | {"f1": 2 * found["recall"] * found["precision"] / np.where(both > 0, both, 1.0)}
+        return found | {"precision": metrics.precision(self.run.confusion), "f1": metrics.f1(self.run.confusion)}
 
     @cached_property
     def kept(self) -> Run | None:
@@ -124,8 +129,4 @@ class Case:
 
     def lacking(self, what: str, argument: str) -> str:
         """A sentence: which part is missing, and what to pass to get it."""
-        if self.run.method == "predictions":
-            return f"The run holds no {what}: pass {argument}= to lt.from_predictions."
-        if self.run.method == "collected":
-            return f"The run holds no {what}: lt.collect finds them where head= names a layer of the network."
-        return f"The run holds no {what}: train it again, or load a record that was saved whole (small=False)."
+        return f"The run holds no {what}: {check.remedy(self.run, argument)}."

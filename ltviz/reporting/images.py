@@ -27,6 +27,8 @@ class Images:
     def __init__(self, source: Any, run: Run):
         if run.targets is None:
             raise check.refuse("images", source, "None: this run does not say which test sample is of which class")
+        if getattr(source, "spec", {}).get("loader") == "table_lt":
+            raise check.refuse("images", source, "None: the rows of a table have no images, so leave it out")
         found = next((getattr(source, one) for one in ("test_images", "images") if hasattr(source, one)), source)
         if not hasattr(found, "shape"):
             found = check.array("images", found, None, EXPECTED)
@@ -34,6 +36,11 @@ class Images:
         image = len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
         if not image or not str(found.dtype).endswith("uint8") or not 0 < shape[0] or 0 in shape[1:]:
             raise check.refuse("images", source, EXPECTED)
+        if found is source and run.provenance.get("order") == "random":
+            raise ValueError(
+                f"images={check.shown(source)}: the loader of this run gave its images in random order, so nobody "
+                "knows which image test sample i is; collect again with a DataLoader of shuffle=False"
+            )
         self.rows, self.shown = found, min(shape[0], len(run.targets))
         self._same_classes(source, run)
         if shape[0] > run.confusion.sum():

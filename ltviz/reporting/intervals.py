@@ -76,7 +76,7 @@ def macro_f1(confusion: NDArray[np.int64], seed: int) -> Share:
     """Macro F1, and its 95% interval from a bootstrap of the test samples within each class (percentiles)."""
     matrix = np.asarray(confusion, np.int64)
     k, n = len(matrix), matrix.sum(1)
-    total = int(n.sum())
+    total, known = int(n.sum()), n + matrix.sum(0) > 0  # F1 is 0 of a class that is answered, but has no samples
     if not total:
         return Share(np.nan, np.nan, np.nan)
     true, answer = (np.repeat(one, matrix.ravel()) for one in np.divmod(np.arange(k * k), k))
@@ -84,7 +84,7 @@ def macro_f1(confusion: NDArray[np.int64], seed: int) -> Share:
 
     def f1(answers: NDArray[np.int64]) -> float:
         said, right = np.bincount(answers, minlength=k), np.bincount(true[answers == true], minlength=k)
-        return float((2 * right / np.maximum(n + said, 1))[n > 0].mean())
+        return float((2 * right / np.maximum(n + said, 1))[known].mean())
 
     draw = np.random.default_rng(seed)
     rounds = int(np.clip(WORK // total, 200, 1000))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import metrics
+from .. import check, metrics
+from ..embedding import subsample
 from ..methods import METHODS
 from ..run import Run
 from .intervals import Change, change
 
 Mask = NDArray[np.bool_]
-CHOOSING = 4_000_000  # logits that one setting is tried on; of more test samples, some of every class
+CHOOSING = 4_000_000  # logits that a slow rule's setting is tried on; of more samples, some of every class
 FEWEST = 2000  # samples that choose, however many classes there are
 BLOCK = 20_000_000  # logits that are computed at a time
 STEPS = {"logit_adjusted": np.arange(0, 3.001, 0.05).round(2), "tau_norm": np.arange(0, 2.001, 0.1).round(1)}
@@ -88,21 +88,21 @@ def _try(run: Run, key: str, groups: Mapping[str, Mask], validation: Run | None,
 def _lacks(run: Run, where: Run, key: str) -> str:
     """What keeps the rule from being tried on these samples, in words; "" where nothing does."""
     if where.logits is None or where.targets is None:
-        return "it needs the logits"
+        return f"the run holds no logits: {check.remedy(where, 'logits')}"
     if not np.isfinite(where.logits).all():
         return "the logits hold NaN or infinity"
     if key == "logit_adjusted":
         return ""
     if where.features is None:
-        return "it needs the features"
+        return f"the run holds no features: {check.remedy(where, 'features')}"
     if not np.isfinite(where.features).all():
         return "the features hold NaN or infinity"
     if key == "tau_norm":
         if run.head_weight is None:
-            return "it needs the classifier vectors, head_weight="
+            return f"the run holds no classifier vectors: {check.remedy(run, 'head_weight')}"
         return "" if run.scale is None else "the classifier compares directions only, so its vectors have no lengths"
     if run.train_features is None and run.class_means is None:
-        return "it needs features of training samples: collect them with lt.collect(..., training=loader)"
+        return "it needs features of training samples, which lt.collect(..., training=loader) collects"
     return ""
 
 
@@ -132,8 +132,9 @@ def _choose(part: Run, key: str, candidates: Sequence[dict[str, Any]], seed: int
     """The candidate with the highest mean accuracy of the classes."""
     if len(candidates) == 1:
         return candidates[0]
-    some = thin(part.targets, max(CHOOSING // part.k, FEWEST), seed)
-    few = _part(part, part, some)
+    if key == "logit_adjusted":  # all settings at once
+        return candidates[int(np.argmax(metrics.frontier(part, [one["tau"] for one in candidates]).all))]
+    few = _part(part, part, thin(part.targets, at_most(part.k), seed))
     found = [metrics.balanced_accuracy(few.targets, _answers(few, key, one), part.k) for one in candidates]
     return candidates[int(np.argmax(found))]
 
@@ -153,13 +154,12 @@ def halves(targets: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], ND
     return np.sort(order[::2]), np.sort(order[1::2])
 
 
+def at_most(k: int) -> int:
+    """How many samples of k classes one setting of a rule other than logit adjustment is tried on."""
+    return max(CHOOSING // k, FEWEST)
+
+
 def thin(targets: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
-    """Numbers of at most so many samples: small classes whole, of the others equally many each."""
-    if len(targets) <= most:
-        return np.arange(len(targets))
-    n = np.bincount(targets)
-    each = max(1, bisect.bisect_right(range(1, n.max() + 1), most, key=lambda cap: np.minimum(n, cap).sum()))
-    order = np.lexsort((np.random.default_rng(seed).random(len(targets)), targets))
-    place = np.arange(len(targets)) - (np.cumsum(n) - n)[targets[order]]
-    some = order[place < each]
-    return np.sort(some[np.linspace(0, len(some) - 1, min(len(some), most)).astype(np.int64)])
+    """Numbers of at most so many samples: those of `subsample`, or one each of so many classes."""
+    some = subsample(targets, most, seed)
+    return some if len(some) <= most else np.sort(np.random.default_rng(seed).permutation(some)[:most])

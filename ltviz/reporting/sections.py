@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from .. import check, metrics, plots
+from ..check import many
 from ..embedding import QUICK
 from ..methods import METHODS
-from ..metrics.calibration import Reliability
+from ..metrics.calibration import sureness
 from ..plots.picture import number, points
 from ..plots.text import distinct
-from .case import Case, between, listed, many, percent
+from .case import Case, between, listed, percent
 from .intervals import gap, macro_f1, resampled, wilson
 from .page import Markup, Section, beside, download, figure, heading, name, para, table, thumbnail, thumbnails
 from .remedies import thin
@@ -23,7 +23,6 @@ from .remedies import thin
 WHOLE, RAREST, COMMONEST = 30, 20, 10  # classes of a table that is shown whole; of a longer one, how many are shown
 MISTAKEN, PICTURED = 6, 8  # confusions of rare classes with photographs, and how many of each
 NEIGHBOURS = 10  # that decide a sample by its features; where classes have fewer samples, that says nothing of them
-PROBABILITIES = 20_000_000  # of the reliability diagram; of more test samples, some of every class
 
 
 def lacks(sentence: str) -> Markup:
@@ -77,7 +76,7 @@ def _overall(case: Case) -> str:
 def _difference(case: Case) -> str:
     """Between the most frequent and the rarest classes."""
     if not case.groups:
-        return ""
+        return case.no_groups
     head, tail = (case.shares[group] for group in case.ends)
     found = gap(head, tail)
     if np.isnan(found.value):
@@ -97,10 +96,14 @@ def _smallest(case: Case) -> str:
     low, high = (percent(float(end)) for end in wilson(case.right[j], case.n[j]))
     absent = case.run.k - len(tested)
     none = f" {many(absent, 'class has', 'classes have')} no test sample at all." if absent else ""
-    alike = case.n[tested].max() == case.n[tested].min()
-    which = (
-        f"the rarest, {case.names[j]}, has like every class" if alike else f"its smallest class, {case.names[j]}, has"
-    )
+    if len(tested) == 1:
+        which = f"its only class, {case.names[j]}, has"
+    elif case.n[tested].max() > case.n[tested].min():
+        which = f"its smallest class, {case.names[j]}, has"
+    else:
+        every, rarest = ("every class", "the rarest") if not absent else ("each of them", "the rarest that is tested")
+        which = f"{rarest}, {case.names[j]}, has" if case.groups else f"the class {case.names[j]} has"
+        which += f" like {every}"
     return (
         f"The test set says only so much: {which} {many(case.n[j], 'test sample')}, of which {case.right[j]:,} "
         f"{'is' if case.right[j] == 1 else 'are'} decided rightly, so its accuracy lies between {low} and {high} (95% "
@@ -112,15 +115,15 @@ def _scores(case: Case) -> Markup:
     """Accuracies and macro F1 with their intervals."""
     total, right = case.n.sum(), case.right.sum()
     low, high = wilson(right, total)
-    f1 = macro_f1(case.run.confusion, case.seed)
+    every, f1 = case.shares["all"], macro_f1(case.run.confusion, case.seed)
     rows = [
-        ["accuracy", percent(right / total), f"{100 * low:.1f} to {100 * high:.1f}%", f"{total:,}"],
-        ["balanced accuracy", percent(case.shares["all"].value), between(case.shares["all"]), f"{total:,}"],
+        ["accuracy (share of samples)", percent(right / total), f"{100 * low:.1f} to {100 * high:.1f}%", f"{total:,}"],
+        ["balanced accuracy (mean of classes)", percent(every.value), between(every), f"{total:,}"],
         ["macro F1", percent(f1.value), between(f1), f"{total:,}"],
     ]
     rows += _ranking(case)
     for group, mask in case.groups.items():
-        label = f"{group} ({many(int(mask.sum()), 'class', 'classes')})"
+        label = f"{group} (mean of {many(int(mask.sum()), 'class', 'classes')})" if mask.sum() > 1 else f"{group} class"
         rows.append([label, percent(case.shares[group].value), between(case.shares[group]), f"{case.n[mask].sum():,}"])
     return table("Scores on the test samples", ["score", "value", "95% interval", "samples"], rows)
 
@@ -173,7 +176,8 @@ def classes(case: Case) -> Section:
     shown, cut = case.order, ""
     if case.run.k > WHOLE:
         shown = np.append(shown[:COMMONEST], shown[-RAREST:])
-        cut = f"Shown are the {COMMONEST} most frequent and the {RAREST} rarest of {case.run.k:,} classes."
+        ends = ("most frequent", "rarest") if case.groups else ("first", "last")
+        cut = f"Shown are the {COMMONEST} {ends[0]} and the {RAREST} {ends[1]} of {case.run.k:,} classes."
     defined = case.scores["recall"]
     worst, best = int(np.nanargmin(defined)), int(np.nanargmax(defined))
     never = np.flatnonzero((case.run.confusion.sum(0) == 0) & (case.n > 0))
@@ -181,13 +185,16 @@ def classes(case: Case) -> Section:
         f"Recall runs from {percent(defined[worst])} ({case.names[worst]}, trained on {case.run.counts[worst]:,}) to "
         f"{percent(defined[best])} ({case.names[best]}, trained on {case.run.counts[best]:,})."
     )
+    if (case.n > 0).sum() == 1:
+        said = f"Only {case.names[best]} has test samples: its recall is {percent(defined[best])}."
     who = listed([case.names[j] for j in never]) if len(never) <= 3 else many(len(never), "class", "classes")
     silent = f"Never answered: {who}." if len(never) else ""
     rho = metrics.spearman(*(of[case.n > 0].astype(float) for of in (defined, case.run.counts)))
     follows = "" if np.isnan(rho) else f"Its rank correlation with the number of training samples is {rho:.2f}."
+    ordered = ", the most frequent first" if case.groups else ""
     body = [
         para(said, follows, silent), para(cut, download("The whole table as CSV", "classes.csv", _class_csv(case))),
-        table("Test results of each class, the most frequent first", head, _class_rows(case, shown), texts=(7,)),
+        table(f"Test results of each class{ordered}", head, _class_rows(case, shown), texts=(7,)),
         figure(plots.plot_class_accuracy(case.run)),
     ]  # fmt: skip
     return Section("Classes", body)
@@ -198,12 +205,11 @@ def _class_rows(case: Case, shown: np.ndarray) -> list[list[str]]:
     of, rows = case.scores, []
     for j in shown:
         row = [case.names[j], f"{case.run.counts[j]:,}", f"{case.n[j]:,}"]
-        if not case.n[j]:
-            rows.append([*row, *["–"] * 4, "no test sample"])
-            continue
-        inside = f"{100 * of['low'][j]:.1f} to {100 * of['high'][j]:.1f}%"
-        share, precision, f1 = (percent(of[score][j]) for score in ("recall", "precision", "f1"))
-        rows.append([*row, share, inside, precision, f1, _errors(case, j)])
+        inside = f"{100 * of['low'][j]:.1f} to {100 * of['high'][j]:.1f}%" if case.n[j] else "–"
+        share, precision, f1 = (
+            "–" if np.isnan(of[score][j]) else percent(of[score][j]) for score in ("recall", "precision", "f1")
+        )
+        rows.append([*row, share, inside, precision, f1, _errors(case, j) if case.n[j] else "no test sample"])
     return rows
 
 
@@ -231,7 +237,8 @@ def confusions(case: Case) -> Section:
     if not case.n.sum():
         return Section("Confusions", [lacks(_nothing_tested(case))])
     body = [para(*_where_errors_go(case)), figure(plots.plot_confusion(case.run, title="Where the samples go"))]
-    return Section("Confusions", [*body, heading("Rare classes, and what they are taken for"), *_mistaken(case)])
+    which = "Rare classes" if case.groups else "Classes"
+    return Section("Confusions", [*body, heading(f"{which}, and what they are taken for"), *_mistaken(case)])
 
 
 def _where_errors_go(case: Case) -> list[str]:
@@ -256,26 +263,31 @@ def _where_errors_go(case: Case) -> list[str]:
 
 
 def _mistaken(case: Case) -> list[Markup]:
-    """The most frequent confusions of rare classes, with photographs where there are any."""
-    wrong = case.run.confusion * case.tail[:, None]
+    """The most frequent confusions of rare classes (of all, without groups), with photographs where there are any."""
+    wrong = case.run.confusion * (case.tail[:, None] if case.groups else 1)
+    which = " of rare classes" if case.groups else ""
     np.fill_diagonal(wrong, 0)
     cells = np.flatnonzero(wrong)
     most = cells[np.argsort(-wrong.ravel()[cells], kind="stable")[:MISTAKEN]]
     pairs = [divmod(int(cell), case.run.k) for cell in most]
+    if case.groups and not case.n[case.tail].sum():
+        return [para(f"No test sample is of {case.of(case.ends[1])}.")]
     if not pairs:
-        return [para("No test sample of a rare class is decided wrongly.")]
+        return [para(f"No test sample{' of a rare class' if case.groups else ''} is decided wrongly.")]
     pictures = case.images is not None and case.kept is not None
     head = ["true class", "taken for", "samples", "of the true class", *(["test images"] if pictures else [])]
     rows = []
     for true, said in pairs:
         row = [case.names[true], case.names[said], f"{wrong[true, said]:,}", percent(wrong[true, said] / case.n[true])]
         rows.append(row + ([_pictures(case, true, said)] if pictures else []))
-    told = table("The most frequent confusions of rare classes", head, rows, texts=(1, 4) if pictures else (1,))
+    told = table(f"The most frequent confusions{which}", head, rows, texts=(1, 4) if pictures else (1,))
+    if case.images is None and case.run.data.get("loader") == "table_lt":
+        return [told]
     if case.images is None:
         return [told, lacks("The images are not shown: pass images=, the data set that the run was tested on.")]
     if not pictures:
         why = "without logits the run does not say which test sample was taken for what"
-        return [told, lacks(f"The images are not shown: {why}.")]
+        return [told, lacks(f"The images are not shown: {why}. {case.no_logits}")]
     few = f"There are images of the first {len(case.images):,} of {case.n.sum():,} test samples."
     return [told, para(few if len(case.images) < case.n.sum() else "", kind="quiet")]
 
@@ -303,13 +315,13 @@ def norms(case: Case) -> Section:
         body.append(lacks("The classifier vectors hold NaN or infinity, so they have no lengths."))
     else:
         lengths = np.linalg.norm(run.head_weight.astype(np.float64), axis=1)
-        body += [para(_lengths(case, "classifier vectors", lengths)), figure(plots.plot_weight_norms(run))]
+        body += [para(_lengths(case, "the classifier vectors", lengths)), figure(plots.plot_weight_norms(run))]
     if run.class_feature_norm is None:
         body.append(lacks(case.lacking("features", "features")))
     elif run.features is not None and not np.isfinite(run.features).all():
         body.append(lacks("The features hold NaN or infinity, so they have no lengths."))
     else:
-        body.append(para(_lengths(case, "features of test samples", run.class_feature_norm)))
+        body.append(para(_lengths(case, "the features of a class's test samples", run.class_feature_norm)))
         body.append(figure(plots.plot_feature_norms(run)))
     return Section("Norms", body)
 
@@ -320,8 +332,9 @@ def _lengths(case: Case, what: str, lengths: np.ndarray) -> str:
     rho = metrics.spearman(lengths[known], case.run.counts[known].astype(float))
     groups = {case.of(group): mask & finite for group, mask in case.groups.items()} or {"all classes": finite}
     means = [f"{number(float(lengths[of].mean()))} for {label}" for label, of in groups.items() if of.any()]
-    follows = "" if np.isnan(rho) else f"; its rank correlation with the number of training samples is {rho:.2f}"
-    return f"The mean length of {what} is {listed(means)}{follows}."
+    said = f"The length of {what}, in the mean of the classes, is {listed(means)}."
+    follows = f" Its rank correlation with the number of training samples, over the classes, is {rho:.2f}."
+    return said if np.isnan(rho) else said + follows
 
 
 # ---------------------------------------------------------------------------------------------------------- embedding
@@ -340,12 +353,12 @@ def embedding(case: Case) -> Section:
     usual = int(np.median(np.bincount(y)[np.unique(y)]))
     thinned = len(some) < len(run.features)
     which = f"Drawn are {len(some):,} of {len(run.features):,} test samples, small classes whole." if thinned else ""
-    said = ""
-    if usual > NEIGHBOURS:
+    said, drawn = "", " that are drawn" if thinned else ""
+    if usual > NEIGHBOURS and len(np.unique(y)) > 1:
         quality = percent(metrics.feature_quality(x, y, NEIGHBOURS))
         said = (
             f"Decided by their {NEIGHBOURS} nearest neighbours among the features, without the classifier, {quality} "
-            "of the samples come out right (mean over the classes)."
+            f"of the samples{drawn} come out right (mean over the classes)."
         )
     kept = f"{percent(float(picture.data['overlap']))} of the nearest neighbours of a sample stay so in the plane."
     return Section(title, [para(which, said, kept), figure(picture)])
@@ -357,35 +370,25 @@ def calibration(case: Case) -> Section:
     run, title = case.kept, "Calibration"
     if run is None:
         return Section(title, [lacks(case.no_logits)])
-    some = thin(run.targets, PROBABILITIES // run.k, case.seed)
-    if len(some) < len(run.targets):
-        scores = None if run.scores is None else run.scores[some]
-        run = replace(run, targets=run.targets[some], logits=run.logits[some], scores=scores, features=None)
-    p = metrics.probabilities(run)
-    sure, right = p.max(1), run.decided.argmax(1) == run.targets
+    samples = sureness(run)
     masks = {"all classes": np.ones(run.k, bool)} | {case.of(group): mask for group, mask in case.groups.items()}
     rows, gaps = [], {}
     for label, mask in masks.items():
-        of = mask[run.targets]
+        of = mask[samples.targets]
         if of.any():
-            error = _ece(metrics.reliability(p[of], run.targets[of]))
-            gaps[label] = float(sure[of].mean() - right[of].mean())
-            rows.append(
-                [label, percent(sure[of].mean()), percent(right[of].mean()), points(gaps[label]), percent(error)]
-            )
+            sure, right = samples.confidence[of].mean(), samples.right[of].mean()
+            gaps[label] = float(sure - right)
+            row = [label, f"{of.sum():,}", percent(sure), percent(right), points(gaps[label])]
+            rows.append([*row, percent(samples.binned(of=of).error)])
     said = listed([f"{100 * abs(one):.1f} points {'above' if one >= 0 else 'below'} accuracy on {label}"
                    for label, one in gaps.items()])  # fmt: skip
-    head = ["classes", "mean confidence", "accuracy", "difference (points)", "calibration error (ECE)"]
-    few = f"This uses {len(some):,} test samples, small classes whole."
-    body = [
-        para(f"Confidence is {said}.", case.of_kept if run is case.kept else few), figure(plots.plot_reliability(run)),
+    head = ["classes", "samples", "mean confidence", "accuracy (share of samples)", "difference (points)",
+            "calibration error (ECE)"]  # fmt: skip
+    same = "Both are averaged over the samples; the scores of groups above are means of classes." if case.groups else ""
+    return Section(title, [
+        para(f"Confidence is {said}.", same, case.of_kept), figure(plots.plot_reliability(run)),
         table("Confidence and accuracy on the test samples", head, rows),
-    ]  # fmt: skip
-    return Section(title, body)
-
-
-def _ece(bins: Reliability) -> float:
-    return float(np.nansum(bins.share * np.abs(bins.accuracy - bins.confidence)))
+    ])  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------ history

@@ -33,7 +33,8 @@ def branch(trainer: Trainer, **settings: Any) -> Trainer:
             raise check.refuse(name, value, f"{trainer.settings[name]!r}: it is part of the loss of the epochs so far")
     other = Trainer(
         ask.method, ask.data, recipe=ask.recipe, seed=ask.seed, device=ask.device, speed=ask.speed, start=ask.start,
-        model=ask.network, weights=ask.weights, augment=ask.augment, callbacks=trainer.callbacks.functions,
+        model=ask.network, weights=ask.weights, head_classes=ask.head_classes, augment=ask.augment,
+        callbacks=trainer.callbacks.functions,
         **{**trainer.settings, **settings},
     )  # fmt: skip
     if not _same_so_far(trainer, other):

@@ -16,7 +16,7 @@ from ..models import OWN, Net, make_net
 from ..objective import Objective, Stage
 from ..run import Run
 from .checkpoint import load_state
-from .own_network import LOOKED_AT, keep
+from .own_network import LOOKED_AT, check_rows, keep
 from .recipe import Recipe
 from .weights import Weights, put_weights
 
@@ -43,15 +43,16 @@ def make_generators(seed: int, device: torch.device, augment: bool = False) -> d
 
 def make_network(ask: Request, data: LongTailed, objective: Objective, generators: dict[str, torch.Generator]) -> Net:
     """The network of a request, on the CPU. What draws from torch's generator should draw from "construction" here."""
+    rank = ask.rank
     if ask.network is None:
         net = make_net(ask.recipe.model, data.shape, objective, generators["init"])
         if ask.weights is not None:
-            _put(net, ask.weights)
+            _put(net, ask.weights, rank)
         return net
     rows = torch.linspace(0, len(data) - 1, min(LOOKED_AT, len(data))).long()
     images = data.batch(rows.to(data.device)).cpu()
     images = images if data.has_pictures else images.flatten(1)
-    return ask.network.build(images, objective, generators["init"], ask.weights)
+    return ask.network.build(images, objective, generators["init"], ask.weights, rank)
 
 
 def training_images(
@@ -66,13 +67,18 @@ def training_images(
     )
 
 
-def _put(net: Net, weights: Weights) -> None:
+def _put(net: Net, weights: Weights, rank: Tensor | None) -> None:
     """Weights into a network that a name makes: a file of torchvision's, or one that such a network gave."""
     if isinstance(net.backbone, TorchvisionBackbone):
         found = put_weights(net.backbone.net, weights, net.backbone.last)
-        keep(net.head, found.get("weight"), found.get("bias"))
-    else:
-        put_weights(net, weights, "head")
+        net.kept = keep(net.head, found.get("weight"), found.get("bias"), rank)
+        return
+    found = put_weights(net, weights, "head").get("weight")
+    net.kept = found is not None and found.shape == net.head.weight.shape
+    if rank is not None and found is not None:
+        check_rows(found, rank)
+        state = {name: _rows(name, value, rank, "head_classes") for name, value in net.head.state_dict().items()}
+        load_state(net.head, {name: value.clone() for name, value in state.items()})
 
 
 def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> None:
@@ -110,14 +116,17 @@ def take_over(net: Net, start: Run, data: LongTailed, model: str, key: str) -> N
     load_state(net, {**own, **state})
 
 
-def _rows(name: str, value: Tensor, rank: Tensor) -> Tensor:
-    """A head's parameter with its classes in another order: the rows of weight (k, d), bias (k,), memory (k, d)."""
+def _rows(name: str, value: Tensor, rank: Tensor, asked: str = "start") -> Tensor:
+    """A head's parameter with its classes in another order: the rows of weight (k, d), bias (k,), memory (k, d).
+
+    asked: by which argument, for the error.
+    """
     k = len(rank)
     if k not in value.shape:
         return value
     if value.shape[0] != k or k in value.shape[1:]:
         raise ValueError(
-            f"start: the classes stand in another order here, and {name} of shape {tuple(value.shape)} does not say "
+            f"{asked}: the classes stand in another order here, and {name} of shape {tuple(value.shape)} does not say "
             "which axis they are on; use data with the same class order"
         )
     return value[rank]

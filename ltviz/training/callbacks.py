@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ class Callbacks:
         found = [callbacks] if callable(callbacks) else [] if callbacks is None else callbacks
         if not isinstance(found, (list, tuple)) or not all(map(callable, found)):
             raise check.refuse("callbacks", callbacks, EXPECTED)
+        for function in found:
+            _check_signature(function)
         self.functions: list[Callable[[int, dict, Logits], Any]] = list(found)
 
     def __bool__(self) -> bool:
@@ -53,6 +56,21 @@ class Callbacks:
                     ) from error
             end = end or (isinstance(answer, (bool, np.bool_)) and bool(answer))
         return end
+
+
+def _check_signature(function: Callable) -> None:
+    """ValueError for a function that cannot be called with (epoch, row, network)."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some built-in ones do not say
+        return
+    try:
+        signature.bind(0, {}, None)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(
+            f"callbacks: {name}{signature} cannot be called with (epoch, row, network) ({error}); expected {EXPECTED}"
+        ) from None
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +35,21 @@ def prepare(path: Path) -> None:
         ) from None
 
 
-def write(trainer: Trainer) -> bool:
-    """Write the checkpoint; where that fails, warn and let the run go on. Returns whether it is written."""
+State = tuple[dict, dict[str, np.ndarray]]
+
+
+def snapshot(trainer: Trainer) -> State:
+    """What a checkpoint of a trainer would hold now, as copies."""
+    return _description(trainer), _arrays(trainer)
+
+
+def write(trainer: Trainer, state: State | None = None) -> bool:
+    """Write the checkpoint; where that fails, warn and let the run go on. Returns whether it is written.
+
+    state: an earlier one of the trainer, from `snapshot`; None: as it is now.
+    """
     try:
-        save_record(trainer.checkpoint, "checkpoint", _description(trainer), _arrays(trainer))
+        save_record(trainer.checkpoint, "checkpoint", *(snapshot(trainer) if state is None else state))
     except OSError as error:
         warnings.warn(
             f"the checkpoint {trainer.checkpoint} could not be written ({error.strerror or error}); the run goes on, "
@@ -46,6 +59,30 @@ def write(trainer: Trainer) -> bool:
         )
         return False
     return True
+
+
+def save(trainer: Trainer, state: State | None = None) -> bool:
+    """Write the checkpoint, and note in the trainer when that was. Returns whether it is written."""
+    written = write(trainer) if state is None else write(trainer, state)
+    if written:
+        trainer.saved_at, trainer.unwritten = time.monotonic(), None
+    return written
+
+
+def keep(trainer: Trainer) -> None:
+    """Write the end of the last whole epoch, where no checkpoint has it yet: the run ends here."""
+    if trainer.unwritten is not None:
+        save(trainer, trainer.unwritten)
+
+
+@contextmanager
+def keeping(trainer: Trainer) -> Iterator[None]:
+    """Inside, whatever ends the epoch early, a stop or an error, leaves the end of the last whole one in the file."""
+    try:
+        yield
+    except BaseException:
+        keep(trainer)
+        raise
 
 
 def _description(trainer: Trainer) -> dict:

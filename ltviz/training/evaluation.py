@@ -142,8 +142,8 @@ def warn_diverged(trainer: Trainer, loss: float | str) -> None:
     recipe = trainer.recipe
     warnings.warn(
         f"{trainer.method.key}: the loss is {loss} after epoch {trainer.epoch} of {recipe.epochs}; the run stops here "
-        f"and keeps its history. Try a milder setting, or a recipe with a smaller lr (now {recipe.lr}) or clip=1.0 "
-        f"(now {recipe.clip}): recipe=dataclasses.replace(ltviz.RECIPES[{recipe.name!r}], lr=..., clip=1.0).",
+        f"and keeps its history. Try a milder setting, a smaller rate, such as lr={recipe.lr / 10:g} (now "
+        f"{recipe.lr}), or a tighter clip, such as clip={(recipe.clip or 10.0) / 10:g} (now {recipe.clip}).",
         RuntimeWarning,
         stacklevel=4,
     )

@@ -129,7 +129,7 @@ class Trainer:
         self.stages = ask.bound.stages
         self.starts = stage_starts(self.stages, self.recipe.epochs)
         self.stage, self.epoch, self.seconds, self.halfway, self.ended = -1, 0, 0.0, False, False
-        self.rows, self.accuracy, self._saved = [], None, time.monotonic()
+        self.rows, self.accuracy, self.saved_at, self.unwritten = [], None, time.monotonic(), None
 
     @property
     def done(self) -> bool:
@@ -159,7 +159,7 @@ class Trainer:
 
     def run_epoch(self, control: RunControl | None = None) -> dict[str, Any]:
         """Train one epoch, look at the validation set, and return the new row of the history."""
-        with self.place():
+        with self.place(), checkpoints.keeping(self):
             epoch = self.begin_epoch()
             for _ in self.steps(epoch, control):
                 pass
@@ -262,10 +262,12 @@ class Trainer:
         self.epoch, self.halfway = self.epoch + 1, False
         self.seconds += (took := time.perf_counter() - epoch.began)
         # Early rather than late: by the end of the next epoch, more than that could be lost.
-        late = time.monotonic() - self._saved + took > AT_MOST
-        if self.checkpoint and (self.done or late) and math.isfinite(row["loss"]):
-            self.save_checkpoint()
+        late = time.monotonic() - self.saved_at + took > AT_MOST
+        if self.checkpoint and math.isfinite(row["loss"]):
+            self.unwritten = None if (self.done or late) and self.save_checkpoint() else checkpoints.snapshot(self)
         self.ended = self.callbacks.tell(self, row)
+        if self.ended:
+            checkpoints.keep(self)
         return row
 
     def enter(self, number: int) -> None:
@@ -297,19 +299,17 @@ class Trainer:
             self.validate.reset()
         self.stage, self.draws = number, True
 
-    def save_checkpoint(self) -> None:
+    def save_checkpoint(self) -> bool:
         """Write all that the run needs to continue, atomically; a failure is a warning, and tried again later."""
-        if checkpoints.write(self):
-            self._saved = time.monotonic()
+        return checkpoints.save(self)
 
     # --------------------------------------------------------------------------------------------------- evaluation
     @torch.no_grad()
     def _validate(self) -> None:
         """Write the hits (k,) on the validation set. It can be a CUDA graph, as `_step`."""
-        data = self.data
-        logits, _ = answers(self, data.val_batch, len(data.val_targets))
-        right = (logits.argmax(1) == data.val_targets).float()
-        self.hits.zero_().index_add_(0, data.val_targets, right)
+        targets = self.data.val_targets
+        logits, _ = answers(self, self.data.val_batch, len(targets))
+        self.hits.zero_().index_add_(0, targets, (logits.argmax(1) == targets).float())
 
     def embed_training(self) -> tuple[Tensor, Tensor]:
         """Features (n, d) of the training images as they are, in eval mode, and their targets (n,)."""

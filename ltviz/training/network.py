@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .. import check, metrics
 from ..check import to_array
 from ..datasets.augment import normalise
+from ..datasets.columns import Encoder, is_frame
 from ..device import thread_count, threads
 from ..draws import own_draws
 from ..methods import METHODS
@@ -26,7 +27,8 @@ from .evaluation import images_at_once
 from .own_network import LOOKED_AT, Body, as_network, find_classifier
 
 IMAGES = (
-    "uint8 images, or floats from 0 to 1: an array (n, h, w) or (n, h, w, c), a tensor (n, c, h, w), or images of PIL"
+    "uint8 images, or floats from 0 to 1: an array (n, h, w) or (n, h, w, c), a tensor (n, c, h, w), a list of "
+    "tensors (c, h, w), or images of PIL"
 )
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 
@@ -58,7 +60,7 @@ def rebuild(run: Run, model: Any = None, shape: Sequence[int] | None = None) -> 
             f"run={run.name!r}: its network does not fit {name!r} for images of {shape} ({error}); pass images like "
             "those it was trained on, and the network that it was trained with"
         ) from None
-    return Logits(net).eval()
+    return Logits(net, run.class_names).eval()
 
 
 def _own_backbone(run: Run, model: Any, shape: tuple[int, int, int]) -> Body:
@@ -154,8 +156,8 @@ class Prediction:
 
 
 @torch.no_grad()
-def predict(run: Run, images: Any, model: Any = None) -> Prediction:
-    """What `Run.predict` gives: computed as the run has computed its answers on the test images."""
+def answers(run: Run, images: Any, model: Any = None) -> Output:
+    """Logits, before any post-hoc rule, and features, computed as the run computed its answers on the test images."""
     net = rebuild(run, model)
     shape = image_shape(run)
     last = "channels_last" in run.provenance.get("speed", "")
@@ -167,10 +169,17 @@ def predict(run: Run, images: Any, model: Any = None) -> Prediction:
         for part in _batches(run, images, shape):
             found.append(net.decide(net.backbone(part.contiguous(memory_format=layout))))
     logits, features = (torch.cat([getattr(one, name) for one in found]) for name in ("logits", "features"))
-    decided = _decided(run, Output(logits, features, net.head.weight, getattr(net.head, "scale", None)))
+    return Output(logits, features, net.head.weight, getattr(net.head, "scale", None))
+
+
+@torch.no_grad()
+def predict(run: Run, images: Any, model: Any = None) -> Prediction:
+    """What `Run.predict` gives."""
+    out = answers(run, images, model)
+    decided = _decided(run, out)
     classes = decided.argmax(1)
     names, probabilities = [run.class_names[j] for j in classes], metrics.probabilities(decided, run.probability)
-    return Prediction(classes, names, probabilities, decided, to_array(features))
+    return Prediction(classes, names, probabilities, decided, to_array(out.features))
 
 
 def _decided(run: Run, out: Output) -> np.ndarray:
@@ -193,21 +202,34 @@ def _batches(run: Run, images: Any, shape: tuple[int, int, int]) -> Iterator[Ten
     """Images (n, C, H, W) as the network of the run takes them, as many at a time as it does at the end of training."""
     factors, size = _factors(run), images_at_once(torch.device("cpu"), shape)
     if run.data.get("loader") == "table_lt":
-        expected = f"rows (n, {shape[-2] * shape[-1]}), as table_lt has standardised them"
-        rows = check.array("images", images, None, expected).astype(np.float32)
-        if rows[:1].size != shape[-2] * shape[-1] or not len(rows) or not np.isfinite(rows).all():
-            raise check.refuse("images", images, f"{expected}, at least one, without NaN")
-        for part in torch.from_numpy(rows.reshape(-1, *shape)).split(size):
+        for part in torch.from_numpy(_table_rows(run, images, shape)).split(size):
             yield normalise(part, *factors)
         return
     pictures = _pictures(images)
     if pictures is None:
-        for part in _channels(images, shape[0]).split(size):
+        for part in _channels(images, shape[0], shape[2]).split(size):
             yield normalise(_sized(part * 255 if part.is_floating_point() else part, shape), *factors)
         return
     for first in range(0, len(pictures), size):
         part = np.stack([_of_picture(one, shape) for one in pictures[first : first + size]])
         yield normalise(torch.from_numpy(part).permute(0, 3, 1, 2), *factors)
+
+
+def _table_rows(run: Run, images: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """Rows (n, C, H, W) of a table as the network sees them: a DataFrame encoded as the training rows were."""
+    encoder = Encoder.of_record(run.data["encoder"]) if "encoder" in run.data else None
+    if is_frame(images):
+        if encoder is None:
+            raise check.refuse("images", images, "rows from data.encode(frame): this record does not keep the scaling")
+        return encoder.encode("images", images).reshape(-1, *shape)
+    d = shape[-2] * shape[-1]
+    expected = f"a DataFrame like that of table_lt, or rows (n, {d}), as table_lt has standardised them"
+    rows = check.array("images", images, None, expected).astype(np.float32)
+    if rows[:1].size != d or not len(rows) or not np.isfinite(rows).all():
+        raise check.refuse("images", images, f"{expected}, at least one, without NaN")
+    if encoder is not None:
+        encoder.warn_of_raw("images", rows.reshape(len(rows), d))
+    return rows.reshape(-1, *shape)
 
 
 def _pictures(images: Any) -> list | None:
@@ -237,20 +259,44 @@ def _of_picture(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
     return found[..., None] if channels == 1 else found
 
 
-def _channels(images: Any, channels: int) -> Tensor:
-    """Arrays and tensors as (n, C, h, w), uint8, or floats from 0 to 1; grey ones repeated where there is colour."""
+def _stacked(images: Any) -> Any:
+    """A list of tensors (c, h, w) as one tensor (n, c, h, w); anything else as it is."""
+    if not isinstance(images, (list, tuple)) or not images or not all(isinstance(one, Tensor) for one in images):
+        return images
+    shapes = {tuple(one.shape) for one in images}
+    if len(shapes) > 1 or len({one.dtype for one in images}) > 1 or images[0].ndim != 3:
+        told = ", ".join(str(shape) for shape in sorted(shapes)[:3])
+        raise ValueError(
+            f"images: a list of tensors of shape {told}; expected tensors (c, h, w), all of one shape and type: pass "
+            "those of each size by themselves"
+        )
+    return torch.stack([one.detach().cpu() for one in images])
+
+
+def _channels(images: Any, channels: int, width: int) -> Tensor:
+    """Arrays and tensors as (n, C, h, w), uint8, or floats from 0 to 1; grey ones repeated where there is colour.
+
+    width: of the images that the run was trained on.
+    """
+    images = _stacked(images)
     found = check.array("images", images, None, IMAGES)
+    one_image = found.ndim in (2, 3) and isinstance(images, Tensor) or found.ndim == 2
     if found.ndim == 3 and not isinstance(images, Tensor):
-        if channels != 1 and found.shape[2] == channels:
-            raise check.refuse("images", images, f"{IMAGES}; of one image pass images[None]")
+        # (h, w, c), unless the run's images are as narrow as that.
+        one_image = found.shape[2] in (1, 3, 4, channels) and found.shape[2] != width
         found = found[..., None]
+    if one_image:
+        raise check.refuse("images", images, f"{IMAGES}; of one image pass images[None]")
     if found.ndim != 4 or not found.size:
         raise check.refuse("images", images, f"{IMAGES}, at least one")
     x = torch.from_numpy(np.ascontiguousarray(found))
     x = x if isinstance(images, Tensor) else x.permute(0, 3, 1, 2)
     if x.shape[1] not in (1, channels):
         order = "(n, c, h, w)" if isinstance(images, Tensor) else "(n, h, w, c)"
-        raise check.refuse("images", images, f"{order} with c = {channels}{'' if channels == 1 else ' or 1'}")
+        turned = (
+            "" if isinstance(images, Tensor) or x.shape[2] != channels else "; torch.from_numpy(images) has c first"
+        )
+        raise check.refuse("images", images, f"{order} with c = {channels}{'' if channels == 1 else ' or 1'}{turned}")
     if x.is_floating_point():
         if not bool(((x >= 0) & (x <= 1)).all()):
             raise check.refuse("images", images, "floats from 0 to 1, not normalised, or uint8 from 0 to 255")

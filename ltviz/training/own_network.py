@@ -7,7 +7,7 @@ import functools
 import inspect
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -46,13 +46,20 @@ class OwnNetwork:
         self._told: set[str] = set()
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of its classifier's rows, where it says so itself, as the network of a run does."""
+        return getattr(self.given, "class_names", None) if isinstance(self.given, Net) else None
+
+    @property
     def code(self) -> Code:
         """What it computes, its weights included, as a hash."""
         if not isinstance(self.given, nn.Module):
             return code_hash(self.name, [self.given])
-        module = self._copy(self.given).train()  # in which mode it came has no effect
+        module = self._copy(self.given)
+        still = still_modules(module)
         frozen = [name for name, one in module.named_parameters() if not one.requires_grad]
-        return code_hash(self.name, [module, frozen])
+        # Of the mode in which it came, only what stays in eval mode has an effect.
+        return code_hash(self.name, [module.train(), frozen, *([still] if still else [])])
 
     def make(self, k: int) -> nn.Module:
         """A network for k classes, in float32 on the CPU, that nobody else has. It draws from torch's generator."""
@@ -88,7 +95,9 @@ class OwnNetwork:
 
     def _copy(self, module: nn.Module) -> nn.Module:
         if isinstance(module, Net):  # such as run.model() gives; its own forward also notes the classifier's weights
+            mode = module.training
             module = nn.Sequential(OrderedDict(backbone=module.backbone, head=module.head))
+            module.training = mode
         try:
             return copy.deepcopy(module).cpu().float()
         except Exception as error:
@@ -98,16 +107,19 @@ class OwnNetwork:
             ) from error
 
     def build(
-        self, images: Tensor, objective: Objective, generator: torch.Generator, weights: Weights | None = None
-    ) -> Net:
+        self, images: Tensor, objective: Objective, generator: torch.Generator, weights: Weights | None = None,
+        rank: Tensor | None = None,
+    ) -> Net:  # fmt: skip
         """The network with the head of an objective in place of its classifier.
 
         images (n, C, H, W), or rows (n, d): normalised, to look for the classifier with. generator: of the head's
         initial values. A linear classifier of as many classes keeps its weights where the head is linear, too; of
-        another one a UserWarning says that it starts anew. weights: put into the network first. ValueError where there
-        is no classifier, or the network cannot take such images.
+        another one a UserWarning says that it starts anew. weights: put into the network first. rank (k,): the row of
+        that classifier for each class; None: they stand in the order of the classes. ValueError where there is no
+        classifier, or the network cannot take such images.
         """
         module, k = self.make(objective.k), objective.k
+        still = [module.get_submodule(name) for name in still_modules(module)]
         found = find_classifier(module, images, self.name, k)
         given = {}
         if weights is not None:
@@ -116,15 +128,19 @@ class OwnNetwork:
         weight, bias = given.get("weight", found.weight), given.get("bias", found.bias)
         head = objective.make_head(weight.flatten(1).shape[1])
         initialise(head, generator)
-        if not keep(head, weight if found.linear else None, bias):
-            self._tell(f"model: the classifier of {self.name}, {found.form} of {len(weight)} classes, is replaced by a "
-                       f"new one, {_form(head)} of {k} classes, which learns from the start")  # fmt: skip
-        return Net(Body(module, found, images[:2]), head)
+        kept = keep(head, weight if found.linear else None, bias, rank)
+        if not kept:
+            self.tell(f"model: the classifier of {self.name}, {found.form} of {len(weight)} classes, is replaced by a "
+                       f"new one, {_form(head)} of {k} classes, which learns from the start", 8)  # fmt: skip
+        net = Net(Body(module, found, images[:2], still), head)
+        net.kept = kept
+        return net
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str, level: int) -> None:
+        """Warn, once; level: of the stack."""
         if text not in self._told:
             self._told.add(text)
-            warnings.warn(text, stacklevel=8)
+            warnings.warn(text, stacklevel=level)
 
 
 def as_network(model: Any) -> str | OwnNetwork | None:
@@ -137,8 +153,29 @@ def state_digest(net: nn.Module) -> str:
     return request_id(state={name: checksum(check.to_array(value)) for name, value in net.state_dict().items()})
 
 
-def keep(head: nn.Module, weight: Tensor | None, bias: Tensor | None) -> bool:
-    """Give a head the weights (k, d) and biases (k,) of a linear classifier; whether they fit."""
+def still_modules(module: nn.Module) -> list[str]:
+    """The parts of a network that stay in eval mode while it is trained, by name.
+
+    They are those that are in eval mode where the network itself is in training mode, and BatchNorm whose parameters
+    are all frozen. In which mode the network as a whole comes says nothing.
+    """
+
+    def still(one: nn.Module) -> bool:
+        own = list(one.parameters(recurse=False))
+        frozen = isinstance(one, nn.modules.batchnorm._BatchNorm) and own and not any(p.requires_grad for p in own)
+        return bool(frozen) or (module.training and not one.training)
+
+    return [name for name, one in module.named_modules() if still(one)]
+
+
+def keep(head: nn.Module, weight: Tensor | None, bias: Tensor | None, rank: Tensor | None = None) -> bool:
+    """Give a head the weights (k, d) and biases (k,) of a linear classifier; whether they fit.
+
+    rank (k,): the row for each class of the head; None: in their order. ValueError where it is not about these rows.
+    """
+    if rank is not None and weight is not None:
+        check_rows(weight, rank)
+        weight, bias = weight[rank], None if bias is None else bias[rank]
     linear = isinstance(head, nn.Linear) and weight is not None
     if not linear or weight.flatten(1).shape != head.weight.shape or (bias is not None and head.bias is None):
         return False
@@ -147,6 +184,33 @@ def keep(head: nn.Module, weight: Tensor | None, bias: Tensor | None) -> bool:
         if head.bias is not None:
             head.bias.zero_() if bias is None else head.bias.copy_(bias)
     return True
+
+
+def check_rows(weight: Tensor, rank: Tensor) -> None:
+    """ValueError where a classifier (k, d) has not one row for each of the classes that `head_classes` names."""
+    if len(weight) != len(rank):
+        raise ValueError(
+            f"head_classes: it names {len(rank)} classes, and the classifier has {len(weight)} rows, which cannot be "
+            "kept; leave head_classes= out"
+        )
+
+
+def untrained(head: nn.Linear) -> bool:
+    """Whether a linear classifier (k, d) is as torch makes one, or the same for all classes: its order says nothing.
+
+    torch draws uniformly within 1 / sqrt(d): a trained one goes beyond that, or is not uniform any more.
+    """
+    weight, bias = head.weight.detach(), None if head.bias is None else head.bias.detach()
+    if bool((weight == weight[:1]).all()) and (bias is None or bool((bias == bias[0]).all())):
+        return True
+    bound = weight.shape[1] ** -0.5
+    if float(weight.abs().max()) > bound or bias is not None and float(bias.abs().max()) > bound:
+        return False
+    # The distance of Kolmogorov and Smirnov from the uniform law; one of ten thousand new ones is farther away.
+    values = (weight.flatten().double().sort().values / bound + 1) / 2
+    steps = torch.arange(len(values) + 1) / len(values)
+    distance = torch.maximum(steps[1:] - values, values - steps[:-1]).max()
+    return float(distance) < 2.23 / len(values) ** 0.5
 
 
 def _form(head: nn.Module) -> str:
@@ -248,11 +312,14 @@ class Tap(nn.Module):
 class Body(nn.Module):
     """A network without its classifier: images (n, C, H, W) -> features (n, d), what the classifier would see.
 
-    images: two of them, or two rows (2, d) for a network that takes those.
+    images: two of them, or two rows (2, d) for a network that takes those. still: its modules that stay in eval mode.
     """
 
-    def __init__(self, net: nn.Module, classifier: Classifier, images: Tensor):
+    def __init__(
+        self, net: nn.Module, classifier: Classifier, images: Tensor, still: Sequence[nn.Module] = ()
+    ):  # fmt: skip
         super().__init__()
+        self.still = list(still)
         self.rows = images.dim() == 2  # of a table, whose data have them as (n, 1, d, 1)
         net = nn.Sequential(net) if not classifier.name else net
         name = classifier.name or "0"
@@ -274,6 +341,12 @@ class Body(nn.Module):
                 "head can take its place; expected one that is called once, as the last step"
             )
         self.train()
+
+    def train(self, mode: bool = True) -> Body:
+        super().train(mode)
+        for module in self.still:
+            module.training = False
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         self.net(images.flatten(1) if self.rows else images)

@@ -19,7 +19,7 @@ class Recipe:
 
     model            a name of models.MODELS
     epochs, batch_size, lr, momentum, weight_decay, optimizer ("sgd", "adam", "adamw")
-    schedule         "cosine" to 0, or "step": times `drop` at each milestone
+    schedule         "cosine" to 0; "step": times `drop` at each milestone; or "constant"
     milestones       shares of the epochs at which the rate drops: 0.8 is epoch 160 of 200. In a short run each drop
                      has at least an epoch of its own, and the last ones are left out where no epoch is left for them
     warmup           share of the epochs over which the rate rises from 0
@@ -58,7 +58,7 @@ class Recipe:
             "momentum": check.number("momentum", self.momentum, 0.0, 0.9999),
             "weight_decay": check.number("weight_decay", self.weight_decay, 0.0),
             "optimizer": check.choice("optimizer", self.optimizer, ("sgd", "adam", "adamw")),
-            "schedule": check.choice("schedule", self.schedule, ("cosine", "step")),
+            "schedule": check.choice("schedule", self.schedule, ("cosine", "step", "constant")),
             "milestones": _milestones(self.milestones),
             "drop": check.number("drop", self.drop, 0.0, 1.0),
             "warmup": check.number("warmup", self.warmup, 0.0, 0.9999),
@@ -70,9 +70,11 @@ class Recipe:
         for name, value in checked.items():  # each in one spelling: what is recorded names a run
             object.__setattr__(self, name, value)
         if self.schedule == "step" and not self.milestones:
-            raise check.refuse("milestones", self.milestones, 'at least one share of the epochs with schedule="step"')
-        if self.schedule == "cosine" and self.milestones:
-            raise check.refuse("milestones", self.milestones, '() with schedule="cosine"; schedule="step" has them')
+            expected = 'at least one share of the epochs with schedule="step"; schedule="constant" has none'
+            raise check.refuse("milestones", self.milestones, expected)
+        if self.schedule != "step" and self.milestones:
+            expected = f'() with schedule="{self.schedule}"; schedule="step" has them'
+            raise check.refuse("milestones", self.milestones, expected)
 
     def drops(self, epochs: int) -> list[int]:
         """The epoch at which each drop comes, from 1 on; `epochs` or more for one that is left out."""
@@ -84,6 +86,9 @@ class Recipe:
 
     def effective(self) -> Recipe:
         """The same training in one spelling: a field that has no effect beside the others has its default."""
+        if self.schedule == "constant":  # a step that drops to what it was
+            same = dataclasses.replace(self, schedule="step", milestones=(0.5,), drop=1.0)
+            return same.effective()
         without: dict[str, Any] = {}
         if self.optimizer != "sgd":
             without["momentum"] = 0.9
@@ -159,7 +164,7 @@ RECIPES = {
             "cifar16_published", "cnn", 40,
             data=("cifar_lt", {**SMALL_PHOTOS, "ratio": 100, "n_max": 2000, "class_order": "natural"}),
         ),
-        Recipe("omniglot", "cnn", 100, data=("omniglot_lt", {})),
+        Recipe("omniglot", "cnn", 60, data=("omniglot_lt", {})),
         # Photographs of more than 32 pixels, as a folder has them, on a network whose stem halves them down to 32.
         Recipe("photos", "resnet20_stem", 60),
         Recipe("photos_many", "resnet20_stem", 20),

@@ -18,14 +18,14 @@ from ..datasets import LOADERS, LongTailed
 from ..device import Speed, default_speed, pick_device, plain_torch
 from ..draws import own_draws
 from ..files import request_id
-from ..models import OWN
+from ..models import OWN, Net
 from ..naming import Code
 from ..objective import Bound, Method
 from ..own import as_method, bind, described, spell, spell_settings
 from ..run import Run, checksums
 from .augmentation import Augmentation, as_augmentation
 from .build import make_generators, make_network
-from .own_network import OwnNetwork, as_network, state_digest
+from .own_network import OwnNetwork, as_network, state_digest, untrained
 from .recipe import RECIPES, Recipe, make_recipe
 from .weights import Weights, read_weights
 
@@ -51,6 +51,7 @@ class Request:
     weights: Weights | None = None
     augment: Augmentation | None = None
     made: str | None = None  # a hash of the weights that a factory of the reader's own has made
+    head_classes: tuple[str, ...] | None = None  # of the rows of the classifier that comes with network or weights
 
     @property
     def method(self) -> Method:
@@ -59,6 +60,13 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         return dict(self.bound.settings)
+
+    @property
+    def rank(self) -> torch.Tensor | None:
+        """The row (k,) of the classifier that comes along for each class of the data; None: in their order."""
+        if self.head_classes is None:
+            return None
+        return torch.tensor([self.head_classes.index(name) for name in self.data.class_names])
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -84,7 +92,8 @@ class Request:
     def recipe_record(self) -> dict[str, Any]:
         """How the network was trained, JSON-able; weights and augmentation, where they were given, by name."""
         given = {"weights": self.weights, "augment": self.augment}
-        return _record(self.recipe) | {name: one.name for name, one in given.items() if one is not None}
+        order = {} if self.head_classes is None else {"head_classes": list(self.head_classes)}
+        return _record(self.recipe) | {name: one.name for name, one in given.items() if one is not None} | order
 
     @cached_property
     def effective(self) -> tuple[Recipe, Speed]:
@@ -107,6 +116,8 @@ class Request:
             return loss
         found |= {} if loss is None else {"loss": loss}
         digest = {} if self.weights is None else {"weights": self.weights.digest}
+        if self.head_classes not in (None, tuple(self.identity["class_names"])):  # else its rows stay where they are
+            digest["head_classes"] = self.head_classes
         text = request_id(**{name: one.text for name, one in found.items()}, **digest)
         return Code(text, all(one.whole for one in found.values()))
 
@@ -137,6 +148,7 @@ class Request:
         if self.network is not None:
             changed["model"] = self.network.name.removesuffix(OWN)
         changed |= {} if self.weights is None else {"weights": repr(self.weights.name)}
+        changed |= {} if self.head_classes is None else {"head_classes": repr(list(self.head_classes))}
         changed |= {} if self.augment is None else {"augment": self.augment.name}
         changed |= spell_settings(self.bound)
         made = {n: v for n, v in self.data_record.items() if n not in ("loader", "name", *self.data.identity)}
@@ -185,6 +197,7 @@ def make_request(
     speed: Speed | None = None,
     weights: Any = None,
     augment: Any = None,
+    head_classes: Any = None,
     **settings: Any,
 ) -> Request:
     """Check the arguments of `train`. Raises ValueError, naming the argument, for what makes no sense."""
@@ -192,6 +205,7 @@ def make_request(
     record = method.method if isinstance(method, Bound) else as_method(method)
     check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt, lt.folder_lt or lt.table_lt")
     fields = {name: settings.pop(name) for name in FIELDS if name in settings and name not in record.settings}
+    _check_names(record, settings)
     bound = bind(method if isinstance(method, Bound) else record, settings)
     if bound.needs_validation and not data.has_validation:
         raise ValueError(
@@ -219,15 +233,72 @@ def make_request(
     if speed is None and python:
         how = dataclasses.replace(how, graph=False)  # a graph repeats kernels: the reader's Python would run once
     found = None if weights is None else read_weights(weights, plan.model)
-    request = Request(bound, data, plan, check.seed(seed), start, where, how, own, found, transform)
+    order = _head_classes(head_classes, data, own, found, start)
+    request = Request(bound, data, plan, check.seed(seed), start, where, how, own, found, transform, None, order)
     request = _tried(request, free=speed is None) if own is not None or found is not None else request
     request.id  # noqa: B018  made now, before anybody edits the data
     return request
 
 
 FIELDS = tuple(name for name in Recipe.__dataclass_fields__ if name not in ("name", "data", "epochs", "model"))
+ARGUMENTS = (*(make_request.__kwdefaults__), "checkpoint", "callbacks", "progress")
+OTHERWISE = {  # what others call them
+    "learning_rate": "lr", "rate": "lr", "bs": "batch_size", "wd": "weight_decay", "decay": "weight_decay",
+    "beta1": "momentum", "optim": "optimizer", "scheduler": "schedule", "grad_clip": "clip", "n_epochs": "epochs",
+    "num_epochs": "epochs", "network": "model", "net": "model", "transform": "augment", "pretrained": "weights",
+    "name": "recipe", "random_state": "seed",
+}  # fmt: skip
 LARGE = 128  # pixels of a side beyond which a network from scratch is no sensible default
 _advised: set[str] = set()
+
+
+def _check_names(record: Method, settings: Mapping[str, Any]) -> None:
+    """ValueError for a keyword that is neither a setting of the method nor an argument or a field of the recipe."""
+    known = (*record.settings, *FIELDS, *ARGUMENTS)
+    for name in settings:
+        if name in ("seeds", "folder", "small"):
+            raise ValueError(f"{record.key} has no setting {name!r}; {name}= is for lt.sweep and lt.train_many")
+        if name not in record.settings:
+            near = OTHERWISE.get(name.lower())
+            hint = f" (did you mean {near!r}?)" if near else check.suggest(name, known)
+            raise ValueError(
+                f"{record.key} has no setting {name!r}{hint}; it has: {', '.join(record.settings) or 'none'}; fields "
+                f"of the recipe: {', '.join(FIELDS)}; other arguments: {', '.join(ARGUMENTS)}"
+            )
+
+
+def _head_classes(
+    value: Any, data: LongTailed, own: OwnNetwork | None, weights: Weights | None, start: Run | None
+) -> tuple[str, ...] | None:
+    """The classes of the rows of the classifier that comes along, by name; None where nobody has said."""
+    names = data.class_names
+    if value is None:
+        known = own.class_names if own is not None and weights is None else None
+        return known if known is not None and sorted(known) == sorted(names) else None
+    if start is not None:
+        raise check.refuse("head_classes", value, "None with start=: a run knows the names of its classes")
+    if own is None and weights is None:
+        raise check.refuse(
+            "head_classes", value, "None where no classifier comes along; give weights=, or a network of your own"
+        )
+    expected = (
+        "the classes of the data in the order of the classifier's rows, as a list of names, such as "
+        "training_set.classes of torchvision's ImageFolder, or 'alphabetical', which is that order"
+    )
+    if isinstance(value, str):
+        if value != "alphabetical":
+            raise check.refuse("head_classes", value, expected + check.suggest(value, ["alphabetical"]))
+        return tuple(sorted(names))
+    found = tuple(value) if isinstance(value, (list, tuple, np.ndarray)) else ()
+    if not found or not all(isinstance(one, str) for one in found):
+        raise check.refuse("head_classes", value, expected)
+    if sorted(found) != sorted(names):
+        lacking, strange = ([name for name in one if name not in other] for one, other in
+                            ((names, found), (found, names)))  # fmt: skip
+        told = [f"{what} {', '.join(map(repr, which[:5]))}" for what, which in
+                (("without", lacking), ("with", strange)) if which]  # fmt: skip
+        raise check.refuse("head_classes", value, f"{expected}; these are {' and '.join(told) or 'not each once'}")
+    return tuple(str(one) for one in found)
 
 
 def _check_start(start: Any, weights: Any) -> None:
@@ -262,13 +333,45 @@ def _tried(request: Request, free: bool) -> Request:
     generators = make_generators(request.seed, torch.device("cpu"))
     with plain_torch(torch.device("cpu")), own_draws(generators["construction"]):
         net = make_network(request, request.data, request.bound.build(request.data.counts.cpu()), generators)
+    _say_order(request, net)
     if request.network is None:
         return request
     made = None if isinstance(request.network.given, torch.nn.Module) else state_digest(net)
+    if made is not None and net.backbone.still:
+        made = request_id(made=made, still=[name for name, one in net.named_modules() if one in net.backbone.still])
     speed = request.speed
     if free and speed.channels_last and not _takes_channels_last(net, request.data):
         speed = dataclasses.replace(speed, channels_last=False)
     return dataclasses.replace(request, made=made, speed=speed)
+
+
+def _say_order(request: Request, net: Net) -> None:
+    """Warn, where a classifier keeps its rows and nobody has said for which classes they stand.
+
+    Not where the order of the data is the alphabetical one, which most others have, and not of a new classifier.
+    """
+    names = request.data.class_names
+    known = request.head_classes is not None or request.start is not None or not net.kept
+    if known or list(names) == sorted(names) or untrained(net.head):
+        return
+    own = request.network
+    if own is not None and request.weights is None and not isinstance(own.given, torch.nn.Module):
+        again = make_generators(request.seed + 1, torch.device("cpu"))
+        with plain_torch(torch.device("cpu")), own_draws(again["construction"]):
+            other = make_network(request, request.data, request.bound.build(request.data.counts.cpu()), again)
+        if not torch.equal(other.head.weight, net.head.weight):
+            return  # drawn anew each time
+    first = ", ".join(map(repr, names[:5]))
+    text = (
+        f"{'model' if request.weights is None else 'weights'}: the classifier of {len(names)} classes is kept, and its "
+        f"rows are taken to stand in the order of data.class_names ({first}{', …' if len(names) > 5 else ''}). "
+        "torchvision's ImageFolder has classes in alphabetical order: pass head_classes='alphabetical', or the list of "
+        "names in the order of the rows (head_classes=data.class_names where they do stand in this order)"
+    )
+    if own is not None:
+        own.tell(text, 7)
+    else:
+        warnings.warn(text, stacklevel=6)
 
 
 def _takes_channels_last(net: torch.nn.Module, data: LongTailed) -> bool:

@@ -87,7 +87,7 @@ def requests(
     if "seed" in settings:
         raise ValueError("seed= is for one run; a sweep takes seeds=, how many or which")
     methods = list(method) if isinstance(method, (list, tuple)) else [method]
-    whole = ("callbacks",)  # a list of them is one value
+    whole = ("callbacks", "head_classes")  # a list of them is one value
     lists = {name: value if isinstance(value, list) and name not in whole else [value]
              for name, value in settings.items()}  # fmt: skip
     if "model" in lists:

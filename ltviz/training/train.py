@@ -26,6 +26,7 @@ def train(
     weights: Any = None,
     recipe: str | Recipe | None = None,
     augment: Any = None,
+    head_classes: Any = None,
     start: Run | None = None,
     device: str | None = None,
     checkpoint: str | Path | None = None,
@@ -39,24 +40,26 @@ def train(
     method      a key of METHODS, with **settings of its own; METHODS[key](...), with its settings; or a loss of your
                 own: a function (logits, targets) or (out, targets) that gives one loss a sample or a scalar, a module,
                 or a class of Objective (own.as_method)
-    data        from digits_lt, cifar_lt, folder_lt, table_lt
+    data        from digits_lt, cifar_lt, folder_lt, table_lt, omniglot_lt
     model       a name of models.MODELS, "torchvision:<name>", or a network of your own: a torch module, of which each
                 run trains a copy, or a function or class that makes one, of no argument or of the number of classes.
                 It takes normalised images (n, c, h, w), or rows (n, d), and gives logits. Its classifier makes place
-                for the head of the method; a linear one of as many classes keeps its weights, in the order of
-                data.class_names
+                for the head of the method; a linear one of as many classes keeps its weights. What is frozen stays so;
+                frozen BatchNorm, and parts in eval mode of a network in training mode, stay in eval mode
     weights     for the network before training: a file (.pt, .pth, .safetensors), a state dict, or the name of weights
                 of torchvision that torch's cache has, such as "ResNet18_Weights.IMAGENET1K_V1"
-    recipe      a name of RECIPES or a Recipe (default: the one meant for the data). Each of its fields can be given as
-                a keyword too, epochs=3, lr=0.05, batch_size=32, optimizer="adamw", ...; a setting of the method wins
-                over a field of its name
+    head_classes    class names in the order of the rows of the classifier in model or weights, or "alphabetical", as
+                ImageFolder has them. None: data.class_names, which a UserWarning says where it is not alphabetical
+    recipe      a name of RECIPES or a Recipe (default: the one meant for the data). Each of its fields is a keyword
+                too, such as lr=0.05, optimizer="adamw"; a setting of the method wins over a field of its name
     augment     None: the padding and mirroring of the data; or a function of one training image, uint8 (c, h, w), that
                 gives another one of that size, such as a transform of torchvision.transforms.v2. Its random numbers
-                follow from the seed
+                follow from the seed; what it reads from files or os.environ is not seen, and no part of the run's id
     seed        fixes initialisation, order, crops and masks; the data have a seed of their own
     start       a run whose network is continued; it becomes the parent. The classes are matched by name
     device      "cuda", "mps" or "cpu"; None takes the best there is
-    checkpoint  a file: written at least every ten seconds, continued from if it is there
+    checkpoint  a file: continued from if it is there, and written after an epoch, every ten seconds if it can. A run
+                that is stopped, or fails, leaves in it the end of its last whole epoch, if there is one
     callbacks   a function, or several, called after each epoch with its number (from 0), its row of the history, and
                 the network in eval mode, images -> logits. They see copies, so that the run stays what it is; one that
                 returns True ends training, as Ctrl-C does
@@ -68,7 +71,8 @@ def train(
     check.flag("progress", progress)
     trainer = Trainer(
         method, data, epochs=epochs, seed=seed, model=model, weights=weights, recipe=recipe, augment=augment,
-        start=start, device=device, checkpoint=checkpoint, callbacks=callbacks, speed=speed, **settings,
+        head_classes=head_classes, start=start, device=device, checkpoint=checkpoint, callbacks=callbacks,
+        speed=speed, **settings,
     )  # fmt: skip
     with interrupts() as guard:
         return with_progress(trainer, guard, progress)

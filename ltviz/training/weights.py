@@ -22,6 +22,7 @@ EXPECTED = (
     "a file of weights (.pt, .pth, .safetensors), the name of weights of torchvision such as "
     "'ResNet18_Weights.IMAGENET1K_V1', or a state dict"
 )
+INSIDE = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")  # in a checkpoint
 _PUBLISHED = re.compile(r"\w+_Weights\.\w+")
 _AUXILIARY = ("aux", "AuxLogits")  # of GoogLeNet and Inception: classifiers that are used in training alone
 _WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
@@ -40,9 +41,9 @@ class Weights:
 def read_weights(value: Any, model: str = "") -> Weights:
     """The weights that `value` names. ValueError, in words, for what holds none.
 
-    value   a file: a state dict, alone or under "state_dict" or "model", read with torch.load(weights_only=True), or a
-            .safetensors; the name of weights of torchvision, which must be in torch's cache (nothing is downloaded);
-            or a state dict
+    value   a file: a state dict, alone or in a checkpoint under one of INSIDE or as its only one, read with
+            torch.load(weights_only=True), or a .safetensors; the name of weights of torchvision, which must be in
+            torch's cache (nothing is downloaded); or a state dict
     model   "torchvision:<name>": then "DEFAULT" or "IMAGENET1K_V1" is the name of weights of that network
     """
     if isinstance(value, Weights):
@@ -109,26 +110,37 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise
     except Exception as error:  # torch and safetensors raise errors of many kinds for damaged files
         reason = str(error).strip().partition("\n")[0][:120]
-        raise ValueError(f"{said}: it cannot be read ({reason}); expected {EXPECTED}") from None
+        reason = f" ({type(error).__name__}: {reason})" if " " in reason else ""  # some say a number alone, or nothing
+        kind = "safetensors file" if path.suffix == ".safetensors" else "file of torch.save"
+        raise ValueError(
+            f"{said}: it is no {kind}, or it is damaged or cut short{reason}; expected {EXPECTED}"
+        ) from None
 
 
 def _checked(name: str, found: Any) -> Weights:
     """What was read as weights. ValueError where it is no mapping of names to finite tensors."""
-    for key in ("state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    tensors = isinstance(found, Mapping) and found and all(isinstance(one, Tensor) for one in found.values())
-    if not tensors:
+    while isinstance(found, Mapping) and not _tensors(found):
+        inside = [key for key in INSIDE if isinstance(found.get(key), Mapping)]
+        inside = inside or [key for key, one in found.items() if _tensors(one)]
+        if not inside or len(inside) > 1 and inside[0] not in INSIDE:
+            break
+        found = found[inside[0]]
+    if not _tensors(found):
         holds = ", ".join(map(repr, list(found)[:5])) if isinstance(found, Mapping) else type(found).__name__
         raise ValueError(
             f"weights={name!r}: it holds {holds or 'nothing'}; expected a state dict, names and tensors, alone or "
-            "under 'state_dict' or 'model'"
+            f"under {', '.join(map(repr, INSIDE[:-1]))} or {INSIDE[-1]!r}"
         )
     state = {str(key): one.detach().cpu() for key, one in found.items()}
     bad = [key for key, one in state.items() if one.is_floating_point() and not bool(torch.isfinite(one).all())]
     if bad:
         raise ValueError(f"weights={name!r}: {bad[0]} holds NaN or infinity")
     return Weights(name, state, request_id(weights={key: checksum(to_array(one)) for key, one in state.items()}))
+
+
+def _tensors(found: Any) -> bool:
+    """Whether this is a state dict."""
+    return isinstance(found, Mapping) and bool(found) and all(isinstance(one, Tensor) for one in found.values())
 
 
 @torch.no_grad()
