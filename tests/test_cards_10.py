@@ -213,3 +213,44 @@ def test_what_is_left_of_the_gain_is_counted(cards):
     cards.how_much_left.commit(100)
     assert f"{100 * choice.mean():.1f} ± " in repr(shown).replace("−", "-")
     assert f"{100 * (seen - hidden).mean():.1f} ± " in repr(shown).replace("−", "-")
+
+
+def test_remedies_that_cannot_be_told_apart_are_each_a_right_choice(cards):
+    a, b, c = cards.WAYS[1:]
+    asks = cards.Defensible([a, b, c])
+    assert [asks.compare(one, a, None).agrees for one in (a, b, c)] == [True, False, False]
+    asks.good = (b,)
+    found = [asks.compare(one, a, None) for one in (a, b, c)]
+    assert [one.agrees for one in found] == [True, True, False]
+    assert found[1].how.startswith(f"Not to be told apart: {a} and {b}.")
+
+
+def made_up(truth, right, seed):
+    """A run that has so many of the 100 images of each of three classes right, by seed."""
+    answers = np.where(np.arange(300) % 100 < right, truth, (truth + 1) % 3)
+    return lt.from_predictions(truth, logits=5.0 * np.eye(3)[answers], counts=[50, 20, 5], seed=seed,
+                               class_names=["a", "b", "c"])  # fmt: skip
+
+
+@pytest.mark.parametrize(("gains", "good"), [((30, 10, 5), ()), ((10, 9, 5), (1,)), ((10, 10, 10), (1, 2))])
+def test_the_card_counts_as_right_what_ties_with_the_best(cards, gains, good):
+    truth, noise = np.repeat([0, 1, 2], 100), ((0, 0, 0, 0), (0, 3, -3, 3), (0, -4, 4, -2), (0, 2, 0, -1))
+    opened = {key: [made_up(truth, 40 + gain + jitter[i], seed) for seed, jitter in enumerate(noise)]
+              for i, (key, gain) in enumerate(zip(cards.KEYS, (0, *gains), strict=True))}  # fmt: skip
+    cards.open_chosen(opened, opened)
+    assert set(cards.chosen.asks.good) == {cards.WAYS[1:][i] for i in good}
+
+
+def test_the_page_is_of_the_remedy_that_was_chosen(cards, tmp_path):
+    made = []
+
+    def write(key):
+        made.append(key)
+        path = tmp_path / "page.html"
+        path.write_text(f"<p>the page of {key}</p>")
+        return path
+
+    page = cards.Opened(write)
+    assert made == ["crt"] and "the page of" not in page.frame.value and "the page of" not in page.static().html
+    cards.chosen.commit(cards.WAYS[3])
+    assert made == ["crt", "balanced"] and "the page of balanced" in page.frame.value

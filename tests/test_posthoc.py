@@ -184,6 +184,15 @@ def test_accuracy_and_answers_are_those_of_the_prior_at_deployment(power):
     assert result.answered.sum() == pytest.approx(1.0)
 
 
+def test_the_title_of_the_shares_says_how_frequent_classes_are_taken_to_be():
+    run = made(240, 12, 6)
+    explorer = lt.explore.posthoc(run)
+    shares = explorer.axes[1]
+    assert shares.get_title("left") == "Answers, all classes alike (dotted: images)"
+    explorer.set(deployment=1.0)
+    assert shares.get_title("left") == "Answers at deployment (dotted: images)" and explorer.error is None
+
+
 def test_a_balanced_deployment_is_the_mean_over_classes_and_the_test_set_need_not_be_balanced():
     run = made()
     keep = (run.targets > 0) | (np.arange(len(run.targets)) % 5 == 0)
@@ -508,10 +517,7 @@ def test_a_cell_shows_the_photographs_that_there_are_and_says_so():
     assert told in single.cells.widget.value
     one = lt.explore.posthoc(run, images=images[:1])
     other = one.choose((run.targets[0] + 1) % 6, 0)
-    assert (
-        len(other.images)
-        and ". None of them is among the 1 image that is pictured here." in one.cells.widget.value
-    )
+    assert len(other.images) and ". None of them is among the 1 image that is pictured here." in one.cells.widget.value
 
 
 def test_code_and_state_bring_back_the_photographs():

@@ -58,8 +58,23 @@ def test_without_validation_the_threshold_is_that_of_right_probabilities():
     one = lt.explore.threshold(answers(), cost=99.0)
     assert one.chosen == "calibrated" and one.result.chosen == pytest.approx(-np.log(99), abs=1e-6)
     assert "Were the probabilities right, 1% would cost least (there are no validation images to ask)" in one.sentence
+    assert "to ask): on the test images" in one.sentence  # as frequent as in training: nothing to explain
     one.set(prevalence=0.5)
     assert one.result.chosen == pytest.approx(-np.log(99) + np.log(0.02 / 0.98), abs=1e-6)
+    assert "lower than 1 / (1 + cost) = 1%, since 50% of the images are " in one.sentence
+    one.set(prevalence=0.001)
+    assert "higher than 1 / (1 + cost) = 1%, since 0.1% of the images are " in one.sentence
+
+
+def test_cost_is_in_false_alarms_and_in_costs_of_deciding_without_looking():
+    """A case in 50 that costs 10 is never found: 0.2 false alarms an image, as without looking."""
+    logits = np.stack([np.full(100, 3.0), np.zeros(100)], 1)
+    run = lt.from_predictions(np.arange(100) >= 98, logits=logits, counts=[980, 20], class_names=["fine", "rare"])
+    one = lt.explore.threshold(run, cost=10.0)
+    assert "An image costs 0.2 false alarms on average, 0.2 without looking: 1 times as much." in one.sentence
+    assert one.here.get_ydata()[0] == 1.0 and one.cost_axes.get_ylabel() == "relative cost"
+    one.set(log_odds=-5.0)  # everything is answered: 98 false alarms of 100 images
+    assert "An image costs 0.98 false alarms on average, 0.2 without looking: 4.9 times as much." in one.sentence
 
 
 def test_validation_images_choose_and_test_images_do_not():

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from .. import check, metrics
 from ..datasets import LongTailed
 from ..objective import Setting
+from ..plots.classes import no_groups
 from ..plots.confusion import NAME, WRITTEN, AccuracyPanels, ConfusionPanels
 from ..plots.photo_row import PhotoRow
 from ..plots.picture import BINNED, PALETTE, as_percent, group_look
@@ -128,7 +129,7 @@ class Posthoc(Explorer):
         self.names = [short(one, 40) for one in names]
         self.called = [self._call(self.panels.members(i)) for i in range(len(self.panels.starts))]
         self._title()
-        surface.animate(*self.panels.artists, *self.accuracies.artists, self.accuracies.last)
+        surface.animate(*self.panels.artists, *self.accuracies.artists, self.accuracies.last, self.shares_title)
         if len(self.turning):
             self._build_photos(surface)
 
@@ -146,7 +147,7 @@ class Posthoc(Explorer):
     def _title(self) -> None:
         matrix, shares, classes, means = self.axes
         title = {"loc": "left", "fontsize": 9.5, "pad": 4}
-        shares.set_title("Share of answers (dotted: of images)", **title)
+        self.shares_title = shares.set_title("", **title)
         means.set_title("Accuracy (dash: as trained)", **{**title, "loc": "center"})
         what, size = ("class" if self.panels.written else "rank of the class"), self.panels.size
         cells = " (cells: % of the true class)" if self.panels.written else f" (cells: {size} x {size} ranks)"
@@ -158,6 +159,8 @@ class Posthoc(Explorer):
         matrix = result.confusion[np.ix_(self.rank, self.rank)]
         self.panels.update(matrix, result.answered[self.rank], result.occurs[self.rank])
         self.accuracies.update(result.per_class[self.rank], *self._means(result), self._deploys(result))
+        where = " at deployment" if result.power else ", all classes alike"  # whatever their shares of the test set
+        self.shares_title.set_text(f"Answers{where} (dotted: images)")
         if len(self.turning):
             self.row.update(self._answers(result))
 
@@ -189,8 +192,8 @@ class Posthoc(Explorer):
         ]
         own = "" if self.run.scores is None else ", its own rule put aside"
         kept, tested = len(self.run.targets), int(self.run.confusion.sum())
-        of = f" of the {kept:,} test images it kept" if kept < tested else ""
-        said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}."
+        of = f" of the {kept:,} images it kept" if kept < tested else ""
+        said = f"{self.run.name}{own}, {result.words}. Accuracy{of}: {', '.join(told)}.{no_groups(self.run.counts)}"
         if len(self.turning):
             n = len(self.images)
             before, now = (
@@ -371,7 +374,7 @@ def _deployed(result: Decision) -> str:
     tau, accuracy = result.best
     return (
         f"{said}; logit adjustment alone would do best there with τ = {tau:g} ({as_percent(accuracy)}). Choosing τ "
-        "on test images, as here, is a demonstration and not a protocol: use validation images."
+        "on the images that judge it, as here, is a demonstration and not a protocol: choose it on validation images."
     )
 
 

@@ -133,8 +133,8 @@ class Threshold(Explorer):
         self.cost_axes = ax
         threshold_axis(ax)
         ax.set_xticks(ax.get_xticks()[1:-1:2], [tick.get_text() for tick in ax.get_xticklabels()][1:-1:2])
-        ax.set(ylim=(0, WORST), xlabel=f"answered {self.name} from this probability on", ylabel="cost")
-        ax.set_title("Expected cost (dotted: without looking)")
+        ax.set(ylim=(0, WORST), xlabel=f"answered {self.name} from this probability on", ylabel="relative cost")
+        ax.set_title("Expected cost (1: without looking)")
         ax.set_yticks([0, 1, 2], ["0", "1", "2"])
         ax.axhline(1.0, color=QUIET, linewidth=1.2, linestyle=(0, (1, 2)))
         (self.costs,) = ax.plot([], [], color=PALETTE[0], linewidth=1.8, drawstyle="steps-pre", zorder=3)
@@ -205,14 +205,26 @@ class Threshold(Explorer):
         where = {
             "validation": f"The validation images say {base(chosen)} for this cost",
             "calibrated": f"Were the probabilities right, {base(chosen)} would cost least (there are no validation "
-            "images to ask)",
+            f"images to ask){self._moved(result)}",
         }[self.chosen]
         now = base(float(metrics.probability(result.log_odds)))
         return (
             f"{self.name} answered from {now} on, where {base(result.prevalence)} of the images are: of {OF:,} it "
-            f"finds {_many(found)}, misses {_many(missed)} and gives {_many(alarms)} false alarms; {right}. Cost of an "
-            f"image {number(result.cost)} false alarms, {number(result.blind)} without looking. {where}: on the test "
-            f"images that costs {number(result.chosen_cost)}."
+            f"finds {_many(found)}, misses {_many(missed)} and gives {_many(alarms)} false alarms; {right}. An image "
+            f"costs {number(result.cost)} false alarms on average, {number(result.blind)} without looking: "
+            f"{_times(result.cost, result.blind)} as much. {where}: on the test images that costs "
+            f"{number(result.chosen_cost)}, {_times(result.chosen_cost, result.blind)} as much as without looking."
+        )
+
+    def _moved(self, result: Decision) -> str:
+        """Why the threshold is not 1 / (1 + cost): the class is rarer, or more frequent, than it was in training."""
+        usual, trained = base(1.0 / (1.0 + result.ratio)), base(self.trained)
+        if trained == base(result.prevalence):
+            return ""
+        than = "lower" if result.prevalence > self.trained else "higher"
+        return (
+            f", {than} than 1 / (1 + cost) = {usual}, since {base(result.prevalence)} of the images are {self.name} "
+            f"here and {trained} were in training"
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -226,7 +238,7 @@ class Threshold(Explorer):
         unit, found = max(result.blind, 1e-300), []
         for i in thinned(np.arange(len(self.cut.at)))[:: max(1, len(self.cut.at) // 60)]:
             at, share = self.cut.at[i], base(float(metrics.probability(self.cut.at[i])))
-            told = f"from {share}: cost {number(float(result.costs[i]))}"
+            told = f"from {share}: {number(float(result.costs[i]))} false alarms an image"
             found.append(Point(float(np.clip(at, -REACH, REACH)), min(float(result.costs[i]) / unit, WORST), told))
             if not math.isnan(result.along[i]):
                 told = f"from {share}: recall {as_percent(self.cut.recall[i])}, precision {as_percent(result.along[i])}"
@@ -248,6 +260,11 @@ class Threshold(Explorer):
         more = [] if positive is None else [f"positive={positive!r}"]
         more += [] if validation is None else [f"validation={name_of(validation) or 'validation'}"]
         return super().as_code()[:-1] + "".join(f", {one}" for one in more) + ")"
+
+
+def _times(cost: float, blind: float) -> str:
+    """How many times as much as deciding without looking."""
+    return f"{number(cost / max(blind, 1e-300))} times"
 
 
 def _many(n: float) -> str:

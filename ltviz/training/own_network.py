@@ -337,8 +337,8 @@ class Body(nn.Module):
                 same = False
         if not same:
             raise ValueError(
-                f"model: its classifier {classifier.name!r} is used by other parts of the network, too, so no other "
-                "head can take its place; expected one that is called once, as the last step"
+                f"model: its classifier {classifier.name!r} is used by other parts of the network, or a hook changes "
+                "what it gets, so no other head can take its place; expected one that is called once, as the last step"
             )
         self.train()
 
