@@ -1254,6 +1254,7 @@ def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():
     assert data["middle"][0] == pytest.approx(beyond(METHOD[:4], base, "mid").mean)
     legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
     assert len(legend) == 3 and want.verdict in legend[1] and "middle" in legend[1]
+    assert legend[2].splitlines() == ["same", "lies on the line"]
 
 
 def test_who_pays_draws_crowded_dots_once_more_and_larger():
