@@ -21,7 +21,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-import ltviz as lt
 import ltviz.plots as lp
 from ltviz.datasets import digits_lt
 from ltviz.metrics import beyond, frontier, paired, shot_accuracy, third_groups, weight_norm_fit
@@ -1255,13 +1254,6 @@ def test_who_pays_draws_the_line_of_each_seed_and_a_dot_with_its_interval():
     assert data["middle"][0] == pytest.approx(beyond(METHOD[:4], base, "mid").mean)
     legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
     assert len(legend) == 3 and want.verdict in legend[1] and "middle" in legend[1]
-
-
-def test_who_pays_says_what_the_slider_itself_is():
-    """The plain network is the slider at tau = 0: nothing is undecided about that."""
-    base = lt.recorded("digits", "ce")[:3]
-    legend = lp.plot_who_pays({"plain": base}, base).figure.legends[0].get_texts()
-    assert legend[1].get_text().splitlines() == ["plain", "lies on the line"]
 
 
 def test_who_pays_draws_crowded_dots_once_more_and_larger():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import check
-from .scores import Floats, third_groups
+from .scores import Floats
 
 DECAY, STEPS, HALVINGS, DONE = 0.05, 30, 8, 1e-8
 FLAT = 1e-6  # of a direction that changes no probability: the same added to all classes
@@ -138,7 +138,8 @@ def tail_scores(confusion: ArrayLike, counts: ArrayLike) -> Scores:
         accuracy  sum_i pi_i a_i           what is counted on a test set with that long tail
         balanced  (1/k) sum_i a_i          the mean recall
         f1        (1/k) sum_i 2 pi_i a_i / (pi_i + q_i)
-        rare      the mean of a_i over the rarest third of the classes; NaN where k < 3
+        rare      the mean of a_i over the rarest third of the classes, the last ones where counts are equal; NaN where
+                  k < 3
 
     ValueError for a class without test images, or without training images.
     """
@@ -150,6 +151,7 @@ def tail_scores(confusion: ArrayLike, counts: ArrayLike) -> Scores:
     recall = np.diagonal(rates, axis1=1, axis2=2)
     answered = prior @ rates
     f1 = 2 * prior * recall / (prior + answered)
-    tail = third_groups(n)["tail"]
-    rare = recall[:, tail].sum(1) / tail.sum() if tail.any() else np.full(len(c), np.nan)
+    # At ratio 1 too: there those that a longer tail would make rare, so that a slider of ratios does not break off.
+    tail = np.argsort(-n, kind="stable")[len(n) - len(n) // 3 :]
+    rare = recall[:, tail].mean(1) if len(tail) else np.full(len(c), np.nan)
     return Scores(recall @ prior, recall.mean(1), f1.mean(1), rare)

@@ -133,8 +133,6 @@ class _Dot:
         found = self.beyond
         if np.isnan(found.mean) or np.isnan(found.half):
             return found.verdict
-        if max(abs(found.mean), found.half) < 5e-4:  # such as logit adjustment of the plain network itself
-            return "lies on the line"
         middle = "" if np.isnan(self.middle.mean) else f"\nmiddle {_points(self.middle)}"  # two classes have none
         return f"rare {_points(found)}: {found.verdict}{middle}"
 
