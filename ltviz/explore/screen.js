@@ -262,7 +262,7 @@ function render({ model, el, kept }) {
     const [{ width: wide, height: high }] = bitmaps();
     if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
     bitmaps().forEach((bitmap, i) => pen.drawImage(bitmap, layers[i][1], layers[i][2]));
-    if (photos || (meta.photos?.length && getComputedStyle(canvas).filter !== "none")) { // above a canvas turned dark
+    if (meta.photos?.length || photos) { // above the canvas, whose lightness a dark theme turns over
       photos ??= make(stage, "canvas", { class: "photos", "aria-hidden": "true" });
       [photos.width, photos.height] = [wide, high]; // which clears it
       const cut = ([l, t, r, b]) => [l * wide, t * high, (r - l) * wide, (b - t) * high].map(Math.round);
