@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from test_browser import lab  # noqa: F401  the fixture
@@ -139,6 +140,23 @@ def test_the_picture_is_dark_in_a_dark_theme(explorers):
     one.page.wait_for_timeout(500)
     pixels = Image.open(io.BytesIO(one.page.locator(".ltviz-screen canvas").first.screenshot())).convert("L")
     assert pixels.getpixel((3, 3)) > 240
+
+
+def test_photographs_stay_what_they_are_in_a_dark_theme(explorers):
+    """Only what is drawn around them is turned dark, right after the change of theme, too."""
+    one = explorers("wall")
+    looks = []
+    for theme in ("Light", "Dark"):
+        one.theme(theme)
+        one.page.wait_for_timeout(500)
+        shot = Image.open(io.BytesIO(one.page.locator(".ltviz-screen .stage").first.screenshot())).convert("RGB")
+        looks.append(np.asarray(shot, float))
+    one.theme("Light")
+    light, dark = looks
+    place = np.s_[int(0.2 * len(light)) : int(0.5 * len(light)), int(0.2 * light.shape[1]) : int(0.5 * light.shape[1])]
+    same = np.abs(light[place] - dark[place]).max(-1) < 8
+    assert same.mean() > 0.4, "more than half of this part are photographs, the rest their frames"
+    assert np.abs(light[:3] - dark[:3]).mean() > 100, "the rest is dark"
 
 
 @pytest.mark.parametrize("name", ["effective_number", "loss_anatomy", "posthoc"])
