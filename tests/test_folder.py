@@ -22,6 +22,9 @@ from ltviz.datasets.profiles import share_or_number
 from ltviz.datasets.stream import Rows, Streamed
 
 
+REAL = real_data()  # before a test of its own leaves LTVIZ_DATA out
+
+
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch, tmp_path_factory):
     """Downloads and caches of a test land in a folder of its own, and nobody's LTVIZ_DATA leaks in."""
@@ -772,7 +775,7 @@ def test_mapped_images_for_a_gpu_are_moved_batch_by_batch(tmp_path):
 @pytest.mark.realdata
 def test_omniglot(tmp_path):
     """Five alphabets of 136 characters, each drawn by 20 people, 105 x 105 in black and white."""
-    path = real_data() / "images_background_small1.zip"
+    path = REAL / "images_background_small1.zip"
     if not path.is_file():
         pytest.skip(f"realdata: no {path}")
     with zipfile.ZipFile(path) as packed:
