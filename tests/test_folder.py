@@ -21,7 +21,6 @@ from ltviz.datasets import cifar_lt, folder, folder_lt, load, profile_counts, so
 from ltviz.datasets.profiles import share_or_number
 from ltviz.datasets.stream import Rows, Streamed
 
-
 REAL = real_data()  # before a test of its own leaves LTVIZ_DATA out
 
 
