@@ -162,19 +162,7 @@ class LongTailed:
 
     def to(self, device: torch.device | str) -> "LongTailed":
         """The same data on another device (itself when it is there already); `counts` stays on the CPU."""
-        try:
-            moved = {name: getattr(self, name).to(torch.device(device)) for name in TENSORS}
-        except (RuntimeError, AssertionError, TypeError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise check.refuse("device", device, f"a device that torch has here, such as 'cpu' ({error})") from None
-        if moved["images"] is self.images:
-            return self
-        other = replaced(self, moved)
-        if self._fingerprint is not None:
-            other._current("fingerprint", *PARTS)
-            other._fingerprint = self.fingerprint
-        return other
+        return moved_to(self, device, TENSORS)
 
     def with_seed(self, seed: int) -> "LongTailed":
         """The same recipe for data under another seed: a new subset and, if drawn by seed, a new class order.
@@ -275,6 +263,23 @@ class LongTailed:
 
 TENSORS = tuple(f.name for f in dataclasses.fields(LongTailed) if f.type is Tensor and f.name != "counts")
 PARTS = tuple(name for name in TENSORS if name.endswith(("images", "targets")))
+
+
+def moved_to(data: LongTailed, device: torch.device | str, names: Sequence[str]) -> LongTailed:
+    """The same data with these tensors on a device; itself where they are there already."""
+    try:
+        moved = {name: getattr(data, name).to(torch.device(device)) for name in names}
+    except (RuntimeError, AssertionError, TypeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise check.refuse("device", device, f"a device that torch has here, such as 'cpu' ({error})") from None
+    if all(moved[name] is getattr(data, name) for name in names):
+        return data
+    other = replaced(data, moved)
+    if data._fingerprint is not None:
+        other._current("fingerprint", *PARTS)
+        other._fingerprint = data.fingerprint
+    return other
 
 
 def replaced(data: LongTailed, parts: Mapping[str, Tensor]) -> LongTailed:

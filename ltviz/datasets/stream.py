@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import check
 from .augment import crop_flip, draw_crops, normalise, pad_black
-from .longtailed import PARTS, TENSORS, LongTailed, _take, replaced
+from .longtailed import TENSORS, LongTailed, _take, moved_to
 
 BLOCK = 2**26  # bytes that are copied at a time
 
@@ -73,17 +73,7 @@ class Streamed(LongTailed):
 
     def to(self, device: torch.device | str) -> "Streamed":
         """The same data for another device (itself if it is for that one); the images stay in their files."""
-        try:
-            moved = {name: getattr(self, name).to(torch.device(device)) for name in TENSORS if "images" not in name}
-        except (RuntimeError, AssertionError, TypeError) as error:
-            raise check.refuse("device", device, f"a device that torch has here, such as 'cpu' ({error})") from None
-        if moved["targets"] is self.targets:
-            return self
-        other = replaced(self, moved)
-        if self._fingerprint is not None:
-            other._current("fingerprint", *PARTS)
-            other._fingerprint = self.fingerprint
-        return other
+        return moved_to(self, device, [name for name in TENSORS if "images" not in name])
 
     def prepare(self) -> "Streamed":
         """Check again what was edited; nothing is made in advance."""
