@@ -127,7 +127,7 @@ class Threshold(Explorer):
         ax.tick_params(axis="x", labelbottom=False)
         ax.set_yticks([])
         ax.legend(loc="upper right", fontsize=8, handlelength=1.4)
-        self.cursors = [ax.axvline(0.0, color=INK, linewidth=1.2)]
+        self.cursors = [ax.axvline(0.0, ymax=0.84, color=INK, linewidth=1.2)]  # below the legend
 
     def _build_costs(self, ax: Axes) -> None:
         self.cost_axes = ax
@@ -138,8 +138,8 @@ class Threshold(Explorer):
         ax.set_yticks([0, 1, 2], ["0", "1", "2"])
         ax.axhline(1.0, color=QUIET, linewidth=1.2, linestyle=(0, (1, 2)))
         (self.costs,) = ax.plot([], [], color=PALETTE[0], linewidth=1.8, drawstyle="steps-pre", zorder=3)
-        self.pick = ax.axvline(0.0, color=PALETTE[3], linewidth=1.6, linestyle=DASHES[1], zorder=2)
-        self.cursors.append(ax.axvline(0.0, color=INK, linewidth=1.2, zorder=4))
+        self.pick = ax.axvline(0.0, ymax=0.9, color=PALETTE[3], linewidth=1.6, linestyle=DASHES[1], zorder=2)
+        self.cursors.append(ax.axvline(0.0, ymax=0.9, color=INK, linewidth=1.2, zorder=4))
         (self.here,) = ax.plot([], [], "o", color=INK, markersize=7, zorder=5, clip_on=False, markeredgecolor="white")
         ax.plot([], [], color=PALETTE[3], linewidth=1.6, linestyle=DASHES[1], label=FROM[self.chosen])
         ax.legend(loc="upper right", fontsize=8, handlelength=2.2)
