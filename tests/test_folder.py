@@ -6,6 +6,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -707,15 +708,17 @@ def test_mapped_images_are_those_in_memory(tmp_path):
             mapped.batch([0], 3)
 
 
-def test_training_on_mapped_images_gives_the_same_run(tmp_path):
+def test_training_on_mapped_images_gives_the_same_run(tmp_path, device):
+    """On a CPU to the last bit; on a GPU, where convolutions add up in any order, nearly."""
     plain, mapped = pair(write(tmp_path, ant=14, bee=9, cat=6), size=8)
-    recipe = dict(recipe="cifar16_live", epochs=2, device="cpu", progress=False, seed=1)
+    recipe = dict(recipe="cifar16_live", epochs=2, device=device, progress=False, seed=1)
     runs = [ltviz.train("ldam_drw", data, **recipe) for data in (plain, mapped)]
     assert runs[0].id == runs[1].id
-    assert np.array_equal(runs[0].logits, runs[1].logits) and np.array_equal(
-        runs[0].history["loss"], runs[1].history["loss"]
-    )
-    assert all(np.array_equal(runs[0].network[name], value) for name, value in runs[1].network.items())
+    same = np.testing.assert_array_equal if device == "cpu" else partial(np.testing.assert_allclose, atol=0.1)
+    same(runs[0].logits, runs[1].logits)
+    same(runs[0].history["loss"], runs[1].history["loss"])
+    for name, value in runs[1].network.items():
+        same(runs[0].network[name], value)
 
 
 def test_edits_of_mapped_images_stay_in_memory(tmp_path):

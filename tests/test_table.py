@@ -362,6 +362,16 @@ def test_seeds_of_a_table(tmp_path):
         lt.datasets.load(data.spec)
 
 
+def test_on_every_device(device):
+    data = lt.table_lt(*rows())
+    run = lt.train("logit_adjusted", data, device=device, progress=False)
+    assert run.status == "finished" and run.per_class.min() > 0.5
+    assert (run.predict(data.encode(rows()[0])).classes == rows()[1]).mean() > 0.9
+    with torch.no_grad():
+        answers = run.model()(data.test_batch()).argmax(1).numpy()
+    np.testing.assert_array_equal(answers, run.logits.argmax(1))
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 def with_column(values):
     return frame().assign(odd=values)

@@ -25,7 +25,8 @@ for part in "$@"; do
         tests)
             PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 timeout -k 5 "$seconds" "$python" -m pytest -p xdist.plugin -n 8 -q \
                 -p no:cacheprovider -o filterwarnings=default --maxfail=25 --tb=short -m gpu \
-                tests/test_graph.py tests/test_methods.py tests/test_benchmark.py tests/test_datasets.py ;;
+                tests/test_graph.py tests/test_methods.py tests/test_benchmark.py tests/test_datasets.py \
+                tests/test_folder.py tests/test_collector.py tests/test_own_network.py tests/test_table.py ;;
         table)
             timeout -k 5 "$seconds" "$python" -m ltviz table dual-cifar10 --train --probe ${TABLE:-} --seconds $((seconds - 15)) \
                 --folder "$out/runs" ;;

@@ -405,19 +405,22 @@ def together(here: Place) -> Part:
     """Milliseconds a step and run, with more and more runs side by side."""
     for number in (1, 2) if here.dry else (1, 4, 8, 21):
         for speed in (PLAIN,) if here.dry else (COMPLETE, replace(COMPLETE, bf16=True)):
-            began = now(here.device)
-            trainers = [Trainer("ce", here.without_validation, recipe=here.recipe, device=str(here.device),
-                                speed=speed, seed=seed) for seed in range(number)]  # fmt: skip
-            for _ in range(WARM):
-                steps = _epoch(trainers)
-            warm_up = now(here.device) - began
-            best = min(timed(partial(_epoch, trainers), here.device) for _ in range(1 if here.dry else 3))
-            memory = 0.0 if here.dry else torch.cuda.max_memory_reserved() / 1e9
-            each = 1e3 * best / steps / number
-            yield Note(f"together: {number:>2} runs, {speed}: {each:.3f} ms a step and run, {1e3 * best:.0f} ms an "
-                       f"epoch of all, warm-up {warm_up:.1f} s, {memory:.1f} GB",
-                       {"runs": number, "each": each, "speed": str(speed), "memory": memory})  # fmt: skip
-            del trainers
+            yield _together(here, number, speed)
+
+
+def _together(here: Place, number: int, speed: Speed) -> Note:
+    began = now(here.device)
+    trainers = [Trainer("ce", here.without_validation, recipe=here.recipe, device=str(here.device), speed=speed,
+                        seed=seed) for seed in range(number)]  # fmt: skip
+    for _ in range(WARM):
+        steps = _epoch(trainers)
+    warm_up = now(here.device) - began
+    best = min(timed(partial(_epoch, trainers), here.device) for _ in range(1 if here.dry else 3))
+    memory = 0.0 if here.dry else torch.cuda.max_memory_reserved() / 1e9
+    each = 1e3 * best / steps / number
+    return Note(f"together: {number:>2} runs, {speed}: {each:.3f} ms a step and run, {1e3 * best:.0f} ms an epoch of "
+                f"all, warm-up {warm_up:.1f} s, {memory:.1f} GB",
+                {"runs": number, "each": each, "speed": str(speed), "memory": memory})  # fmt: skip
 
 
 def _epoch(trainers: list[Trainer]) -> int:
