@@ -801,7 +801,9 @@ def test_a_loss_that_reads_a_value_is_trained_on_cuda(noise):
     """No capture is tried; crops and masks are drawn, and the device is usable, after it."""
     METHODS.add(dataclasses.replace(METHODS["ce"], key="reads", objective=Reads, aliases=()))
     try:
-        ours = Trainer("reads", noise, device="cuda", epochs=4, recipe=small("cnn:8"))
+        assert not Trainer("reads", noise, device="cuda", recipe=small("cnn:8")).speed.graph, "a reader's own Python"
+        speed = Speed(channels_last=True, fused=True, graph=True)
+        ours = Trainer("reads", noise, device="cuda", epochs=4, recipe=small("cnn:8"), speed=speed)
         with pytest.warns(RuntimeWarning, match="cannot be captured") as caught:
             run = ours.run()
     finally:
