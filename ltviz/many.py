@@ -35,6 +35,7 @@ from .training import (
     Stopped,
     Trainer,
     attach,
+    distributed,
     interrupts,
     prepare_folder,
     requests,
@@ -133,7 +134,7 @@ def _groups(asked: list[tuple[str, int, dict]], data: LongTailed) -> Iterator[li
 def way(trainers: Sequence[Trainer]) -> str:
     """How these runs are trained (see above): a rule of device, model, batch size and number, never a probe."""
     devices = {trainer.device.type for trainer in trainers}
-    if len(trainers) < 2 or len(devices) > 1:
+    if len(trainers) < 2 or len(devices) > 1 or distributed.count() > 1:
         return "one by one"
     if devices == {"cuda"}:
         return "streams"

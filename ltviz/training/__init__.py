@@ -9,6 +9,7 @@ evaluation  what the network answers, and the Run at the end
 network     the network of a run once more: model and predict
 checkpoint  all that a run needs to continue
 control     stop and pause, Ctrl-C
+distributed one run on several processes, each with a part of every batch
 kept        runs in a folder, while several are trained
 live        training in the background
 branch      a run that goes on in two ways

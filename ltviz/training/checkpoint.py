@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..check import to_array
 from ..files import RunFileError, check_writable, read_record, save_record, sweep_temporaries
+from . import distributed
 
 if TYPE_CHECKING:
     from .loop import Trainer
@@ -46,8 +47,10 @@ def snapshot(trainer: Trainer) -> State:
 def write(trainer: Trainer, state: State | None = None) -> bool:
     """Write the checkpoint; where that fails, warn and let the run go on. Returns whether it is written.
 
-    state: an earlier one of the trainer, from `snapshot`; None: as it is now.
+    state: an earlier one of the trainer, from `snapshot`; None: as it is now. Of several processes, the first writes.
     """
+    if not distributed.is_first():
+        return True
     try:
         save_record(trainer.checkpoint, "checkpoint", *(snapshot(trainer) if state is None else state))
     except OSError as error:

@@ -20,6 +20,7 @@ from ..objective import Output
 from ..own import source
 from ..run import Run, compact, stopped_id
 from ..samplers import images_per_class
+from . import distributed
 
 if TYPE_CHECKING:
     from .loop import Epoch, Trainer
@@ -164,6 +165,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         **({} if code is None else {"code": code.text}),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": trainer.threads,
+        **({} if distributed.count() == 1 else {"processes": distributed.count()}),
         "speed": str(trainer.speed),
         "shape": list(trainer.data.shape),
         "seconds": round(trainer.seconds, 3),

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import check
 from ..files import RunFileError, check_writable
 from ..run import Run, load_run
+from . import distributed
 from .loop import Trainer
 
 
@@ -32,7 +33,8 @@ def save(run: Run, folder: Path | None, small: bool) -> None:
     if folder is None:
         return
     try:
-        run.save(folder, small=small)
+        if distributed.is_first():
+            run.save(folder, small=small)
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
         warnings.warn(
@@ -40,6 +42,7 @@ def save(run: Run, folder: Path | None, small: bool) -> None:
             RuntimeWarning,
             stacklevel=3,
         )
+    distributed.wait()  # whoever looks for the run next, finds it
 
 
 def attach(error: Exception, runs: list[Run], folder: Path | None) -> None:

@@ -31,6 +31,7 @@ from ..own import contains_own
 from ..run import Run
 from ..samplers import SAMPLERS, images_per_class
 from . import checkpoint as checkpoints
+from . import distributed
 from .build import make_generators, make_network, parameter_groups, stage_starts, take_over, training_images
 from .callbacks import Callbacks
 from .control import RunControl, Stopped, interrupts
@@ -113,7 +114,8 @@ class Trainer:
             take_over(self.net, ask.start, self.data, self.recipe.model, ask.method.key)
         self.net.to(self.device, memory_format=self.layout)
         self.objective.to(self.device).generator = self.generators["masks"]
-        self.backbone = torch.compile(self.net.backbone, dynamic=False) if self.speed.compile else self.net.backbone
+        backbone = torch.compile(self.net.backbone, dynamic=False) if self.speed.compile else self.net.backbone
+        self.backbone = distributed.spread(backbone, self.id, own=ask.network is not None)
         # Without the cache of cast weights: it lives as long as the outermost autocast, and weights change in place.
         bf16 = torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
         self.autocast = bf16 if self.speed.bf16 else nullcontext()
@@ -214,8 +216,7 @@ class Trainer:
         On a GPU, nothing in here waits for the device.
         """
         for step, (index, rate) in enumerate(zip(epoch.batches, epoch.rates, strict=True)):
-            if control:
-                control.check()
+            distributed.check(control, self.device)
             set_rate(self.optimizer, self.rate, rate)
             with own_draws(self.generators["network"]) if self.draws else nullcontext() as drawn:
                 self.step(index)
@@ -265,7 +266,7 @@ class Trainer:
         late = time.monotonic() - self.saved_at + took > AT_MOST
         if self.checkpoint and math.isfinite(row["loss"]):
             self.unwritten = None if (self.done or late) and self.save_checkpoint() else checkpoints.snapshot(self)
-        self.ended = self.callbacks.tell(self, row)
+        self.ended = distributed.agreed(lambda: self.callbacks.tell(self, row), self.device)
         if self.ended:
             checkpoints.keep(self)
         return row

@@ -23,6 +23,7 @@ from ..naming import Code
 from ..objective import Bound, Method
 from ..own import as_method, bind, described, spell, spell_settings
 from ..run import Run, checksums
+from . import distributed
 from .augmentation import Augmentation, as_augmentation
 from .build import make_generators, make_network
 from .own_network import OwnNetwork, as_network, state_digest, untrained
@@ -230,8 +231,11 @@ def make_request(
         transform.try_out(data)
     how = speed or default_speed(where, plan.model)
     python = own is not None or transform is not None or described(bound) is not None
-    if speed is None and python:
+    together = distributed.count() > 1
+    if speed is None and (python or together):
         how = dataclasses.replace(how, graph=False)  # a graph repeats kernels: the reader's Python would run once
+    elif together and (how.graph or how.compile):
+        raise check.refuse("speed", str(how), "no graph and no compile on several processes, which wait for each other")
     found = None if weights is None else read_weights(weights, plan.model)
     order = _head_classes(head_classes, data, own, found, start)
     request = Request(bound, data, plan, check.seed(seed), start, where, how, own, found, transform, None, order)

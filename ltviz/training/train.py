@@ -11,6 +11,7 @@ from ..datasets import LongTailed
 from ..device import Speed
 from ..run import Run
 from .control import Interrupts, interrupts
+from .distributed import is_first
 from .loop import Trainer
 from .progress import Progress
 from .recipe import Recipe
@@ -80,7 +81,7 @@ def train(
 
 def with_progress(trainer: Trainer, guard: Interrupts, progress: bool) -> Run:
     """The run of a trainer, stopped by Ctrl-C, with or without a bar."""
-    with Progress(trainer) if progress else nullcontext() as bar:
+    with Progress(trainer) if progress and is_first() else nullcontext() as bar:
         run = trainer.run(guard.control, bar.update if bar else None)
         if bar:
             bar.runs = [run]

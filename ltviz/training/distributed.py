@@ -1,0 +1,195 @@
+"""One run on several processes, started by torchrun: each has the whole network, and takes a part of every batch.
+
+All random draws come from the run's generators, so every process draws the same epoch, the same crops and masks. Each
+sends its part of a batch through the backbone and receives the features of the others. Classifier and loss then see the
+whole batch in every process: a loss over pairs, histograms or running counts computes what it computes in one process,
+and an epoch, a checkpoint and an id mean the same on any number of them. BatchNorm takes the mean and variance of the
+whole batch. Gradients of the backbone are added up by torch's DistributedDataParallel.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..draws import own_draws
+from .control import RunControl, Stopped
+
+HARMLESS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def count() -> int:
+    """How many processes train together; 1 where torchrun has not started this one. Joins them at the first call."""
+    if not dist.is_available():
+        return 1
+    if not dist.is_initialized():
+        if not dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            return 1
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+    return dist.get_world_size()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and tells of progress."""
+    return count() == 1 or dist.get_rank() == 0
+
+
+def wait() -> None:
+    """Until every process has come this far."""
+    if count() > 1:
+        dist.barrier()
+
+
+def agreed(answer: Callable[[], bool], device: torch.device) -> bool:
+    """What the first process answers; the others do not ask."""
+    if count() == 1:
+        return answer()
+    told = torch.tensor(float(answer()) if is_first() else 0.0, device=device)
+    dist.broadcast(told, 0)
+    return bool(told)
+
+
+def check(control: RunControl | None, device: torch.device) -> None:
+    """As `control.check()`. Raises Stopped in every process once one of them has been asked to stop."""
+    if control is None:
+        return
+    if count() == 1:
+        control.check()
+        return
+    stopped = torch.tensor(float(control.stopped), device=device)
+    dist.all_reduce(stopped, dist.ReduceOp.MAX)
+    if stopped:
+        control.stop()
+        raise Stopped
+
+
+def spread(backbone: nn.Module, run: str, *, own: bool) -> nn.Module:
+    """The backbone for training: itself in one process, else `Parts` of it.
+
+    run: the id of the run; ValueError where another process asks for another one. own: whether it is the reader's code.
+    """
+    if count() == 1:
+        return backbone
+    ids: list[Any] = [None] * count()
+    dist.all_gather_object(ids, run)
+    if len(set(ids)) > 1:
+        raise ValueError(
+            f"the processes ask for different runs ({', '.join(map(str, ids))}): call every one with the same method, "
+            "settings, data, seed and recipe"
+        )
+    for module in list(backbone.modules()):
+        if type(module) in HARMLESS:
+            module.__class__ = SharedBatchNorm
+    return Parts(backbone, own)
+
+
+class Parts(nn.Module):
+    """Features (n, d) of a whole batch of images (n, C, H, W), of which each process computes its own rows."""
+
+    def __init__(self, backbone: nn.Module, own: bool):
+        super().__init__()
+        trained = any(parameter.requires_grad for parameter in backbone.parameters())
+        # Buffers are the same everywhere already. Of a network of the reader's own, not every part need be used.
+        self.backbone = (
+            nn.parallel.DistributedDataParallel(backbone, broadcast_buffers=False, find_unused_parameters=own)
+            if trained
+            else backbone
+        )
+        self.draws = True
+
+    def forward(self, images: Tensor) -> Tensor:
+        sizes = [len(part) for part in torch.arange(len(images)).tensor_split(count())]
+        first = sum(sizes[: dist.get_rank()])
+        mine = images[first : first + sizes[dist.get_rank()]]
+        with self._draws(images.device) as drawn:
+            features = self.backbone(mine)
+        self.draws = self.draws and drawn.drew
+        return _Gather.apply(features, sizes)
+
+    def _draws(self, device: torch.device) -> Any:
+        """Dropout draws other masks in each process, from a seed that the run's own stream gives."""
+        if not self.draws:
+            return nullcontext()
+        seed = int(torch.randint(2**62, ()))
+        return own_draws(torch.Generator(device).manual_seed(seed + dist.get_rank()))
+
+
+class _Gather(torch.autograd.Function):
+    """The rows (n_r, d) of every process r, one below the other (n, d).
+
+    Each process then computes the same loss from them. So the gradient of its own rows is that of the loss, times the
+    number of processes, by which DistributedDataParallel divides.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor, sizes: list[int]) -> Tensor:
+        ctx.first, ctx.size = sum(sizes[: dist.get_rank()]), len(mine)
+        padded = F.pad(mine, (0, 0, 0, max(sizes) - len(mine))).contiguous()  # all parts are sent at one size
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0][ctx.first : ctx.first + ctx.size] * dist.get_world_size(), None
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; what depends on it in any of them gives it its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradients[0].contiguous())
+
+
+class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over the batch of all processes. (torch's own, SyncBatchNorm, needs GPUs.)"""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        dims = [i for i in range(x.dim()) if i != 1]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        wide = x.float()  # (n, c, ...)
+        here = torch.full((1,), float(x.numel() // x.shape[1]), device=x.device)
+        sums = _Sum.apply(torch.cat([wide.sum(dims), here]))
+        n = sums[-1].detach()
+        mean = sums[:-1] / n
+        centred = wide - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum(dims)) / n
+        self._note(mean.detach(), variance.detach(), n)
+        out = centred * torch.rsqrt(variance + self.eps).view(shape)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(x.dtype)
+
+    @torch.no_grad()
+    def _note(self, mean: Tensor, variance: Tensor, n: Tensor) -> None:
+        """Move the running statistics (c,), as torch does: of the variance, the unbiased one."""
+        if not self.track_running_stats:
+            return
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        share = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean), share)
+        self.running_var.lerp_((variance * n / (n - 1)).to(self.running_var), share)
