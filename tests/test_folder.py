@@ -758,9 +758,10 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
 
 def test_the_memory_by_default_is_a_quarter_of_the_machines(monkeypatch):
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__, raising=False)
-    assert folder._bound(None) == 1_024_000 and folder._bound(2) == folder._bound(np.float32(2)) == 2**31
+    assert stream.memory_bound(None) == 1_024_000
+    assert stream.memory_bound(2) == stream.memory_bound(np.float32(2)) == 2**31
     monkeypatch.delattr(os, "sysconf")
-    assert folder._bound(None) == 2**32
+    assert stream.memory_bound(None) == 2**32
 
 
 @pytest.mark.gpu

@@ -1,22 +1,31 @@
-"""Long-tailed data: loaders are nouns (`digits_lt`, `cifar_lt`, `omniglot_lt`, ...) and return a `LongTailed`."""
+"""Long-tailed data: loaders are nouns (`digits_lt`, `cifar_lt`, `glyphs_lt`, ...) and return a `LongTailed`."""
 
 import inspect
 from collections.abc import Mapping
 
 from .. import check
+from .attributes import Attributes
+from .celeba import attributes_csv, celeba
 from .cifar import cifar_lt
 from .digits import digits_lt
 from .folder import folder_lt
+from .glyphs import glyphs_lt
+from .lists import list_lt
 from .longtailed import LongTailed
+from .manga109 import manga109
+from .measured import digits_attributes
 from .omniglot import Unseen, omniglot_lt
 from .profiles import profile_counts
 from .table import Table, table_lt
 
 # Those that need nothing but their arguments to make the same data again; a table needs the reader's own.
-LOADERS = {loader.__name__: loader for loader in (digits_lt, cifar_lt, folder_lt, omniglot_lt)}
+LOADERS = {
+    loader.__name__: loader for loader in (digits_lt, cifar_lt, folder_lt, glyphs_lt, list_lt, manga109, omniglot_lt)
+}
 
 __all__ = [
-    "LOADERS", "LongTailed", "Table", "Unseen", "cifar_lt", "digits_lt", "folder_lt", "load", "omniglot_lt",
+    "LOADERS", "Attributes", "LongTailed", "Table", "Unseen", "attributes_csv", "celeba", "cifar_lt",
+    "digits_attributes", "digits_lt", "folder_lt", "list_lt", "load", "manga109", "omniglot_lt",
     "profile_counts", "table_lt",
 ]  # fmt: skip
 

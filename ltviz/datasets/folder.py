@@ -1,6 +1,5 @@
 """Any folder of images, one folder per class: made long-tailed, or used as it is."""
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,11 @@ from . import store
 from .classes import order_classes, plain_order
 from .longtailed import LongTailed, cut, default_recipe, hold_out
 from .profiles import share_or_number
-from .stream import Rows, streamed
+from .stream import chosen_from, memory_bound, streamed
 from .tree import LISTED, PARTS, Tree, listed, scan
 
 LARGEST_SIDE = 4096  # side of an image in pixels
-SHARE = 0.25  # of the machine's memory: training keeps a second copy of the images, with a border
-UNKNOWN_MEMORY = 4.0  # GiB that images may take where the system does not say how much there is
+ON_ERROR = ("raise", "skip")
 SHOWN = 3  # examples in a warning
 ARGUMENT = {"test": "test", "val": "validation"}  # of each part that can be held out
 WORDS = ("training", "validation", "test")
@@ -72,38 +70,56 @@ def folder_lt(
     in LTVIZ_CACHE (else the user's cache folder), never in root, until a file comes, goes or changes.
     Raises FileNotFoundError, ValueError (layout, unreadable images, several sizes, a class left with no image).
     """
-    _check_kept(ratio, n_max, profile, class_order)
-    size = None if size is None else check.whole("size", size, 4, LARGEST_SIDE)
-    pad = None if pad is None else check.whole("pad", pad)
-    validation, test = (share_or_number(name, value, HELD) for name, value in
-                        (("validation", validation), ("test", test)))  # fmt: skip
-    on_error, bound = check.choice("on_error", on_error, ("raise", "skip")), _bound(memory)
-    memory = None if memory is None else canonical(bound / 2**30)
+    asked, bound = checked(
+        ratio=ratio, size=size, n_max=n_max, profile=profile, seed=seed, class_order=class_order, validation=validation,
+        test=test, pad=pad, flip=flip, on_error=on_error, memory=memory, mean=mean, std=std)  # fmt: skip
     tree = scan(folder := check.path("root", root))
-    found, names = store.read(tree, size, bound), tree.class_names
-    report, repeated = _report(tree, found, on_error), found.repeated()
+    spec = dict(loader="folder_lt", root=str(Path(root)))
+    return data_of(tree, f"{folder.resolve().name}_lt", spec, asked, bound)
+
+
+def checked(**asked: Any) -> tuple[dict[str, Any], float]:
+    """The arguments of `folder_lt` but root, checked, and the bytes that images may take in memory."""
+    check_kept(*(asked[name] for name in ("ratio", "n_max", "profile", "class_order")))
+    size, pad, memory = asked["size"], asked["pad"], asked["memory"]
+    asked["size"] = None if size is None else check.whole("size", size, 4, LARGEST_SIDE)
+    asked["pad"] = None if pad is None else check.whole("pad", pad)
+    for name in ("validation", "test"):
+        asked[name] = share_or_number(name, asked[name], HELD)
+    asked["on_error"] = check.choice("on_error", asked["on_error"], ON_ERROR)
+    bound = memory_bound(memory)
+    asked["memory"] = None if memory is None else canonical(bound / 2**30)
+    return asked, bound
+
+
+def data_of(tree: Tree, name: str, spec: dict[str, Any], asked: dict[str, Any], bound: float) -> LongTailed:
+    """The images of a tree as a data set. asked, bound: from `checked`; spec: what the loader has beside them."""
+    class_order, seed, mean, std = (asked[one] for one in ("class_order", "seed", "mean", "std"))
+    found, names = store.read(tree, asked["size"], bound), tree.class_names
+    report, repeated = _report(tree, found, asked["on_error"]), found.repeated()
     report.repeated.extend([found.files[i].name for i in same] for same in repeated)
-    labels, mapped = found.labels(names), isinstance(found.pixels, np.memmap) and found.pixels.nbytes > bound
-    images = Rows(found.pixels, spill=Path(found.pixels.filename).parent if mapped else None)
-    rows = _part_rows(found, labels, names, {"test": test, "val": validation})
+    labels, (images, mapped) = found.labels(names), chosen_from(found.pixels, bound)
+    rows = _part_rows(found, labels, names, {"test": asked["test"], "val": asked["validation"]})
     _warn_repeated(found, repeated, labels, rows)
     given = _given_moments(mean, std, images.shape[3])
-    (mean, std), pad = tuple(given.values()) or found.moments(), min(images.shape[1:3]) // 8 if pad is None else pad
+    mean, std = tuple(given.values()) or found.moments()
+    pad = min(images.shape[1:3]) // 8 if asked["pad"] is None else asked["pad"]
     order = order_classes(class_order, names, seed, count=rows.by_count)
+    left = {key: value for key, value in asked.items() if key not in ("mean", "std")}
     data = cut(
-        f"{folder.resolve().name}_lt", (images[rows.train], labels[rows.train]), (images[rows.test], labels[rows.test]),
-        names, ratio=ratio, n_max=n_max, profile=profile, seed=seed, order=order, validation=rows.validation,
-        val=(images[rows.val], labels[rows.val]), mean=mean, std=std, pad=pad, flip=flip, recipe="",
-        spec=dict(loader="folder_lt", root=str(Path(root)), ratio=ratio, size=size, n_max=n_max, profile=profile,
-                  seed=seed, class_order=plain_order(class_order, order), validation=validation, test=test, pad=pad,
-                  flip=flip, on_error=on_error, memory=memory, **given))  # fmt: skip
+        name, (images[rows.train], labels[rows.train]), (images[rows.test], labels[rows.test]), names,
+        ratio=asked["ratio"], n_max=asked["n_max"], profile=asked["profile"], seed=seed, order=order,
+        validation=rows.validation, val=(images[rows.val], labels[rows.val]), mean=mean, std=std, pad=pad,
+        flip=asked["flip"], recipe="",
+        spec=left | dict(class_order=plain_order(class_order, order), pad=pad) | given | spec)  # fmt: skip
     data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]), len(data))
     data = streamed(data) if mapped else data
     data.folder = report
     return data
 
 
-def _check_kept(ratio: float | None, n_max: int | None, profile: str, class_order: object) -> None:
+def check_kept(ratio: float | None, n_max: int | None, profile: str, class_order: object) -> None:
+    """Raise ValueError for what is only for a tail that is cut, where none is."""
     usual = {
         "n_max": n_max is None,
         "profile": isinstance(profile, str) and profile == "exp",
@@ -138,16 +154,6 @@ def _given_moments(mean: Any, std: Any, channels: int) -> dict[str, list[float]]
     return found
 
 
-def _bound(memory: float | None) -> float:
-    """Bytes that the images may take in memory."""
-    if memory is not None:
-        return check.number("memory", memory, above=0) * 2**30
-    try:
-        return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return UNKNOWN_MEMORY * 2**30
-
-
 def _report(tree: Tree, found: store.Decoded, on_error: str) -> FolderReport:
     """What was found, and said: files that cannot be read, and images that would be passed over."""
     bad = tree.bad | found.bad
@@ -156,15 +162,15 @@ def _report(tree: Tree, found: store.Decoded, on_error: str) -> FolderReport:
     there = {(file.part, file.class_name) for file in found.files}
     gone = [f"{part}: {name}" for part in tree.parts for name in tree.class_names if (part, name) not in there]
     if gone:
-        raise ValueError(f"no image of a class can be read ({listed(gone)}); mend its files, or remove its folder")
+        raise ValueError(f"no image of a class can be read ({listed(gone)}); mend its files, or remove the class")
     if bad:
         told = "; ".join(f"{name} ({reason})" for name, reason in list(bad.items())[:LISTED])
         more = f"; and {len(bad) - LISTED:,} more" if len(bad) > LISTED else ""
-        warnings.warn(f"{_images(len(bad))} left out, unreadable: {told}{more}. data.folder.bad has all", stacklevel=3)
+        warnings.warn(f"{_images(len(bad))} left out, unreadable: {told}{more}. data.folder.bad has all", stacklevel=4)
     if tree.beside:
         told = listed([f"{name}/ ({number:,} image files)" for name, number in tree.beside.items()])
         warnings.warn(f"beside train/, {told} is not read; parts are called {', '.join(sum(PARTS.values(), ()))}",
-                      stacklevel=3)  # fmt: skip
+                      stacklevel=4)  # fmt: skip
     return FolderReport(bad, dict(tree.ignored), tree.beside)
 
 
@@ -236,13 +242,13 @@ def _warn_repeated(found: store.Decoded, groups: list[np.ndarray], labels: np.nd
         warnings.warn(
             f"{_images(len(across))} in more than one of the training, validation and test parts, so that accuracy "
             f"there is too high: {examples(across, True)}. data.folder.repeated has all",
-            stacklevel=3,
+            stacklevel=4,
         )
     if against:
         warnings.warn(
             f"{_images(len(against))} under more than one class, so that no answer can be right for all copies: "
             f"{examples(against, False)}. data.folder.repeated has all",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -105,6 +105,18 @@ def decode(data: bytes, name: str, size: int | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
+def cut_out(page: np.ndarray, name: str, box: tuple[int, int, int, int], size: int | None = None) -> np.ndarray:
+    """What is in a box (left, top, right, bottom) of a page (H, W, 3) uint8, resized (antialiased) to size x size."""
+    from PIL import Image
+
+    left, top, right, bottom = box
+    height, width = page.shape[:2]
+    if right > width or bottom > height:
+        raise BadImage(name, f"its box ends at {right}, {bottom}, and the image of the page is {width} x {height}")
+    part = page[top:bottom, left:right]
+    return part if size is None else np.asarray(Image.fromarray(part).resize((size, size), Image.Resampling.BILINEAR))
+
+
 def _black_is_zero(data: bytes) -> tuple[bytes, bool]:
     """A TIFF in which zero is white, told to be one in which zero is black, and True; any other file as it is.
 

@@ -1,5 +1,6 @@
 """The images of a folder, decoded once and kept: one file of pixels, and one of what else is to be known of them."""
 
+import functools
 import glob
 import hashlib
 import math
@@ -68,7 +69,7 @@ def read(tree: Tree, size: int | None, memory: float = math.inf) -> Decoded:
     read, or they would take more memory.
     """
     name = sources.cache_name(tree.root, size)
-    key = [(file.part, file.class_name, file.name, file.version) for file in tree.files]
+    key = [(file.part, file.class_name, file.name, file.version, *(file.box or ())) for file in tree.files]
     pixels = f"{name}.{sources.hashed(key)[:16]}.pixels"
     for place in sources.cache_places():
         notes = sources.opened(place / f"{name}.npz", key)
@@ -150,8 +151,8 @@ class _Decoding:
             if image.shape != self.shape:
                 (height, width), (h, w) = image.shape[:2], self.shape[:2]
                 raise ValueError(
-                    f"image {file.name} is {width} x {height}, others are {w} x {h}; pass size= to folder_lt to bring "
-                    "all to one size"
+                    f"image {file.name} is {width} x {height}, others are {w} x {h}; pass size= to bring all to one "
+                    "size"
                 )
             content = np.ascontiguousarray(image).data
             self.good.append(i)
@@ -178,11 +179,21 @@ class _Decoding:
 
 
 def _decode(file: Found, size: int | None) -> np.ndarray:
+    if file.box is None:
+        return sources.decode(_content(file.path), file.name, size)
+    return sources.cut_out(_page(file.path, file.version), file.name, file.box, size)
+
+
+def _content(path: str) -> bytes:
     try:
-        data = Path(file.path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise sources.BadImage(file.name, error.strerror or error) from error
-    return sources.decode(data, file.name, size)
+        raise sources.BadImage(path, error.strerror or error) from error
+
+
+@functools.lru_cache(maxsize=1)  # the boxes of a page come one after the other
+def _page(path: str, version: tuple[int, int, int]) -> np.ndarray:
+    return sources.decode(_content(path), path)
 
 
 def _readable(file: Found, size: int | None) -> bool:

@@ -1,6 +1,7 @@
 """Images that stay on the disk: a data set larger than the memory that it may take, with the same interface."""
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,18 @@ from .augment import crop_flip, draw_crops, normalise, pad_black
 from .longtailed import TENSORS, LongTailed, _take, moved_to
 
 BLOCK = 2**26  # bytes that are copied at a time
+SHARE = 0.25  # of the machine's memory: training keeps a second copy of the images, with a border
+UNKNOWN_MEMORY = 4.0  # GiB that images may take where the system does not say how much there is
+
+
+def memory_bound(memory: float | None) -> float:
+    """Bytes that the images may take in memory."""
+    if memory is not None:
+        return check.number("memory", memory, above=0) * 2**30
+    try:
+        return SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return UNKNOWN_MEMORY * 2**30
 
 
 class Rows:
@@ -56,6 +69,12 @@ class Rows:
                 f"the images of {size:.2g} GiB do not fit into {self.spill} ({error.strerror or error}); set "
                 "LTVIZ_CACHE to a folder with room, or pass a larger memory="
             ) from error
+
+
+def chosen_from(pixels: np.ndarray, bound: float) -> tuple[Rows, bool]:
+    """Images to choose from, and whether they stay on the disk: where they are in a file and take more bytes."""
+    mapped = isinstance(pixels, np.memmap) and pixels.nbytes > bound
+    return Rows(pixels, spill=Path(pixels.filename).parent if mapped else None), mapped
 
 
 @dataclasses.dataclass(eq=False, repr=False)

@@ -26,13 +26,14 @@ LISTED = 10  # names that an error lists
 
 
 class Found(NamedTuple):
-    """A file that is meant as an image."""
+    """A file that is meant as an image, or as a page with one in a box."""
 
     part: str
     class_name: str
     path: str
     name: str  # the path inside the root, as messages and reports have it
     version: tuple[int, int, int]  # size in bytes; when the content and when the entry changed, in nanoseconds
+    box: tuple[int, int, int, int] | None = None  # left, top, right, bottom, in pixels of the page
 
 
 @dataclass

@@ -1,0 +1,280 @@
+"""List files: the lines of ImageNet-LT and Places-LT, the JSON of iNaturalist, and what is wrong with a list."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ltviz as lt
+from ltviz.datasets import list_lt, load, sources
+from ltviz.datasets.stream import Streamed
+
+COUNTS = {0: 12, 1: 6, 2: 3}
+FOLDERS = {0: "n01440764", 1: "n01443537", 2: "n01484850"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path_factory):
+    """Downloads and caches of a test land in a folder of its own, and nobody's LTVIZ_DATA leaks in."""
+    own = tmp_path_factory.mktemp("own")
+    monkeypatch.delenv("LTVIZ_DATA", raising=False)
+    monkeypatch.setenv("LTVIZ_CACHE", str(own / "cache"))
+    monkeypatch.setattr(sources, "own_folder", lambda: own)
+
+
+def refused(words):
+    return pytest.raises(ValueError, match=words)
+
+
+def pixels(label, i, part):
+    """A picture whose red says which class it is of."""
+    image = np.random.RandomState((label, i, len(part))).randint(0, 256, (8, 8, 3), dtype=np.uint8)
+    image[..., 0] = 40 * label
+    return image
+
+
+def save(root, name, image):
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(root / name)
+
+
+def lines(root, part, counts):
+    """<part>/<folder of the class>/<folder>_<i>.png of each image, written, and its line."""
+    found = []
+    for label, n in counts.items():
+        for i in range(n):
+            name = f"{part}/{FOLDERS[label]}/{FOLDERS[label]}_{i}.png"
+            save(root, name, pixels(label, i, part))
+            found.append(f"{name} {label}")
+    return found
+
+
+def written(folder, **counts):
+    """Lists as ImageNet-LT has them, in txt/, of images in images/."""
+    (folder / "txt").mkdir(parents=True, exist_ok=True)
+    for part, of in ({"train": COUNTS, "val": {0: 1, 1: 1, 2: 1}, "test": {0: 2, 1: 2, 2: 2}} | counts).items():
+        (folder / "txt" / f"ImageNet_LT_{part}.txt").write_text("\n".join(lines(folder / "images", part, of)) + "\n")
+    return asked(folder)
+
+
+def asked(folder):
+    parts = {part: folder / "txt" / f"ImageNet_LT_{part}.txt" for part in ("train", "val", "test")}
+    return {**parts, "root": folder / "images"}
+
+
+def reds(images):
+    return sorted(images[:, 0, 0, 0].tolist())
+
+
+def test_the_lists_of_a_long_tailed_set(tmp_path):
+    data = lt.list_lt(**written(tmp_path))
+    assert data.name == "ImageNet_LT_train" and data.class_names == ("0", "1", "2")
+    assert data.counts.tolist() == [12, 6, 3] and data.shape == (3, 8, 8) and data.pad == 1
+    assert torch.bincount(data.val_targets).tolist() == [1, 1, 1]
+    assert torch.bincount(data.test_targets).tolist() == [2, 2, 2]
+    for part in ("", "val_", "test_"):
+        assert (getattr(data, f"{part}images")[:, 0, 0, 0] == 40 * getattr(data, f"{part}targets")).all()
+    expected = {pixels(label, i, "train").tobytes() for label, n in COUNTS.items() for i in range(n)}
+    assert {image.numpy().tobytes() for image in data.images} == expected
+    again = load(json.loads(json.dumps(data.spec)))
+    assert again.fingerprint == data.fingerprint and again.spec == data.spec
+
+
+def test_the_classes_are_ordered_by_their_counts_not_by_their_labels(tmp_path):
+    data = list_lt(**written(tmp_path, train={0: 3, 1: 4, 2: 9}))
+    assert data.class_names == ("2", "1", "0") and data.counts.tolist() == [9, 4, 3]
+    assert reds(data.images[data.targets == 0]) == [80] * 9
+
+
+def test_without_a_list_for_validation_some_are_held_out(tmp_path):
+    given = written(tmp_path) | {"val": None}
+    data = list_lt(**given)
+    assert data.counts.tolist() == [11, 5, 2] and torch.bincount(data.val_targets).tolist() == [1, 1, 1]
+    assert list_lt(**given, validation=0).counts.tolist() == [12, 6, 3]
+    assert not list_lt(**given, validation=0).has_validation
+
+
+def test_a_list_can_be_cut_to_another_tail(tmp_path):
+    data = list_lt(**written(tmp_path), ratio=1, seed=1)
+    assert data.counts.tolist() == [3, 3, 3] and data.with_seed(2).fingerprint != data.fingerprint
+    with refused("n_max= is only for a tail that is cut"):
+        list_lt(**asked(tmp_path), n_max=2)
+
+
+def test_paths_start_from_the_folder_of_the_list_and_may_hold_spaces(tmp_path):
+    for part, n in (("train", 2), ("test", 1)):
+        rows = []
+        for label in (5, 3):
+            for i in range(n):
+                save(tmp_path, f"{part} set/a b {label}{i}.png", pixels(label, i, part))
+                rows.append(f"{part} set/a b {label}{i}.png\t{label}")
+        (tmp_path / f"{part}.txt").write_text("\ufeff" + "\r\n".join([*rows, "", ""]), encoding="utf-8")
+    data = list_lt(tmp_path / "train.txt", tmp_path / "test.txt", validation=0)
+    assert data.class_names == ("3", "5") and data.counts.tolist() == [2, 2]
+    assert data.spec["root"] is None and data.spec["val"] is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("names.txt", "tench\ngoldfish\nwhite shark\n"),
+        ("categories.txt", "white shark 2\ntench 0\ngoldfish 1\n"),
+        ("index.json", '{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"], "2": ["n1", "white shark"]}'),
+        ("list.json", '["tench", "goldfish", "white shark", "one more"]'),
+    ],
+)
+def test_names_from_a_file(tmp_path, file, content):
+    (tmp_path / file).write_text(content)
+    data = list_lt(**written(tmp_path), names=tmp_path / file)
+    assert data.class_names == ("tench", "goldfish", "white shark")
+    assert load(json.loads(json.dumps(data.spec))).class_names == data.class_names
+
+
+def test_names_given(tmp_path):
+    given = written(tmp_path)
+    assert list_lt(**given, names=["a", "b", "c"]).class_names == ("a", "b", "c")
+    data = list_lt(**given, names={2: "c", 0: "crane", 1: "crane"})
+    assert data.class_names == ("crane (0)", "crane (1)", "c"), "two classes of ImageNet are called crane"
+    assert load(json.loads(json.dumps(data.spec))).class_names == data.class_names
+    with refused("names: expected one for each label of the lists; there is none for 2"):
+        list_lt(**given, names=["a", "b"])
+    for wrong in (3, [1, 2, 3], {"a": "b"}, [], {0: ""}, b"abc"):
+        with refused("^names="):
+            list_lt(**given, names=wrong)
+    with pytest.raises(FileNotFoundError, match="names=.*there is no such file"):
+        list_lt(**given, names=tmp_path / "none.txt")
+
+
+def inaturalist(folder, part, labels, **changed):
+    """A JSON list as iNaturalist publishes it, with its images."""
+    images = [{"id": 700 + i, "file_name": f"{part}/Plantae/{i}.png", "width": 8, "height": 8, "license": 3}
+              for i in range(len(labels))]  # fmt: skip
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        save(folder, image["file_name"], pixels(label % 4, i, part))
+    whole = {
+        "info": {"year": 2018}, "images": images,
+        "annotations": [{"id": i, "image_id": 700 + i, "category_id": label} for i, label in enumerate(labels)],
+        "categories": [{"id": 11, "name": "Rosa canina", "supercategory": "Plantae"}, {"id": 42, "name": "Acer"}],
+    }  # fmt: skip
+    (folder / f"{part}2018.json").write_text(json.dumps(whole | changed))
+    return folder / f"{part}2018.json"
+
+
+def test_the_json_of_inaturalist(tmp_path):
+    data = list_lt(inaturalist(tmp_path, "train", [42, 11, 42, 42]), inaturalist(tmp_path, "val", [11, 42]),
+                   validation=0)  # fmt: skip
+    assert data.class_names == ("Acer", "Rosa canina") and data.counts.tolist() == [3, 1]
+    assert reds(data.images[data.targets == 0]) == [80] * 3, "42 % 4 is 2"
+    assert torch.bincount(data.test_targets).tolist() == [1, 1]
+
+
+def test_json_that_is_no_list(tmp_path):
+    train, wrong = inaturalist(tmp_path, "train", [42, 11, 42]), tmp_path / "val2018.json"
+    pair = [{"image_id": 700, "category_id": 11}, {"image_id": 700, "category_id": 42}]
+    for changed, words in (
+        ({"annotations": []}, r"2 images without an annotation \(val/Plantae/0.png, val/Plantae/1.png\)"),
+        ({"annotations": pair}, "val/Plantae/0.png is of categories 11 and 42; expected one an image"),
+        ({"annotations": [{"image_id": 9, "category_id": 11}]}, "of image 9, which is not among the images"),
+        ({"annotations": [{"image_id": 700, "category_id": "x"}]}, "category_id='x': expected a whole number"),
+        ({"annotations": [{"image_id": 700}]}, "it lacks 'category_id'. A list without annotations"),
+        ({"images": 3}, "expected images .id, file_name., annotations"),
+    ):
+        inaturalist(tmp_path, "val", [11, 42], **changed)
+        with refused(words):
+            list_lt(train, wrong)
+    wrong.write_text('{"images": [')
+    with refused("val2018.json is no whole JSON file"):
+        list_lt(train, wrong)
+    wrong.write_text(json.dumps({"images": [{"id": 1, "file_name": "a.png"}]}))
+    with refused("it lacks 'annotations'. A list without annotations, such as test2018.json, cannot be test="):
+        list_lt(train, wrong)
+
+
+def test_lines_that_are_none(tmp_path):
+    given = written(tmp_path)
+    for line in ("train/a.png", "train/a.png -1", "train/a.png 1.5", "train/a.png,1", "train/a.png one", "7"):
+        given["test"].write_text(f"test/{FOLDERS[0]}/{FOLDERS[0]}_0.png 0\n\n{line}\n")
+        with refused(r'ImageNet_LT_test.txt, line 3: .* is not "path label", the label a whole number from 0 on'):
+            list_lt(**given)
+    given["test"].write_text("\n")
+    with refused("test=.* lists no image"):
+        list_lt(**given)
+    given["test"].write_bytes(b"\xff\xfe\x00")
+    with refused("test=.* cannot be read as a list in UTF-8"):
+        list_lt(**given)
+    given["test"].unlink()
+    with pytest.raises(FileNotFoundError, match="test=.*ImageNet_LT_test.txt': there is no such file"):
+        list_lt(**given)
+    for wrong in (3, None, ""):
+        with refused("^test="):
+            list_lt(**(given | {"test": wrong}))
+
+
+def test_lists_that_do_not_belong_together(tmp_path):
+    with refused("ImageNet_LT_test.txt has labels that ImageNet_LT_train.txt lacks: 2"):
+        list_lt(**written(tmp_path / "a", train={0: 4, 1: 2}, val={0: 1, 1: 1}))
+    with refused("ImageNet_LT_val.txt has no image of labels 1, 2: without val images a class has no accuracy"):
+        list_lt(**written(tmp_path / "b", val={0: 1}))
+    with refused("ImageNet_LT_train.txt lists one class, at least 2 needed"):
+        list_lt(**written(tmp_path / "c", train={0: 4}, val={0: 1}, test={0: 1}))
+
+
+def test_missing_images_are_named_all_at_once_or_left_out(tmp_path, monkeypatch):
+    given = written(tmp_path)
+    gone = [f"train/{FOLDERS[0]}/{FOLDERS[0]}_{i}.png" for i in (2, 3)]
+    for name in gone:
+        (given["root"] / name).unlink()
+    monkeypatch.setattr(sources, "decode", lambda *_: pytest.fail("decoded before it was known what is missing"))
+    with refused(f"2 images: {gone[0]} cannot be read .there is no such file.; {gone[1]} .*or pass on_error="):
+        list_lt(**given)
+    monkeypatch.undo()
+    (given["root"] / gone[0]).write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="2 images are left out, unreadable"):
+        data = list_lt(**given, on_error="skip")
+    assert data.counts.tolist() == [10, 6, 3]
+    assert data.folder.bad == {gone[0]: "no kind of image that is known", gone[1]: "there is no such file"}
+    with refused("is 9 x 9, others are 8 x 8; pass size= to bring all to one size"):
+        save(given["root"], gone[0], np.zeros((9, 9, 3), np.uint8))
+        save(given["root"], gone[1], pixels(0, 3, "train"))
+        list_lt(**given)
+    with pytest.raises(FileNotFoundError, match=r"has none of the 30 images that are listed, such as train/n01440764/"):
+        list_lt(**(given | {"root": tmp_path}))
+
+
+def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path):
+    given = written(tmp_path)
+    (given["root"] / "a.avif").write_bytes(b"x")
+    with given["train"].open("a") as file:
+        file.write("a.avif 0\ntrain 1\n")
+    with refused(
+        "2 images: a.avif cannot be read .no kind of image that is known.*train cannot .*not an ordinary file"
+    ):
+        list_lt(**given)
+
+
+def test_beyond_memory_images_stay_on_the_disk_with_the_same_values(tmp_path):
+    given = written(tmp_path)
+    plain, mapped = list_lt(**given, size=6), list_lt(**given, size=6, memory=1e-9)
+    assert isinstance(mapped, Streamed) and not isinstance(plain, Streamed)
+    assert mapped.fingerprint == plain.fingerprint
+    draws = [one.batch([5, 1], torch.Generator().manual_seed(0)) for one in (plain, mapped)]
+    assert torch.equal(*draws)
+
+
+def test_an_image_in_two_lists_is_warned_of(tmp_path):
+    given = written(tmp_path)
+    with given["train"].open("a") as file:
+        file.write(f"test/{FOLDERS[0]}/{FOLDERS[0]}_0.png 0\n")
+    with pytest.warns(UserWarning, match="1 image is in more than one of the training, validation and test parts"):
+        assert list_lt(**given).counts.tolist() == [13, 6, 3]
+
+
+def test_the_three_groups_of_shots_in_both_conventions(tmp_path):
+    counts = {0: 101, 1: 100, 2: 20}
+    given = written(tmp_path, train=counts)
+    data = list_lt(**given)
+    kang, oltr = (lt.metrics.shot_groups(data, convention=one) for one in ("kang", "oltr"))
+    assert [kang[name].tolist() for name in ("many", "medium", "few")] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
+    assert [oltr[name].tolist() for name in ("many", "medium", "few")] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
