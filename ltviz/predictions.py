@@ -18,6 +18,10 @@ from .run import Run, compact
 
 PART = 2**18  # numbers that are looked at together, so that no second copy of all of them is made
 SUM = 2e-2  # how far the probabilities of a row may be from 1 in sum: some files keep only two digits
+UNCOUNTED = (
+    "counts: taken from the targets, whose images are judged; if the classifier was trained on others, pass counts=, "
+    "the training images of each class"
+)
 _BELOW = {2: 24, 4: 149, 8: 1074}  # bytes of a float: its smallest positive number is 2 to minus this
 
 
@@ -46,8 +50,8 @@ def from_predictions(
     predictions    answered classes (n,), written as the targets are; the run then has no logits
     table          a DataFrame or the path of a CSV file: then targets and predictions are each the name of a column,
                    logits, probabilities and features each a list of them, and the columns name the classes
-    counts         (k,) training images of each class, as numbers, or a mapping or Series by class; without it, those
-                   of the targets (then they should be the training set's)
+    counts         (k,) training images of each class, as numbers, or a mapping or Series by class; without it, with a
+                   warning, those of the targets: head and tail are then classes frequent and rare among the answers
     features       (n, d) what the classifier saw; head_weight (k, d) and head_bias (k,) the classifier
     class_names    (k,) in the order of the columns; without them, the columns of a DataFrame, the index of the counts,
                    the sorted names among the targets, or "0", "1", ...
@@ -57,10 +61,9 @@ def from_predictions(
     Arrays are numpy's, torch's, pandas' or lists. What is taken for granted (numbers from 1, sorted names) is said
     once, as a UserWarning. Raises ValueError, naming the argument, where something does not fit.
     """
-    check.text("name", name)
-    seed, ignore = check.seed(seed), labels.checked_ignore(ignore)
+    name, seed, ignore = check.text("name", name), check.seed(seed), labels.checked_ignore(ignore)
     given = {"targets": targets, "logits": logits, "probabilities": probabilities, "predictions": predictions}
-    given |= {"features": features}
+    given["features"] = features
     if table is not None:
         given = _columns(_table(table, [targets, predictions]), given)
     which = [key for key in ("logits", "probabilities", "predictions") if given[key] is not None]
@@ -72,6 +75,8 @@ def from_predictions(
     names = class_names if class_names is not None or columns is None else _spelled(columns, found)
     if names is None and (names := _index(counts, found)) is not None:
         warnings.warn(f"class_names: taken from the index of counts, in its order: {shown(names)}", stacklevel=2)
+    if counts is None:
+        warnings.warn(UNCOUNTED, stacklevel=2)
     said = [*found.values(), *labels.keys_of(counts, found["targets"])]
     named = names is not class_names and columns is not None
     classes, numbers = _numbered(found, said, k, names, which[0] if named else "")

@@ -666,3 +666,24 @@ def test_a_network_of_ones_own_is_trained():
         lt.explore.lab(model=3)
     with pytest.raises(ValueError, match="^weights='none.pt': there is no such file"):
         lt.explore.lab(weights="none.pt")
+
+
+def test_weights_come_with_the_order_of_their_classes_and_other_arguments_are_refused_by_name(data):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    rows = {"1.weight": torch.arange(10.0)[:, None].repeat(1, 64), "1.bias": torch.zeros(10)}
+    order = sorted(data.class_names, reverse=True)
+    given = {"model": net, "weights": rows, "head_classes": order}
+    lab = lt.explore.lab(data, "focal", seeds=1, epochs=3, class_order=data.spec["class_order"], **given)
+    lab.start(inline=True)
+    expected = [lt.train(key, data, epochs=3, progress=False, **given).id for key in ("ce", "focal")]
+    assert [run.id for run in lab.wait()] == expected and lab.error is None
+    assert lt.train("ce", data, epochs=3, progress=False, **given | {"head_classes": order[::-1]}).id != expected[0]
+    with pytest.raises(ValueError, match="^head_classes=.*'cow'"):
+        lt.explore.lab(data, model=net, head_classes=[*order[1:], "cow"])
+    with pytest.raises(ValueError, match="^head_classes=.*None where no classifier comes along"):
+        lt.explore.lab(data, head_classes=order)
+    for name in ("augment", "start", "recipe", "lr", "callbacks", "checkpoint", "device", "speed", "progress"):
+        with pytest.raises(ValueError, match=rf"^{name}: lt.train takes it, .*; use lt.train\(..., {name}=...\), and "):
+            lt.explore.lab(data, **{name: None})
+    with pytest.raises(ValueError, match="^seed: lt.train takes it, a lab does not; use seeds="):
+        lt.explore.lab(data, seed=1)

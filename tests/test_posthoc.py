@@ -8,6 +8,7 @@ import io
 import re
 import statistics
 import time
+import tracemalloc
 import types
 
 import numpy as np
@@ -165,6 +166,47 @@ def test_test_images_in_any_order_are_decided_alike():
     explorer = lt.explore.posthoc(run, prior=0.7)
     decided = run.posthoc("logit_adjusted", tau=0.7).argmax(1)
     assert explorer.result.confusion.tolist() == metrics.confusion(run.targets, decided, run.k).tolist()
+
+
+def plainly(run, tau, bias, prior):
+    """Decisions (n,) of the rules as the methods have them, one after the other, over all images at once."""
+    logits = run.logits
+    if (tau, bias) != (0.0, "keep"):
+        logits = run.posthoc("tau_norm", tau=tau, bias=bias)
+    return dataclasses.replace(run, logits=logits).posthoc("logit_adjusted", tau=prior).argmax(1)
+
+
+def tied(seed):
+    """A run in whole numbers, full of equal scores; classes come in pairs, and one has no training images."""
+    rng = np.random.default_rng(seed)
+    weight = np.repeat(np.diag(4.0 ** rng.integers(0, 3, 8)).astype(np.float32), 2, axis=0)[:, rng.permutation(8)]
+    weight[[3, 10]] = 0
+    features = rng.integers(-2, 3, (256, 8)).astype(np.float16)
+    logits = features.astype(np.float32) @ weight.T + rng.integers(-2, 3, 16).astype(np.float32)
+    counts = np.repeat([64, 32, 16, 8, 4, 2, 1, 0], 2)
+    return made(256, 8, 16, counts=counts, head_weight=weight, features=features, logits=logits)
+
+
+@pytest.mark.parametrize("run", [tied(0), tied(1), made(), made(300, 40, 25, counts=np.arange(25))], ids=range(4))
+def test_every_place_of_the_sliders_decides_as_the_rules_do_equal_scores_included(run):
+    explorer = lt.explore.posthoc(run)
+    rules, order = explorer.rules, explorer.rules.numbers
+    priors = explorer.controls["prior"].sweep().values
+    for tau, bias in ((0.0, "keep"), (0.5, "keep"), (1.0, "drop"), (1.5, "keep"), (2.0, "drop"), (0.0, "drop")):
+        for prior in priors[:: 1 if tau == 0.5 else 6]:
+            found = rules.decide({"tau": tau, "bias": bias, "prior": prior}).decided
+            np.testing.assert_array_equal(found, plainly(run, tau, bias, prior)[order], f"{tau} {bias} {prior}")
+
+
+def test_a_step_of_a_slider_makes_no_second_copy_of_the_logits():
+    big = made(20_000, 16, 200)
+    explorer = lt.explore.posthoc(big)
+    assert explorer.rules.products.nbytes == big.logits.nbytes == 16_000_000
+    tracemalloc.start()
+    explorer.rules.decide({"tau": 0.7, "bias": "keep", "prior": 1.3})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
 
 
 # --- the prior at deployment -----------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_what_are_no_images_is_refused_by_name(wrong, words, run):
 
 def test_runs_without_a_network_say_so(run, data, tmp_path):
     small = lt.load_run(run.save(tmp_path, small=True))
-    table = lt.from_predictions([0, 1, 1], predictions=[0, 1, 0])
+    table = lt.from_predictions([0, 1, 1], predictions=[0, 1, 0], counts=[1, 2])
     for one in (small, table):
         with pytest.raises(ValueError, match="keeps no network"):
             one.predict(data.test_images.numpy())

@@ -1,5 +1,6 @@
 """Answers as a run: from arrays, tables and files; the right numbers, and a refusal of what cannot be meant."""
 
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -12,6 +13,8 @@ from ltviz import metrics
 from ltviz.predictions import from_predictions
 from ltviz.run import load_run
 
+# Where counts are not the matter, they are left to the targets, which a test of its own hears said.
+pytestmark = pytest.mark.filterwarnings("ignore:counts. taken from the targets")
 NAMES = ["cat", "dog", "ant"]
 RNG = np.random.default_rng(0)
 Y = np.concatenate([[0, 1, 2], RNG.integers(0, 3, 27)])
@@ -129,7 +132,21 @@ def test_counts_by_class():
     assert run.counts.tolist() == [2, 3]
     run = from_predictions(["b", "a"], predictions=["a", "a"], counts={"a": 3, "b": 2, "c": 1})  # c was never tested
     assert run.class_names == ["a", "b", "c"] and run.counts.tolist() == [3, 2, 1]
-    assert from_predictions(Y, Z).counts.tolist() == np.bincount(Y).tolist()
+
+
+def test_without_counts_the_targets_are_counted_and_that_is_said_once():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = from_predictions(Y, Z)
+    assert run.counts.tolist() == np.bincount(Y).tolist()
+    assert [str(one.message) for one in said] == [
+        "counts: taken from the targets, whose images are judged; if the classifier was trained on others, pass "
+        "counts=, the training images of each class"
+    ]
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert from_predictions(Y, Z, counts=run.counts).counts.tolist() == run.counts.tolist()
 
 
 def test_columns_that_are_numbers_name_their_classes():

@@ -355,7 +355,7 @@ def test_two_classes_are_the_frequent_and_the_rare_one(tmp_path):
     rng = np.random.default_rng(0)
     y = (rng.random(400) < 0.1).astype(int)
     z = rng.normal(size=(400, 2)) + np.eye(2)[y] + [1.0, 0.0]
-    page = Page(lt.report(lt.from_predictions(y, z), tmp_path / "two.html"))
+    page = Page(lt.report(lt.from_predictions(y, z, counts=np.bincount(y)), tmp_path / "two.html"))
     assert "The frequent class reaches" in page.text["summary"] and "head" not in page.text["summary"]
     area = stats.mannwhitneyu((z[:, 1] - z[:, 0])[y == 1], (z[:, 1] - z[:, 0])[y == 0]).statistic
     assert f"AUROC of the rare class {area / (y == 1).sum() / (y == 0).sum():.1%}" in page.text["summary"]

@@ -71,10 +71,30 @@ def test_cost_is_in_false_alarms_and_in_costs_of_deciding_without_looking():
     logits = np.stack([np.full(100, 3.0), np.zeros(100)], 1)
     run = lt.from_predictions(np.arange(100) >= 98, logits=logits, counts=[980, 20], class_names=["fine", "rare"])
     one = lt.explore.threshold(run, cost=10.0)
-    assert "An image costs 0.2 false alarms on average, 0.2 without looking: 1 times as much." in one.sentence
+    assert "An image costs 0.2 false alarms on average, 0.2 without looking: just as much." in one.sentence
     assert one.here.get_ydata()[0] == 1.0 and one.cost_axes.get_ylabel() == "relative cost"
     one.set(log_odds=-5.0)  # everything is answered: 98 false alarms of 100 images
     assert "An image costs 0.98 false alarms on average, 0.2 without looking: 4.9 times as much." in one.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [("1", "class 1"), ("-1", "class -1"), ("2.5", "class 2.5"), ("7 up", "7 up"), ("fraud", "fraud")],
+)
+def test_a_class_that_is_a_number_is_called_one_and_one_false_alarm_is_singular(name, called):
+    logits = np.stack([np.zeros(200), np.where(np.arange(200) < 196, -9.0, 9.0)], 1)
+    logits[0, 1] = 9.0  # 1 false alarm in 198
+    run = lt.from_predictions(np.arange(200) >= 198, logits=logits, counts=[99, 1], class_names=["0.5", name])
+    one = lt.explore.threshold(run, cost=2.0, prevalence=1e-4)
+    assert one.sentence.startswith(f"{called} answered from 50% on, where 0.01% of the images are: of 10,000 it ")
+    assert f"{called} (2)" in [text.get_text() for text in one.scores.get_legend().get_texts()]
+    assert one.cost_axes.get_xlabel() == f"answered {called} from this probability on"
+    assert f"of the images are {called} here" in one.sentence and one.name == name
+    one.set(log_odds=12.0, cost=50.0, prevalence=0.02)
+    assert "gives 0 false alarms; it is never answered" in one.sentence
+    assert "An image costs 1 false alarm on average" in one.sentence
+    text = lt.plot_cost(run, cost=1.0).text
+    assert f"are {called} and a miss costs 1 false alarm:" in text
 
 
 def test_validation_images_choose_and_test_images_do_not():
@@ -132,8 +152,16 @@ def test_controls_code_and_handle():
         (lambda run: lt.explore.threshold(run, validation=run), "these are the test images themselves"),
         (lambda run: lt.explore.threshold(run, validation=lt.digits_lt()), "not those of 'my predictions'"),
         (lambda run: lt.explore.threshold(run, validation=lt.digits_lt(validation=0)), "it has none"),
-        (lambda run: lt.explore.threshold(lt.from_predictions(run.targets, predictions=run.targets)), "test logits"),
-        (lambda run: lt.explore.threshold(lt.from_predictions([0, 0], run.logits[:2])), "all 2 are of one side"),
+        (
+            lambda run: lt.explore.threshold(
+                lt.from_predictions(run.targets, predictions=run.targets, counts=run.counts)
+            ),
+            "test logits",
+        ),
+        (
+            lambda run: lt.explore.threshold(lt.from_predictions([0, 0], run.logits[:2], counts=run.counts)),
+            "all 2 are of one side",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(call, says):

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 from .. import metrics
-from ..functional import log_prior
+from ..functional import log_prior, safe_norm
 from ..methods import METHODS
+from ..methods.logit_adjustment import subtract_prior
 from ..objective import Method, Output
 from ..run import Run
 
 GROUPS = ("all", "head", "mid", "tail")
 NAMES = {("logit_adjusted", "tau"): "prior"}  # of controls, where two papers use one letter
+PART = 2**18  # scores that are looked at together: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,47 @@ class Rule:
         written = {name: f"{value:g}" if isinstance(value, float) else value for name, value in settings.items()}
         told = (f"{self.method.settings[name].symbol or name} = {value}" for name, value in written.items())
         return f"{self.method.title[:1].lower()}{self.method.title[1:]} ({', '.join(told)})"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores rows_ij scale_j + shift_j (n, k), made a part at a time, so that no second copy of the rows is needed.
+
+    rows (n, k): logits, or products of features and classifier; scale (k,) float32, or None for 1; shifts: (k,) float32
+    each, added one after another, as the rules do, so that equal scores stay equal.
+    """
+
+    rows: np.ndarray
+    scale: np.ndarray | None = None
+    shifts: tuple[np.ndarray, ...] = ()
+
+    def _parts(self) -> Iterator[tuple[slice, np.ndarray]]:
+        n, k = self.rows.shape
+        step = max(PART // k, 1)
+        room = np.empty((step, k), np.float32)
+        for part in (slice(first, min(first + step, n)) for first in range(0, n, step)):
+            one = room[: part.stop - part.start]
+            np.multiply(self.rows[part], np.float32(1) if self.scale is None else self.scale, out=one)
+            for shift in self.shifts:
+                np.add(one, shift, out=one)
+            yield part, one
+
+    def best(self) -> np.ndarray:
+        """The class of the highest score in each row (n,), of equal ones the first."""
+        found = np.empty(len(self.rows), np.int64)
+        for part, one in self._parts():
+            found[part] = one.argmax(1)
+        return found
+
+    def whole(self) -> torch.Tensor:
+        """All of them at once (n, k)."""
+        found = np.empty(self.rows.shape, np.float32)
+        for part, one in self._parts():
+            found[part] = one
+        return torch.from_numpy(found)
+
+    def shifted(self, by: np.ndarray) -> Scores:
+        return replace(self, shifts=(*self.shifts, by))
 
 
 @dataclass(frozen=True)
@@ -76,12 +119,33 @@ class Rules:
         self.counts = torch.from_numpy(run.counts)
         self.numbers = np.argsort(run.targets, kind="stable")
         self.targets = run.targets[self.numbers]
-        features = None if run.features is None else torch.from_numpy(run.features[self.numbers].astype(np.float32))
-        logits = torch.from_numpy(run.logits[self.numbers].astype(np.float32))
-        weight = None if run.head_weight is None else torch.from_numpy(run.head_weight)
-        self.out = Output(logits, features, weight, run.scale)
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.rules = list(self._find(set(taken)))
+        if any(rule.method.key == "tau_norm" for rule in self.rules):
+            self.products, self.bias = self._multiply()
+            length = safe_norm(torch.from_numpy(run.head_weight)).numpy()
+            self.lengths = np.where(length > 0, length, np.float32(1))  # (k,), as tau-normalisation divides by them
+
+    def _out(self, logits: torch.Tensor, rows: slice = slice(None)) -> Output:
+        """What the network gave for these test images, with other logits (n, k), in the order of the run."""
+        run = self.run
+        features = None if run.features is None else torch.from_numpy(run.features[rows].astype(np.float32))
+        weight = None if run.head_weight is None else torch.from_numpy(run.head_weight)
+        return Output(logits, features, weight, run.scale)
+
+    def _multiply(self) -> tuple[np.ndarray, np.ndarray]:
+        """W f of every test image (n, k) float32, and the bias (k,): what the logits have beyond it, on average.
+
+        Tau-normalisation divides the products by a power of a length, and a slider needs no other for its next step.
+        """
+        run, products = self.run, np.empty(self.run.logits.shape, np.float32)
+        weight, bias = torch.from_numpy(run.head_weight.astype(np.float32)), np.zeros(self.k)
+        step = max(16 * PART // run.features.shape[1], 1)  # a product of fewer rows takes twice as long
+        for part in (slice(first, first + step) for first in range(0, len(products), step)):
+            features = torch.from_numpy(run.features[part].astype(np.float32))
+            torch.mm(features, weight.T, out=torch.from_numpy(products[part]))
+            bias += (run.logits[part] - products[part]).sum(0, dtype=np.float64)
+        return products, (bias / max(len(products), 1)).astype(np.float32)
 
     def _find(self, taken: set[str]) -> Iterator[Rule]:
         """Rules that decide from the features first, then those that go on from the logits."""
@@ -106,8 +170,10 @@ class Rules:
 
     def _reads(self, part: str, method: Method, settings: dict[str, Any]) -> bool:
         """Whether a rule needs this part of what the network gave."""
+        some = slice(2)  # images: enough to see what it asks for
+        out = self._out(torch.from_numpy(self.run.logits[some].astype(np.float32)), some)
         try:
-            method(**settings).decide(replace(self.out, **{part: None}), self.counts, self.run.gallery)
+            method(**settings).decide(replace(out, **{part: None}), self.counts, self.run.gallery)
         except Exception:  # whatever a rule says of None
             return True
         return False
@@ -140,18 +206,27 @@ class Rules:
         some = np.linspace(0, len(turned) - 1, min(len(turned), places)).round().astype(int)
         return np.array(sorted((turned[i] for i in some), key=lambda one: (rank[true[one]], one)), int)
 
+    def _apply(self, rule: Rule, settings: dict[str, Any], scores: Scores) -> Scores:
+        """The scores after a rule. The two that a slider moves most are a factor and a summand for each class."""
+        if rule.method.key == "logit_adjusted":
+            return scores.shifted(subtract_prior(torch.zeros(self.k), self.counts, **settings).numpy())
+        if rule.method.key == "tau_norm":
+            bias = (self.bias,) if settings["bias"] == "keep" else ()
+            return Scores(self.products, self.lengths ** -settings["tau"], bias)
+        with torch.no_grad():
+            found = rule.method(**settings).decide(self._out(scores.whole()), self.counts, self.run.gallery)
+        return Scores(found.numpy())
+
     def decide(self, values: Mapping[str, Any], power: float = 0.0) -> Decision:
         """Under these values of the controls. power: that of the training images in the prior at deployment."""
-        out, words = self.out, []
+        scores, words = Scores(self.run.logits), []
         for rule in self.rules:
             settings = rule.asked(values)
             if settings != rule.neutral:
-                with torch.no_grad():
-                    logits = rule.method(**settings).decide(out, self.counts, self.run.gallery)
-                out = replace(out, logits=logits)
+                scores = self._apply(rule, settings, scores)
                 words.append(rule.words(settings))
         occurs = metrics.power_prior(self.run.counts, power)
-        decided = out.logits.argmax(1).numpy()
+        decided = scores.best()[self.numbers]
         confusion = metrics.confusion(self.targets, decided, self.k)
         per_class = metrics.per_class(confusion)
         known = [per_class[mask & ~np.isnan(per_class)] for mask in self.masks.values()]
@@ -175,7 +250,8 @@ class Rules:
     @functools.cached_property
     def along(self) -> np.ndarray:
         """Accuracy of each class (m, k) as trained, but for logit adjustment with each of `taus`."""
-        return metrics.accuracies_along(self.out.logits, -log_prior(self.counts), self.targets, self.taus)
+        logits = self.run.logits.astype(np.float32, copy=False)
+        return metrics.accuracies_along(logits, -log_prior(self.counts), self.run.targets, self.taus)
 
     def _best(self, occurs: np.ndarray) -> tuple[float, float] | None:
         """Of several equally good ones, the smallest."""

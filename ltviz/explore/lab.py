@@ -27,7 +27,7 @@ from .method import METHOD, MethodExplorer
 from .notebook import kernel
 from .panel import Panel, Reference
 from .payers import Payers
-from .session import BASELINE, Plan, Session
+from .session import BASELINE, Plan, Session, refuse_others
 
 GROUPS = {"all": "all classes", "head": "frequent (head)", "mid": "middle (mid)", "tail": "rare (tail)"}
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
@@ -66,12 +66,14 @@ class Lab(MethodExplorer):
         runs: Sequence[Run] = (),
         model: Any = None,
         weights: Any = None,
+        head_classes: Any = None,
         **settings: Any,
     ):
         self.data = digits_lt() if data is None else check.instance("data", data, LongTailed, DATA)
         self.runs: list[Run] = _runs(runs, self.data)
-        self._network = {"model": as_network(model), "weights": weights}
-        if model is not None or weights is not None:  # what no run could be trained with is refused now
+        refuse_others(METHODS[key].key, settings)
+        self._network = {"model": as_network(model), "weights": weights, "head_classes": head_classes}
+        if any(one is not None for one in self._network.values()):  # what no run can be trained with is refused now
             make_request(BASELINE, self.data, **self._network)
         self._session: Session | None = None
         self._comparison, self._payers = Comparison(), Payers()
@@ -421,6 +423,7 @@ def lab(
     runs: Sequence[Run] = (),
     model: Any = None,
     weights: Any = None,
+    head_classes: Any = None,
     **settings: Any,
 ) -> Lab:
     """Train live: choose a method, its settings and seeds; start, pause, stop; compare with a baseline, paired by seed.
@@ -431,8 +434,9 @@ def lab(
     others are compared with (default: the first run's, else "ce", which is trained first). class_order: "seed",
     "natural", or that of the data (default: as in the recorded runs). beside: "who" (who pays: frequent against rare
     classes, beside the frontier of the slider of 'ce', once there are its runs and others) or "class" (accuracy by
-    class). runs: earlier runs to compare with. model, weights: as for `lt.train`, a network of your own among them.
+    class). runs: earlier runs to compare with. model, weights, head_classes: as for `lt.train`, a network of your own
+    among them; what else it takes, such as lr or augment, is refused: train with it, and pass its runs.
     """
     more = {"epochs": epochs, "reference": reference, "class_order": class_order, "beside": beside, "runs": runs}
-    more |= {"model": model, "weights": weights}
+    more |= {"model": model, "weights": weights, "head_classes": head_classes}
     return Lab(data, key, seeds=seeds, group=group, **more, **settings)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..datasets import LongTailed, load
+from ..methods import METHODS
 from ..run import Run
 from ..training import Background, Stopped, Trainer
+from ..training.request import ARGUMENTS, FIELDS
 from .base import in_words
 
 TICK = 0.2  # seconds between two pictures of a live run
@@ -20,8 +22,8 @@ BASELINE = "ce"  # trained beside every method, so that there is something to co
 class Plan:
     """What Start asks for: a method beside the baseline, under each of the first so many seeds.
 
-    spec: how the data of a seed are loaded, or None where they cannot be loaded again. network: model and weights, as
-    `train` takes them.
+    spec: how the data of a seed are loaded, or None where they cannot be loaded again. network: model, weights and
+    head_classes, as `train` takes them.
     """
 
     method: str
@@ -35,6 +37,15 @@ class Plan:
     def pair(self) -> list[tuple[str, dict[str, Any]]]:
         """What is trained under each seed: the baseline, and the method where it is another one."""
         return [(BASELINE, {}), *([(self.method, self.settings)] if self.method != BASELINE else [])]
+
+
+def refuse_others(key: str, settings: dict[str, Any]) -> None:
+    """ValueError for what `train` takes and a lab does not, unless the method has a setting of that name."""
+    for name in settings:
+        if name in (*FIELDS, *ARGUMENTS) and name not in METHODS[key].settings:
+            way = f"lt.train(..., {name}=...), and pass the runs that it returns as runs=[...]"
+            way = "seeds=, the number of seeds from 0 on" if name == "seed" else way
+            raise ValueError(f"{name}: lt.train takes it, a lab does not; use {way}")
 
 
 class Session(Background):

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from .. import check, metrics
 from ..datasets import LongTailed
 from ..objective import Setting
-from ..plots.binary import REACH, base, drawn, the_class, thinned, threshold_axis
+from ..plots.binary import REACH, base, drawn, false_alarms, spoken, the_class, thinned, threshold_axis
 from ..plots.picture import DASHES, FAINT, GROUP_COLOURS, INK, PALETTE, QUIET, as_percent, number, percent
 from ..plots.series import class_counts, given_names, test_scores
 from ..plots.surface import Surface
@@ -88,7 +88,7 @@ class Threshold(Explorer):
         scores, targets = test_scores(run, run.name)
         self.run, self.given = run, (positive, validation)
         self.j = the_class(run, positive)
-        self.name = short(given_names(run, run.k)[self.j], 20)
+        self.name, self.called = (of(given_names(run, run.k)[self.j], 20) for of in (short, spoken))
         self.of = targets == self.j
         self.odds = metrics.log_odds(scores, self.j, run.probability)
         self.cut = metrics.cutoffs(self.of, self.odds)
@@ -115,7 +115,7 @@ class Threshold(Explorer):
 
     def _build_scores(self, ax: Axes) -> None:
         self.scores = ax
-        for side, group, label in ((~self.of, "head", "all others"), (self.of, "tail", self.name)):
+        for side, group, label in ((~self.of, "head", "all others"), (self.of, "tail", self.called)):
             values = np.clip(self.odds[side], BINS[0], BINS[-1])
             share = np.histogram(values, BINS)[0] / side.sum()
             kind = {"color": GROUP_COLOURS[group], "linewidth": 1.6, "linestyle": DASHES[group == "tail"]}
@@ -133,7 +133,7 @@ class Threshold(Explorer):
         self.cost_axes = ax
         threshold_axis(ax)
         ax.set_xticks(ax.get_xticks()[1:-1:2], [tick.get_text() for tick in ax.get_xticklabels()][1:-1:2])
-        ax.set(ylim=(0, WORST), xlabel=f"answered {self.name} from this probability on", ylabel="relative cost")
+        ax.set(ylim=(0, WORST), xlabel=f"answered {self.called} from this probability on", ylabel="relative cost")
         ax.set_title("Expected cost (1: without looking)")
         ax.set_yticks([0, 1, 2], ["0", "1", "2"])
         ax.axhline(1.0, color=QUIET, linewidth=1.2, linestyle=(0, (1, 2)))
@@ -209,11 +209,11 @@ class Threshold(Explorer):
         }[self.chosen]
         now = base(float(metrics.probability(result.log_odds)))
         return (
-            f"{self.name} answered from {now} on, where {base(result.prevalence)} of the images are: of {OF:,} it "
-            f"finds {_many(found)}, misses {_many(missed)} and gives {_many(alarms)} false alarms; {right}. An image "
-            f"costs {number(result.cost)} false alarms on average, {number(result.blind)} without looking: "
-            f"{_times(result.cost, result.blind)} as much. {where}: on the test images that costs "
-            f"{number(result.chosen_cost)}, {_times(result.chosen_cost, result.blind)} as much as without looking."
+            f"{self.called} answered from {now} on, where {base(result.prevalence)} of the images are: of {OF:,} it "
+            f"finds {_many(found)}, misses {_many(missed)} and gives {false_alarms(_many(alarms))}; {right}. An image "
+            f"costs {false_alarms(number(result.cost))} on average, {number(result.blind)} without looking: "
+            f"{_times(result.cost, result.blind)}. {where}: on the test images that costs "
+            f"{number(result.chosen_cost)}, {_times(result.chosen_cost, result.blind)} as without looking."
         )
 
     def _moved(self, result: Decision) -> str:
@@ -223,7 +223,7 @@ class Threshold(Explorer):
             return ""
         than = "lower" if result.prevalence > self.trained else "higher"
         return (
-            f", {than} than 1 / (1 + cost) = {usual}, since {base(result.prevalence)} of the images are {self.name} "
+            f", {than} than 1 / (1 + cost) = {usual}, since {base(result.prevalence)} of the images are {self.called} "
             f"here and {trained} were in training"
         )
 
@@ -238,7 +238,7 @@ class Threshold(Explorer):
         unit, found = max(result.blind, 1e-300), []
         for i in thinned(np.arange(len(self.cut.at)))[:: max(1, len(self.cut.at) // 60)]:
             at, share = self.cut.at[i], base(float(metrics.probability(self.cut.at[i])))
-            told = f"from {share}: {number(float(result.costs[i]))} false alarms an image"
+            told = f"from {share}: {false_alarms(number(float(result.costs[i])))} an image"
             found.append(Point(float(np.clip(at, -REACH, REACH)), min(float(result.costs[i]) / unit, WORST), told))
             if not math.isnan(result.along[i]):
                 told = f"from {share}: recall {as_percent(self.cut.recall[i])}, precision {as_percent(result.along[i])}"
@@ -264,7 +264,8 @@ class Threshold(Explorer):
 
 def _times(cost: float, blind: float) -> str:
     """How many times as much as deciding without looking."""
-    return f"{number(cost / max(blind, 1e-300))} times"
+    times = number(cost / max(blind, 1e-300))
+    return "just as much" if times == "1" else f"{times} times as much"
 
 
 def _many(n: float) -> str:

@@ -7,6 +7,7 @@ probability, and it still tells apart what probabilities round to 0 or 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,7 @@ def log_odds(scores: Any, positive: int, kind: str = "softmax") -> Floats:
 
 
 PART = 2**18  # logits that are looked at together
+COLUMNS = 32  # classes that are ranked together: the numbers of one class lie far apart in (n, k)
 
 
 class _Odds:
@@ -60,9 +62,9 @@ class _Odds:
             with np.errstate(divide="ignore"):
                 self.others[part] = second + np.log(np.exp(rows - second[:, None]).sum(1))
 
-    def of(self, j: int) -> Floats:
-        """log p_j / (1 - p_j) of every row (n,)."""
-        own = self.z[:, j].astype(np.float64)
+    def of(self, j: int, column: NDArray | None = None) -> Floats:
+        """log p_j / (1 - p_j) of every row (n,). column (n,): the logits of the class, where they are at hand."""
+        own = (self.z[:, j] if column is None else column).astype(np.float64)
         if self.z.shape[1] == 2:
             other = self.z[:, 1 - j].astype(np.float64)
             return own - other if self.kind == "softmax" else np.logaddexp(0.0, -other) - np.logaddexp(0.0, -own)
@@ -113,18 +115,36 @@ def _positive(counts: Any) -> int | None:
     return rare_class(counts) if len(counts) == 2 else None
 
 
-def _one_by_one(targets: Any, scores: Any, average: str | None, score: Any) -> Any:
-    """score(is_class (n,), values (n,)) of the positive class of two, or of each class against the rest."""
+class _Ranks(NamedTuple):
+    """Of each positive image (m,): how many positive ones, and how many of all, score below it and up to it."""
+
+    below: NDArray[np.int64]
+    upto: NDArray[np.int64]
+    below_all: NDArray[np.int64]
+    upto_all: NDArray[np.int64]
+    n: int
+
+
+def _ranks(of: NDArray[np.bool_], values: NDArray) -> _Ranks:
+    """Positions among values (n,), which may be infinite; of (n,): what is positive. Integers, so that nothing is
+    rounded."""
+    every, own = np.sort(values), np.sort(values[of])
+    found = (np.searchsorted(one, own, side) for one in (own, every) for side in ("left", "right"))
+    return _Ranks(*found, len(values))
+
+
+def _one_by_one(targets: Any, scores: Any, average: str | None, score: Callable[[_Ranks], float]) -> Any:
+    """The score of the positive class of two, or of each class against the rest."""
     check.choice("average", average, (None, "macro"))
     truth, z, kind, positive = _given(targets, scores)
-    classes = range(z.shape[1]) if positive is None else [positive]
-    found, odds = np.full(z.shape[1], np.nan), None if kind == "own" else _Odds(z, kind)
-    for j in classes:
-        of = truth == j
-        if of.any() and not of.all():
-            values = z[:, j] if odds is None else odds.of(j)
-            finite = np.isfinite(values).all()  # infinity, too, has a rank
-            found[j] = score(of, values if finite else np.unique(values, return_inverse=True)[1])
+    k = z.shape[1]
+    found, odds = np.full(k, np.nan), None if kind == "own" else _Odds(z, kind)
+    for first in range(0, k, COLUMNS) if positive is None else [positive]:
+        last = min(first + COLUMNS, k) if positive is None else positive + 1
+        for j, column in enumerate(np.ascontiguousarray(z[:, first:last].T), first):
+            of = truth == j
+            if of.any() and not of.all():
+                found[j] = score(_ranks(of, column if odds is None else odds.of(j, column)))
     if positive is not None:
         return float(found[positive])
     if average is None:
@@ -143,9 +163,13 @@ def auroc(targets: Any, scores: Any = None, *, average: str | None = None) -> An
     of more than two classes by their column as it is, so give probabilities: a column of logits ranks otherwise, as it
     lacks what the other classes score.
     """
-    from sklearn.metrics import roc_auc_score
 
-    return _one_by_one(targets, scores, average, roc_auc_score)
+    def area(ranks: _Ranks) -> float:
+        m = len(ranks.below)
+        others = ranks.below_all - ranks.below + ranks.upto_all - ranks.upto  # below, and below or equal
+        return int(others.sum()) / (2 * m * (ranks.n - m))
+
+    return _one_by_one(targets, scores, average, area)
 
 
 def average_precision(targets: Any, scores: Any = None, *, average: str | None = None) -> Any:
@@ -154,9 +178,11 @@ def average_precision(targets: Any, scores: Any = None, *, average: str | None =
     Arguments as for `auroc`. Chance is the share of positive images (the base rate), so compare it on one test set
     only. Source: scikit-learn's average_precision_score.
     """
-    from sklearn.metrics import average_precision_score
 
-    return _one_by_one(targets, scores, average, average_precision_score)
+    def precision(ranks: _Ranks) -> float:
+        return float(np.mean((len(ranks.below) - ranks.below) / (ranks.n - ranks.below_all)))
+
+    return _one_by_one(targets, scores, average, precision)
 
 
 class Counts(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -131,7 +132,7 @@ def plot_cost(
     top = max(blind[0], *(one for one in data["decided"] if one == one), *data["at_calibrated"], 1e-12)
     ax.set(xlabel=f"called {name} from this probability on", ylabel="expected cost (false alarms an image)")
     ax.set_ylim(0, 1.15 * top)
-    finish(ax, f"Cost, if a miss costs {number(cost)} false alarms")
+    finish(ax, f"Cost, if a miss costs {false_alarms(number(cost))}")
     return Picture(ax, data, _costs(data, name, cost, prevalence, blind[0]))
 
 
@@ -145,7 +146,7 @@ def _costs(data: dict[str, Any], name: str, cost: float, prevalence: float | Non
             *(data[key] for key in ("labels", "calibrated", "at_calibrated", "least")), strict=True)
     ]  # fmt: skip
     return (
-        f"Expected cost of an image where {base(share)} are {name} and a miss costs {number(cost)} false alarms: "
+        f"Expected cost of an image where {base(share)} are {name} and a miss costs {false_alarms(number(cost))}: "
         f"without looking {number(blind)}; " + "; ".join(said) + "."
     )
 
@@ -174,7 +175,17 @@ def the_class(run: Any, positive: int | str | None) -> int:
 def class_name(found: tuple[Any, ...]) -> str:
     """What the positive class is called."""
     _, run, j, _ = found
-    return short(given_names(run, len(class_counts(run)))[j], 24)
+    return spoken(given_names(run, len(class_counts(run)))[j], 24)
+
+
+def spoken(name: str, letters: int) -> str:
+    """A class as a sentence calls it, in at most so many letters: "class 1" where its name is a number."""
+    return f"class {short(name, letters)}" if re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) else short(name, letters)
+
+
+def false_alarms(n: str) -> str:
+    """So many false alarms, as they are written: 1 false alarm, 0.2 false alarms."""
+    return f"{n} false alarm" + ("" if n == "1" else "s")
 
 
 def decided(run: Any, j: int) -> tuple[float, float]:
