@@ -101,6 +101,13 @@ def digits_run() -> Run:
 
 
 ON_DIGITS = digits_run()
+RNG_A = np.random.default_rng(5)
+IMBALANCES = np.geomspace(1, 48, 12)
+DIGIT_ATTRIBUTES = ["tall", "three strokes", "dark", "loop", "symmetric", "slanted", "top-heavy", "thick", "wide",
+                    "two loops", "left-heavy", "same upside down"]  # fmt: skip
+BALANCED = {label: np.clip(0.96 - 0.09 * np.log(IMBALANCES) / cost + RNG_A.normal(0, 0.01, (5, 12)), 0, 1)
+            for label, cost in (("CE", 1), ("DeepID2", 1.1), ("CRL (class level)", 2))}  # fmt: skip
+FORTY = {"CE": RNG_A.uniform(0.6, 0.95, (3, 40)), "LMLE": RNG_A.uniform(0.6, 0.95, (1, 40))}
 PLOTS = {
     "counts": lambda **kw: lp.plot_counts(DIGITS, **kw),
     "counts 4": lambda **kw: lp.plot_counts(FOUR, **kw),
@@ -118,6 +125,9 @@ PLOTS = {
     "feature norms seeds": lambda **kw: lp.plot_feature_norms(SEEDS, **kw),
     "embedding": lambda **kw: lp.plot_embedding(ONE, method="pca", **kw),
     "embedding 100": lambda **kw: lp.plot_embedding(HUNDRED, method="pca", **kw),
+    "attributes": lambda **kw: lp.plot_attributes(BALANCED, IMBALANCES, DIGIT_ATTRIBUTES, **kw),
+    "attributes 40": lambda **kw: lp.plot_attributes(FORTY, np.geomspace(1, 43, 40), **kw),
+    "attributes 1": lambda **kw: lp.plot_attributes({"CE": [0.7]}, [3.0], ["bald"], **kw),
     "accuracy": lambda **kw: lp.plot_class_accuracy(ONE, **kw),
     "accuracy seeds": lambda **kw: lp.plot_class_accuracy(SEEDS, **kw),
     "accuracy shuffled": lambda **kw: lp.plot_class_accuracy(SHUFFLED, **kw),
@@ -613,6 +623,30 @@ def test_rows_of_a_comparison_move_in_place():
     drawn.update(rows[:1])
     assert len(drawn.dots[1].get_xdata()) == 0 and drawn.words[1].get_text() == ""
     assert [label.get_text() for label in ax.get_yticklabels()][1:] == ["", ""]
+
+
+def test_labels_that_touch_are_moved_apart_and_others_stay():
+    places = np.array([[0.0, 0.0], [0.3, 0.0], [5.0, 5.0], [0.0, 0.0]])
+    moved = words.apart(places, 1.0)
+    away = [np.linalg.norm(one - other) for one, other in itertools.combinations(moved, 2)]
+    assert min(away) >= 1.0 and np.abs(moved[:2] - places[:2]).max() < 1.0
+    np.testing.assert_array_equal(moved[2], [5.0, 5.0])
+    np.testing.assert_array_equal(places[0], [0.0, 0.0])  # what was given is not changed
+    np.testing.assert_array_equal(words.apart(places, 1.0), moved)
+
+
+def test_numbers_below_zero_are_drawn_with_a_minus_sign():
+    assert words.minus("rare -1.2 ± 0.3\nmiddle -.5") == "rare \N{MINUS SIGN}1.2 ± 0.3\nmiddle \N{MINUS SIGN}.5"
+    assert words.minus("10-20, 1e-05, cross-entropy, --5, +0.0") == "10-20, 1e-05, cross-entropy, --5, +0.0"
+    found = series_of({"better": METHOD[:4], "worse": BASE[:4]})
+    rows = compare(found, found[0], "all")
+    drawn = SeedRows(Figure().add_subplot(), rows)
+    assert rows[1].words.startswith("-") and rows[1].pair.mean < 0  # the sentence keeps what a keyboard has
+    assert drawn.words[1].get_text().startswith(f"\N{MINUS SIGN}{-100 * rows[1].pair.mean:.1f} ± ")
+    picture = lp.plot_who_pays({"one": METHOD[:4]}, [make_run(seed=seed) for seed in range(4)])
+    assert picture.data["beyond"][0] < 0 and "-" in picture.text
+    legend = picture.ax.figure.legends[0].get_texts()[1].get_text()
+    assert f"rare \N{MINUS SIGN}{-100 * picture.data['beyond'][0]:.1f} ± " in legend
 
 
 def test_comparison_says_what_cannot_be_paired():

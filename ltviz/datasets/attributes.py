@@ -19,6 +19,7 @@ from .augment import normalise
 BINARY = ("no", "yes")
 PARTS = ("", "val_", "test_")
 UNLABELLED = -1
+BLOCK = 1024  # images that are looked at together
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,9 +102,10 @@ class Attributes:
         """Short sha256 over all images, targets and names: equal on two machines exactly when the data are equal."""
         digest = hashlib.sha256(repr((self.names, self.values)).encode())
         for name in (f"{part}{what}" for part in PARTS for what in ("images", "targets")):
-            array = getattr(self, name).contiguous().numpy()
-            digest.update(f"{name} {array.shape} {array.dtype}".encode())
-            digest.update(array.data)
+            whole = getattr(self, name)
+            digest.update(f"{name} {tuple(whole.shape)} {whole.numpy().dtype}".encode())
+            for block in whole.split(BLOCK):  # images may be mapped from a file larger than the memory
+                digest.update(block.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
     def batch(self, index: Any = slice(None), generator: torch.Generator | None = None) -> Tensor:

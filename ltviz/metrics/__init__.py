@@ -6,6 +6,7 @@ class, a class without a test image) is NaN, never 0, and averages leave it out.
 is a ValueError that names it.
 """
 
+from .attributes import AttributeScores, attribute_scores
 from .binary import (
     Counts,
     Cutoffs,
@@ -49,14 +50,14 @@ from .scores import (
 from .triplets import Mined, mine, pair_chance, triplets_by_class
 
 __all__ = [
-    "GROUPS", "NO_DATA", "ONE_SEED", "ROC", "SUGGESTIVE", "TAUS", "UNDECIDED", "Counts", "Cutoffs", "Difficulty",
-    "Frontier", "GradientShares", "Mined", "Paired", "Pull", "Reliability", "Retrieval", "Slices", "Verification",
-    "Violated", "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "auroc", "average_precision",
-    "balanced_accuracy", "beyond", "calibrated_threshold", "class_lengths", "class_margins", "comparison_table",
-    "confusion", "cutoffs", "difficulty_course", "draw_pairs", "draw_prototypes", "ece", "expected_accuracy",
-    "expected_distinct", "f1", "feature_quality", "first_hits", "frontier", "gradient_shares", "gradient_sizes",
-    "law_explains", "log_odds", "logit", "mine", "pair_chance", "paired", "per_class", "power_prior", "precision",
-    "probabilities", "probability", "pull", "rare_class", "recall", "reliability", "retrieval", "roc",
-    "shot_accuracy", "shot_groups", "similarity", "slices", "spearman", "spread", "third_groups",
-    "triplets_by_class", "verification", "violated_triplets", "weight_norm_fit",
+    "GROUPS", "NO_DATA", "ONE_SEED", "ROC", "SUGGESTIVE", "TAUS", "UNDECIDED", "AttributeScores", "Counts", "Cutoffs",
+    "Difficulty", "Frontier", "GradientShares", "Mined", "Paired", "Pull", "Reliability", "Retrieval", "Slices",
+    "Verification", "Violated", "WeightNormFit", "accuracies_along", "accuracy", "answer_shares", "attribute_scores",
+    "auroc", "average_precision", "balanced_accuracy", "beyond", "calibrated_threshold", "class_lengths",
+    "class_margins", "comparison_table", "confusion", "cutoffs", "difficulty_course", "draw_pairs", "draw_prototypes",
+    "ece", "expected_accuracy", "expected_distinct", "f1", "feature_quality", "first_hits", "frontier",
+    "gradient_shares", "gradient_sizes", "law_explains", "log_odds", "logit", "mine", "pair_chance", "paired",
+    "per_class", "power_prior", "precision", "probabilities", "probability", "pull", "rare_class", "recall",
+    "reliability", "retrieval", "roc", "shot_accuracy", "shot_groups", "similarity", "slices", "spearman", "spread",
+    "third_groups", "triplets_by_class", "verification", "violated_triplets", "weight_norm_fit",
 ]  # fmt: skip

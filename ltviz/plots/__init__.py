@@ -20,6 +20,7 @@ _FAMILY = {
     "plot_who_pays": "who_pays",
     "plot_feature_norms": "feature_norms",
     "plot_embedding": "embedding",
+    "plot_attributes": "attributes",
     "plot_class_accuracy": "accuracy",
     "plot_gain": "accuracy",
     "plot_comparison": "comparison",

@@ -1,0 +1,81 @@
+"""The recorded runs on the digits' attributes, and how the methods compare at each imbalance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import check, metrics
+from ..files import data_folder
+from .run import AttributeRun, load_attribute_run
+
+if TYPE_CHECKING:
+    import pandas
+
+RECORDED = data_folder() / "runs" / "attributes" / "digits.csv"
+NETWORK = RECORDED.with_name("plain.safetensors")  # of cross-entropy under seed 0
+BASE = "CE"
+# Which attributes, by imbalance: from the first number on, up to the second.
+BANDS = {
+    "all": (1.0, np.inf), "below 3 : 1": (1.0, 3.0), "3 : 1 to 15 : 1": (3.0, 15.0), "beyond 15 : 1": (15.0, np.inf)
+}  # fmt: skip
+JUDGED = ("balanced", "accuracy", "recall_rare")
+
+
+def recorded(file: str | Path = RECORDED) -> pandas.DataFrame:
+    """The recorded runs on `digits_attributes`, one line a run and attribute; made by `python -m tools.attributes`.
+
+    Columns: row (the method's name in the papers), method, settings (JSON), seed (of data and run), attribute,
+    imbalance, positives (training images of the rarest value), balanced (class-balanced accuracy), accuracy,
+    recall_rare (of the rarest value), status, seconds (of the run, on a machine with other work), run (its id). Shares,
+    not percent.
+    """
+    import pandas
+
+    file = check.path("file", file)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not there: python -m tools.attributes records it")
+    return pandas.read_csv(file)
+
+
+def plain() -> AttributeRun:
+    """The recorded plain network of seed 0 with its weights, trained on `digits_attributes(seed=0)`."""
+    return load_attribute_run(NETWORK)
+
+
+def compare(table: pandas.DataFrame, band: str = "all", metric: str = "balanced") -> pandas.DataFrame:
+    """Each row of the recorded table beside cross-entropy, as means over the attributes of a band, paired by seed.
+
+    band: "all" or another of BANDS, by imbalance; metric: balanced, accuracy or recall_rare. Columns: attributes,
+    seeds, mean, half (of the 95% interval of the mean), difference to cross-entropy, its 95% interval low, high, and
+    the verdict of `metrics.paired`. Luck alone calls about one of twenty comparisons suggestive.
+    """
+    import pandas
+
+    low, high = BANDS[check.choice("band", band, BANDS)]
+    check.choice("metric", metric, JUDGED)
+    needed = ["row", "seed", "attribute", "imbalance", metric]
+    if not set(needed) <= set(getattr(table, "columns", ())):
+        raise check.refuse("table", table, f"a table with the columns {', '.join(needed)}: attributes.recorded()")
+    usual = table.groupby("attribute")["imbalance"].mean()  # one band for an attribute, whatever the seed
+    inside = usual[(usual >= low) & (usual < high)].index
+    chosen = table[table["attribute"].isin(inside)]
+    by_row = {name: part.groupby("seed")[metric].mean() for name, part in chosen.groupby("row", sort=False)}
+    if BASE not in by_row:
+        raise ValueError(f"table: it has no row {BASE!r} in this band, which the others are compared with")
+    lines = {name: {"attributes": len(inside), **_line(of, by_row[BASE])} for name, of in by_row.items()}
+    return pandas.DataFrame.from_dict(lines, orient="index").rename_axis("row")
+
+
+def _line(values: pandas.Series, base: pandas.Series) -> dict[str, Any]:
+    """One row of the comparison: values and base by seed."""
+    own = metrics.paired(values.to_numpy(), np.zeros(len(values)))
+    both = values.index.intersection(base.index)
+    found = {"seeds": len(values), "mean": own.mean, "half": own.half}
+    if values is base or not len(both):
+        return {**found, "difference": np.nan, "low": np.nan, "high": np.nan, "verdict": ""}
+    gain = metrics.paired(values[both].to_numpy(), base[both].to_numpy())
+    low, high = gain.interval
+    return {**found, "difference": gain.mean, "low": low, "high": high, "verdict": gain.verdict}
