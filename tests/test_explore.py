@@ -63,7 +63,9 @@ def opened(name, run, data):
         "dartboard": lt.explore.dartboard,
         "feedback_dial": lambda: lt.explore.feedback_dial(lt.recorded("digits", "cdb", seed=0)[0]),
         "gradient_river": lt.explore.gradient_river,
+        "papers": lt.explore.papers,
         "pizza": lt.explore.pizza,
+        "gallery": lt.explore.gallery,
         "threshold": lambda: lt.explore.threshold(run),
         "throw": lt.explore.throw,
         "tug_of_war": lambda: lt.explore.tug_of_war(data),
@@ -85,8 +87,8 @@ def photos():
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
 # of each chapter, too
 EVERY = [  # of each chapter, too
-    *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gradient_river", "pizza", "threshold", "throw",
-    "tug_of_war", "two_rings", "lengths", "quality", "wall",
+    *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gallery", "gradient_river", "papers", "pizza", "threshold",
+    "throw", "tug_of_war", "two_rings", "lengths", "quality", "wall",
 ]  # fmt: skip
 # of each explorer, a control and a value that must change the picture
 MOVES = {
@@ -98,7 +100,9 @@ MOVES = {
     "dartboard": ("darts", 30),
     "feedback_dial": ("epoch", 30),
     "gradient_river": ("epoch", 30),
+    "papers": ("beside", "photographs"),
     "pizza": ("margin", 0.2),
+    "gallery": ("query", 40),
     "threshold": ("log_odds", -2.0),
     "throw": ("ratio", 3.0),
     "tug_of_war": ("epoch", 3),
@@ -295,6 +299,22 @@ def test_callbacks_of_several_threads_leave_the_picture_of_the_final_values():
     assert abs(beta.slider.value - beta.place(beta.value)) <= beta.step
     assert explorer.result.beta == beta.value
     assert lt.explore.effective_number(COUNTS, beta.value).screen.frame.png == explorer.screen.frame.png
+
+
+def test_a_picture_that_a_sweep_has_brought_is_not_drawn_again(monkeypatch):
+    explorer, drawn = lt.explore.effective_number(COUNTS), []
+    sweep = explorer.screen.sweeps[0]
+    explorer.screen.sweep(sweep.name)
+    assert explorer.screen.wait(30)
+    value, plain = sweep.values[7], type(explorer).draw
+    monkeypatch.setattr(type(explorer), "draw", lambda self, result: drawn.append(self) or plain(self, result))
+    explorer.set(**{sweep.name: value})
+    assert drawn == [] and explorer.values[sweep.name] == value and "image" not in explorer.screen.picture
+    again = lt.explore.effective_number(COUNTS, **{sweep.name: value})
+    assert explorer.sentence == again.sentence and explorer not in drawn
+    assert explorer.screen.frame.png == again.screen.frame.png and explorer in drawn
+    explorer.close()
+    again.close()
 
 
 def test_closing_takes_an_explorer_out_of_the_registry_and_off_the_page():

@@ -238,13 +238,20 @@ def test_keys_stay_inside_an_explorer_and_lead_out_of_it(explorers):
     assert one.caption() == caption
 
 
-def test_start_gives_the_focus_to_pause(explorers):
+BAR = "document.querySelector('.ltviz-explorer [role=progressbar]')"
+
+
+def test_start_gives_the_focus_to_pause_and_the_bar_says_how_far_it_is(explorers):
     page = explorers("lab").page
+    page.wait_for_function(BAR)
     start = page.locator(".ltviz-explorer button", has_text="Start").first
     start.focus()
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.textContent.includes('Pause')")
     page.wait_for_function("document.activeElement.textContent.includes('Start')", timeout=60_000)
+    page.wait_for_function(f"{BAR}.getAttribute('aria-valuetext') === 'done, 100%'")
+    facts = [f"{BAR}.getAttribute('aria-{one}')" for one in ("label", "valuenow", "valuemin", "valuemax")]
+    assert [page.evaluate(one) for one in facts] == ["progress", "100", "0", "100"]
 
 
 def test_curves_of_loss_anatomy_are_pointed_at(explorers):

@@ -235,6 +235,52 @@ def test_what_was_forgotten_is_drawn_again(scene):
     assert not set(before) & set([content for content, _ in s.sent if content["kind"] == "plan"][-1]["keys"])
 
 
+def test_a_picture_that_a_sweep_has_brought_is_not_drawn_or_sent_again(scene):
+    s = scene()
+    assert not s.screen.recall({"beta": 0.3, "tau": 0.0}), "nothing was drawn yet"
+    s.screen.sweep("beta")
+    assert s.screen.wait(10)
+    plan, before = s.sent[0][0], s.screen.picture["seq"]
+    assert s.screen.recall({"beta": 0.3, "tau": 0.0})
+    said = s.screen.picture
+    assert (said["seq"], said["key"], said["rest"]) == (before + 1, plan["keys"][3], plan["rest"])
+    assert said["where"] == {"beta": 3, "tau": 0} and "image" not in said and len(s.drawn) == 21
+    assert not s.screen.recall({"beta": 0.3, "tau": 0.5}), "another state"
+    assert not s.screen.recall({"beta": 0.33, "tau": 0.0}), "on no place of the sweep"
+    assert repr(s.screen) == "beta 0.3, tau 0" and s.drawn[-1] == (0.3, 0.0), "drawn when it is asked for"
+    assert np.array_equal(s.screen.frame.pixels, pixels(0.3)) and len(s.drawn) == 22
+    s.screen.forget()
+    assert not s.screen.recall({"beta": 0.3, "tau": 0.0}), "another look"
+    with pytest.raises(ValueError, match="values=None: expected a dict"):
+        s.screen.recall(None)
+
+
+def test_a_page_without_a_recalled_picture_gets_it(scene):
+    s = scene()
+    s.screen.sweep("beta")
+    assert s.screen.wait(10) and s.screen.recall({"beta": 0.3, "tau": 0.0})
+    seq = s.screen.picture["seq"]
+    s.screen._receive({"kind": "want", "seq": seq - 1}, [])  # of a picture before this one
+    assert s.screen.picture["seq"] == seq
+    s.screen._receive({"kind": "want", "seq": seq}, [])
+    sent = s.screen.picture
+    assert sent["seq"] == seq + 1 and sent["meta"]["text"] == "beta 0.3, tau 0"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sent["image"]))), pixels(0.3)) and s.errors == []
+
+
+def test_a_recalled_picture_is_overtaken_by_a_later_ticket(scene):
+    s = scene()
+    s.screen.sweep("beta")
+    assert s.screen.wait(10)
+    early, late = s.screen.ticket(), s.screen.ticket()
+    s.screen.show(s.frame({"beta": 2.0, "tau": 0}), ticket=late)
+    newest = s.screen.picture
+    assert s.screen.recall({"beta": 0.3, "tau": 0.0}, early), "nothing is left to draw"
+    assert s.screen.picture is newest and s.screen.frame.text == "beta 2, tau 0"
+    s.screen.close()
+    assert not s.screen.recall({"beta": 0.3, "tau": 0.0}) and s.screen.frame is None
+
+
 def test_an_error_in_drawing_is_told_and_ends_the_sweep(scene):
     s = scene()
     s.fail = 3
@@ -509,6 +555,11 @@ def test_export_refuses_what_it_cannot_write(scene, tmp_path):
     with pytest.raises(ValueError, match="expected a screen that shows a picture"):
         export(empty, tmp_path / "x.html")
     empty.close()
+
+
+def test_frames_that_are_larger_than_what_is_asked_for_are_the_ends_and_the_present_one(scene):
+    made = grid(scene().screen, ["beta"], most=1)
+    assert made.kept == ((0, 10, 20),) and made.size > 1 and len(made.frames) == 3
 
 
 def test_a_page_holds_all_that_it_needs(scene, tmp_path):

@@ -130,6 +130,11 @@ class Bench:
     def send_picture(self) -> None:
         self.page.evaluate("picture => show(picture)", self.picture())
 
+    def send_named(self) -> None:
+        """Only which picture it is, as the kernel says where a sweep has brought it."""
+        assert "image" not in self.screen.picture
+        self.page.evaluate("picture => model.set('picture', picture)", dict(self.screen.picture))
+
     def pump(self) -> list[str]:
         """Bring what the screen has said to the page; the kinds of messages."""
         packets = []
@@ -282,6 +287,50 @@ def test_an_answer_for_an_older_place_does_not_replace_a_played_frame(bench):
     b.screen.show(Frame(picture(99), "the exact one"), {"beta": 4.003})
     b.send_picture()
     b.until("pixel()[0] === 99")
+
+
+def test_the_kernel_names_a_picture_that_the_page_has(bench):
+    b = bench()
+    b.sweep()
+    b.move(4.0)
+    b.until("pixel()[0] === 40")
+    drawn = b.page.evaluate("drawn.length")
+    b.slider.value = 4.0
+    assert b.screen.recall({"beta": 4.0})
+    b.send_named()
+    b.page.wait_for_timeout(100)
+    assert b.page.evaluate("drawn.length") == drawn, "it is shown already"
+    b.slider.value = 1.0  # moved by code: the page draws the frame that it keeps
+    b.page.evaluate("slider.state.value = 1.0")
+    assert b.screen.recall({"beta": 1.0})
+    b.send_named()
+    b.until("pixel()[0] === 10")
+    assert b.page.locator("canvas").get_attribute("aria-label") == "beta is 1" and len(b.rendered) == len(PLACES) + 1
+    b.page.evaluate("receive([[{ kind: 'forget' }, null]])")  # as a page that was opened later
+    assert b.screen.recall({"beta": 3.0})
+    b.send_named()
+    b.page.wait_for_timeout(100)
+    assert b.rendered[-1] == 3.0 and b.screen.picture["image"], "the page asks for what it does not have"
+    b.send_picture()
+    b.until("pixel()[0] === 30")
+
+
+def test_photographs_are_laid_above_a_dark_picture_at_once_and_only_then(bench):
+    b = bench()
+    frame = Frame(picture(50), "photographs", photos=[(0.0, 0.0, 0.01, 0.01), (0.5, 0.5, 0.6, 0.6)])
+    b.screen.show(frame, {"beta": 5.0})
+    b.send_picture()
+    b.until("pixel()[0] === 50")
+    above = """() => { const one = document.querySelector('canvas.photos'), pen = one.getContext('2d');
+      return [one.width, [...pen.getImageData(3, 3, 1, 1).data], [...pen.getImageData(30, 30, 1, 1).data]]; }"""
+    assert b.page.evaluate(above)[1] == [0, 0, 0, 0], "nobody sees them in the light"
+    b.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    b.page.wait_for_timeout(100)
+    assert b.page.evaluate(above) == [WIDE, [50, 10, 10, 255], [0, 0, 0, 0]]
+    b.screen.show(Frame(picture(7), "none"), {"beta": 0.7})
+    b.send_picture()
+    b.until("pixel()[0] === 7")
+    assert b.page.evaluate(above)[1] == [0, 0, 0, 0], "no photographs in this one"
 
 
 def test_the_nearest_frame_is_shown_until_the_right_one_is_there(bench):
@@ -627,7 +676,7 @@ def test_a_page_that_would_be_too_large_holds_fewer_values_and_says_so(opened, t
     page = opened(path)
     slider = page.get_by_role("slider", name="beta")
     kept = int(slider.get_attribute("max")) + 1
-    assert 5 <= kept <= 26 and path.stat().st_size < 240_000  # the module itself is 30 kB
+    assert kept == 27 and 200_000 < path.stat().st_size < 240_000  # 51, by twos; the module has 30 kB
     assert page.get_by_text(f"it holds {kept} of the 51 values of beta").count() == 1
     for key, value in (("Home", "0"), ("End", "5")):
         slider.press(key)

@@ -1,5 +1,6 @@
 """The two rings: lengths by class, snapshots with the numbers of a loss, the picture, and what it can be told."""
 
+import itertools
 import re
 
 import numpy as np
@@ -104,6 +105,10 @@ def test_what_is_drawn_is_what_the_network_says(still):
     drawn = still.labels.get_window_extent(still.surface.figure.canvas.get_renderer())
     assert drawn.width < 0.8 * still.discs[1].get_window_extent().width, "discs are as large as texts, not as data"
     assert still.labels.get_offsets()[[4, 5]] == pytest.approx(shots.weight[EPOCHS][[2, 2]])
+    labels, tips = np.asarray(still.labels.get_offsets()[::2]), shots.weight[EPOCHS]
+    gaps = [np.linalg.norm(one - other) for one, other in itertools.combinations(labels, 2)]
+    assert min(gaps) >= still.room > min(np.linalg.norm(a - b) for a, b in itertools.combinations(tips, 2))
+    assert np.linalg.norm(labels - tips, axis=1).max() < still.room, "none far from its vector"
     assert np.isnan(found.radii).all() and not len(still.rings[0].get_xdata())
 
 

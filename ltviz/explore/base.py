@@ -227,10 +227,13 @@ class Explorer:
             one.rest(one.setting.idle(values))
         result = self.compute(**values)
         with DRAW_LOCK:
-            self.draw(result)
+            there = self.screen.recall(values, ticket)
+            if not there:
+                self.draw(result)
             self.result = result
             self.sentence = self.say(result)
-            self.screen.show(self._framed(result), values, ticket)
+            if not there:
+                self.screen.show(self._framed(result), values, ticket)
             self.drawn(result)
             self.show_error(None)
             self._code.follow()

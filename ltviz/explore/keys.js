@@ -32,6 +32,19 @@ function ownKeys(box) {
   };
   new MutationObserver(() => last?.disabled && setTimeout(settle, 50))
     .observe(box, { subtree: true, attributes: true, attributeFilter: ["disabled"] });
+  box.querySelectorAll(".widget-hprogress").forEach(tellProgress);
+}
+
+// A bar of progress says what it is and how far: ipywidgets gives it neither a role nor a value.
+function tellProgress(widget) {
+  const bar = widget.querySelector(".progress"), name = widget.querySelector("label"), filled = bar.firstElementChild;
+  const tell = () => {
+    const now = Math.round(parseFloat(filled.style.width) || 0), text = `${name.textContent}, ${now}%`;
+    const facts = { role: "progressbar", "aria-label": "progress", "aria-valuemin": 0, "aria-valuemax": 100 };
+    Object.entries({ ...facts, "aria-valuenow": now, "aria-valuetext": text }).forEach((one) => bar.setAttribute(...one));
+  };
+  new MutationObserver(tell).observe(widget, { subtree: true, childList: true, attributes: true, attributeFilter: ["style"] });
+  tell();
 }
 
 // Where arrow keys take a handle from a place on an axis: by so many steps of one size, or stops of a rising grid, which

@@ -175,8 +175,7 @@ class Pointing {
       node.addEventListener("pointerdown", (event) => {
         if (event.button) return;
         node.setPointerCapture(event.pointerId);
-        hold(true); taken(event);
-        node.focus({ preventScroll: true });
+        hold(true); taken(event); node.focus({ preventScroll: true });
       });
       node.addEventListener("pointermove", (event) => handle.held && this.drag(handle, ...this.spot(event), false));
       for (const kind of ["pointerup", "pointercancel"]) node.addEventListener(kind, (event) => {
@@ -197,9 +196,8 @@ class Pointing {
     const [fx, fy] = toPlace(region, x, y), [low, high] = this.limits(handle, axis);
     Object.assign(handle, { x, y, at: [fx, fy] }); node.style.inset = `${100 * fy}% auto auto ${100 * fx}%`;
     const text = spec.told ? spec.told : spec.axis === "xy" ? described(region, x, y) : written(region, axis, handle[axis]);
-    const facts = { label: spec.label, valuemin: low, valuemax: high, valuenow: handle[axis], valuetext: text };
-    for (const key in facts) node.setAttribute(`aria-${key}`, facts[key]);
-    put(node, { title: `${spec.label}: ${text}`, "aria-orientation": axis === "y" ? "vertical" : "horizontal" });
+    put(node, { title: `${spec.label}: ${text}`, "aria-label": spec.label, "aria-valuemin": low, "aria-valuemax": high,
+      "aria-valuenow": handle[axis], "aria-valuetext": text, "aria-orientation": axis === "y" ? "vertical" : "horizontal" });
   }
   drag(handle, fx, fy, done) {
     let [x, y] = toData(this.meta.regions[handle.spec.region], fx, fy);
@@ -209,9 +207,7 @@ class Pointing {
     this.report({ kind: "drag", name: handle.spec.name, x, y, done });
   }
   /** One message is under way at a time, and the newest follows it: so the kernel sets the pace. */
-  report(message) {
-    if (this.busy) this.waiting = message; else this.tell(message); this.busy = true;
-  }
+  report(message) { if (this.busy) this.waiting = message; else this.tell(message); this.busy = true; }
   acknowledged() {
     const next = this.waiting; [this.busy, this.waiting] = [false, null]; if (next) this.report(next); else this.meta.handles.forEach((spec) => this.place(spec));
   }
@@ -239,7 +235,7 @@ function render({ model, el, kept }) {
   const pen = canvas.getContext("2d"), pictures = new Pictures(kept ? Infinity : STORED);
   const pointing = new Pointing(stage, canvas, said, (message) => model.send(message));
   const tracks = new Map(), plans = new Map(), asked = new Map(), shown = { played: false, where: {}, key: null };
-  let seq = -1, turn = 0, photos = null, active = null, resting = 0, wiring = 0, rest = ""; // rest: stands for values without a track
+  let seq = -1, turn = 0, photos = null, boxes = [], active = null, resting = 0, wiring = 0, rest = ""; // rest: stands for values without a track
   const index = ({ spec: { places, trait, nearest }, model: slider }) => {
     const value = slider.get(trait);
     if (!nearest) return places.includes(value) ? places.indexOf(value) : null;
@@ -262,22 +258,27 @@ function render({ model, el, kept }) {
     const [{ width: wide, height: high }] = bitmaps();
     if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
     bitmaps().forEach((bitmap, i) => pen.drawImage(bitmap, layers[i][1], layers[i][2]));
-    if (meta.photos?.length || photos) { // above the canvas, whose lightness a dark theme turns over
-      photos ??= make(stage, "canvas", { class: "photos", "aria-hidden": "true" });
-      [photos.width, photos.height] = [wide, high]; // which clears it
-      const cut = ([l, t, r, b]) => [l * wide, t * high, (r - l) * wide, (b - t) * high].map(Math.round);
-      for (const box of meta.photos) photos.getContext("2d").drawImage(canvas, ...cut(box), ...cut(box));
-    }
+    boxes = meta.photos ?? [];
+    if (boxes.length || photos) uncover();
     put(canvas, { "aria-label": meta.text, "aria-busy": !facts.exact });
     if (caption) caption.textContent = meta.text;
     pointing.use(meta);
     clearTimeout(resting); resting = setTimeout(() => { said.textContent = meta.text; speak(); }, REST);
     canvas.dispatchEvent(new CustomEvent("ltviz-drawn", { bubbles: true, detail: { key, exact: facts.exact } }));
   }
+  /** Photographs above the canvas, whose lightness a dark theme turns over: drawn while that theme shows them. */
+  function uncover() {
+    photos ??= Object.assign(make(stage, "canvas", { class: "photos", "aria-hidden": "true" }), { onanimationstart: uncover });
+    if (getComputedStyle(photos).visibility === "hidden") return; // the animation begins when they are shown
+    const { width: wide, height: high } = Object.assign(photos, { width: canvas.width, height: canvas.height }); // clears it
+    const ink = photos.getContext("2d");
+    for (const [l, t, r, b] of boxes) ink.rect(...[l * wide, t * high, (r - l) * wide, (b - t) * high].map(Math.round));
+    ink.clip(); ink.drawImage(canvas, 0, 0);
+  }
   /** Show the frame nearest to where a slider stands, if there is one of the present state. */
   function play(track) {
     const now = where(), i = now[track.spec.name], plan = plans.get(planned(track.spec.name, now));
-    if (!plan || i === null || (shown.key === OWN && same(shown.where, now))) return; // the kernel's own is here
+    if (!plan || i === null || (!shown.played && same(shown.where, now))) return; // the kernel's own is here
     const there = (j) => plan.keys[j] !== undefined && pictures.has(plan.keys[j]);
     for (let away = 0; away < plan.keys.length; away++) {
       const j = [i - away, i + away].find(there);
@@ -341,15 +342,14 @@ function render({ model, el, kept }) {
     for (const one of [tracks, plans, asked]) one.clear();
     active = null;
   }
-  /** The kernel's picture: drawn unless it is late, or the page shows a frame of the present state and this is not. */
+  /** The kernel's picture: drawn unless it is there, or late, or the page shows a frame of the present state and this is not. */
   function arrived() {
-    const { seq: number, where: place, image, meta, rest: others } = model.get("picture") ?? {}, now = where();
-    if (!image || number <= seq) return;
-    shown.played &&= rest === others;
-    [seq, rest] = [number, others];
-    pictures.put(OWN, { image, meta });
-    const late = shown.played && same(shown.where, now) && !same(place, now);
-    if (!late) shown.drawing = draw(OWN, { played: false, where: place, exact: true });
+    const { seq: number, where: place, key, image, meta, rest: others } = model.get("picture") ?? {}, now = where();
+    if (!(number > seq)) return;
+    shown.played &&= rest === others; [seq, rest] = [number, others];
+    if (image) pictures.put(OWN, { image, meta }); else if (!pictures.has(key)) return model.send({ kind: "want", seq });
+    const late = shown.played && same(shown.where, now) && !same(place, now), there = !image && shown.exact && shown.key === key;
+    if (!late && !there) shown.drawing = draw(image ? OWN : key, { played: false, where: place, exact: true });
   }
   const answers = {
     plan({ plan, name, where: place, rest: others, keys }) {

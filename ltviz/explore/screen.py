@@ -7,9 +7,10 @@ needs it. A picture that is not there yet comes from the explorer's own callback
 From a slider to a picture there are two ways. Played: `held` and `ask` in screen.js -> "sweep" -> `Screen.sweep` ->
 Sweeper (sweeps.py), which has the explorer draw each place -> "plan", "frame", "done" -> `play`, `draw` in screen.js.
 By the kernel: the control (controls.py) -> `Explorer.refresh` (base.py) -> `Screen.show` -> the trait `picture` ->
-`arrived` and `draw`.
+`arrived` and `draw`. Where a sweep has brought the picture before, `Screen.recall` only says which one it is.
 
 The page says     sweep (a slider was taken hold of), click, drag, ready (it can hear)
+                  want (a picture that the kernel took to be on the page, and is not)
 the kernel says   plan (which frames will come), frame, done; stale, failed (that sweep is off); forget (all frames);
                   ack (a drag was heard); ready
 """
@@ -61,6 +62,7 @@ class Screen(anywidget.AnyWidget):
     """A picture on the page.
 
     show(frame, values)               the picture of these values of the controls
+    recall(values)                    the same, where the page has it from a sweep
     follow(sweeps, values, render)    the controls whose range is played, and how a picture of it is made
     on_click, on_drag                 callbacks for a `Click` and a `Drag`
     forget()                          what was drawn before no longer holds (other data, another look)
@@ -98,7 +100,7 @@ class Screen(anywidget.AnyWidget):
         self.title = title
         self.guard = guard or (lambda act: act())
         self.sweeps: list[Sweep] = []
-        self.frame: Frame | None = None
+        self._frame: Frame | None = None
         self._shown: dict[str, Any] = {}
         self._values: Callable[[], Mapping[str, Any]] = dict
         self._render: Callable[[dict[str, Any]], Frame] | None = None
@@ -129,12 +131,50 @@ class Screen(anywidget.AnyWidget):
         png, meta = frame.png, frame.meta()
         with self._lock:
             number = self.ticket() if ticket is None else check.whole("ticket", ticket, 1, self._tickets)
-            if self._closed or number < self._newest:
+            return self._set(frame, values, number, {"image": png, "meta": meta})
+
+    def recall(self, values: Mapping[str, Any], ticket: int | None = None) -> bool:
+        """Show the picture of these values that a sweep has sent before: nothing is drawn, and hardly anything sent.
+
+        False where it has to be drawn, and given to `show`.
+        """
+        values = dict(check.instance("values", values, Mapping, "a dict"))
+        with self._lock:
+            number = self.ticket() if ticket is None else check.whole("ticket", ticket, 1, self._tickets)
+            if self._closed or self._render is None or not self._sweeper.has(self._key(values)):
                 return False
-            self._newest, self._seq, self.frame, self._shown = number, self._seq + 1, frame, values
-            self.picture = {"seq": self._seq, **self._state(values), "image": png, "meta": meta}
-            self._sweeper.moved(values)
+            self._set(None, values, number, {})
+            return True
+
+    def _set(self, frame: Frame | None, values: dict[str, Any], ticket: int, content: dict[str, Any]) -> bool:
+        """Send what is shown from now on, unless something newer is; the lock is held."""
+        if self._closed or ticket < self._newest:
+            return False
+        self._newest, self._seq, self._frame, self._shown = ticket, self._seq + 1, frame, values
+        self.picture = {"seq": self._seq, "key": self._key(values), **self._state(values), **content}
+        self._sweeper.moved(values)
         return True
+
+    @property
+    def frame(self) -> Frame | None:
+        """The picture that is shown; one that was recalled is drawn when it is asked for."""
+        with self._lock:
+            frame, values, render = self._frame, self._shown, self._render
+        if frame is not None or self._closed or not self.picture:
+            return frame
+        frame = render(values)  # not under the lock, which comes after that of drawing
+        with self._lock:
+            if self._shown is values and not self._closed:
+                self._frame = frame
+        return frame
+
+    def _draw_again(self, seq: Any) -> None:
+        """The page does not have this picture: an earlier page had."""
+        frame = self.frame
+        with self._lock:
+            if frame is not None and seq == self._seq:
+                self._seq += 1
+                self.picture = {**self.picture, "seq": self._seq, "image": frame.png, "meta": frame.meta()}
 
     def _key(self, values: Mapping[str, Any]) -> str:
         return request_id(values=values, look=self._look)
@@ -195,7 +235,8 @@ class Screen(anywidget.AnyWidget):
             self.send({"kind": "forget"})
             if self.picture:  # what is shown now belongs to the new look
                 self._seq += 1
-                self.picture = {**self.picture, "seq": self._seq, **self._state(self._shown)}
+                now = {"seq": self._seq, "key": self._key(self._shown), **self._state(self._shown)}
+                self.picture = {**self.picture, **now}
 
     def _failed(self, error: Exception) -> None:
         """An error in drawing a sweep, in its thread: nobody but the guard would see it."""
@@ -222,6 +263,8 @@ class Screen(anywidget.AnyWidget):
         kind = content.get("kind") if isinstance(content, Mapping) else None
         if kind == "sweep" and content.get("name") in [one.name for one in self.sweeps]:
             self.guard(lambda: self.sweep(content["name"]))
+        elif kind == "want":
+            self.guard(lambda: self._draw_again(content.get("seq")))
         elif kind == "ready":
             # The kernel routes what a page says to the thread that has answered it last. An answer to this message,
             # which JupyterLab has sent for a subshell, keeps the main thread, where cells run, out of what follows.
@@ -240,14 +283,16 @@ class Screen(anywidget.AnyWidget):
 
     # ---------------------------------------------------------------------------------------------------- notebook
     def __repr__(self) -> str:
-        return self.frame.text if self.frame else "A screen without a picture."
+        frame = self.frame
+        return frame.text if frame else "A screen without a picture."
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         made = super()._repr_mimebundle_(**kwargs)
-        if made is not None and self.frame is not None:
+        frame = self.frame
+        if made is not None and frame is not None:
             data, metadata = made if isinstance(made, tuple) else (made, {})
-            data["image/png"] = base64.b64encode(self.frame.png).decode("ascii")
-            made = data, {**metadata, "image/png": {"alt": self.frame.text, "width": round(self.size[0])}}
+            data["image/png"] = base64.b64encode(frame.png).decode("ascii")
+            made = data, {**metadata, "image/png": {"alt": frame.text, "width": round(self.size[0])}}
         return made
 
     def close(self) -> None:
@@ -255,7 +300,7 @@ class Screen(anywidget.AnyWidget):
         if self._closed:
             return
         with self._lock:
-            self._closed, self.frame = True, None
+            self._closed, self._frame = True, None
             self._sweeper.forget()
             self._clicked.clear()
             self._dragged.clear()

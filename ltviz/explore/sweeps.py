@@ -217,6 +217,12 @@ class Sweeper:
             self.cancel()
             self._kept.clear()
 
+    def has(self, key: str) -> bool:
+        """Whether this frame, and what it is laid over, has been drawn and is kept."""
+        with self.lock:
+            kept = self._kept.get(key)
+            return kept is not None and (not kept[0]["over"] or self._kept.get(kept[0]["over"]) is not None)
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until nothing is being drawn; False where it takes longer than `timeout` seconds."""
         with self.lock:

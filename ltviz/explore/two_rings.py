@@ -22,7 +22,7 @@ from ..methods.darl import darl_weights
 from ..objective import Setting
 from ..plots.picture import FAINT, INK, QUIET, as_percent, number
 from ..plots.surface import Surface
-from ..plots.text import short
+from ..plots.text import apart, short
 from ..training.recipe import RECIPES
 from ..training.snapshots import Snapshots, take_snapshots
 from .base import Explorer
@@ -204,13 +204,13 @@ class TwoRings(Explorer):
                 ax.plot(*(scale(one) * CIRCLE), color=FAINT, linewidth=1, zorder=0)
                 ax.text(0, -scale(one), f"{one}", fontsize=9, color=QUIET, ha="center", va="center", zorder=1,
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
-        left, right = self.discs
-        nowhere = np.zeros((len(self.targets), 2))
-        self.dots = left.scatter(*nowhere.T, s=LARGE, c=self.colours[self.targets], linewidths=0, alpha=0.8, zorder=2)
+        (left, right), nowhere = self.discs, np.zeros((2, len(self.targets)))
+        self.dots = left.scatter(*nowhere, s=LARGE, c=self.colours[self.targets], linewidths=0, alpha=0.8, zorder=2)
         self.rings = [ax.plot([], [], color=RINGED, linewidth=2, zorder=4)[0] for ax in self.discs]
         self.spokes = right.add_collection(_lines(self.colours, 2.0), autolim=False)
-        self.labels = right.add_collection(_labels([short(name, 6) for name in self.names], self.colours,
-                                                   right.transData), autolim=False)  # fmt: skip
+        labels = _labels([short(name, 6) for name in self.names], self.colours, right.transData)
+        self.labels = right.add_collection(labels, autolim=False)
+        self.room = min(LONG / 4, 2 * LONG * (np.ptp(labels.get_paths()[0].vertices) + 3) / (72 * 0.345 * self.size[0]))
 
     def _build_charts(self) -> None:
         lines, self.cursors, self.spreads = [], [], []
@@ -235,7 +235,7 @@ class TwoRings(Explorer):
             ring.set_data(*(scale(radius) * CIRCLE if shown else ([], [])))
         vectors = film.shots.weight[epoch]
         self.spokes.set_segments(np.stack([np.zeros_like(vectors), vectors], 1))
-        self.labels.set_offsets(vectors.repeat(2, axis=0))
+        self.labels.set_offsets(apart(vectors, self.room).repeat(2, axis=0))
         along = film.shots.epochs
         for lines, found in ((self.of_features, film.of_features), (self.of_vectors, film.of_vectors)):
             rows = (found / found.mean(1, keepdims=True)).T

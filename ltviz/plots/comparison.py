@@ -13,7 +13,7 @@ from .. import check, metrics
 from .classes import no_groups
 from .picture import EDGE, INK, REFERENCE, Picture, as_percent, draws, get_axes, look, percent, points, seeds
 from .series import Series, series_of
-from .text import literal, short, wrap
+from .text import literal, minus, short, wrap
 
 WIDE = 32  # letters of a label in one line
 WORDS = {
@@ -153,7 +153,7 @@ class SeedRows:
             mean = values.mean() if len(values) else np.nan
             self.means[i].set_data([mean, mean], [i - 0.3, i + 0.3])
             words = "" if row is None else row.words.replace(metrics.ONE_SEED, "one seed")
-            self.words[i].set_text(wrap(words, WIDE, 2))
+            self.words[i].set_text(wrap(minus(words), WIDE, 2))
         names = ["" if row is None else _on_lines(row.name, self.lines, self.columns) for row in rows]
         if names != self.names:  # an axis is drawn anew
             self.names = names

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager
 
 DRAW_LOCK = threading.RLock()  # fonts, mathtext and rcParams are shared by all figures
@@ -121,6 +122,28 @@ def wrap(text: str, columns: int, lines: int | None = None) -> str:
     """The text in lines of about so many letters' width; what is on further lines than asked for is cut off."""
     columns = max(8, columns * len(text) // max(width(text), 1))
     return textwrap.fill(text, columns, max_lines=lines, placeholder="…")
+
+
+def minus(text: str) -> str:
+    """Words of ours as they are drawn: a number below zero has a minus sign, as on the axes, not a hyphen."""
+    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "\N{MINUS SIGN}", text)
+
+
+def apart(places: np.ndarray, room: float) -> np.ndarray:
+    """Places (n, 2) for round labels: those nearer to one another than `room` are pushed away from each other."""
+    at = np.array(places, dtype=float)
+    order = np.sign(np.subtract.outer(np.arange(len(at)), np.arange(len(at))))
+    for _ in range(200):
+        gap = at[:, None] - at[None]
+        gap[..., 1] += 1e-9 * room * order  # of equal places, too, one goes up and the other down
+        away = np.hypot(gap[..., 0], gap[..., 1])
+        np.fill_diagonal(away, np.inf)
+        near = away < room
+        if not near.any():
+            break
+        push = np.where(near, 0.505 * (room - away) + 0.002 * room, 0.0)
+        at += (gap * np.divide(push, away)[..., None]).sum(1)
+    return at
 
 
 # -------------------------------------------------------------------------------------------------------------- fonts

@@ -18,7 +18,7 @@ from ..metrics.frontier import beyond_lines
 from .classes import no_groups
 from .picture import EDGE, INK, QUIET, Picture, draws, get_axes, look, offset, percent, points, seeds
 from .series import Series, is_run, series_of
-from .text import wrap
+from .text import minus, wrap
 
 LINE = "#93A4C3"  # of the frontier: no series has this colour
 MARKED = (0.0, 0.5, 1.0, 1.5, 2.0)  # tau written along the line
@@ -144,7 +144,7 @@ def _draw_dots(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
         kind = {"fmt": look(i)["marker"], "color": look(i)["color"], "markersize": 8, "elinewidth": 1.3, **EDGE}
         bars = [None if np.isnan(half) else half for half in (row.half[0], row.half[1])]
         ax.errorbar(*row.mean, xerr=bars[0], yerr=bars[1], zorder=4 + i / 100, **kind)
-        said = f"{wrap(row.name, 30)}\n{row.words}"
+        said = f"{wrap(row.name, 30)}\n{minus(row.words)}"
         handles.append(
             Line2D([], [], linestyle="", marker=kind["fmt"], color=kind["color"], markersize=7, label=said, **EDGE)
         )
