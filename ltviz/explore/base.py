@@ -67,12 +67,9 @@ class Explorer:
     size = (7.4, 3.7)  # of the picture, in inches of 100 CSS pixels
 
     def __init__(
-        self,
-        controls: Mapping[str, Control],
-        *,
-        extra: tuple[widgets.Widget, ...] = (),
+        self, controls: Mapping[str, Control], *, extra: tuple[widgets.Widget, ...] = (),
         below: tuple[widgets.Widget, ...] = (),
-    ):
+    ):  # fmt: skip
         check_controls(controls)
         self.error: str | None = None
         self.result: Any = None

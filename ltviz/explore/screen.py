@@ -130,8 +130,7 @@ class Screen(anywidget.AnyWidget):
         values = dict(self._values() if values is None else check.instance("values", values, Mapping, "a dict"))
         png, meta = frame.png, frame.meta()
         with self._lock:
-            number = self.ticket() if ticket is None else check.whole("ticket", ticket, 1, self._tickets)
-            return self._set(frame, values, number, {"image": png, "meta": meta})
+            return self._set(frame, values, ticket, {"image": png, "meta": meta})
 
     def recall(self, values: Mapping[str, Any], ticket: int | None = None) -> bool:
         """Show the picture of these values that a sweep has sent before: nothing is drawn, and hardly anything sent.
@@ -140,17 +139,17 @@ class Screen(anywidget.AnyWidget):
         """
         values = dict(check.instance("values", values, Mapping, "a dict"))
         with self._lock:
-            number = self.ticket() if ticket is None else check.whole("ticket", ticket, 1, self._tickets)
             if self._closed or self._render is None or not self._sweeper.has(self._key(values)):
                 return False
-            self._set(None, values, number, {})
+            self._set(None, values, ticket, {})
             return True
 
-    def _set(self, frame: Frame | None, values: dict[str, Any], ticket: int, content: dict[str, Any]) -> bool:
+    def _set(self, frame: Frame | None, values: dict[str, Any], ticket: int | None, content: dict[str, Any]) -> bool:
         """Send what is shown from now on, unless something newer is; the lock is held."""
-        if self._closed or ticket < self._newest:
+        number = self.ticket() if ticket is None else check.whole("ticket", ticket, 1, self._tickets)
+        if self._closed or number < self._newest:
             return False
-        self._newest, self._seq, self._frame, self._shown = ticket, self._seq + 1, frame, values
+        self._newest, self._seq, self._frame, self._shown = number, self._seq + 1, frame, values
         self.picture = {"seq": self._seq, "key": self._key(values), **self._state(values), **content}
         self._sweeper.moved(values)
         return True
