@@ -4,6 +4,8 @@
 # make mutants    change the package in one place at a time, in copies, and see whether the tests notice: hours
 # make notebooks  run every chapter again and keep its figures; some of them: ARGS="04"
 # make readme     write the table of methods into README.md again, from their records
+# make site       the course as pages in build/site that open from disk; some chapters: ARGS="03"
+# make handout    the exercises as a page to print, and with their solutions, in build/handout; ARGS="03"
 # make record     train every method on the small recipes for the chapters; what is in data/runs stays: hours
 # make bench      measure what we claim to be fast; also ARGS="--quick", ARGS="losses", ARGS="page" and, on a GPU, ARGS="gpu"
 # make clean      remove the environment and the caches
@@ -26,7 +28,7 @@ READY := $(VENV)/.ltviz-installed
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 3000
 
-.PHONY: help lab test torture mutants notebooks readme record bench clean
+.PHONY: help lab test torture mutants notebooks readme site handout record bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,7 +39,7 @@ lab: $(READY)
 
 test: $(READY)
 	@echo "ltviz: running the tests that need no GPU, no browser and no downloaded data"
-	@"$(BIN)/python" -m pytest -m "not realdata and not browser and not slow and not gpu" $(ARGS)
+	@"$(BIN)/python" -m pytest -m "not realdata and not browser and not slow and not gpu and not postgres" $(ARGS)
 
 torture: $(READY)
 	@echo "ltviz: damaged files, wrong arguments, kills, and buttons pressed in any order; this takes minutes"
@@ -55,6 +57,13 @@ notebooks: $(READY)
 
 readme: $(READY)
 	@"$(BIN)/python" -m tools.readme $(ARGS)
+
+site: $(READY)
+	@echo "ltviz: drawing the explorers of the chapters and of every method; minutes the first time"
+	@"$(BIN)/python" -m tools.site $(ARGS)
+
+handout: $(READY)
+	@"$(BIN)/python" -m tools.site.handout $(ARGS)
 
 record: $(READY)
 	@echo "ltviz: training what is not in data/runs yet"

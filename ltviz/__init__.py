@@ -17,7 +17,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
 
 _WHERE = {
-    "datasets": ("LongTailed", "cifar_lt", "digits_lt", "folder_lt", "omniglot_lt", "table_lt"),
+    "datasets": (
+        "LongTailed", "attributes_csv", "celeba", "cifar_lt", "digits_attributes", "digits_lt", "folder_lt",
+        "glyphs_lt", "list_lt", "manga109", "omniglot_lt", "table_lt",
+    ),
     "methods": ("METHODS", "cite"),
     "objective": ("Objective", "Regularizer"),
     "own": ("as_method",),
@@ -25,23 +28,26 @@ _WHERE = {
     "collector": ("collect",),
     "predictions": ("from_predictions",),
     "training": ("RECIPES", "LiveRun", "Recipe", "make_data", "sweep", "train"),
+    "attributes": ("AttributeRun", "load_attribute_run", "train_attributes"),
     "recognition": ("recognise",),
     "many": ("train_many",),
+    "tuning": ("Tuning", "tune"),
     "embedding": ("embed",),
     "explore.export": ("export",),
     "reporting": ("report",),
     "plots": (
-        "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion", "plot_cost", "plot_counts",
-        "plot_effective_number", "plot_embedding", "plot_examples", "plot_feature_norms", "plot_gain", "plot_history",
-        "plot_loss_curve", "plot_mistakes", "plot_precision_recall", "plot_reliability", "plot_weight_norms",
-        "plot_who_pays", "style",
+        "plot_attributes", "plot_class_accuracy", "plot_class_weights", "plot_comparison", "plot_confusion",
+        "plot_cost", "plot_counts", "plot_effective_number", "plot_embedding", "plot_examples", "plot_feature_norms",
+        "plot_gain", "plot_history", "plot_loss_curve", "plot_mistakes", "plot_precision_recall", "plot_reliability",
+        "plot_weight_norms", "plot_who_pays", "style",
     ),
     "study": ("Exercise", "Predict", "Quiz", "chapter", "recorded", "say"),
 }  # fmt: skip
 _NAMES = {name: module for module, names in _WHERE.items() for name in names}
 _MODULES = (
-    "datasets", "device", "embedding", "explore", "functional", "many", "methods", "metrics", "models", "objective",
-    "own", "plots", "published", "recognition", "run", "samplers", "study", "training",
+    "attributes", "datasets", "device", "embedding", "explore", "functional", "many", "methods", "metrics", "models",
+    "objective", "own", "plots", "published", "recognition", "run", "samplers", "study", "tables", "training",
+    "tuning",
 )  # fmt: skip
 
 __all__ = [*_NAMES, *_MODULES]

@@ -1,4 +1,4 @@
-"""python -m ltviz <command>: train, table."""
+"""python -m ltviz <command>: train, tune, table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .check import suggest
 
 COMMANDS = {
     "train": "train a method on a recipe's data and print its table",
+    "tune": "look for a method's best settings; several processes may share the work",
     "table": "every recorded method, its accuracy by class groups and its difference to ce; or a paper's table",
 }
 

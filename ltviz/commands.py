@@ -1,10 +1,11 @@
-"""The commands of `python -m ltviz`: train a method, and show a table of runs."""
+"""The commands of `python -m ltviz`: train a method, tune one, and show a table of runs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,12 @@ from .metrics import comparison_table
 from .run import Run, load_runs
 from .tables import RUNS
 from .training import RECIPES, make_data, prepare_folder, train
+from .training.distributed import is_first
 
 if TYPE_CHECKING:
     import pandas
+
+    from .tuning import Tuning
 
 
 def main_train(argv: Sequence[str]) -> int:
@@ -42,6 +46,8 @@ def main_train(argv: Sequence[str]) -> int:
     except (ValueError, KeyError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    if not is_first():  # torchrun has started several processes for one run
+        return 0
     print(run.table().round(3).to_string())
     print(f"{run!r}; recipe {given.recipe} on {data!r}")
     if given.save:
@@ -60,10 +66,7 @@ def _settings(given: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise ValueError(f"{text!r}: expected name=value, such as beta=0.99")
-        try:
-            found = json.loads(value)
-        except json.JSONDecodeError:
-            found = {"True": True, "False": False, "None": None}.get(value, value)
+        found = _plain(value)
         if name in ("epochs", "seed", "device", "recipe", "root"):
             setattr(given, name, found)
         elif name in ("method", "data", "start", "checkpoint", "speed", "progress"):
@@ -71,6 +74,88 @@ def _settings(given: argparse.Namespace) -> dict[str, Any]:
         else:
             settings[name] = found
     return settings
+
+
+def main_tune(argv: Sequence[str]) -> int:
+    """The command line of `tune`, a worker: the same command elsewhere shares the work. Returns the exit status."""
+    from .tuning import StorageLost, standing, tune  # Optuna is imported only now
+
+    parser = argparse.ArgumentParser(
+        prog="python -m ltviz tune",
+        description="Look for the settings that do best on the validation images. The same command, at the same time "
+        "or later, on this machine or another, works on the same trials: give --storage that all of them reach.",
+    )
+    parser.add_argument("method", help="or several, joined by commas: the best method is looked for as well")
+    parser.add_argument("settings", nargs="*", help="name=value: what stays as it is")
+    parser.add_argument("--data", "--recipe", dest="recipe", default="digits", choices=list(RECIPES))
+    wanted = "what is tuned; may be given several times; default: every setting of the method"
+    parser.add_argument("--tune", action="append", metavar="NAME[=LOW:HIGH | =A,B,...]", help=wanted)
+    parser.add_argument("--trials", type=int, default=20, help="in all, those of other workers included")
+    parser.add_argument("--storage", help="an SQLite file (.db), a journal (.journal), or postgresql://user@host/name")
+    parser.add_argument("--objective", default="rare", help="rare, middle, frequent, balanced or all")
+    parser.add_argument("--seeds", type=int, default=2, help="networks a trial")
+    parser.add_argument("--sampler", help="tpe, random or gp")
+    parser.add_argument("--pruner", help="median, hyperband or none")
+    parser.add_argument("--name", help="of the study; default: made from what is asked")
+    parser.add_argument("--seed", type=int, default=0, help="of the data and the sampler")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--device")
+    parser.add_argument("--root", help="CIFAR-10 as an image folder")
+    given = parser.parse_intermixed_args(argv)
+    try:
+        fixed = _settings(given)
+        data = make_data(given.recipe, given.seed, **({"root": given.root} if given.root else {}))
+        methods = given.method.split(",")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the objective")  # said below, with the best setting
+            tuning = tune(
+                methods if len(methods) > 1 else given.method, data, settings=_ranges(given.tune), trials=given.trials,
+                storage=given.storage, sampler=given.sampler, pruner=given.pruner, objective=given.objective,
+                seeds=given.seeds, name=given.name, seed=given.seed, recipe=given.recipe, epochs=given.epochs,
+                device=given.device, callback=lambda now: print(standing(now, given.trials), flush=True), **fixed,
+            )  # fmt: skip
+        table = tuning.table()
+        print(table.head(10).to_string(na_rep=""))
+        print(tuning)
+        if (table["ended"] == "finished").any():
+            print(f"trained with: {_train_line(tuning)}")
+    except (ValueError, KeyError, OSError, StorageLost) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _train_line(tuning: Tuning) -> str:
+    """The command that trains the best setting."""
+    plan, key = tuning.plan, tuning.method
+    values = {**plan.space.bound[key].differing, **plan.arguments, **tuning.settings}
+    typed = {name: value if isinstance(value, str) else json.dumps(value)
+             for name, value in values.items() if value is not None}  # fmt: skip
+    return " ".join(["python -m ltviz train", key, *(f"{name}={value}" for name, value in typed.items())])
+
+
+def _ranges(asked: Sequence[str] | None) -> dict[str, Any] | None:
+    """What --tune asks for, as `tune` takes it: beta, beta=0.9:0.999 or loss=softmax,sigmoid."""
+    found: dict[str, Any] = {}
+    for text in asked or ():
+        name, equals, value = text.partition("=")
+        if name in found:
+            raise ValueError(f"--tune {text}: {name!r} is given twice")
+        if not equals:
+            found[name] = None
+        elif ":" in value:
+            found[name] = tuple(_plain(one) for one in value.split(":"))
+        else:
+            found[name] = [_plain(one) for one in value.split(",")]
+    return found or None
+
+
+def _plain(text: str) -> Any:
+    """A number, a truth value or a text, as it is typed."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
 
 
 def main_table(argv: Sequence[str]) -> int:

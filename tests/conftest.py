@@ -27,6 +27,19 @@ def chromium() -> str | None:
     return os.environ.get("LTVIZ_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
+def postgres_programs() -> Path | None:
+    """The folder of PostgreSQL's programs: of those on the path, else where Debian puts them; the newest."""
+    named = shutil.which("initdb")
+    folders = [Path(named).resolve().parent] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return next((one for one in reversed(folders) if (one / "initdb").exists() and (one / "postgres").exists()), None)
+
+
+def no_postgres() -> bool:
+    import importlib.util
+
+    return postgres_programs() is None or importlib.util.find_spec("psycopg") is None
+
+
 def no_gpu() -> bool:
     import torch
 
@@ -39,6 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "realdata": (lambda: not real_data().is_dir(), f"no real data in {real_data()}: set LTVIZ_DATA to its folder"),
         "browser": (lambda: chromium() is None, "no Chromium: install it or set LTVIZ_CHROMIUM to its path"),
         "gpu": (no_gpu, "no CUDA device"),
+        "postgres": (no_postgres, "no PostgreSQL: install it (apt-get install postgresql), and psycopg"),
     }
     for name, (missing, reason) in needs.items():
         marked = [item for item in items if item.get_closest_marker(name)]

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from types import SimpleNamespace
 
 import ipywidgets as widgets
 import numpy as np
+import optuna
 import pytest
 import torch
 from ipywidgets.widgets.widget import _instances
@@ -69,6 +71,7 @@ def opened(name, run, data):
         "threshold": lambda: lt.explore.threshold(run),
         "throw": lt.explore.throw,
         "tug_of_war": lambda: lt.explore.tug_of_war(data),
+        "tuning": lambda: lt.explore.tuning(tuned(data)),
         "two_rings": lambda: lt.explore.two_rings(data),
         "lengths": lambda: lt.explore.lengths(
             {"plain": lt.recorded("digits", "ce"), "ring": lt.recorded("digits", "ring")}
@@ -77,6 +80,14 @@ def opened(name, run, data):
         "wall": lambda: lt.explore.wall(photos(), lt.study.photographs()),
     }
     return makers[name]()
+
+
+def tuned(data):
+    """A study of two trials."""
+    given = {"settings": ["gamma", "lr"], "seeds": 1, "epochs": 1, "progress": False}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the objective")
+        return lt.tune("focal", data, trials=2, storage=optuna.storages.InMemoryStorage(), **given)
 
 
 def photos():
@@ -88,7 +99,7 @@ EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
 # of each chapter, too
 EVERY = [  # of each chapter, too
     *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gallery", "gradient_river", "papers", "pizza", "threshold",
-    "throw", "tug_of_war", "two_rings", "lengths", "quality", "wall",
+    "throw", "tug_of_war", "tuning", "two_rings", "lengths", "quality", "wall",
 ]  # fmt: skip
 # of each explorer, a control and a value that must change the picture
 MOVES = {
@@ -106,6 +117,7 @@ MOVES = {
     "threshold": ("log_odds", -2.0),
     "throw": ("ratio", 3.0),
     "tug_of_war": ("epoch", 3),
+    "tuning": ("gamma", 4.0),
     "two_rings": ("epoch", 3),
     "lengths": ("factor", 3.0),
     "quality": ("blur", 1.0),

@@ -1,0 +1,120 @@
+"""The reader against the sampler: both are trials of one study, and the picture follows."""
+
+import numpy as np
+import optuna
+import pytest
+
+import ltviz as lt
+from ltviz.explore.tuning import TuningExplorer
+
+pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return lt.digits_lt()
+
+
+def study(data, method="class_balanced", trials=2, **more):
+    given = {"settings": ["beta", "loss", "gamma", "lr"], "seeds": 1, "epochs": 2, "progress": False, **more}
+    return lt.tune(method, data, trials=trials, storage=optuna.storages.InMemoryStorage(), **given)
+
+
+@pytest.fixture
+def explorer(data):
+    made = lt.explore.tuning(study(data))
+    yield made
+    made.close()
+
+
+def test_the_sliders_setting_is_a_trial(explorer):
+    explorer.set(beta=0.99, loss="focal", gamma=3.0, lr=0.3)
+    explorer.try_mine()
+    row = explorer.tuning.table().sort_index().iloc[-1]
+    assert (row["by"], row["beta"], row["loss"], row["gamma"], row["lr"]) == ("you", 0.99, "focal", 3.0, 0.3)
+    assert len(explorer.tuning) == 3 and explorer.error is None
+    place = explorer.result.places[explorer.result.who == "you"]
+    assert place[0, 0] == pytest.approx(2.0), "0.99 is two decades from 1"
+    assert np.allclose(place[0], explorer.result.here)
+    assert "you: " in explorer.sentence and "after 1 trial" in explorer.sentence
+
+
+def test_the_sampler_takes_its_turn_and_importance_appears(explorer):
+    assert explorer.result.importance == {}
+    explorer.ask_sampler(5)
+    assert len(explorer.tuning) == 7 and list(explorer.tuning.table()["by"]).count("sampler") == 6
+    assert sum(explorer.result.importance.values()) == pytest.approx(1.0)
+    assert len(explorer.marks(explorer.result)) == 2 * len(explorer.rows)
+    told = explorer.marks(explorer.result)[0].text
+    assert told.startswith("trial 0, defaults: beta=0.999, loss=softmax, lr=0.1: ")
+
+
+def test_it_trains_in_the_background_and_stops(data):
+    explorer = lt.explore.tuning(study(data, epochs=60))
+    explorer.ask_sampler(50, inline=False)
+    assert explorer.running and explorer.mine.disabled and not explorer.end.disabled
+    with pytest.raises(RuntimeError, match="a trial is under way"):
+        explorer.try_mine()
+    explorer.stop()
+    explorer.wait(20)
+    assert not explorer.running and not explorer.mine.disabled and explorer.end.disabled
+    assert len(explorer.tuning) < 52
+    explorer.close()
+
+
+def test_a_failure_is_shown(data):
+    def objective(run):
+        if run.settings["gamma"] > 3:
+            raise RuntimeError("no memory")
+        return run.accuracy
+
+    tuning = study(data, "focal", 1, settings=["gamma"], objective=objective)
+    explorer = lt.explore.tuning(tuning, gamma=4.0)
+    explorer.mine.click()
+    assert "no memory" in explorer.error and not explorer.running
+    explorer.close()
+
+
+def test_the_background_is_drawn_once_while_a_slider_moves(explorer):
+    drawn = explorer.surface.backgrounds
+    for beta in (0.9, 0.99, 0.999):
+        explorer.set(beta=beta)
+    assert explorer.surface.backgrounds == drawn
+    explorer.set(up="lr")
+    assert explorer.surface.backgrounds == drawn + 1
+
+
+def test_axes_and_state(explorer):
+    explorer.set(across="loss", up="lr", lr=0.05)
+    assert explorer.error is None and explorer.result.axes == ("loss", "lr")
+    again = TuningExplorer.from_state(explorer.state, explorer.tuning)
+    assert again.values == explorer.values and "lr=0.05" in explorer.as_code()
+    assert explorer.drive() == [] and again.drive() == []
+    again.close()
+
+
+def test_one_setting_alone_and_none_tried(data):
+    explorer = lt.explore.tuning(study(data, "focal", 0, settings=["gamma"]))
+    assert explorer.sentence.startswith("Nothing was tried yet. 30 validation images decide")
+    explorer.try_mine()
+    assert explorer.error is None and len(explorer.result.values) == 1
+    explorer.close()
+
+
+@pytest.mark.parametrize("value", [None, 3, "focal", []])
+def test_what_is_no_tuning_is_refused(value):
+    with pytest.raises(ValueError, match="tuning=.*expected a Tuning of one method"):
+        lt.explore.tuning(value)
+
+
+def test_what_cannot_be_shown_is_refused(data, explorer):
+    with pytest.raises(ValueError, match="expected a Tuning of one method"):
+        lt.explore.tuning(lt.tune(["focal", "ldam"], data, trials=0, seeds=1, epochs=1, progress=False,
+                                  storage=optuna.storages.InMemoryStorage()))  # fmt: skip
+    with pytest.raises(ValueError, match="'bet' is not tuned .did you mean 'beta'"):
+        lt.explore.tuning(explorer.tuning, bet=0.9)
+    with pytest.raises(ValueError, match="across='gama'"):
+        lt.explore.tuning(explorer.tuning, across="gama")
+    for n in (0, True, 2.5):
+        with pytest.raises(ValueError, match="n="):
+            explorer.ask_sampler(n)
