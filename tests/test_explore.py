@@ -61,6 +61,7 @@ def opened(name, run, data):
         "loss_anatomy": lambda: lt.explore.loss_anatomy("class_balanced"),
         "lab": lambda: lt.explore.lab(data, epochs=3, seeds=1),
         "posthoc": lambda: lt.explore.posthoc(run),
+        "attributes": lt.explore.attributes,
         "batch_desk": lambda: lt.explore.batch_desk(photos(), lt.study.batch_photographs()),
         "dartboard": lt.explore.dartboard,
         "feedback_dial": lambda: lt.explore.feedback_dial(lt.recorded("digits", "cdb", seed=0)[0]),
@@ -98,7 +99,7 @@ def photos():
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
 # of each chapter, too
 EVERY = [  # of each chapter, too
-    *EXPLORERS, "batch_desk", "dartboard", "feedback_dial", "gallery", "gradient_river", "papers", "pizza", "threshold",
+    *EXPLORERS, "attributes", "batch_desk", "dartboard", "feedback_dial", "gallery", "gradient_river", "papers", "pizza", "threshold",
     "throw", "tug_of_war", "tuning", "two_rings", "lengths", "quality", "wall",
 ]  # fmt: skip
 # of each explorer, a control and a value that must change the picture
@@ -107,6 +108,7 @@ MOVES = {
     "loss_anatomy": ("beta", 0.9),
     "lab": ("epochs", 40),
     "posthoc": ("prior", 1.5),
+    "attributes": ("rho", 0.1),
     "batch_desk": ("rho", 0.8),
     "dartboard": ("darts", 30),
     "feedback_dial": ("epoch", 30),

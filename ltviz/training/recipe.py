@@ -165,6 +165,7 @@ RECIPES = {
             data=("cifar_lt", {**SMALL_PHOTOS, "ratio": 100, "n_max": 2000, "class_order": "natural"}),
         ),
         Recipe("omniglot", "cnn", 60, data=("omniglot_lt", {})),
+        Recipe("glyphs", "cnn", 60, data=("glyphs_lt", {})),
         # Photographs of more than 32 pixels, as a folder has them, on a network whose stem halves them down to 32.
         Recipe("photos", "resnet20_stem", 60),
         Recipe("photos_many", "resnet20_stem", 20),
@@ -177,6 +178,12 @@ RECIPES = {
         Recipe(
             "cao2019", "resnet32", 200, 128, weight_decay=2e-4, schedule="step", milestones=(0.8, 0.9), drop=0.01,
             warmup=0.025, warmup_by="epoch", clip=None, data=("cifar_lt", {"ratio": 100, "validation": 0}),
+        ),
+        # Sinha et al. 2020, from their public code, which Darkwah & Kang 2023 follow. It holds out 25 images of each of
+        # 100 classes, and the loss learns from their accuracies; its weight decay leaves out the last bias, ours not.
+        Recipe(
+            "sinha2020", "resnet32", 240, 32, schedule="step", milestones=(160 / 240, 210 / 240), drop=0.01,
+            warmup=0.0, clip=None, data=("cifar_lt", {"classes": 100, "ratio": 100, "validation": 25}),
         ),
     )
 }  # fmt: skip
