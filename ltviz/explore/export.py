@@ -140,13 +140,14 @@ def grid(screen: Screen, names: Sequence[str], most: int = MOST) -> Grid:
     encode = _Encoder(screen, values, sweeps, here)
     counts = [len(one.places) for one in sweeps]
     room = most - len(_json([encode.first]))
-    sample = [len(_json([encode(place)])) for place in _sample(counts)]
+    sample = [len(_json([made])) for place in _sample(counts) if (made := encode(place)) is not encode.first]
     each = sum(sample) / len(sample) if sample else 1
+    least = _thin(counts, here, 1)
     while True:
         fits = max(1, int(room / each))
         kept = _thin(counts, here, fits)
         made = Grid(sweeps, kept, tuple(encode(place) for place in itertools.product(*kept)))
-        if made.size <= most or all(n <= 2 for n in map(len, kept)):
+        if made.size <= most or kept == least:
             return made
         each *= 1.02 * made.size / most
 
@@ -226,26 +227,35 @@ def _image(pixels: np.ndarray) -> str:
 # ------------------------------------------------------------------------------------------------------------- the page
 def _section(screen: Screen, number: int, names: Sequence[str], most: int, heading: str) -> str:
     """The HTML of one screen: heading, inputs, picture, and what was left out."""
-    made, title = grid(screen, names, most), screen.title or f"Picture {number + 1}"
+    title, name = screen.title or f"Picture {number + 1}", f"screen-{number}"
+    body, data = piece(screen, name, names, most)
+    above = "" if title == heading else f"<h2>{html.escape(title)}</h2>\n"
+    return (
+        f"<section aria-label='{html.escape(title)}'>\n{above}{body}\n"
+        f"<script type='application/json' data-screen='{name}'>{_json(data)}</script>\n</section>"
+    )
+
+
+def piece(screen: Screen, name: str, names: Sequence[str], most: int = MOST) -> tuple[str, dict[str, Any]]:
+    """One screen for a page of one's own: the HTML of its inputs and notes, and what `mount` of export.js is given.
+
+    name: the id of the element that `mount` fills, and how the ids of the inputs begin.
+    """
+    made = grid(screen, names, most)
     here = [kept.index(one.index(screen._values().get(one.name)) or 0)
             for one, kept in zip(made.sweeps, made.kept, strict=True)]  # fmt: skip
     inputs, tracks, html_inputs = [], [], []
     for i, (one, kept, at) in enumerate(zip(made.sweeps, made.kept, here, strict=True)):
         labels = [one.written()[j] for j in kept]
-        name, output = f"screen-{number}-control-{i}", f"screen-{number}-value-{i}"
-        html_inputs.append(_input(one, labels, name, output, at))
-        inputs.append({"id": name, "output": output, "labels": labels})
-        tracks.append({"name": one.name, "model": name, "trait": "value", "places": list(range(len(kept))),
+        control, output = f"{name}-control-{i}", f"{name}-value-{i}"
+        html_inputs.append(_input(one, labels, control, output, at))
+        inputs.append({"id": control, "output": output, "labels": labels})
+        tracks.append({"name": one.name, "model": control, "trait": "value", "places": list(range(len(kept))),
                        "nearest": True})  # fmt: skip
     state = {"size": screen.size, "caption": screen.caption, "tracks": tracks, "picture": None, "ratio": 1, "theme": ""}
     data = {"state": state, "frames": made.frames, "plans": _plans(made), "inputs": inputs}
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in _notes(screen, made))
-    above = "" if title == heading else f"<h2>{html.escape(title)}</h2>\n"
-    return (
-        f"<section aria-label='{html.escape(title)}'>\n{above}"
-        f"<div class='controls'>{''.join(html_inputs)}</div>\n<div id='screen-{number}'></div>\n{notes}\n"
-        f"<script type='application/json' data-screen='screen-{number}'>{_json(data)}</script>\n</section>"
-    )
+    return f"<div class='controls'>{''.join(html_inputs)}</div>\n<div id='{name}'></div>\n{notes}", data
 
 
 def _json(value: Any) -> str:

@@ -1,0 +1,305 @@
+"""The site: what a chapter becomes, which code an explorer needs, what a page may load."""
+
+import html
+import json
+import posixpath
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ltviz.methods import METHODS
+from tools.site import build, chapters, explorers, lists, markup, page
+from tools.site.explorers import Job, found
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+ANSWER = (
+    "<details><summary><b>Answer first; then open this</b></summary><div><b>The answer</b>: $\\tau = 1 - a$"
+    f'<img alt="t" src="data:image/png;base64,{PIXEL}" style="max-width:100%;width:704px"></div></details>'
+)
+
+
+def shown(kind, text):
+    return new_output("execute_result", {kind: text, "text/plain": "plain"})
+
+
+def small():
+    """A chapter of a few cells, with one of each kind of output."""
+    cells = [
+        new_markdown_cell("# 42 · A small chapter\n\nThe *first* part, $\\tau = 1$. See [chapter 0](00_other.ipynb)."),
+        new_code_cell(
+            "import numpy as np\nhalf = 0.5\nunused = np.full(9, 3)",
+            metadata={"jupyter": {"source_hidden": True}},
+            outputs=[new_output("stream", name="stdout", text="1 < 2\n")],
+        ),
+        new_markdown_cell("## Play & look\n\n$$z'_j = z_j - \\log \\pi_j$$\n\n```python\n# no heading\nx = 1\n```"),
+        new_code_cell(
+            "beta = half + 0.4\nlt.explore.effective_number([100, 10, 1], beta=beta)",
+            outputs=[new_output("execute_result", {"image/png": PIXEL}, metadata={"image/png": {"alt": "kept"}})],
+        ),
+        new_code_cell("cards.open_it()", outputs=[shown("text/html", ANSWER)]),
+        new_markdown_cell("## Exercises\n\nWrite it."),
+        new_code_cell("check(...)", outputs=[shown("text/html", "<b>WAITING FOR YOUR ANSWER</b>")]),
+        new_code_cell(
+            'lt.explore.lab(data, "focal")', outputs=[new_output("display_data", {"image/png": PIXEL}, metadata={})]
+        ),
+    ]
+    return new_notebook(cells=cells)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of one small chapter and a glossary."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    nbformat.write(small(), folder / "42_small.ipynb")
+    (folder / "GLOSSARY.md").write_text(
+        "# Glossary\n\n| word | meaning |\n|---|---|\n| **long tail** | few have most |\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder, tmp_path_factory):
+    """The site of the small chapter and one method, drawn in this process, in little room."""
+    patch = pytest.MonkeyPatch()
+    drawn = explorers.drawn
+    patch.setattr(explorers, "drawn", lambda todo, *more: drawn([replace(job, most=60_000) for job in todo], *more))
+    patch.setattr(explorers, "version", lambda notebooks: "one")
+    made = tmp_path_factory.mktemp("made")
+    size = build.build(build.notebooks((), folder), made / "site", made / "cache", ["focal"], workers=0)
+    yield made / "site", size
+    patch.undo()
+
+
+# -------------------------------------------------------------------------------------------------------------- markup
+def test_mathematics_becomes_mathml():
+    made = markup.mathematics(r"\frac{1}{n_j}")
+    assert "<mfrac><mrow><mn>1</mn></mrow><mrow><msub><mi>n</mi><mi>j</mi></msub></mrow></mfrac>" in made
+    assert 'display="inline"' in made and 'display="block"' in markup.mathematics("x", block=True)
+    assert "<mi>arg</mi>" in markup.mathematics(r"\arg\max_j z_j") and "\\" not in markup.mathematics(r"\arg\max_j z_j")
+    with pytest.raises(ValueError, match=r"latex='.*expected commands that can be written"):
+        markup.mathematics(r"\nosuchcommand x")
+
+
+def test_mathematics_of_kept_html_is_written_out_but_not_that_of_code_and_attributes():
+    made = markup.fragment('<p title="a > $b$">a $x &lt; y$ b</p><code>$HOME and $PATH</code>')
+    assert '<p title="a > $b$">' in made and "<code>$HOME and $PATH</code>" in made
+    assert made.count("<math") == 1 and "<mo>&#x0003C;</mo>" in made
+    assert markup.fragment('<th style="a"></th><th>b</th>') == '<td style="a"></td><th>b</th>'
+
+
+@pytest.mark.parametrize(
+    ("link", "there"),
+    [
+        ("03_decide_again.ipynb", "03_decide_again.html"),
+        ("03_decide_again.ipynb#take-away", "03_decide_again.html#take-away"),
+        ("notebooks/03_decide_again.ipynb", "03_decide_again.html"),
+        ("GLOSSARY.md", "glossary.html"),
+        ("https://example.org/a.ipynb", "https://example.org/a.ipynb"),
+        ("#here", "#here"),
+    ],
+)
+def test_links_lead_to_the_pages_of_the_site(link, there):
+    assert markup.address(link) == there
+    assert f'href="{there}"' in markup.markdown(f"[x]({link})")
+    assert f'href="{there}"' in markup.fragment(f'<a href="{link}">x</a>')
+
+
+def test_headings_of_the_same_words_have_different_addresses():
+    renderer = markup.Renderer()
+    markup.markdown("## Try it\n\n## Try *it*\n\n## $\\tau$", renderer)
+    assert [name for _, name, _ in renderer.headings] == ["try-it", "try-it-2", "part"]
+
+
+def test_kept_pictures_say_what_they_show_and_how_wide_they_are():
+    facts = {"image/png": {"alt": 'a "b"', "width": 704}, "needs_background": "light"}
+    made = markup.output(new_output("display_data", {"image/png": PIXEL}, metadata=facts))
+    assert 'alt="a &quot;b&quot;"' in made and "--width:704px" in made and 'class="ltviz-picture"' in made
+    assert "ltviz-picture" not in markup.output(new_output("display_data", {"image/png": PIXEL}))
+    said = markup.output(new_output("stream", name="stdout", text="1 < 2\n"))
+    assert said == '<pre class="printed">1 &lt; 2\n</pre>'
+
+
+# ----------------------------------------------------------------------------------------------------------- explorers
+def test_an_explorer_takes_along_what_it_needs_and_nothing_else():
+    cells = [
+        (0, "import numpy as np\nimport torch\na, b = 1, 2\nc = 9"),
+        (1, "def twice(x):\n    return a * x\nlong = train()\nprint(long)"),
+        (3, "n = twice(b)\nlt.explore.wall(n, c)"),
+        (5, "display(lt.explore.wall(c))\nlt.say('x')"),
+        (6, "kept = lt.explore.wall(c)\ncards.show(lt.explore.wall(c))"),
+    ]
+    jobs = found(cells)
+    assert set(jobs) == {3, 5} and [job.name for job in jobs.values()] == ["wall", "wall-2"]
+    before = "a, b = (1, 2)\nc = 9\n\ndef twice(x):\n    return a * x\nn = twice(b)"
+    assert (jobs[3].before, jobs[3].call) == (before, "lt.explore.wall(n, c)")
+    assert (jobs[5].before, jobs[5].function) == ("c = 9", "wall")
+
+
+def test_the_control_that_moves_is_the_first_that_changes_the_picture(monkeypatch):
+    import ltviz as lt
+
+    explorer = lt.explore.throw()
+    assert explorers.moving(explorer.screen, "throw") == ["seed", "class_order"]
+    assert explorers.moving(explorer.screen, "wall") == ["tau"]
+    monkeypatch.setattr(explorers, "_acts", lambda screen, sweep: sweep.name == "ratio")
+    assert explorers.moving(explorer.screen, "throw") == ["ratio"]
+    explorer.close()
+
+
+def test_a_second_build_draws_nothing_and_an_error_names_its_call(tmp_path, monkeypatch):
+    monkeypatch.setattr(explorers, "version", lambda notebooks: "one")
+    drawn = []
+    monkeypatch.setattr(explorers, "draw", lambda job, *more: drawn.append(job.name) or {"html": job.call})
+    jobs = [Job("one", "", "f(1)"), Job("two", "", "f(2)")]
+    for _ in range(2):
+        assert explorers.drawn(jobs, tmp_path, tmp_path / "cache", 0) == [{"html": "f(1)"}, {"html": "f(2)"}]
+    assert drawn == ["one", "two"]
+    explorers.drawn([Job("one", "x = 1", "f(1)")], tmp_path, tmp_path / "cache", 0)
+    monkeypatch.setattr(explorers, "version", lambda notebooks: "two")
+    explorers.drawn(jobs[:1], tmp_path, tmp_path / "cache", 0)
+    assert drawn == ["one", "two", "one", "one"]
+
+    def fails(job, *more):
+        raise KeyError("beta")
+
+    monkeypatch.setattr(explorers, "draw", fails)
+    with pytest.raises(RuntimeError, match=r"lt\.explore\.wall\(x\): KeyError: 'beta'"):
+        explorers.drawn([Job("wall", "", "lt.explore.wall(x)")], tmp_path, tmp_path / "cache", 0)
+
+
+# ------------------------------------------------------------------------------------------------------------ the pages
+def test_a_small_site_has_its_pages_and_its_scripts(site):
+    folder, size = site
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    assert files == [
+        "42_small.html", "assets/index.js", "assets/screen.js", "assets/site.css", "assets/site.js", "assets/theme.js",
+        "explorers/42_small.effective_number.js", "explorers/methods.focal.loss_anatomy.js", "glossary.html",
+        "index.html", "methods.html", "methods/focal.html",
+    ]  # fmt: skip
+    assert size == sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_000_000
+    assert not list(folder.parent.glob("*.new"))
+    for path in folder.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert f'content="{page.POLICY}"' in text and text.count("<h1") == 1, path
+        assert not re.search(r"(src|href)=.(https?:)?//", text), path
+
+
+def test_a_chapter_shows_code_folds_what_was_folded_and_says_what_needs_python(site):
+    text = (site[0] / "42_small.html").read_text(encoding="utf-8")
+    assert "<title>42 · A small chapter · ltviz</title>" in text
+    assert '<a href="00_other.html">chapter 0</a>' in text and '<a href="#play-look">Play &amp; look</a>' in text
+    hidden, plain = text.index("unused"), text.index("half</span>", text.index("explorer-effective") - 2000)
+    assert '<details class="source"><summary>Code</summary>' in text[:hidden] and plain
+    assert text.count("<math") == 3 and "$" not in re.sub(r"<[^>]*>", "", text.split("<main")[1])
+    assert text.index("<summary><b>Answer first") < text.index("<b>The answer</b>")
+    assert "WAITING" not in text and text.count("This part needs Python: in a copy of the repository run") == 2
+    assert text.count("<code>42_small.ipynb</code>") == 2 and "explorer-lab" not in text
+    assert '<noscript><div class="output"' in text or '<noscript><img alt="kept"' in text
+
+
+def test_the_frames_of_an_explorer_are_those_of_an_exported_page(site):
+    text = (site[0] / "explorers" / "42_small.effective_number.js").read_text(encoding="utf-8")
+    name, data = re.fullmatch(r'window\.ltvizFrames\("(\w+)", (\{.*\})\);\n', text).groups()
+    data = json.loads(data)
+    labels = data["inputs"][0]["labels"]
+    assert name == "effective_number" and labels[0] == "0" and "0.9" in labels
+    assert len(data["plans"][0]["keys"]) == len(labels) == len(data["frames"]) >= 3
+    assert len(json.dumps(data["frames"])) < 80_000
+
+
+def test_the_search_knows_text_methods_and_words_but_no_answer(site):
+    text = (site[0] / "assets" / "index.js").read_text(encoding="utf-8")
+    index = {one["u"]: one for one in json.loads(text.removeprefix("window.ltvizIndex = ").rstrip(";\n"))}
+    assert {
+        "42_small.html#play-look",
+        "42_small.html#exercises",
+        "methods/focal.html",
+        "glossary.html#long-tail",
+    } < set(index)
+    assert index["42_small.html#exercises"]["x"] == "Write it."
+    assert index["glossary.html#long-tail"] == {"t": "Glossary: long tail", "u": "glossary.html#long-tail",
+                                               "x": "few have most"}  # fmt: skip
+    assert "answer" not in text.lower() and "no heading" not in text
+
+
+def test_a_site_that_is_too_large_is_refused_and_the_old_one_stays(site, monkeypatch):
+    folder, _ = site
+    monkeypatch.setattr(build, "LARGEST", 10)
+    before = (folder / "index.html").stat().st_mtime_ns
+    with pytest.raises(ValueError, match=r"the site has 0 MB, more than 0; largest: \w"):
+        build._write([page.Page("index.html", "x", "<h1>x</h1>")], folder)
+    assert (folder / "index.html").stat().st_mtime_ns == before
+
+
+def test_chapters_are_chosen_by_the_beginning_of_their_names(folder):
+    assert [path.name for path in build.notebooks(["42"], folder)] == ["42_small.ipynb"]
+    with pytest.raises(ValueError, match="chapter '7': expected the beginning of 42_small"):
+        build.notebooks(["7"], folder)
+
+
+# ------------------------------------------------------------------------------------------------- the course as it is
+class Folds(HTMLParser):
+    """Text by whether something folds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.depth, self.open = 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self.depth += tag == "details"
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == "details"
+
+    def handle_data(self, data):
+        if not self.depth:
+            self.open.append(data)
+
+
+@pytest.fixture(scope="module")
+def course():
+    """All pages of the course, but for the frames of the explorers."""
+    paths = build.notebooks()
+    pages = [chapters.render(path, {}) for path in paths]
+    taught = [path.stem for path in paths]
+    pages += [lists.first(pages), lists.glossary(build.NOTEBOOKS / "GLOSSARY.md"), lists.methods(METHODS)]
+    return pages + [lists.method(key, None, taught) for key in METHODS]
+
+
+def test_every_link_of_the_course_leads_somewhere(course):
+    names = {one.file: set(re.findall(r'\bid="([^"]+)"', one.body)) for one in course}
+    broken = []
+    for one in course:
+        entries = [posixpath.relpath(entry["u"], posixpath.dirname(one.file) or ".") for entry in one.entries]
+        for link in [*map(html.unescape, re.findall(r'href="([^"]*)"', one.body)), *entries]:
+            file, _, place = link.partition("#")
+            there = posixpath.normpath(posixpath.join(posixpath.dirname(one.file), file)) if file else one.file
+            if not re.match("https?:", link) and (there not in names or (place and place not in names[there])):
+                broken.append((one.file, link))
+    assert broken == []
+
+
+def test_no_formula_of_the_course_is_left_as_latex(course):
+    for one in course:
+        text = re.sub(r'(?s)<(code|pre)\b.*?</\1>|<div class="highlight">.*?</div>|<[^>]+>', " ", one.body)
+        assert re.findall(r"\S*\$\S*|\\[a-zA-Z]+", text) == [], one.file
+
+
+def test_no_answer_of_the_course_stands_open(course):
+    answers = 0
+    for one in course:
+        parser = Folds()
+        parser.feed(re.sub(r"base64,[^\")]*", "", one.body))
+        assert parser.depth == 0, one.file
+        visible = " ".join(parser.open)
+        answers += len(re.findall("The answer:|✓ ", one.body))
+        assert "The answer:" not in visible and "A SURPRISE" not in visible, one.file
+    assert answers > 50
+
+
+def test_no_page_of_the_course_loads_anything(course):
+    assert [(one.file, found) for one in course for found in re.findall(r'\bsrc="(?!data:)[^"]*', one.body)] == []

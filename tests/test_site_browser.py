@@ -1,0 +1,198 @@
+"""The site in Chromium, opened from disk: nothing is asked for from elsewhere, explorers move, addresses hold them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from conftest import chromium
+from test_site import course, folder, site  # noqa: F401  the small site, and the pages of the course
+
+from tools.site import build
+
+pytestmark = pytest.mark.browser
+AXE = os.environ.get("LTVIZ_AXE")
+CHAPTERS = ("03_decide_again.html", "07_dual_loss.html")
+SCREEN = "#explorer-effective_number canvas:not(.photos)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, site):  # noqa: F811
+    """Opens a page of the small site by its address in a window; what it asked for and what went wrong is kept."""
+    pages = []
+
+    def open_it(address, width=1440, theme="light", **settings):
+        made = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, **settings).new_page()
+        made.asked, made.wrong = [], []
+        made.on("request", lambda one: made.asked.append(one.url))
+        made.on("console", lambda one: made.wrong.append(one.text))
+        made.on("pageerror", lambda one: made.wrong.append(str(one)))
+        made.goto(f"{(site[0]).as_uri()}/{address}")
+        pages.append(made)
+        return made
+
+    yield open_it
+    for one in pages:
+        one.context.close()
+
+
+def drawn(page):
+    """Wait until the explorer of the chapter shows a frame."""
+    page.locator("#explorer-effective_number").scroll_into_view_if_needed()
+    page.locator(f"{SCREEN}[aria-busy=false]").wait_for()
+
+
+def told(page):
+    return page.locator("#explorer-effective_number .caption").inner_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("file", ["index", "42_small", "methods", "methods/focal", "glossary"])
+def test_a_page_opens_from_disk_and_asks_for_files_of_the_site_only(opened, site, file, width, theme):  # noqa: F811
+    page = opened(f"{file}.html", width, theme)
+    page.wait_for_load_state("load")
+    own = site[0].as_uri()
+    assert page.asked and [url for url in page.asked if not url.startswith((own, "data:", "blob:"))] == []
+    assert page.wrong == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 22)"}[theme]
+    assert page.evaluate("[...document.images].every(one => one.complete && one.naturalWidth > 0)")
+
+
+def test_the_policy_of_a_page_stops_what_would_leave_it(opened):
+    page = opened("index.html")
+    blocked = page.evaluate(
+        """() => new Promise((done) => {
+          document.addEventListener("securitypolicyviolation", (event) => done(event.violatedDirective));
+          const image = new Image(); image.src = "http://127.0.0.1:9/x.png"; document.body.append(image);
+        })"""
+    )
+    assert blocked == "img-src"
+
+
+def test_an_explorer_moves_and_the_address_holds_where_it_is(opened, site):  # noqa: F811
+    page = opened("42_small.html")
+    assert page.locator("script[src*=explorers]").count() <= 1
+    drawn(page)
+    assert "0.9" in told(page) and page.locator("#explorer-effective_number output").inner_text() == "0.9"
+    slider = page.get_by_role("slider", name="beta")
+    slider.press("End")
+    value = page.locator("#explorer-effective_number output").inner_text()
+    page.wait_for_function(f"document.querySelector('.caption').textContent.includes({value!r})")
+    assert page.url.endswith(f"#explorer=effective_number&beta={value}")
+    moment = page.get_by_role("link", name="Link to this moment").get_attribute("href")
+    assert moment == f"#explorer=effective_number&beta={value}"
+
+    there = opened(f"42_small.html{moment}")
+    there.locator(f"{SCREEN}[aria-busy=false]").wait_for()
+    assert there.locator("#explorer-effective_number output").inner_text() == value and value in told(there)
+    assert there.evaluate("scrollY") > 100
+    there.evaluate("location.hash = '#explorer=effective_number&beta=0'")
+    there.wait_for_function("document.querySelector('.explorer output').textContent === '0'")
+    there.evaluate("location.hash = '#explorer=effective_number&beta=nonsense'")
+    assert there.locator("#explorer-effective_number output").inner_text() == "0"
+    assert page.wrong == [] and there.wrong == []
+
+
+def test_a_phone_moves_a_picture_sideways_at_a_size_that_can_be_read(opened):
+    page = opened("42_small.html", 390)
+    drawn(page)
+    box = page.locator("#explorer-effective_number .scroll").first
+    inner, outer = box.evaluate("one => [one.scrollWidth, one.clientWidth]")
+    assert inner == 620 and outer < 390
+
+
+def test_the_search_finds_text_words_and_methods(opened):
+    page = opened("methods/focal.html")
+    field = page.get_by_role("searchbox", name="Search the course")
+    page.keyboard.press("/")
+    page.keyboard.type("long ta")
+    page.locator("#found a").first.wait_for()
+    first = page.locator("#found a").first
+    assert first.locator("b").inner_text() == "Glossary: long tail"
+    first.click()
+    page.wait_for_url("**/glossary.html#long-tail")
+    page = opened("index.html")
+    field = page.get_by_role("searchbox", name="Search the course")
+    field.fill("focal lin")
+    page.locator("#found a").first.wait_for()
+    assert page.locator("#found a b").all_inner_texts() == ["Method: Focal loss"]
+    field.fill("xyzzy")
+    assert page.locator("#found").inner_text() == "Nothing found."
+    field.press("Escape")
+    assert page.locator("#found").is_hidden() and page.wrong == []
+
+
+def test_the_theme_is_the_system_s_until_the_reader_chooses(opened):
+    page = opened("42_small.html", theme="dark")
+    lit = "document.documentElement.dataset.jpThemeLight"
+    assert page.evaluate(lit) == "false"
+    page.get_by_role("button", name="Light or dark").click()
+    assert page.evaluate(lit) == "true"
+    page.reload()
+    assert page.evaluate(lit) == "true"
+
+
+def test_an_answer_opens_when_it_is_asked_for(opened):
+    page = opened("42_small.html")
+    answer = page.get_by_text("The answer", exact=True)
+    assert not answer.is_visible()
+    page.get_by_text("Answer first; then open this").click()
+    assert answer.is_visible()
+
+
+def test_without_scripts_the_kept_pictures_are_there(opened):
+    page = opened("42_small.html", java_script_enabled=False)
+    assert page.locator("noscript img[alt=kept], img[alt=kept]").count() == 1
+    assert page.get_by_role("heading", name="A small chapter").is_visible()
+
+
+@pytest.fixture(scope="module")
+def chapters(tmp_path_factory, course):  # noqa: F811
+    """Chapters of the course without the frames of their explorers, beside the files that all pages load."""
+    home = tmp_path_factory.mktemp("course")
+    build._write([one for one in course if one.file in CHAPTERS], home / "site")
+    return home / "site"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("file", CHAPTERS)
+def test_a_chapter_of_the_course_fits_a_phone_and_a_desk(browser, chapters, file, width, theme):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme, bypass_csp=bool(AXE))
+    said, asked = [], []
+    page.on("console", lambda one: said.append(one.text))
+    page.on("request", lambda one: asked.append(one.url))
+    page.goto(f"{chapters.as_uri()}/{file}")
+    assert said == [] and all(url.startswith((chapters.as_uri(), "data:")) for url in asked)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("math").count() > 20 and page.get_by_text("This part needs Python").count() > 2
+    assert not page.get_by_text("The answer:").first.is_visible()
+    if AXE:
+        page.add_script_tag(content=Path(AXE).read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run()")["violations"]
+        assert [(one["id"], one["nodes"][0]["html"][:300]) for one in found] == []
+    page.close()
+
+
+@pytest.mark.skipif(not AXE, reason="axe: set LTVIZ_AXE to the path of axe.min.js (npm pack axe-core)")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("file", ["index", "42_small", "methods/focal", "glossary"])
+def test_axe_finds_nothing(opened, file, theme):
+    page = opened(f"{file}.html", theme=theme, bypass_csp=True)
+    if file == "42_small":
+        drawn(page)
+    page.add_script_tag(content=Path(AXE).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:300]) for one in found] == []

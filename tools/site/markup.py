@@ -1,0 +1,165 @@
+"""Markdown, mathematics, code and kept outputs as HTML that needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from latex2mathml.converter import convert
+from nbconvert.filters.ansi import ansi2html
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+
+MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<line>[^$\n]+?)\$", re.DOTALL)
+# A comment, or a tag with its attributes: between quotes a > ends nothing.
+TAG = re.compile(r"""(<!--.*?-->|</?[A-Za-z](?:"[^"]*"|'[^']*'|[^'">])*>)""", re.DOTALL)
+VERBATIM = ("code", "pre", "script", "style", "math")
+# The converter does not know this name alone.
+BARE = re.compile(r"<mi>\\arg</mi>")
+
+
+def mathematics(latex: str, block: bool = False) -> str:
+    """LaTeX, without its dollar signs, as MathML. ValueError for a command that has none."""
+    latex = latex.strip()
+    made = BARE.sub("<mi>arg</mi>", convert(latex, display="block" if block else "inline"))
+    if "<mi>\\" in made or "<mtext>\\" in made:
+        raise ValueError(f"latex={latex!r}: expected commands that can be written as MathML; {made}")
+    return f'<div class="scroll formula" tabindex="0">{made}</div>' if block else made
+
+
+def code(text: str, language: str = "python") -> str:
+    """Highlighted code."""
+    made = highlight(text, get_lexer_by_name(language), HtmlFormatter())
+    return made.replace("<pre>", '<pre tabindex="0">', 1)  # it scrolls by keyboard too
+
+
+def slug(text: str) -> str:
+    """The name of a heading in an address."""
+    words = re.sub(r"<math.*?</math>|<[^>]+>|&[#\w]+;", "", text)
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "part"
+
+
+def address(url: str) -> str:
+    """Where a link of a notebook leads on the site."""
+    name, mark, place = url.partition("#")
+    name = name.removeprefix("notebooks/")
+    if re.match(r"(?i)[a-z]+:", name) or "/" in name:
+        return url
+    if name == "GLOSSARY.md":
+        return f"glossary.html{mark}{place}"
+    return re.sub(r"\.ipynb$", ".html", name) + mark + place
+
+
+class Renderer(IPythonRenderer):
+    """Markdown of the chapters; `headings` collects (level, name in the address, HTML) as they come."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.headings: list[tuple[int, str, str]] = []
+
+    def heading(self, text: str, level: int, **attrs: object) -> str:
+        name, taken = slug(text), {name for _, name, _ in self.headings}
+        name = next(one for one in (name, *(f"{name}-{i}" for i in range(2, 99))) if one not in taken)
+        self.headings.append((level, name, text))
+        return f'<h{level} id="{name}">{text}</h{level}>\n'
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        return super().link(text, address(url), title)
+
+    def block_math(self, body: str) -> str:
+        return mathematics(body, block=True)
+
+    def inline_math(self, body: str) -> str:
+        return mathematics(body)
+
+    def block_code(self, text: str, info: str | None = None) -> str:
+        return code(text, (info or "text").split()[0])
+
+
+def markdown(text: str, renderer: Renderer | None = None) -> str:
+    """Markdown, with mathematics, as HTML."""
+    made = MarkdownWithMath(renderer=renderer or Renderer()).render(text)
+    return made.replace("<table", '<div class="scroll" tabindex="0"><table').replace("</table>", "</table></div>")
+
+
+def fragment(text: str) -> str:
+    """HTML that a chapter kept: its mathematics as MathML, its links those of the site, its pictures able to scroll."""
+    text = re.sub(r"<th\b([^>]*)>\s*</th>", r"<td\1></td>", text)  # the corner of a table heads nothing
+    parts, inside = TAG.split(text), []
+    for i, part in enumerate(parts):
+        if i % 2:
+            parts[i] = _tag(part, inside)
+        elif not inside:
+            parts[i] = MATH.sub(_formula, part)
+    return "".join(parts)
+
+
+def _formula(found: re.Match[str]) -> str:
+    return mathematics(html.unescape(found["block"] or found["line"]), block=found["block"] is not None)
+
+
+def _tag(tag: str, inside: list[str]) -> str:
+    name = (re.match(r"</?([A-Za-z0-9]+)", tag) or [None, ""])[1].lower()
+    if name in VERBATIM:
+        if not tag.startswith("</"):
+            inside.append(name)
+        elif inside:
+            inside.pop()
+    if name == "img":
+        return picture(tag)
+    if name == "table":
+        return '<div class="scroll" tabindex="0">' + tag
+    if tag.startswith("</table"):
+        return tag + "</div>"
+    if name == "a" and (found := re.search(r'href="([^"]+)"', tag)):
+        there = address(html.unescape(found[1]))
+        tag = tag.replace(found[0], f'href="{html.escape(there)}"')
+        return tag if re.match(r"(?i)https?:", there) else tag.replace('target="_blank" ', "")
+    return tag
+
+
+def picture(tag: str) -> str:
+    """An image element of a given width, in a box that scrolls where the page is narrower than its text allows."""
+    width = re.search(r"(?<!max-)width:\s*(\d+)px", tag)
+    if not width:
+        return tag
+    tag = tag.replace('style="', f'style="--width:{width[1]}px;', 1)
+    return f'<div class="scroll picture" tabindex="0">{tag}</div>'
+
+
+def output(one: dict) -> str:
+    """The HTML of one kept output of a cell."""
+    if one["output_type"] == "stream":
+        return f'<pre class="printed">{ansi2html("".join(one["text"]))}</pre>'
+    data = {kind: "".join(text) for kind, text in one.get("data", {}).items() if isinstance(text, (str, list))}
+    facts = one.get("metadata", {})
+    if "text/html" in data:
+        return f'<div class="output">{fragment(data["text/html"])}</div>'
+    if "text/markdown" in data:
+        return f'<div class="output">{fragment(markdown(data["text/markdown"]))}</div>'
+    if "image/png" in data:
+        about = facts.get("image/png", {})
+        light = ' class="ltviz-picture"' if facts.get("needs_background") == "light" else ""
+        said = html.escape(about.get("alt") or data.get("text/plain", ""), quote=True)
+        width = f"width:{int(about['width'])}px;" if "width" in about else ""
+        source = "".join(data["image/png"].split())
+        return picture(
+            f'<img{light} alt="{said}" src="data:image/png;base64,{source}" style="{width}background:white">'
+        )
+    return f'<pre class="printed">{html.escape(data.get("text/plain", ""))}</pre>'
+
+
+def plain(text: str) -> str:
+    """Markdown as words, for the search: marks and mathematics left out."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|!\[[^\]]*\]\([^)]*\)|<[^>]+>", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text)
+    return " ".join(re.sub(r"[#*`$\\|>]|^-+$", " ", text, flags=re.MULTILINE).split())
+
+
+def looks() -> str:
+    """The colours of code, in both themes."""
+    light = HtmlFormatter(style="xcode").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs('[data-jp-theme-light="false"] .highlight')
+    return "\n".join(line for line in f"{light}\n{dark}".splitlines() if "highlight" in line and "linenos" not in line)
