@@ -99,8 +99,8 @@ def photos():
 EXPLORERS = ["effective_number", "loss_anatomy", "lab", "posthoc"]
 # of each chapter, too
 EVERY = [  # of each chapter, too
-    *EXPLORERS, "attributes", "batch_desk", "dartboard", "feedback_dial", "gallery", "gradient_river", "papers", "pizza", "threshold",
-    "throw", "tug_of_war", "tuning", "two_rings", "lengths", "quality", "wall",
+    *EXPLORERS, "attributes", "batch_desk", "dartboard", "feedback_dial", "gallery", "gradient_river", "papers",
+    "pizza", "threshold", "throw", "tug_of_war", "tuning", "two_rings", "lengths", "quality", "wall",
 ]  # fmt: skip
 # of each explorer, a control and a value that must change the picture
 MOVES = {

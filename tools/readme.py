@@ -14,18 +14,19 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 START, END = "<!-- methods: made by `python -m tools.readme` -->", "<!-- end of methods -->"
 
 
-# Where each method is taught; those of the last line stand on the chart of all methods at the end of that chapter.
+# Where each method is taught; those of the last line of chapter 09 stand on the chart of all methods at its end.
 CHAPTERS = {
     "02_what_softmax_learns": "ce",
     "03_decide_again": "logit_adjusted logit_adjustment balanced_softmax tau_norm ncm crt lws class_balanced_sampling "
     "square_root_sampling progressive_sampling undersampling oversampling",
     "04_class_balanced_loss": "class_balanced inverse_frequency sigmoid",
     "05_focal_loss": "focal focal_drw",
-    "06_margins_and_deferral": "l2_constrained normface cosface am_softmax arcface ldam ldam_drw ce_drw ce_drs range",
+    "06_margins_and_deferral": "l2_constrained normface cosface am_softmax ldam ldam_drw ce_drw ce_drs range",
     "07_dual_loss": "ring up dual_ring darl dual",
     "08_class_rectification": "crl",
-    "09_class_difficulty": "cdb tricdb triplet contrastive "
-    "vs label_smoothing mixup seesaw equalization oltr fslwf lmle",
+    "09_class_difficulty": "cdb tricdb triplet contrastive vs label_smoothing mixup seesaw equalization oltr fslwf",
+    "11_recognition": "arcface",
+    "12_attributes": "lmle",
 }
 
 

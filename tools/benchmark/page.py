@@ -37,6 +37,8 @@ OPEN = {
     "feedback_dial": "lt.explore.feedback_dial(lt.recorded('digits', 'cdb', seed=0)[0])",
     "gradient_river": "lt.explore.gradient_river()",
     "pizza": "lt.explore.pizza()",
+    "gallery": "lt.explore.gallery()",
+    "attributes": "lt.explore.attributes()",
     "threshold": "lt.explore.threshold(lt.train('ce', lt.digits_lt(ratio=20), epochs=3, progress=False))",
     "throw": "lt.explore.throw()",
     "tug_of_war": "lt.explore.tug_of_war()",
