@@ -391,6 +391,10 @@ COURSE = (
     ("08_class_rectification", "Class rectification", "What can one batch tell about rare classes?"),
     ("09_class_difficulty", "Class difficulty", "Should class weights follow counts, or accuracy?"),
     ("10_your_own_data", "Your own data", "Which remedy is worth its training on your own images?"),
+    ("11_recognition", "Recognition", "What is a network worth on identities that it has never seen?"),
+    ("12_attributes", "Attributes", "What if every image answers twelve questions, each with its own imbalance?"),
+    ("13_against_the_papers", "Against the papers", "What does a published number tell about a method?"),
+    ("14_tuning_lab", "Tuning lab", "Will the best of many trials keep what it promises?"),
 )
 
 
