@@ -163,13 +163,32 @@ def test_number_box_and_slider_are_linked_and_a_typed_value_stays_exact():
     one = Number("gamma", Setting(2.0, 0.0, 5.0, symbol="γ", meaning="focusing"))
     one.listeners.append(lambda: heard.append(one.value))
     one.box.value = 1.237
-    assert one.slider.value == pytest.approx(1.237) and heard == [1.237]
-    one.slider.value = 1.25  # what the page sends back after it has snapped to a step
+    assert one.slider.value == pytest.approx(1.25) and heard == [1.237], "the slider stands on a step of its own"
+    one.slider.value = 1.25 + 1e-9  # as a page may round it
     assert one.value == 1.237 and heard == [1.237]
     one.slider.value = 1.3
     assert one.box.value == 1.3 and heard == [1.237, 1.3]
     assert one.box.description == "γ" and one.box.tooltip == "focusing"
     assert Number("strength", Setting(2.0, 0.0, 5.0, symbol="λ")).box.description == "strength λ"
+
+
+def test_a_value_halfway_between_two_steps_has_one_place_for_the_page_and_the_kernel():
+    """Were the slider put between two steps, the page would move it to the upper and show the picture of that one."""
+    one = Number("query", Setting(1, 1, 318), steps=40)
+    sweep = one.sweep()
+    assert sweep.places[:3] == [1, 11, 21] and sweep.places[-2:] == [311, 318]
+    for value in range(1, 319):
+        one.value = value
+        assert one.slider.value in sweep.places and sweep.places.index(one.slider.value) == sweep.index(value)
+        assert one.value == value
+    one.value = 6
+    assert one.slider.value == 1
+    one.slider.value = 11  # half a step away, and a reader's wish
+    assert one.value == 11
+    decades = Number("far", Setting(0.01, 0.001, 1.0, "log"))
+    for value in (0.0011, 0.03, 0.0317, 0.99):
+        decades.value = value
+        assert decades.slider.value in decades.places and decades.value == value
 
 
 def test_controls_refuse_what_is_out_of_range_and_name_it():

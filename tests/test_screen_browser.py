@@ -554,6 +554,41 @@ def test_a_tap_points_and_chooses(bench):
     assert [click.point for click in b.clicks] == [0]
 
 
+# A notebook that hears keys before the page does, as Notebook 7: it passes over what is marked, as Lumino does.
+EARLY = """<div class="jp-Notebook"><div class="ltviz-explorer"><button id="handle" role="slider">slider</button>
+  <input id="box"></div><div class="ltviz-answer"><input id="choice" type="radio"><button id="commit" class="commit">
+  Commit</button></div><div class="jp-OutputArea"><details><summary id="fold">fold</summary></details></div>
+  <button id="other">other</button></div>"""
+HEARS = """() => { window.heard = []; document.addEventListener('keydown', (event) => {
+  let one = event.target;
+  const past = (node) => node.hasAttribute('data-lm-suppress-shortcuts') || node.matches('.jp-Notebook');
+  while (one && !past(one)) one = one.parentElement;
+  if (one?.matches('.jp-Notebook')) { heard.push(event.key); event.preventDefault(); }
+}, true); }"""
+
+
+@pytest.mark.parametrize("once", [1, 3])
+def test_a_notebook_that_hears_keys_first_is_told_which_are_its_own(browser, once):
+    page = browser.new_page()
+    page.set_content(EARLY)
+    page.evaluate(HEARS)
+    for _ in range(once):  # each widget brings the module along
+        page.evaluate("code => import(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })))", SCRIPT)
+    found = {}
+    for name in ("handle", "box", "choice", "commit", "fold", "other"):
+        page.evaluate("heard.length = 0")
+        for key in ("b", "ArrowDown", "Escape", "Shift+Enter", "Control+s", "Control+b"):
+            page.locator(f"#{name}").press(key)
+        found[name] = [key for key in page.evaluate("heard") if key not in ("Shift", "Control")]
+    assert found == {
+        **dict.fromkeys(("handle", "box", "choice"), ["s"]),
+        "commit": ["Enter", "s"],
+        "fold": ["Enter", "s", "b"],
+        "other": ["b", "ArrowDown", "Escape", "Enter", "s", "b"],
+    }
+    page.close()
+
+
 # ---------------------------------------------------------------------------------------------------------------- look
 
 

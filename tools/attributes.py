@@ -25,12 +25,15 @@ from ltviz.datasets import digits_attributes
 from ltviz.files import write_atomically
 from ltviz.run import compact
 
-# As the papers name them (data/published.csv), each with its method's defaults but for what is said here.
+# As the papers name them (data/published.csv), each with its method's defaults but for what is said here; own
+# features: a branch of so many for each attribute.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "CE": ("ce", {}), "DeepID2": ("contrastive", {}), "LMLE": ("lmle", {}), "MTCT": ("mtct", {}),
     "CRL (class level)": ("crl", {}), "CRL (instance level)": ("crl", {"level": "instance"}),
     "CRL (instance level), strength 0.1": ("crl", {"level": "instance", "strength": 0.1}),
     "Class-balanced": ("class_balanced", {}), "Logit adjustment": ("logit_adjustment", {}),
+    "CE, own features": ("ce", {"branch": 64}),
+    "CRL (instance level), own features": ("crl", {"level": "instance", "branch": 64}),
 }  # fmt: skip
 COLUMNS = (
     "row method settings seed attribute imbalance positives balanced accuracy recall_rare status seconds run"

@@ -116,9 +116,14 @@ def ask_recipe(recipe: Any, changes: Mapping[str, Any]) -> Recipe:
 def check_data(data: Any, bound: Bound) -> Attributes:
     """The data. ValueError where an attribute has no label to learn from, or nothing to listen to."""
     check.instance("data", data, Attributes, "many attributes of images, such as lt.digits_attributes()")
-    for name, counts in zip(data.names, data.counts, strict=True):
+    for name, of, counts in zip(data.names, data.values, data.counts, strict=True):
         if not counts.any():
             raise ValueError(f"data: no training image has a label for {name!r}; leave that attribute out")
+        if not counts.all():
+            raise ValueError(
+                f"data: no training image has the value {of[int(counts.argmin())]!r} of {name!r}, which so cannot be "
+                "learned; leave that value or the attribute out, or split the images another way"
+            )
     if bound.needs_validation and not data.has_validation:
         raise ValueError(
             f"{bound.key} listens to the accuracy on a validation set, and these data have none; hold some images out"

@@ -45,9 +45,10 @@ def plain() -> AttributeRun:
     return load_attribute_run(NETWORK)
 
 
-def compare(table: pandas.DataFrame, band: str = "all", metric: str = "balanced") -> pandas.DataFrame:
+def compare(table: pandas.DataFrame | None = None, band: str = "all", metric: str = "balanced") -> pandas.DataFrame:
     """Each row of the recorded table beside cross-entropy, as means over the attributes of a band, paired by seed.
 
+    table: as `recorded` gives it; None: recorded().
     band: "all" or another of BANDS, by imbalance; metric: balanced, accuracy or recall_rare. Columns: attributes,
     seeds, mean, half (of the 95% interval of the mean), difference to cross-entropy, its 95% interval low, high, and
     the verdict of `metrics.paired`. Luck alone calls about one of twenty comparisons suggestive.
@@ -56,6 +57,7 @@ def compare(table: pandas.DataFrame, band: str = "all", metric: str = "balanced"
 
     low, high = BANDS[check.choice("band", band, BANDS)]
     check.choice("metric", metric, JUDGED)
+    table = recorded() if table is None else table
     needed = ["row", "seed", "attribute", "imbalance", metric]
     if not set(needed) <= set(getattr(table, "columns", ())):
         raise check.refuse("table", table, f"a table with the columns {', '.join(needed)}: attributes.recorded()")

@@ -14,7 +14,9 @@ import torch
 from .. import check, metrics
 from ..check import to_array
 from ..files import RunFileError, read_record, request_id, save_record
-from ..own import described
+from ..methods import METHODS
+from ..objective import Bound
+from ..own import as_method, described
 from ..run import checksums, compact, narrow, run_stem
 from ..training import versions
 from .ask import ask_method
@@ -30,7 +32,7 @@ DICTS = ("history", "network")
 
 @dataclass(repr=False, eq=False)
 class AttributeRun:
-    """A network trained on a attributes, its history and its answers to m test images.
+    """A network that was trained to tell a attributes, its history and its answers to m test images.
 
     method, label, settings   the method's key, its name in plots, all its settings
     data, recipe, seed   the loader's arguments and the fingerprint; how it was trained; the seed
@@ -77,26 +79,26 @@ class AttributeRun:
                 f"attributes: {len(self.names)} names, {sizes} values, {len(self.counts)} counts, "
                 f"{[one.shape for one in self.logits]} logits and targets ({m}, {a}) do not belong together"
             )
+        self.made_by: Bound | None = None  # of a run trained in this process: its bound loss
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "made_by": None}
 
     def __repr__(self) -> str:
         said = "" if self.status == "diverged" else f", mean balanced accuracy {self.mean_balanced_accuracy:.1%}"
-        epochs = len(self.history.get("epoch", ()))
-        on = self.data.get("loader", "attributes")
-        return (f"{self.label} on {len(self.names)} attributes of {on}, seed {self.seed}: {self.status} after {epochs} "
-                f"epochs{said}")  # fmt: skip
+        epochs = check.many(len(self.history.get("epoch", ())), "epoch")
+        known, on = check.many(len(self.names), "attribute"), self.data.get("loader", "data made by hand")
+        return f"{self.label} on {known} of {on}, seed {self.seed}: {self.status} after {epochs}{said}"
 
     @property
     def predicted(self) -> np.ndarray:
-        """The value that the network names, for each test image and attribute (m, a)."""
-        return np.stack([logits.argmax(1) for logits in self.logits], 1)
+        """The value that the network names, for each test image and attribute (m, a); -1 where its logits are NaN."""
+        return np.stack([np.where(np.isnan(of).any(1), -1, of.argmax(1)) for of in self.logits], 1)
 
     @property
     def scores(self) -> metrics.AttributeScores:
         """Recall of each value, balanced accuracy and accuracy of each attribute; NaN for a diverged run."""
-        if self.status != "diverged":
-            return metrics.attribute_scores(self)
-        nan = np.full(len(self.names), np.nan)
-        return metrics.AttributeScores([np.full(len(of), np.nan) for of in self.values], nan, nan)
+        return metrics.attribute_scores(self)
 
     @property
     def balanced_accuracy(self) -> np.ndarray:
@@ -132,28 +134,50 @@ class AttributeRun:
         return pandas.DataFrame(columns).set_index("attribute")
 
     @torch.no_grad()
-    def answers(self, images: torch.Tensor) -> tuple[np.ndarray, list[np.ndarray]]:
+    def answers(self, images: torch.Tensor, method: Any = None) -> tuple[np.ndarray, list[np.ndarray]]:
         """What the network says to images (n, C, H, W) as `data.batch` gives them, before any post-hoc rule.
 
-        Shared features (n, d), and logits (n, v_j) for each attribute. ValueError for a record without its network, and
-        for a loss of one's own, whose code no record holds.
+        Shared features (n, d), and logits (n, v_j) for each attribute. method: the loss that was trained (of mtct, its
+        base), where it was the reader's own and the run comes from a file, which holds no code. ValueError for images
+        of another size, none, or with NaN; for a record without its network, and a run that diverged.
         """
+        if self.status == "diverged":
+            raise ValueError(
+                f"{self.label}: its training diverged, so its network gives no answers; train it again, with a smaller "
+                "learning rate (lr=)"
+            )
         if self.network is None:
             raise ValueError(f"{self.label}: this record has no network; train with lt.train_attributes, save whole")
-        shape = "images (n, C, H, W) of float32, such as data.batch() gives"
-        check.instance("images", images, torch.Tensor, shape)
-        if images.dim() != 4 or not images.is_floating_point():
-            raise check.refuse("images", images, f"{shape}; got {images.dtype} {tuple(images.shape)}")
-        bound = ask_method(self.method, self.settings)[0].bound
+        images = _images(images)
+        bound = self._bound(method)
         built = [bound.build(counts) for counts in self.counts]
         branch, generator = self.recipe.get("branch"), torch.Generator()
-        net = AttributeNet(self.recipe["model"], images.shape[1:], built, generator, branch)
         try:
+            net = AttributeNet(self.recipe["model"], images.shape[1:], built, generator, branch)
             net.load_state_dict({name: torch.from_numpy(np.array(one)).float() for name, one in self.network.items()})
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # ValueError: smaller than the network can take
             raise check.refuse("images", images, f"images of the size that {self.label} was trained on") from None
         shared, outs = answers(net, images.__getitem__, len(images), 1000, torch.Tensor.float)
         return to_array(shared), [to_array(out.logits) for out in outs]
+
+    def _bound(self, method: Any) -> Bound:
+        """The loss of the run. ValueError where it is one's own and not given, and where another one is given."""
+        key, settings = self.method, self.settings
+        if key == "mtct":
+            key, settings = _base_of(self.settings)
+        if method is None and self.made_by is not None:
+            return self.made_by
+        if method is not None:
+            if as_method(method).key != key:
+                raise check.refuse("method", method, f"the loss that {self.label!r} was trained with, {key!r}")
+            return ask_method(method, {} if isinstance(method, Bound) else settings)[0].bound
+        own = _not_known(key, settings)
+        if own is not None:
+            raise ValueError(
+                f"{self.label}: it was trained with a loss of your own, {own!r}, whose code no file holds; pass it: "
+                f"answers(images, method={own if own == key else f'METHODS[{key!r}](base={own})'})"
+            )
+        return ask_method(key, settings)[0].bound
 
     def save(self, path: str | Path, *, small: bool = False) -> Path:
         """Write the run to a file, or into a folder under a name of its own; returns the path. small: no network."""
@@ -179,6 +203,30 @@ class AttributeRun:
                 meta[name] = value
         save_record(path, KIND, meta, {name: narrow(one) for name, one in arrays.items()})
         return path
+
+
+def _images(value: Any) -> torch.Tensor:
+    """Images (n, C, H, W) on the CPU. ValueError for anything else, for none, and for numbers that are not finite."""
+    shape = "images (n, C, H, W) of float32, at least one, such as data.batch() gives"
+    images = check.instance("images", value, torch.Tensor, shape)
+    if images.dim() != 4 or not images.is_floating_point() or not images.numel():
+        raise check.refuse("images", value, f"{shape}; got {images.dtype} {tuple(images.shape)}")
+    if not images.isfinite().all():
+        raise check.refuse("images", value, f"{shape}, finite; {int((~images.isfinite()).sum()):,} numbers are not")
+    return images.detach().cpu()
+
+
+def _base_of(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Key and settings of the loss that a term, or a curriculum, is added to."""
+    base = settings["base"]
+    return (base, {}) if isinstance(base, str) else (base["key"], {k: v for k, v in base.items() if k != "key"})
+
+
+def _not_known(key: str, settings: Mapping[str, Any]) -> str | None:
+    """The key of a loss, or of what it is added to, that METHODS does not have."""
+    if key not in METHODS:
+        return key
+    return _not_known(*_base_of(settings)) if "base" in settings else None
 
 
 def load_attribute_run(path: str | Path) -> AttributeRun:
@@ -218,7 +266,7 @@ def make_run(trainer: AttributeTrainer, status: str) -> AttributeRun:
     network = {name: to_array(value) for name, value in trainer.net.state_dict().items()}
     spec = {name: value for name, value in data.spec.items() if name not in ("root", "download")}
     place = torch.cuda.get_device_name(trainer.device) if trainer.device.type == "cuda" else trainer.device.type
-    return AttributeRun(
+    run = AttributeRun(
         method=plan.key, label=plan.label, settings=plan.settings, data={**spec, "fingerprint": trainer.fingerprint},
         recipe=trainer.recipe_record, seed=trainer.seed, names=data.names, values=data.values, counts=data.counts,
         targets=to_array(data.test_targets), logits=[to_array(one) for one in logits], history=trainer.history,
@@ -229,6 +277,8 @@ def make_run(trainer: AttributeTrainer, status: str) -> AttributeRun:
             "date": time.strftime("%Y-%m-%d"),
         },
     )  # fmt: skip
+    run.made_by = bound
+    return run
 
 
 def _id(trainer: AttributeTrainer, network: Mapping[str, np.ndarray] | None) -> str:

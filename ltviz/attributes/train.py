@@ -21,6 +21,7 @@ from ..device import default_speed, pick_device, plain_torch, thread_count, thre
 from ..draws import own_draws
 from ..objective import Output, Report
 from ..optimizer import clip, make_optimizer, set_rate
+from ..own import contains_own
 from ..samplers import SAMPLERS
 from ..training import Progress, RunControl, Stopped, interrupts, parameter_groups
 from ..training.build import make_generators
@@ -43,9 +44,10 @@ def train_attributes(
     their number. Each attribute is a classification like any other: its counts, its batch's minority (crl), its pairs
     (contrastive) and its clusters (lmle) are its own.
     method    a key of METHODS that is a loss (ce, focal, class_balanced, logit_adjustment, contrastive as in DeepID2,
-              lmle, crl, ...), METHODS[key](...), a loss of your own, or "mtct": a loss `base` under a curriculum of
-              `stages`, the most balanced attributes first (attributes.Curriculum says what of it is our reading)
-    data      from digits_attributes, or any `datasets.Attributes`
+              lmle, crl, ...), METHODS[key](...), a loss of your own, which is given logits (n, v_j) and
+              values (n,); or "mtct": a loss `base` under a curriculum of `stages`, the most balanced attributes first
+              (attributes.Curriculum says what of it is our reading)
+    data      from digits_attributes, or any `datasets.Attributes`; each value of an attribute has a training image
     seed      fixes initialisation, order and masks; the data have a seed of their own
     recipe    a name of RECIPES or a Recipe; None: an MLP, 60 epochs. Its fields are keywords too: model="cnn", epochs=,
               batch_size=, lr=, weight_decay=, ...; **settings are those of the method
@@ -153,7 +155,7 @@ class AttributeTrainer:
         outs = self.net(self.put(self.data.batch(index.cpu(), self.generators["crops"])))
         learnt = {j: self.labels.known(outs[j], index, j) for j in taught}
         learnt = {j: (out, y) for j, (out, y) in learnt.items() if len(y)}
-        terms = mean_terms([self.objectives[j].terms(out, y) for j, (out, y) in learnt.items()])
+        terms = mean_terms([self.terms(j, out, y) for j, (out, y) in learnt.items()])
         if not terms:  # nothing in this batch is labelled
             return terms
         for parameter in self.parameters:
@@ -166,6 +168,22 @@ class AttributeTrainer:
             for j, (out, y) in learnt.items():
                 self.objectives[j].after_step(out, y)
         return terms
+
+    def terms(self, j: int, out: Output, y: Tensor) -> dict[str, Tensor]:
+        """The parts of the loss of attribute j. ValueError, with what it was given, where one's own loss raises."""
+        try:
+            return self.objectives[j].terms(out, y)
+        except (ValueError, IndexError, RuntimeError) as error:
+            memory = isinstance(error, torch.OutOfMemoryError)
+            if memory or not contains_own(self.plan.bound) or _raised_here(error):
+                raise
+            n, v = out.logits.shape
+            raise ValueError(
+                f"method={self.plan.key!r}: given logits ({n}, {v}) and values ({len(y)},), whole numbers from 0 to "
+                f"{v - 1}, of {self.data.names[j]!r}, it raised {type(error).__name__}: {error}. A head gives a logit "
+                "for each value, two for yes or no: a loss of one logit, such as BCEWithLogitsLoss, has to be written "
+                "for two, such as torch.nn.CrossEntropyLoss()"
+            ) from error
 
     @torch.no_grad()
     def listen(self, taught: Sequence[int]) -> None:
@@ -236,6 +254,14 @@ class Labels:
         rows = (y >= 0).nonzero().flatten()
         out = dataclasses.replace(out, logits=out.logits[rows], features=out.features[rows], index=position[rows])
         return out, y[rows]
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether ltviz itself raised it, whose messages say what is wrong."""
+    place = error.__traceback__
+    while place.tb_next is not None:
+        place = place.tb_next
+    return place.tb_frame.f_globals.get("__name__", "").partition(".")[0] == __package__.partition(".")[0]
 
 
 def mean_terms(terms: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -5,11 +5,11 @@ function ownKeys(box) {
   box.dataset.keys = "own";
   const order = () => [...document.querySelectorAll(".jp-Notebook .jp-Cell")];
   function lead(event) {
-    const cell = box.closest(".jp-Cell"), modified = event.shiftKey || event.ctrlKey || event.altKey || event.metaKey;
-    if (!cell || ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s")) return; // saving is the notebook's
+    const cell = box.closest(".jp-Cell");
+    if (!cell || notebooks(event)) return;
     event.stopPropagation();
     if (event.key === "Escape") cell.focus();
-    if (event.key !== "Enter" || !modified) return;
+    if (!runs(event)) return;
     event.preventDefault();
     const cells = order(), next = cells[cells.indexOf(cell) + 1] ?? cell;
     next.scrollIntoView({ block: "nearest" });

@@ -227,7 +227,6 @@ class Pointing {
 function render({ model, el, kept }) {
   const [width, height] = model.get("size");
   const root = make(el, "div", { class: "ltviz-screen", style: `max-width: ${width}px` });
-  root.dataset.lmSuppressShortcuts = "true"; // keys pressed in here are not JupyterLab's
   const stage = make(root, "div", { class: "stage", style: `aspect-ratio: ${width} / ${height}` });
   const canvas = make(stage, "canvas", { role: "img", "aria-label": "picture" });
   const caption = model.get("caption") ? make(root, "p", { class: "caption", "aria-hidden": "true" }) : null;
@@ -319,7 +318,6 @@ function render({ model, el, kept }) {
   /** Sliders have the name of their box for screen readers, and its value, not that of their place. */
   function speak() {
     const box = root.closest(".ltviz-explorer"), all = (what) => box?.querySelectorAll(what) ?? []; ownKeys(box);
-    for (const list of all("select")) list.dataset.lmSuppressShortcuts = "true"; // its arrows are not JupyterLab's
     for (const handle of all(".noUi-handle")) {
       const [name, input] = ["label", "input"].map((kind) => handle.closest(".widget-hbox")?.querySelector(kind));
       if (input) put(handle, { "aria-label": name?.textContent ?? "", "aria-valuetext": input.value });

@@ -31,10 +31,10 @@ from ..files import request_id
 from .frames import Frame
 from .sweeps import Sweep, Sweeper
 
-KEYS, SCREEN, CSS = (
-    (Path(__file__).parent / name).read_text("utf-8") for name in ("keys.js", "screen.js", "screen.css")
+*SCRIPTS, CSS = (
+    (Path(__file__).parent / name).read_text("utf-8") for name in ("shield.js", "keys.js", "screen.js", "screen.css")
 )
-SCRIPT = KEYS + SCREEN
+SCRIPT = "".join(SCRIPTS)
 KEPT = 16 * 2**20  # bytes of frames kept here; screen.js says what the page keeps
 
 

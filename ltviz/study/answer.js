@@ -349,13 +349,9 @@ function typeset(model, el) {
   if (el.textContent.includes("$")) requestAnimationFrame(waiting);
 }
 
-/** Shift, Ctrl, Alt or Command with Enter: the notebook's keys for running a cell. */
-const runs = (event) => event.key === "Enter" && (event.shiftKey || event.ctrlKey || event.altKey || event.metaKey);
-
 /** Keys are the card's own, but for saving, and for running once its button was pressed; Escape leads to the cell. */
 function guard(event) {
-  const save = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s";
-  if (!save && !(runs(event) && event.target.matches("button.commit"))) event.stopPropagation();
+  if (!notebooks(event)) event.stopPropagation();
   if (event.type === "keydown" && event.key === "Escape") event.currentTarget.closest(".jp-Cell")?.focus();
 }
 
@@ -367,7 +363,7 @@ function folds() {
   if (document.body.dataset.ltvizFolds) return;
   document.body.dataset.ltvizFolds = "guarded";
   for (const kind of ["keydown", "keypress", "keyup"]) document.body.addEventListener(kind, (event) => {
-    if (!event.target.matches?.(".jp-OutputArea summary") || runs(event) || event.ctrlKey || event.metaKey) return;
+    if (!event.target.matches?.(".jp-OutputArea summary") || notebooks(event)) return;
     event.stopPropagation();
     if (event.key === "Escape") event.target.closest(".jp-Cell")?.focus();
   });

@@ -12,7 +12,10 @@ import traitlets
 from ..explore.notebook import kernel
 from .cards import COLOURS, safe
 
-SCRIPT, CSS = ((Path(__file__).parent / f"answer.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+SHIELD, ANSWER, CSS = (
+    (Path(__file__).parent / name).read_text("utf-8") for name in ("../explore/shield.js", "answer.js", "answer.css")
+)
+SCRIPT = SHIELD + ANSWER
 
 
 class Answer(anywidget.AnyWidget):

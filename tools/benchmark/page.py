@@ -38,7 +38,7 @@ OPEN = {
     "gradient_river": "lt.explore.gradient_river()",
     "pizza": "lt.explore.pizza()",
     "gallery": "lt.explore.gallery()",
-    "attributes": "lt.explore.attributes()",
+    "attributes": "lt.explore.attributes(rho=0.3)",
     "threshold": "lt.explore.threshold(lt.train('ce', lt.digits_lt(ratio=20), epochs=3, progress=False))",
     "throw": "lt.explore.throw()",
     "tug_of_war": "lt.explore.tug_of_war()",
