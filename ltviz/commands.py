@@ -164,7 +164,8 @@ def main_table(argv: Sequence[str]) -> int:
         return tables.main(argv)
     parser = argparse.ArgumentParser(
         prog="python -m ltviz table",
-        description="The recorded methods against ce, or a paper's table beside ours.",
+        description="The recorded methods against ce, or a paper's table beside ours, which has options of its own: "
+        f"python -m ltviz table {next(iter(tables.TABLES))} --help.",
     )
     parser.add_argument("recipes", nargs="*", help=f"default: what is recorded; or one of {', '.join(tables.TABLES)}")
     parser.add_argument("--folder", type=Path, default=RUNS)

@@ -354,9 +354,9 @@ def provenance(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def show(name: str, recipe: Recipe, runs: Sequence[Run]) -> str:
-    """A table as text: its protocol, its rows, and what our runs are."""
-    table = TABLES[name]
+def show(name: str, recipe: Recipe, runs: Sequence[Run], ratios: Sequence[float] | None = None) -> str:
+    """A table as text: its protocol, its rows, and what our runs are. ratios: these columns alone."""
+    table = dataclasses.replace(TABLES[name], ratios=tuple(ratios)) if ratios else TABLES[name]
     plain = recipe.name == table.recipe
     found = [run for row in table.rows for ratio in table.ratios for run in found_runs(table, row, ratio, runs, recipe)]
     lines = frame(table, runs, recipe)
@@ -385,6 +385,13 @@ def main(argv: Sequence[str]) -> int:
     given = _parser().parse_args(argv)
     table = TABLES[given.table]
     try:
+        for ratio in given.ratios or ():
+            if ratio not in table.ratios:
+                raise ValueError(
+                    f"--ratios {ratio:g}: {given.table} has {', '.join(f'{one:g}' for one in table.ratios)}"
+                )
+        if given.folder and not given.train and not given.folder.is_dir():
+            raise ValueError(f"--folder {given.folder}: there is no such folder")
         recipe = reduced_recipe(table, given.epochs, given.model)
         plain = recipe.name == table.recipe
         folder = given.folder or folder_of(given.table, recipe)
@@ -404,7 +411,7 @@ def main(argv: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(show(given.table, recipe, runs))
+    print(show(given.table, recipe, runs, given.ratios))
     if plain and not given.folder:
         small = recorded_runs(True)
         for one in reduced_recipes(table, small):

@@ -308,6 +308,24 @@ def test_another_question_has_another_study(data):
         tune("focal", data, trials=1, name="mine", settings=["gamma"], objective="all", **FAST)
 
 
+def test_a_study_without_a_trial_that_counts_is_begun_anew(data, tmp_path):
+    asked = {**FAST, "name": "mine", "storage": tmp_path / "x.db"}
+    with pytest.raises(ValueError, match="objective: nothing gave None"):
+        tune("focal", data, trials=2, objective=nothing, **asked)
+    tuning = tune("focal", data, trials=1, objective="all", **asked)
+    assert len(tuning) == 1 and tuning.plan.judge.name == "all"
+
+
+def nothing(run):
+    return None
+
+
+@pytest.mark.parametrize("wrong", [lambda: 1.0, lambda run, other: 1.0, dict])
+def test_an_objective_that_takes_no_run_is_refused_before_training(wrong, data):
+    with pytest.raises(ValueError, match="^objective=.*a function of one run"):
+        tune("focal", data, objective=wrong, **FAST)
+
+
 def test_an_objective_is_known_by_what_it_computes(data):
     def objective(weight):
         return lambda run: weight * run.accuracy
@@ -352,7 +370,7 @@ def test_importance_names_the_settings(data):
     with pytest.raises(ValueError, match="at least two complete trials"):
         tune("focal", data, trials=0, **FAST).importance()
     with pytest.raises(ValueError, match="no trial is complete yet"):
-        tune("focal", data, trials=0, **FAST).best  # noqa: B018
+        tune("focal", data, trials=0, **FAST).best_trial  # noqa: B018
 
 
 def test_few_validation_images_are_warned_of_once(data, monkeypatch):
@@ -497,7 +515,7 @@ def test_a_full_disk_is_named_and_what_was_finished_stays(data, monkeypatch):
         connection.execute(f"PRAGMA max_page_count = {pages if full else 10**6}")
 
     asked = {"settings": ["gamma"], "name": "full", **FAST}
-    with pytest.raises(StorageLost, match="it takes nothing any more .database or disk is full"):
+    with pytest.raises(StorageLost, match="it cannot be read or written .database or disk is full"):
         tune("focal", data, trials=99, storage=opened, callback=lambda now: full.append(now.value), **asked)
     done, first = len(full), full[0]
     full.clear()

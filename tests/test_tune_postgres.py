@@ -172,7 +172,7 @@ def test_a_server_that_goes_away_is_named_and_the_study_goes_on_afterwards(serve
     monkeypatch.setattr(storage, "PATIENCE", 0.5)
     asked = {"storage": server.address, "settings": ["gamma"], "seeds": 1, "epochs": 2, "progress": False}
     data = digits_lt()
-    with pytest.raises(StorageLost, match="127.0.0.1.*takes nothing any more.*the same call goes on") as error:
+    with pytest.raises(StorageLost, match="127.0.0.1.*cannot be read or written.*the same call goes on") as error:
         tune("focal", data, trials=5, callback=lambda now: server.stop() if len(now) == 2 else None, **asked)
     assert "tuner" in str(error.value)
     with pytest.raises(ValueError, match="cannot be opened.*see whether the server runs"):

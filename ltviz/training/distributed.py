@@ -13,6 +13,7 @@ import atexit
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from ..draws import own_draws
 from .control import RunControl, Stopped
 
+BEFORE = "broadcast_buffers"  # what torch before 2.13 calls it
 HARMLESS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -100,12 +102,12 @@ class Parts(nn.Module):
     def __init__(self, backbone: nn.Module, own: bool):
         super().__init__()
         trained = any(parameter.requires_grad for parameter in backbone.parameters())
-        # Buffers are the same everywhere already. Of a network of the reader's own, not every part need be used.
-        self.backbone = (
-            nn.parallel.DistributedDataParallel(backbone, broadcast_buffers=False, find_unused_parameters=own)
-            if trained
-            else backbone
-        )
+        self.backbone = backbone
+        if trained:
+            usual = nn.parallel.DistributedDataParallel
+            same = "forward_sync_buffers" if "forward_sync_buffers" in signature(usual).parameters else BEFORE
+            # Buffers are the same everywhere already. Of a network of the reader's own, not every part need be used.
+            self.backbone = usual(backbone, find_unused_parameters=own, **{same: False})
         self.draws = True
 
     def forward(self, images: Tensor) -> Tensor:

@@ -139,7 +139,9 @@ def _database(url: sqlalchemy.URL) -> tuple[BaseStorage, str]:
 
 
 def _remedy(sqlite: bool) -> str:
-    return "choose another file" if sqlite else "see whether the server runs, and the address is right"
+    return (
+        "choose another file" if sqlite else "see whether the server runs, and the address, user and password are right"
+    )
 
 
 def reason(error: BaseException) -> str:
@@ -161,8 +163,8 @@ def safely(name: str, remote: bool, work: Callable[..., Any], *arguments: Any, *
         except LOST as error:
             if not remote or time.monotonic() > until:
                 raise StorageLost(
-                    f"storage={name!r}: it takes nothing any more ({reason(error)}); the trials that are finished stay "
-                    "there, and the same call goes on with the rest once it can be written again"
+                    f"storage={name!r}: it cannot be read or written ({reason(error)}); the trials that are finished "
+                    "stay there, and the same call goes on with the rest once it can be"
                 ) from error
         time.sleep(pause)
         pause = min(2 * pause, 5.0)

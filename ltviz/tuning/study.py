@@ -39,7 +39,7 @@ _TOKEN = uuid.uuid4().hex[:8]  # of this process: its number may be given to ano
 _active: set[tuple[str, int]] = set()  # trials under way in this process
 
 
-class Other(ValueError):
+class OtherQuestion(ValueError):
     """A study of this name that asks something else."""
 
 
@@ -63,10 +63,12 @@ class Book:
         self.remote = "://" in self.place
         self.seen: dict[int, tuple[Any, float]] = {}  # trial -> its last sign of life, and when that was new
         self.made, self.study = self._safely(self._study, name, sampler, pruner)
+        question = json.loads(to_json(question))
+        if not self.made and self._differs(name, question):  # no trial of it counts: begin anew
+            self._safely(optuna.delete_study, study_name=name, storage=self.storage)
+            self.made, self.study = self._safely(self._study, name, sampler, pruner)
         if self.made:
-            self._safely(self.study.set_user_attr, QUESTION, json.loads(to_json(question)))
-        else:
-            self._check(name, json.loads(to_json(question)))
+            self._safely(self.study.set_user_attr, QUESTION, question)
 
     def _safely(self, work: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         return safely(self.place, self.remote, work, *arguments, **keywords)
@@ -82,19 +84,21 @@ class Book:
         finally:
             optuna.logging.set_verbosity(loud)
 
-    def _check(self, name: str, question: Mapping[str, Any]) -> None:
-        """Raise Other where the trials of this study answer another question than this one."""
+    def _differs(self, name: str, question: Mapping[str, Any]) -> bool:
+        """Whether this study asks another question. OtherQuestion where trials of it count."""
         until = time.monotonic() + 5.0
         while (before := self._safely(lambda: self.study.user_attrs).get(QUESTION)) is None:
             if time.monotonic() > until:  # whoever made the study was killed before it could say
-                return self._safely(self.study.set_user_attr, QUESTION, dict(question))
+                self._safely(self.study.set_user_attr, QUESTION, dict(question))
+                return False
             time.sleep(0.1)  # another worker makes it at this moment
         differing = [part for part, value in question.items() if before.get(part) != value]
-        if differing:
-            raise Other(
+        if differing and self.counted():
+            raise OtherQuestion(
                 f"name={name!r}: the study of this name in {self.place} has trials under other "
                 f"{', '.join(differing)}, which cannot be compared with these; give another name, or none"
             )
+        return bool(differing)
 
     # ---------------------------------------------------------------------------------------------------------- trials
     def trials(self) -> list[FrozenTrial]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,8 +40,8 @@ class Judge:
     def __init__(self, objective: Any, data: LongTailed):
         if not data.has_validation:
             raise ValueError(
-                f"data: tuning judges by validation images, and {data.name} has none; load the data with "
-                "validation=None (the default); the test set is never used for this"
+                f"data: tuning judges by validation images, and {data.name} has none; load the data with some "
+                "(validation=, whose default has), as the test set is never used for this"
             )
         self.function: Callable[[Run], Any] | None = objective if callable(objective) else None
         if self.function is None:
@@ -50,6 +51,7 @@ class Judge:
                 raise check.refuse("objective", objective, f"one of {names}{near}, or a function of a run")
             self.name = self.code = objective
         else:
+            _check_function(objective)
             self.name = getattr(objective, "__name__", type(objective).__name__)
             self.code = code_hash(f"objective {self.name}", [objective]).text
         counted = to_array(data.val_targets)
@@ -63,6 +65,10 @@ class Judge:
             ]
             raise ValueError(f"data: there is no validation image of {', '.join(map(repr, lacking[:5]))}")
         self.images = int(per_class[mask].sum())  # that the objective looks at
+
+    def shown(self, value: float) -> str:
+        """A value in words: a share in percent, what a function gives as it is."""
+        return f"{value:.1%}" if self.function is None else f"{value:.4g}"
 
     def mask(self, counts: np.ndarray) -> np.ndarray:
         """The classes (k,) that the objective looks at."""
@@ -84,6 +90,21 @@ class Judge:
             n = np.bincount(to_array(trainer.data.val_targets), minlength=len(accuracy))
             return float((accuracy[n > 0] * n[n > 0]).sum() / n.sum())
         return float(accuracy[self.mask(to_array(trainer.data.counts))].mean())
+
+
+def _check_function(objective: Callable[[Run], Any]) -> None:
+    """ValueError for what cannot be called with a run."""
+    expected = "a function of one run that gives a number"
+    if isinstance(objective, type):
+        raise check.refuse("objective", objective, expected)
+    try:
+        signature = inspect.signature(objective)
+    except (TypeError, ValueError):  # some built-in ones do not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise check.refuse("objective", objective, f"{expected}; this one takes {signature} ({error})") from None
 
 
 def _decides_later(bound: Bound | None) -> bool:

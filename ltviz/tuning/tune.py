@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from .. import check
 from ..check import many
-from ..datasets import LongTailed
+from ..datasets import LongTailed, check_long_tailed
 from ..files import request_id
 from ..many import train_many
 from ..objective import Bound
@@ -121,9 +121,7 @@ class Plan:
     """What is asked, checked: the space, the judge, and how a trial is trained."""
 
     def __init__(self, method: Any, data: LongTailed, settings: Any, objective: Any, seeds: Any, fixed: dict[str, Any]):
-        check.instance(
-            "data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt, lt.folder_lt or lt.table_lt"
-        )
+        check_long_tailed(data)
         for name, instead in (
             ("checkpoint", "a study goes on by itself"),
             ("callbacks", "give callback=, of a Tuning"),
@@ -192,8 +190,9 @@ class Tuning:
 
     # --------------------------------------------------------------------------------------------------------- results
     @property
-    def best(self) -> FrozenTrial:
-        """The trial of the highest value. ValueError where none is complete yet."""
+    def best_trial(self) -> FrozenTrial:
+        """Optuna's trial of the highest value, whose params are on the scales of the search; `settings` has them as
+        `train` takes them. ValueError where none is complete yet."""
         complete = [one for one in self._book.trials() if one.state == TrialState.COMPLETE]
         if not complete:
             raise ValueError(f"tuning {self.name!r}: no trial is complete yet; call tune, or run(trials), with more")
@@ -202,17 +201,17 @@ class Tuning:
     @property
     def method(self) -> str:
         """The key of the best method."""
-        return self.plan.space.read(self.best.params)[0]
+        return self.plan.space.read(self.best_trial.params)[0]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The best values of what was tuned."""
-        return self.plan.space.read(self.best.params)[1]
+        return self.plan.space.read(self.best_trial.params)[1]
 
     @property
     def value(self) -> float:
         """The best value of the objective: on the validation images, so too good where those are few."""
-        return float(self.best.value)
+        return float(self.best_trial.value)
 
     def table(self) -> pandas.DataFrame:
         """A row a trial (pandas), best first: its value, the tuned settings, by whom, how it ended, epochs, seconds.
@@ -264,11 +263,12 @@ class Tuning:
         states = [ended(one) for one in self._book.trials()]
         said = ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states)) or "no trial"
         if "finished" not in states:
-            return f"tuning {self.name} in {self._book.place}: {said}"
-        best = ", ".join(f"{name}={check.spelled(value)}" for name, value in self.settings.items())
+            hint = "; tune over smaller rates or milder settings" if set(states) == {"diverged"} else ""
+            return f"tuning {self.name} in {self._book.place}: {said}{hint}"
+        best = " ".join([self.method, ", ".join(f"{k}={check.spelled(v)}" for k, v in self.settings.items())]).strip()
         note = f"; {optimism(self.plan.judge)}" if self.plan.judge.images < FEW else ""
         head = f"tuning {self.name} in {self._book.place}: {said}\n"
-        return f"{head}best: {self.method} {best}, {self.plan.judge.name} {self.value:.1%} on validation{note}"
+        return f"{head}best: {best}, {self.plan.judge.name} {self.plan.judge.shown(self.value)} on validation{note}"
 
     # ------------------------------------------------------------------------------------------------------ going on
     def enqueue(self, method: str | None = None, **settings: Any) -> Tuning:
@@ -286,7 +286,7 @@ class Tuning:
 
         others: further keywords of train_many, such as folder=.
         """
-        key, settings = self.plan.space.read(self.best.params)
+        key, settings = self.plan.space.read(self.best_trial.params)
         given = {**self.plan.arguments, **settings, **others}
         return train_many(self.plan.space.bound[key], self.plan.data, seeds=seeds, **given)
 
@@ -418,9 +418,9 @@ class Told:
 def standing(tuning: Tuning, total: int) -> str:
     """How far a tuning has come, in a line."""
     try:
-        best = tuning.best
+        best = tuning.best_trial
     except ValueError:
         said = "none complete"
     else:
-        said = f"best {best.value:.1%} in trial {best.number}"
+        said = f"best {tuning.plan.judge.shown(best.value)} in trial {best.number}"
     return f"{len(tuning)} of {total} trials, {said}"
