@@ -145,7 +145,7 @@ def test_help_says_what_everything_is_for(monkeypatch, capsys):
     words = {
         commands.main_train: ("train [-h]", "Train one method; print its table.", " settings name=value ",
                               "--root ROOT CIFAR-10 as an image folder", "--save SAVE a folder or a file"),
-        commands.main_table: ("table [-h]", "The recorded methods against ce, or a paper's table beside ours, which has options of its own",
+        commands.main_table: ("table [-h]", "The recorded methods against ce, or a paper's table beside ours",
                               f"default: what is recorded; or one of {', '.join(TABLES)}", "--folder FOLDER",
                               "--csv CSV write it there as well"),
     }  # fmt: skip
