@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = 2  # of the file; a newer or older one is refused
+SPELLED = {"attributes": "run of attributes", "features": "record of features"}  # kinds of files after "a"
 
 
 class RunFileError(ValueError):
@@ -263,7 +264,7 @@ def _read_meta(path: Path, kind: str, found: Mapping[str, str]) -> dict[str, Any
             "date with tools/upgrade_runs.py"
         )
     if "ltviz" not in found:
-        raise ForeignFile(f"{path}: a safetensors file, but not a {kind} of ltviz")
+        raise ForeignFile(f"{path}: a safetensors file, but not a {SPELLED.get(kind, kind)} of ltviz")
     text = found["ltviz"]
     if _sha(text.encode()) != found["sha256"]:
         raise RunFileError(f"{path}: damaged: its description is not what was written. {AGAIN}")
@@ -276,5 +277,6 @@ def _read_meta(path: Path, kind: str, found: Mapping[str, str]) -> dict[str, Any
             "or train it again"
         )
     if meta.get("kind") != kind:
-        raise ForeignFile(f"{path}: a {meta.get('kind')} of ltviz, not a {kind}")
+        found_kind, wanted = (SPELLED.get(one, one) for one in (str(meta.get("kind")), kind))
+        raise ForeignFile(f"{path}: a {found_kind} of ltviz, not a {wanted}")
     return meta

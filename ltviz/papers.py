@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import check
 from .published import published
+
+NEAR = 0.3  # points: two rows less far apart, in print or in our runs, are nearly tied
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,24 @@ class PaperTable:
 def _printed(dataset: str, source: str) -> dict[tuple[str, float], float]:
     known = published(dataset, source=source, metric="error", profile="exp")
     return {(row.method, float(row.ratio)): float(row.value) for row in known.itertuples()}
+
+
+def swapped(printed: ArrayLike, ours: ArrayLike, near: float = NEAR) -> list[tuple[int, int, bool]]:
+    """The pairs of rows that do not keep their printed order: (i, j, whether they are nearly tied), i < j.
+
+    printed, ours: errors in percent, (n,) each, in the same order of rows. A pair is nearly tied where it is less than
+    `near` points apart in one of the two. Rows with equal printed errors have no order. ValueError for lists of unlike
+    lengths, for NaN, and for a `near` below zero.
+    """
+    near = check.number("near", near, 0)
+    a, b = (np.asarray(one, dtype=float) for one in (printed, ours))
+    if a.ndim != 1 or a.shape != b.shape or np.isnan(a).any() or np.isnan(b).any():
+        raise check.refuse("ours", ours, f"as many numbers as printed, {a.size}, none of them NaN")
+    i, j = np.triu_indices(len(a), 1)
+    first, second = a[i] - a[j], b[i] - b[j]
+    lost = (first != 0) & (np.sign(first) != np.sign(second))
+    close = np.minimum(abs(first), abs(second)) < near
+    return [(int(i[k]), int(j[k]), bool(close[k])) for k in np.flatnonzero(lost)]
 
 
 def _best_class_balanced(**by_ratio: dict[str, Any]) -> Callable[[float], dict[str, Any]]:

@@ -10,12 +10,14 @@ import numpy as np
 from . import check, metrics
 from .datasets import Unseen
 from .files import data_folder
-from .metrics.retrieval import DISTANCES
+from .metrics.retrieval import DISTANCES, most_pairs
 from .run import Run
+from .training.network import image_shape
 
 if TYPE_CHECKING:
     import pandas
 
+PAIRS, FOLDS = 6000, 10  # of the protocol
 FALSE_ACCEPTS = (1e-2, 1e-3)
 RECORDED = data_folder() / "runs" / "omniglot" / "recognition.csv"
 JUDGED = ("rank1", "rank5", "map", "verification", "tar_at_0.01", "tar_at_0.001", "accuracy")
@@ -46,7 +48,7 @@ class Recognition(NamedTuple):
 
 
 def recognise(
-    run: Any, unseen: Unseen, *, queries: int | None = None, pairs: int = 6000, folds: int = 10,
+    run: Any, unseen: Unseen, *, queries: int | None = None, pairs: int | None = None, folds: int | None = None,
     distance: str = "cosine", seed: int = 0, model: Any = None,
 ) -> Recognition:  # fmt: skip
     """Find images of unseen identities again, and tell whether two images are of the same one, by a run's features.
@@ -55,28 +57,28 @@ def recognise(
     unseen    images and identities that were not trained on, such as `lt.omniglot_lt().unseen`
     queries   how many images are looked for, drawn evenly by seed; None: each. The gallery of a query is every other
               image, the remaining queries included
-    pairs     pairs to verify, half of them of one identity, drawn by seed (`metrics.draw_pairs`)
-    folds     verification accuracy: on each fold with the threshold that is best on the others
+    pairs     pairs to verify, half of them of one identity, drawn by seed (`metrics.draw_pairs`); None: 6,000, or as
+              many as there are where they are fewer
+    folds     verification accuracy: on each fold with the threshold that is best on the others; None: ten, or one for
+              every two pairs where these are fewer than twenty
     distance  "cosine", or "euclidean" of the features as they are
     seed      of queries and pairs: with one seed, all runs answer the same questions
     model     what makes the network, where it was your own and the run comes from a file
     Features are what the classifier of the run sees, in eval mode. Returns a `Recognition`. ValueError for anything
-    else, for a run without a network or one that has diverged, and for images unlike those that it was trained on.
+    else, for a run without a network or one that has diverged, and for images of another size or with other channels
+    than those that it was trained on.
     Source: the protocol of the Dual Loss (Li et al. 2020): rank-1, rank-5, mAP; 6,000 pairs in ten folds.
     """
-    identities = _identities(unseen)
-    n = len(identities)
+    expected = "images of identities never trained on: data.unseen of omniglot_lt, or lt.datasets.Unseen(images, " \
+        "identities, names) with a name for each identity"  # fmt: skip
+    unseen = check.instance("unseen", unseen, Unseen, expected).checked()
+    identities, n = unseen.identities, len(unseen.identities)
     queries = n if queries is None else check.whole("queries", queries, 1, n)
     check.choice("distance", distance, DISTANCES)
-    folds = check.whole("folds", folds, 2, check.whole("pairs", pairs, 4) // 2)  # each fold has a pair of both kinds
-    try:
-        drawn, same = metrics.draw_pairs(identities, pairs, check.seed(seed))
-    except ValueError as error:
-        raise ValueError(str(error).replace("n=", "pairs=", 1)) from None
+    pairs, folds = _how_many(identities, pairs, folds)
+    drawn, same = metrics.draw_pairs(identities, pairs, check.seed(seed))
     rows = np.sort(np.random.default_rng(seed).permutation(n)[:queries])
     features = _features(run, unseen, model)
-    if len(features) != n:
-        raise ValueError(f"unseen: {len(features)} images and {n} identities; expected one identity for each image")
     found = metrics.retrieval(features[rows], identities[rows], features, identities, itself=rows, distance=distance)
     alike = metrics.similarity(features[drawn[:, 0]], features[drawn[:, 1]], distance)
     judged = metrics.verification(alike, same, folds)
@@ -95,19 +97,40 @@ def _features(run: Any, unseen: Unseen, model: Any) -> np.ndarray:
         return found
     if run.status == "diverged":
         raise ValueError(f"run={run.name!r}: it has diverged, so its features mean nothing; train it with a smaller lr")
+    if run.network is not None:  # else `predict` says what is missing
+        _refuse_unlike(run, unseen.images)
     return run.predict(unseen.images, model).features
 
 
-def _identities(unseen: Unseen) -> np.ndarray:
-    """The identity of each image (n,)."""
-    expected = (
-        "images of identities never trained on: data.unseen of omniglot_lt, or lt.datasets.Unseen(images, "
-        "identities, names) with a name for each identity"
-    )
-    names = check.instance("unseen", unseen, Unseen, expected).names
-    if not isinstance(names, (list, tuple)) or not names:
-        raise check.refuse("unseen.names", names, "a name for each identity, as a tuple of texts")
-    return check.labels("unseen.identities", unseen.identities, len(names))
+def _refuse_unlike(run: Run, images: np.ndarray) -> None:
+    """Raise ValueError for images of another size or with other channels than those that a run was trained on."""
+    (channels, height, width), (_, h, w, c) = image_shape(run), images.shape
+    if (height, width) != (h, w):
+        raise check.refuse("unseen.images", images, f"images of {height} x {width} pixels (height x width), as "
+                           f"run={run.name!r} was trained on; load both with one size=, or resize these")  # fmt: skip
+    if channels != c:
+        how = {(1, 3): "images.mean(3, keepdims=True).round().astype(np.uint8) makes grey ones of them",
+               (3, 1): "images.repeat(3, axis=3) makes three equal ones of it"}.get((channels, c))  # fmt: skip
+        raise check.refuse("unseen.images", images, f"{check.many(channels, 'channel')}, as run={run.name!r} was "
+                           f"trained on{f'; {how}' if how else ''}")  # fmt: skip
+
+
+def _how_many(identities: np.ndarray, pairs: int | None, folds: int | None) -> tuple[int, int]:
+    """Pairs and folds: those that were asked for, or of the protocol, as far as the identities have pairs."""
+    most = most_pairs(identities)
+    if most < 4:
+        raise ValueError("unseen: expected at least two pairs of one identity and two of different ones; add images")
+    if pairs is None:
+        pairs = min(PAIRS, most)
+    elif check.whole("pairs", pairs, 4) % 2 or pairs > most:
+        raise check.refuse("pairs", pairs, f"an even number from 4 to {most:,}, half of them of one identity: these "
+                           "identities have no more; None takes as many as there are")  # fmt: skip
+    if folds is None:
+        return pairs, min(FOLDS, pairs // 2)
+    try:
+        return pairs, check.whole("folds", folds, 2, pairs // 2)  # each fold has a pair of both kinds
+    except ValueError as error:
+        raise ValueError(f"{error}: with pairs={pairs:,}, each fold needs a pair of both kinds") from None
 
 
 def recorded(file: str | Path = RECORDED) -> pandas.DataFrame:

@@ -121,7 +121,7 @@ class Run:
 
     def __repr__(self) -> str:
         on, epochs = self.data.get("name", "data"), len(self.history.get("epoch", ()))
-        said = [f"{self.status} after {epochs} epochs"] if epochs or self.status != "finished" else []
+        said = [f"{self.status} after {check.many(epochs, 'epoch')}"] if epochs or self.status != "finished" else []
         said += [] if self.status == "diverged" else [f"test accuracy {self.accuracy:.1%}"]
         return f"{self.name} on {on}, seed {self.seed}: {', '.join(said)}"
 

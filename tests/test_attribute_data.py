@@ -38,6 +38,33 @@ def test_a_value_without_images_is_infinitely_rare():
     assert data.imbalance.tolist() == [np.inf, np.inf]
 
 
+def test_numbers_of_one_are_spelled_as_one():
+    given = parts(1)
+    alone = {name: given[name][:, :1] for name in ("targets", "val_targets", "test_targets")}
+    data = Attributes(**given | alone | {"names": ["round"], "values": [("no", "yes")],
+                      "test_images": given["images"], "targets": [[0]]})  # fmt: skip
+    assert repr(data).startswith("by hand: 1 training image of 1 x 4 x 5 with 1 attribute, imbalance inf:1")
+
+
+def test_digits_are_made_again_from_their_spec():
+    data = lt.digits_attributes(seed=2, ratio=7, validation=100)
+    again = lt.datasets.load(data.spec)
+    assert isinstance(again, Attributes) and again.fingerprint == data.fingerprint and again.spec == data.spec
+    with pytest.raises(ValueError, match="digits_attributes has no argument 'ratios'.*did you mean 'ratio'"):
+        lt.datasets.load({"loader": "digits_attributes", "ratios": 7})
+    with pytest.raises(ValueError, match="did you mean 'digits_attributes'.*celeba, attributes_csv"):
+        lt.datasets.load({"loader": "digit_attributes"})
+
+
+@pytest.mark.parametrize("train", [lt.train, lt.sweep, lt.train_many, lt.tune])
+def test_what_trains_on_one_label_an_image_says_what_trains_on_several(train):
+    given = {"trials": 1} if train is lt.tune else {}
+    with pytest.raises(ValueError, match=r"data: its images have several labels each; .*lt\.train_attributes"):
+        train("ce", Attributes(**parts()), progress=False, **given)
+    with pytest.raises(ValueError, match=r"data=3: .*lt\.glyphs_lt, lt\.list_lt, lt\.manga109, .* or lt\.table_lt"):
+        train("ce", 3, progress=False, **given)
+
+
 def test_a_batch_is_normalised_and_in_the_order_asked_for():
     given = parts()
     data = Attributes(**given)
@@ -72,9 +99,9 @@ def test_the_fingerprint_follows_every_pixel_target_and_name():
         ({"test_targets": np.full((2, 2), -2)}, "test_targets: found -2"),
         ({"names": ["round", "round"]}, "names=.*each once"),
         ({"names": "ab"}, "names='ab'"),
-        ({"names": ["round"]}, "values=.*each of the 1 attributes"),
+        ({"names": ["round"]}, "values=.*each attribute .1 attribute.$"),
         ({"values": [("no", "yes"), ("red",)]}, r"values\[1\]=.*at least two"),
-        ({"mean": [0.5, 0.5]}, "mean=.*each of the 1 channels"),
+        ({"mean": [0.5, 0.5]}, "mean=.*each channel .1 channel.$"),
         ({"std": [0.0]}, "std=.*above 0"),
         ({"std": [np.nan]}, "std="),
         ({"spec": {"loader": object()}}, "spec="),

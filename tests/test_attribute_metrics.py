@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
+import torch
 
 from ltviz import metrics
 
@@ -71,12 +73,38 @@ def test_of_a_run_it_asks_for_nothing_else():
         metrics.attribute_scores(run, values=[2])
 
 
+def test_of_a_run_that_diverged_nothing_is_defined():
+    run = SimpleNamespace(targets=np.zeros((4, 2)), predicted=np.zeros((4, 2)), values=[("no", "yes")] * 2,
+                          status="diverged")  # fmt: skip
+    found = metrics.attribute_scores(run)
+    assert [one.shape for one in found.recall] == [(2,), (2,)] and np.isnan(found.recall).all()
+    assert np.isnan([*found.balanced, *found.accuracy, found.mean]).all() and found.accuracy.shape == (2,)
+    with pytest.raises(ValueError, match="targets=.*a run of lt.train_attributes"):
+        metrics.attribute_scores(SimpleNamespace(targets=np.zeros(4), predicted=np.zeros(4)))
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32, torch.tensor, pandas.DataFrame, list])
+def test_truth_values_and_whole_floats_are_values(kind):
+    targets, predicted = np.array([[0, 1], [1, 0], [1, 1]]), np.array([[0, 0], [1, 0], [0, 1]])
+    expected = metrics.attribute_scores(targets, predicted)
+    truth = predicted.astype(bool)
+    given = truth.tolist() if kind is list else kind(truth) if kind in (torch.tensor, pandas.DataFrame) else None
+    found = metrics.attribute_scores(targets, predicted.astype(kind) if given is None else given)
+    assert found.balanced.tolist() == expected.balanced.tolist() == [0.75, 0.75]
+    unknown = metrics.attribute_scores(np.array([[-1.0], [1.0]]), [[1], [1]])
+    assert unknown.accuracy.tolist() == [1.0] and np.isnan(unknown.recall[0][0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (([0, 1], [0, 1]), "targets="),
-        (([[0.0]], [[0]]), "targets="),
-        (([[True]], [[0]]), "targets="),
+        (([[0.5]], [[0]]), "targets=.*not float64 such as 0.5; for probabilities .* pass p > 0.5"),
+        (([[0]], [[np.nan]]), "predicted=.*not float64 such as nan"),
+        (([[0]], [[np.inf]]), "predicted=.*not float64 such as inf"),
+        (([[0]], [["1"]]), "predicted=.*not of type <U1"),
+        (([[10**9]], [[0]]), "targets=.*such as 1000000000"),
+        ((np.ma.masked_array([[True]], mask=True), [[0]]), "targets=.*masked"),
         (([[-2]], [[0]]), "targets="),
         (([[0]], [[-1]]), "predicted="),
         (([[0]], [[0], [0]]), "predicted="),

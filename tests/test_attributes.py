@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import sys
 
 import numpy as np
@@ -43,6 +44,7 @@ def small(unknown: float = 0.0, n: int = 60, seed: int = 0, validation: int = 20
 
 
 DATA, PARTLY = small(), small(unknown=0.4)
+WITHOUT_BLACK = dataclasses.replace(DATA, targets=torch.where(DATA.targets == 2, -1, DATA.targets))
 
 
 def trainer(method="ce", data=DATA, **settings) -> AttributeTrainer:
@@ -300,7 +302,7 @@ def test_a_damaged_or_foreign_file_is_refused(run, tmp_path):
     with pytest.raises(RunFileError, match="checksum"):
         load_attribute_run(path)
     other = lt.train("ce", lt.digits_lt(), epochs=1, device="cpu", progress=False).save(tmp_path / "other.safetensors")
-    with pytest.raises(RunFileError, match="not a attributes|not an attributes|run of ltviz"):
+    with pytest.raises(RunFileError, match="a run of ltviz, not a run of attributes"):
         load_attribute_run(other)
     with pytest.raises(ValueError, match="path="):
         run.save(tmp_path / "run.txt")
@@ -310,6 +312,15 @@ def test_a_network_that_diverges_stops_and_says_so():
     with pytest.warns(RuntimeWarning, match="smaller rate, such as lr=1e"):
         found = train_attributes("ce", DATA, lr=1e30, clip=1e30, epochs=9, batch_size=16, device="cpu", progress=False)
     assert found.status == "diverged" and len(found.history["loss"]) < 9 and np.isnan(found.mean_balanced_accuracy)
+    scores = metrics.attribute_scores(found)
+    assert np.isnan([scores.balanced, scores.accuracy, *found.table().iloc[:, 1:].to_numpy().T]).all()
+    assert (found.predicted == -1).all(), "no value is the answer of a network that gives no number"
+    with pytest.raises(ValueError, match="ce: its training diverged, so its network gives no answers"):
+        found.answers(DATA.batch())
+    picture = lt.plot_attributes({"lost": found, "ce": train_attributes("ce", DATA, **TINY)})
+    assert "lost undefined (1 seed)" in picture.text and np.isnan(picture.data["balanced/lost"]).all()
+    assert [text.get_text() for text in picture.ax.get_legend().get_texts()][0] == "lost (1 seed): undefined"
+    assert lt.plot_attributes(found).ax.get_ylim() == (pytest.approx(0.47), pytest.approx(1.02))
 
 
 @pytest.mark.parametrize(
@@ -334,6 +345,10 @@ def test_a_network_that_diverges_stops_and_says_so():
         ("ce", {"device": "tpu"}, "device='tpu'"),
         ("ce", {"progress": 1}, "progress=1"),
         ("ce", {"data": dataclasses.replace(DATA, targets=torch.full((60, 3), -1))}, "no training image .*'bright'"),
+        ("logit_adjustment", {"data": WITHOUT_BLACK}, "no training image has the value 'black' of 'row'"),
+        ("ce", {"data": dataclasses.replace(DATA, targets=torch.ones(60, 3).long())}, "value 'no' of 'bright'"),
+        (torch.nn.BCEWithLogitsLoss(), {}, r"logits \(16, 2\) and values \(16,\).*'bright'.*CrossEntropyLoss\(\)"),
+        (lambda logits, targets: logits, {}, r"^own_loss gave shape \(16, 2\): expected a tensor"),
         ("cdb", {"data": small(validation=0)}, "cdb listens .*validation"),
     ],
 )
@@ -400,6 +415,68 @@ def test_runs_of_other_attributes_are_not_drawn_together(run):
         lt.plot_attributes(run, [1, 2, 3])
 
 
+def test_runs_on_other_cuts_of_the_digits_are_not_drawn_together():
+    first, other, split = (
+        train_attributes("ce", lt.digits_attributes(**given), **TINY | {"epochs": 1})
+        for given in ({}, {"ratio": 45}, {"seed": 3, "validation": 0, "ratio": 50.0})
+    )
+    with pytest.raises(ValueError, match="data with ratio=50 and with ratio=45 have other attributes"):
+        lt.plot_attributes([first, other])
+    picture = lt.plot_attributes([first, split])
+    between = np.sqrt(first.imbalance * split.imbalance)
+    np.testing.assert_allclose(picture.data["imbalance"], np.sort(between))
+    even = dataclasses.replace(first, counts=[np.array([9, 4]), *first.counts[1:]])
+    odd = dataclasses.replace(first, counts=[np.array([9, 1]), *first.counts[1:]])
+    with pytest.raises(ValueError, match="imbalance of 'loop' is 2.2 : 1 in one and 9.0 : 1 in another"):
+        lt.plot_attributes([even, odd])
+
+
+# --------------------------------------------------------------------------------------------- what a network answers
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (DATA.batch()[:0], r"images=.*at least one.*got torch.float32 \(0, 1, 4, 4\)"),
+        (DATA.batch() * np.nan, "images=.*finite; 960 numbers are not"),
+        (DATA.images, "images=.*got torch.uint8"),
+        (DATA.batch()[:, :, :3], "images=.*of the size that crl"),
+        (DATA.batch().numpy(), "images="),
+    ],
+)
+def test_a_network_answers_to_whole_images_of_its_size(run, images, said):
+    with pytest.raises(ValueError, match=said):
+        run.answers(images)
+    convolutional = train_attributes("ce", DATA, model="cnn", **TINY | {"epochs": 1})
+    with pytest.raises(ValueError, match="images=.*of the size that ce"):
+        convolutional.answers(DATA.batch()[:, :, :1, :1])
+
+
+def squared(logits, targets, power: float = 2.0):
+    return (logits.softmax(1) - torch.nn.functional.one_hot(targets, logits.shape[1])).abs().pow(power).sum(1)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "again"),
+    [
+        (squared, {"power": 3.0}, lambda: squared),
+        ("mtct", {"base": squared}, lambda: squared),
+        ("crl", {"base": squared}, lambda: METHODS["crl"](base=squared)),
+    ],
+)
+def test_a_run_of_ones_own_loss_answers_where_the_loss_is_known(method, given, again, tmp_path):
+    run = train_attributes(method, DATA, **given, **TINY)
+    here = run.answers(DATA.test_batch())[1]
+    for mine, other in zip(here, run.logits, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-5)
+    read = load_attribute_run(run.save(tmp_path / "own.safetensors"))
+    with pytest.raises(ValueError, match=r"a loss of your own, 'squared', .*; pass it: answers\(images, method="):
+        read.answers(DATA.test_batch())
+    with pytest.raises(ValueError, match="method='ce': expected the loss that "):
+        read.answers(DATA.test_batch(), "ce")
+    for mine, other in zip(here, read.answers(DATA.test_batch(), again())[1], strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert pickle.loads(pickle.dumps(run)).made_by is None
+
+
 # -------------------------------------------------------------------------------------------------- the recorded table
 def rows(gain: float) -> list[dict]:
     """A table of two methods, three seeds and two attributes; the second method is better by `gain` on the rare one."""
@@ -429,6 +506,7 @@ def test_what_is_no_recorded_table_is_refused(tmp_path):
     for arguments, said in (((rows(0.0),), "table="), ((pandas.DataFrame(rows(0.0)), "rare"), "band='rare'")):
         with pytest.raises(ValueError, match=said):
             attributes.compare(*arguments)
+    pandas.testing.assert_frame_equal(attributes.compare(), attributes.compare(attributes.recorded()))
     with pytest.raises(ValueError, match="metric='f1'"):
         attributes.compare(pandas.DataFrame(rows(0.0)), metric="f1")
     with pytest.raises(FileNotFoundError, match=r"python -m tools\.attributes"):

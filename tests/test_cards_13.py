@@ -1,12 +1,15 @@
 """The cards of chapter 13: its exercises name mistakes, its answers are those of the papers and of the records."""
 
 import importlib.util
+import itertools
 import os
 
+import numpy as np
 import pytest
 from conftest import REPO
 
 import ltviz as lt
+from ltviz import tables
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,17 @@ def test_orders(cards):
     kept = {source: cards.kept(source, "photographs")[0][:2] for source in cards.PAPERS}
     assert list(kept.values()) == [(6, 10), (10, 15), (14, 21), (10, 10), (6, 10)]
     assert cards.kept(cards.CUI, "table", ratio=50) is None
+    assert set(cards.SURVIVES.values()) == set(cards.PAPERS), "the question offers what its picture shows"
+    because = cards.open_whose_order().because
+    assert "6 of 10 in 41%; 10 of 10 in 1%; 10 of 15 in 23%; 14 of 21 in 19% of cases" in because
+    assert "Menon et al. 2021 1.3; Darkwah & Kang 2023 6.0" in because and "five papers are no test" in because
+
+
+def test_what_chance_keeps(cards):
+    assert cards.by_chance(3, 3) == pytest.approx(1 / 6) and cards.by_chance(2, 3) == pytest.approx(3 / 6)
+    assert cards.by_chance(1, 3) == pytest.approx(5 / 6) and cards.by_chance(0, 7) == pytest.approx(1)
+    kept = [sum(a < b for a, b in itertools.combinations(one, 2)) for one in itertools.permutations(range(5))]
+    assert cards.by_chance(6, 5) == pytest.approx(np.mean([one >= 6 for one in kept]))
 
 
 def test_claims_are_judged_by_ten_seeds_alone(cards):
@@ -64,8 +78,11 @@ def test_claims_are_judged_by_ten_seeds_alone(cards):
     assert len(lines) == 10
     ends = [line.split("  ")[-1].strip() for line in lines]
     assert ends[:2] == ends[3:5] == ["one seed: no verdict"] * 2
-    assert ends[2] == "yes" and ends[5] == "direction yes, size no" and ends[6] == "no"
-    assert ends[7:9] == ["undecided", "no"]
+    assert ends[2] == "also there" and ends[5] == "its sign also there, its size not" and ends[6] == "not there"
+    assert ends[7:] == ["undecided there", "not there", "another task; not there"]
+    for line, end in zip(lines, ends, strict=True):
+        assert line.startswith(("Cui et al.", "Li et al.", "Darkwah & Kang", "Dong et al.")), "a claim names its source"
+        assert ("on the photographs (another protocol)" in line) == ("there" in end)
 
 
 def test_two_reports_of_one_method(cards):
@@ -78,6 +95,29 @@ def test_two_reports_of_one_method(cards):
     }  # fmt: skip
 
 
+def test_the_gaps_beside_two_seeds(cards):
+    said = cards.say_twice().html
+    assert cards.one_seed_sd() == pytest.approx(0.762, abs=5e-4)
+    assert "1.96 × 0.76 × √2 = <b>2.1</b>" in said and "Of the 4 gaps, <b>0</b> are beyond that" in said
+
+
+def test_nothing_is_said_before_its_question(cards):
+    asked = cards.lead_of_balanced.question
+    assert "every row of the table of Cui et al. at ratios 100 and 200" in asked
+    found = tables.frame(cards.TABLE, tables.recorded_runs())
+    assert set(found.loc[found["seeds"] > 0, "ratio"]) == {100, 200} and (found["seeds"] > 0).sum() == 2 * 7
+    for card in (cards.say_four_sources(), cards.open_claims(), cards.say_twice(), cards.say_reduced()):
+        assert card.text.endswith("folded."), "opened by the reader"
+
+
+def test_who_beats_the_plain_network_and_who_its_line(cards):
+    said = cards.say_four_sources().html
+    assert "+4.5 ± 1.2</b> points (clearly better), beats the plain network as trained" in said
+    assert "-13.1 ± 1.8</b> points (clearly worse), below the line of τ" in said
+    assert said.count("below the line") == 3 and "beyond the line" not in said
+    assert "-6.5 ± 6.6</b> points (undecided).<" in said
+
+
 def test_the_readers_own_tables(cards):
     data = lt.digits_lt(class_order="seed")
     few, many = (
@@ -87,6 +127,10 @@ def test_the_readers_own_tables(cards):
     gain = {e: lt.metrics.paired(many[e], few[e]).mean for e in (2, 12)}
     ratio = gain[2] / gain[12]
     assert found.truth == ("larger" if ratio > 1.25 else "smaller" if ratio < 0.8 else "about the same")
+    rare = [
+        f"{100 * np.mean([lt.metrics.shot_accuracy(run)['tail'] for run in runs]):.0f}%" for runs in (few[2], many[2])
+    ]
+    assert f"after 2 epochs plain {rare[0]}, your loss {rare[1]}" in found.content_text
 
 
 def everything(a, b, fields=("dataset", "profile", "ratio", "metric", "network", "group")):
@@ -95,6 +139,8 @@ def everything(a, b, fields=("dataset", "profile", "ratio", "metric", "network",
 
 def test_exercises_name_the_mistake(cards):
     assert not cards.comparable.check(lambda a, b: a["group"] == b["group"]).passed
+    result = cards.comparable.check(lambda a, b: cards._comparable({**a, "network": b["network"]}, b))
+    assert not result.passed and "A deeper network has lower errors." in result.text
     result = cards.comparable.check(everything)
     assert not result.passed and "whose protocol is not stated do not share it" in result.text
     result = cards.comparable.check(lambda a, b: everything(a, b) and a["source"] == b["source"])

@@ -87,6 +87,42 @@ def test_the_same_as_torchvision_reads(tmp_path, monkeypatch):
         assert torch.equal(theirs.attr, targets) and tuple(theirs.attr_names[: data.a]) == data.names
 
 
+def kaggle(root):
+    """The same as Kaggle hands it out: lists with commas and names of columns, images in a folder in its like."""
+    names, *rows = (root / "list_attr_celeba.txt").read_text().splitlines()[1:]
+    text = "\n".join([",".join(["image_id", *names.split()]), *(",".join(row.split()) for row in rows)])
+    (root / "list_attr_celeba.csv").write_text(text + "\n")
+    rows = (root / "list_eval_partition.txt").read_text().splitlines()
+    text = "\n".join(["image_id,partition", *(row.replace(" ", ",") for row in rows)])
+    (root / "list_eval_partition.csv").write_text(text + "\n")
+    for name in ("list_attr_celeba.txt", "list_eval_partition.txt"):
+        (root / name).unlink()
+    (root / "img_align_celeba").rename(root / "inside")
+    (root / "img_align_celeba").mkdir()
+    (root / "inside").rename(root / "img_align_celeba" / "img_align_celeba")
+    return root
+
+
+def test_the_copy_of_kaggle(tmp_path):
+    root = release(tmp_path)
+    before = celeba(root, size=8)
+    kaggle(root)
+    assert celeba(root, size=8).fingerprint == before.fingerprint == celeba(tmp_path, size=8).fingerprint
+    edit(root / "list_attr_celeba.csv", "000002.jpg,-1,1", "000002.jpg,-1")
+    with refused("list_attr_celeba.csv, line 3: 2 values, of 3 attributes"):
+        celeba(root)
+    edit(root / "list_attr_celeba.csv", "000002.jpg,-1,1", "000002.jpg,-1,0,1")
+    with refused("list_attr_celeba.csv, line 3: Bald of 000002.jpg is '0'; expected -1 or 1"):
+        celeba(root)
+    edit(root / "list_eval_partition.csv", "000002.jpg,0", "000002.jpg,3")
+    edit(root / "list_attr_celeba.csv", "000002.jpg,-1,0,1", "000002.jpg,-1,1,1")
+    with refused("list_eval_partition.csv, line 3: '000002.jpg 3'; expected a file and 0"):
+        celeba(root)
+    edit(root / "list_eval_partition.csv", "000002.jpg,3", "000002.jpg,0\n000002.jpg,1")
+    with refused("line 4: 000002.jpg is in the train and the val part"):
+        celeba(root)
+
+
 def test_found_where_data_are_and_only_some_attributes(tmp_path, monkeypatch):
     root = release(tmp_path)
     monkeypatch.setenv("LTVIZ_DATA", str(tmp_path))
@@ -209,7 +245,7 @@ def test_a_table_of_attributes(tmp_path):
         of = [which % 5 for which in numbers(images, 10)]
         assert targets[:, 0].tolist() == [which % 2 for which in numbers(images, 10)]
         assert [data.values[1][c] for c in targets[:, 1]] == [("red", "blue", "blue", "green", "red")[i] for i in of]
-    again = attributes_csv(**{key: value for key, value in data.spec.items() if key != "loader"})
+    again = lt.datasets.load(data.spec)
     assert again.fingerprint == data.fingerprint and again.spec == data.spec
     assert attributes_csv(tmp_path / "own.csv", test=5, validation=5, seed=1).fingerprint != data.fingerprint
 
@@ -236,6 +272,9 @@ def test_shares_and_every_part_has_rare_values(tmp_path):
         (("Yes", "no"), ("no", "yes"), [1, 0]),
         (("TRUE", "False"), ("no", "yes"), [1, 0]),
         (("y", "n", ""), ("no", "yes"), [1, 0, -1]),
+        (("1.0", "0.0", "NaN"), ("no", "yes"), [1, 0, -1]),
+        (("long", "NA", "none"), ("long", "none"), [0, -1, 1]),
+        (("-2", "-1", "1"), ("-2", "-1", "1"), [0, 1, 2]),
         (("10", "9", "2"), ("2", "9", "10"), [2, 1, 0]),
         (("long", "no", "short"), ("long", "no", "short"), [0, 1, 2]),
     ],
@@ -256,6 +295,14 @@ def test_how_values_are_read(tmp_path, cells, values, targets):
         (("0", "1", "-1"), "line 4: own is '-1', where others are 0 and 1; leave the cell empty where it is not known"),
         (("yes", "no", "maybe"), "line 4: own is 'maybe', where others are no and yes"),
         (("0", "1", "x"), "line 4: own is 'x', where others are 0 and 1"),
+        (("0", "x", "1", "2"), "line 3: own is 'x', where others are 0 and 1 and 2; leave"),
+        (("2", "-1", "3"), "line 3: own is '-1', where others are 2 and 3; leave"),
+        (
+            ("0", "1", "0.1", "0.7"),
+            "line 4: own is 0.1; expected yes or no, or one of at most 255 texts or whole numbers",
+        ),
+        (("0", "1", "1e-05"), "line 4: own is 1e-05; expected yes or no"),
+        (("nan", "NA"), "own has 0 values, at least two needed"),
         (
             ("0.5", "1"),
             "line 2: own is 0.5; expected yes or no, or one of at most 255 texts or whole numbers: cut what",
@@ -288,6 +335,65 @@ def test_a_split_of_its_own(tmp_path):
         attributes_csv(tmp_path / "own.csv", split="folds")
     with refused("leaves no test images"):
         attributes_csv(shirts(tmp_path, fold=("train",)), split="fold")
+
+
+THREE = ("red", "blue", "green")
+
+
+def test_shares_beside_a_split_and_a_split_that_was_not_named_are_refused(tmp_path):
+    path = shirts(tmp_path, colour=THREE, fold=("train", "train", "val", "test", "train"))
+    for changed in ({"validation": 0.3}, {"test": 5}, {"validation": 0.1}):
+        with refused(f"^{next(iter(changed))}=.*: expected None beside split='fold', whose column says which they are"):
+            attributes_csv(path, split="fold", **changed)
+    with refused("the column 'fold' has test, train, val, as parts are called; pass split='fold', or attributes="):
+        attributes_csv(path)
+    assert attributes_csv(path, attributes=["fold"]).values == (("test", "train", "val"),), "who asks for it gets it"
+    data = attributes_csv(path, split="fold")
+    again = attributes_csv(**{key: value for key, value in data.spec.items() if key != "loader"})
+    assert data.spec["validation"] is None and again.fingerprint == data.fingerprint
+    path = shirts(tmp_path, partition=("0", "0", "1", "2", "0"))
+    with refused("the column 'partition' has 0, 1, 2, as parts are called"):
+        attributes_csv(path)
+    assert attributes_csv(shirts(tmp_path, size=("0", "1", "2")), test=6).names == ("striped", "colour", "size")
+
+
+def test_equal_images_in_two_parts_or_with_other_values_are_warned_of(tmp_path):
+    path = shirts(tmp_path, colour=THREE, fold=("train", "train", "val", "test", "train"))
+    shutil.copy(tmp_path / "img" / "00.png", tmp_path / "img" / "08.png")
+    with pytest.warns(UserWarning, match=r"1 image is in more than one .*: img/00.png .training. = img/08.png .test."):
+        attributes_csv(path, split="fold", attributes=["striped"])
+    with pytest.warns(UserWarning, match="in more than one"), pytest.warns(
+        UserWarning, match="1 image is listed with different values of an attribute, .*: img/00.png = img/08.png$"
+    ):  # fmt: skip
+        assert len(attributes_csv(path, split="fold")) == 12
+    shutil.copy(tmp_path / "img" / "00.png", tmp_path / "img" / "05.png")
+    edit(path, "img/08.png,0,green", "img/08.png,0,")
+    edit(path, "img/05.png,1,green", "img/05.png,,")
+    with pytest.warns(UserWarning) as told:
+        attributes_csv(path, split="fold")
+    assert len(told) == 1, "what is not known contradicts nothing"
+
+
+def test_one_file_under_two_spellings_is_listed_twice(tmp_path):
+    path = shirts(tmp_path)
+    for again in ("./img/00.png", "img//00.png", "img/../img/00.png", str(tmp_path / "img/00.png"), "img\\00.png"):
+        path.write_text("\n".join(["file,a", "img/00.png,0", f"{again},1"]))
+        with refused("own.csv lists 1 image more than once: img/00.png = "):
+            attributes_csv(path)
+
+
+@pytest.mark.parametrize("first", ["", "Unnamed: 0"])
+def test_the_index_of_a_data_frame_is_passed_over(tmp_path, first):
+    path = shirts(tmp_path)
+    before = attributes_csv(path)
+    head, *rows = path.read_text().splitlines()
+    numbered = [f"{3 * i},{row}" for i, row in enumerate(rows)]
+    path.write_text("\n".join([f"{first},{head}", *numbered]))
+    for column in (None, "file"):
+        assert attributes_csv(path, file_column=column).fingerprint == before.fingerprint
+    path.write_text("\n".join([f",{head}", *(f"x{row}" for row in numbered)]))
+    with refused("line 1: the first column has no name; if it is the index of a DataFrame, .*index=False"):
+        attributes_csv(path, file_column="file")
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])

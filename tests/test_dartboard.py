@@ -174,6 +174,16 @@ def test_n_is_dragged_and_tiles_are_pointed_at():
     assert (handle.name, handle.x, handle.axis, handle.xlim) == ("darts", 100, "x", (1, 500))
     explorer.dragged(Drag("darts", 251.0, 40.0, True))
     assert explorer.values["darts"] == 251
+    for end in (500, 1):  # arrow keys reach both, step by step
+        while explorer.values["darts"] != end:
+            (handle,) = explorer.screen.frame.handles
+            to = (
+                min(one for one in handle.step if one > handle.x)
+                if end > 1
+                else max(one for one in handle.step if one < handle.x)
+            )
+            explorer.dragged(Drag("darts", to, 40.0, True))
+            assert explorer.values["darts"] == to
     curves, disc = explorer.regions()
     assert (curves.x, curves.y, curves.percent, disc.cells) == ((0.0, 500.0), (0.0, 104.0), "", True)
     marks = explorer.marks(explorer.result)

@@ -211,6 +211,41 @@ def test_the_classes_of_effective_number_are_pointed_at_and_beta_is_dragged(expl
     page.locator(".ltviz-explorer").get_by_role("button", name="Reset").click()
 
 
+def test_pictures_between_two_places_of_the_slider_are_shown_and_keys_move_the_threshold(explorers):
+    """A click and a number typed in show that picture, also while the frames of the slider's places are there."""
+    one = explorers("gallery")
+    page, box = one.page, one.page.locator(".ltviz-explorer input[type=number]").first
+    one.sweep()
+
+    def shows(number: int) -> None:
+        page.wait_for_function(
+            "n => document.querySelector('.ltviz-screen .caption').textContent.includes(`: picture ${n} (`)",
+            arg=number,
+        )
+        page.wait_for_timeout(700)
+        assert f": picture {number} (" in one.caption() and box.input_value() == str(number), "and it stays"
+
+    for number in (16, 46, 106, 136, 13):
+        box.fill(str(number))
+        box.press("Tab")
+        shows(number)
+    box.fill("1")
+    box.press("Tab")
+    shows(1)
+    page.mouse.click(*one.place(277 / 760, 1 - 297 / 420))  # the eighth of the nearest pictures
+    explorer = lt.explore.gallery()
+    shows(int(explorer.result.nearest[7]) + 1)
+    handle = page.get_by_role("slider", name="threshold", exact=True)
+    handle.focus()
+    handle.press("Home")
+    for key, ways in (("ArrowRight", 6), ("ArrowLeft", 3)):
+        for _ in range(ways):
+            before = handle.get_attribute("aria-valuenow")
+            handle.press(key)
+            page.wait_for_timeout(400)
+            assert handle.get_attribute("aria-valuenow") != before, key
+
+
 CELLS = "document.querySelectorAll('.jp-Notebook .jp-Cell').length"
 ACTIVE = "[...document.querySelectorAll('.jp-Notebook .jp-Cell')].findIndex((one) => one.matches('.jp-mod-active'))"
 

@@ -54,6 +54,22 @@ def test_the_query_stays_out_also_where_all_are_alike(data):
     assert 11 not in explorer.result.nearest and explorer.error is None
     judged = explorer.result.judged
     assert judged.rank1 == pytest.approx(4 / 29), "ties score what luck does"
+    found = [explorer.compute("one point", "cosine", query, 0.01) for query in range(1, 31)]
+    right = np.mean([ranking.right.mean() for ranking in found])
+    assert right == pytest.approx(4 / 29, abs=0.05), "pictures that are all alike are not shown by identity"
+    again = explorer.compute("one point", "cosine", 12, 0.01)
+    np.testing.assert_array_equal(again.nearest, explorer.result.nearest)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-200])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_the_scale_of_features_changes_nothing(data, scale, distance):
+    features, unseen = data
+    x = features["near"]
+    explorer = lt.explore.gallery({"plain": x, "scaled": x * scale}, unseen, distance=distance, query=7)
+    plain, scaled = (explorer.compute(loss, distance, 7, 0.01) for loss in ("plain", "scaled"))
+    np.testing.assert_array_equal(plain.nearest, scaled.nearest)
+    assert scaled.judged.map == pytest.approx(plain.judged.map) and scaled.tar == pytest.approx(plain.tar)
 
 
 def test_rank_1_map_and_the_pairs_are_those_of_metrics(data):
@@ -102,6 +118,48 @@ def test_a_click_looks_for_that_picture(data):
     points = explorer.screen.frame.points
     assert [point.region for point in points] == [RANKED] * 15 + [CHOICE] * 6
     assert points[-1].text.startswith("person 5")
+
+
+def test_a_picture_between_two_places_of_the_slider_is_opened_as_well():
+    """Pictures 6, 16, 26 ... lie halfway between two places: the page would show one of these in their stead."""
+    explorer = lt.explore.gallery(*strangers(people=40, each=8), loss="near")
+    control, sweep = explorer.controls["query"], explorer.controls["query"].sweep()
+    halfway = [number for number in range(6, 320, 10) if number not in sweep.values]
+    assert sweep.places[:2] == [1, 11] and len(halfway) > 30
+    for number in halfway:
+        control.box.value = number
+        assert explorer.result.query == number - 1 and explorer.screen.picture["where"]["query"] == sweep.index(number)
+        assert control.slider.value == sweep.places[sweep.index(number)], "the page has nothing to move"
+    explorer.choice[6] = 45  # of picture 46
+    explorer._clicked(Click(6, 0, CHOICE, None))
+    assert explorer.values["query"] == 46 and control.slider.value == 41 and explorer.result.query == 45
+
+
+@pytest.mark.parametrize("start", [0.01, 0.3])
+def test_arrow_keys_take_the_threshold_through_all_its_stops(start):
+    explorer = lt.explore.gallery(loss="Softmax", far=start)
+    (handle,) = explorer.screen.frame.handles
+    assert len(handle.step) > 30 and handle.step[0] < handle.x < handle.step[-1]
+    explorer.dragged(Drag("far", handle.step[0], 0.0, True))  # Home
+    assert explorer.values["far"] == FAR.high
+    shares = []
+    for way in (1, -1):
+        for _ in handle.step[1:]:
+            (now,) = explorer.screen.frame.handles
+            to = handle.step[handle.step.index(now.x) + way]
+            explorer.dragged(Drag("far", to, 0.0, True))
+            assert explorer.result.threshold == to, "it moves on with every key"
+            shares.append(explorer.result.far)
+    top = len(handle.step) - 1
+    assert shares[:top] == sorted(shares[:top], reverse=True) and shares[top:] == sorted(shares[top:])
+    assert explorer.values["far"] == FAR.high
+
+
+def test_all_is_written_as_100_percent(data):
+    explorer = lt.explore.gallery(*data, far=1.0)
+    assert "of the pairs of one identity and 100% of those of two: accuracy with equally many" in explorer.sentence
+    assert explorer.accepted.get_text() == "accepted: 100.0% of one, 100% of two"
+    assert explorer.screen.frame.handles[0].told == "threshold with 100% false accepts"
 
 
 def test_the_threshold_can_be_dragged(data):

@@ -88,12 +88,15 @@ def test_the_classes_are_ordered_by_their_counts_not_by_their_labels(tmp_path):
     assert reds(data.images[data.targets == 0]) == [80] * 9
 
 
-def test_without_a_list_for_validation_some_are_held_out(tmp_path):
+def test_without_a_list_for_validation_the_counts_stay_unless_some_are_held_out(tmp_path):
     given = written(tmp_path) | {"val": None}
-    data = list_lt(**given)
+    assert list_lt(**given).counts.tolist() == [12, 6, 3] and not list_lt(**given).has_validation
+    data = list_lt(**given, validation=0.1)
     assert data.counts.tolist() == [11, 5, 2] and torch.bincount(data.val_targets).tolist() == [1, 1, 1]
-    assert list_lt(**given, validation=0).counts.tolist() == [12, 6, 3]
-    assert not list_lt(**given, validation=0).has_validation
+    with pytest.raises(ValueError, match="validation"):
+        lt.train("cdb", list_lt(**given), epochs=1, progress=False, device="cpu")
+    with refused("^validation=0.1: expected 0 where val= lists the images"):
+        list_lt(**asked(tmp_path), validation=0.1)
 
 
 def test_a_list_can_be_cut_to_another_tail(tmp_path):
@@ -122,7 +125,11 @@ def test_paths_start_from_the_folder_of_the_list_and_may_hold_spaces(tmp_path):
         ("names.txt", "tench\ngoldfish\nwhite shark\n"),
         ("categories.txt", "white shark 2\ntench 0\ngoldfish 1\n"),
         ("index.json", '{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"], "2": ["n1", "white shark"]}'),
-        ("list.json", '["tench", "goldfish", "white shark", "one more"]'),
+        ("list.json", '["tench", "goldfish", "white shark"]'),
+        ("more.json", '{"0": "tench", "1": "goldfish", "2": "white shark", "3": "one more"}'),
+        ("leading.txt", "0 tench\n1 goldfish\n2 white shark\n"),
+        ("reversed.txt", "2: white shark\n1: goldfish\n0: tench\n3: one more\n"),
+        ("commas.txt", "white shark,2\ntench,0\ngoldfish,1\n"),
     ],
 )
 def test_names_from_a_file(tmp_path, file, content):
@@ -130,6 +137,23 @@ def test_names_from_a_file(tmp_path, file, content):
     data = list_lt(**written(tmp_path), names=tmp_path / file)
     assert data.class_names == ("tench", "goldfish", "white shark")
     assert load(json.loads(json.dumps(data.spec))).class_names == data.class_names
+
+
+def test_a_file_of_names_with_other_numbers_or_too_many_is_refused(tmp_path):
+    given, file = written(tmp_path), tmp_path / "names.txt"
+    for content, words in (
+        ("1 tench\n2 goldfish\n3 shark\n", "numbers its lines 1 to 3, and the labels of the lists are 0 to 2"),
+        ("0 tench\n1 goldfish\n", "numbers its lines 0 to 1, and the labels of the lists are 0 to 2"),
+        ("background\ntench\ngoldfish\nshark\n", "4 names, and the largest label of the lists is 2; expected one for"),
+    ):
+        file.write_text(content)
+        with refused(words):
+            list_lt(**given, names=file)
+    with refused("4 names, and the largest label"):
+        list_lt(**given, names=["background", "a", "b", "c"])
+    for content in ("Boeing 707\nBoeing 737\nBoeing 747\n", "3 men\n12 men\n7 men\n"):
+        file.write_text(content)
+        assert list_lt(**given, names=file).class_names == tuple(content.splitlines()), "numbers that are no labels"
 
 
 def test_names_given(tmp_path):
@@ -168,6 +192,68 @@ def test_the_json_of_inaturalist(tmp_path):
     assert data.class_names == ("Acer", "Rosa canina") and data.counts.tolist() == [3, 1]
     assert reds(data.images[data.targets == 0]) == [80] * 3, "42 % 4 is 2"
     assert torch.bincount(data.test_targets).tolist() == [1, 1]
+
+
+def test_lists_that_mean_other_classes_by_their_labels_are_refused(tmp_path):
+    train = inaturalist(tmp_path, "train", [42, 11, 42])
+    turned = [{"id": 11, "name": "Acer"}, {"id": 42, "name": "Rosa canina"}]
+    test = inaturalist(tmp_path, "val", [11, 42], categories=turned)
+    for names in (None, {11: "a", 42: "b"}):
+        with refused(
+            "val2018.json names its classes another way: 11 is 'Rosa canina' in train2018.json and 'Acer' here"
+        ):
+            list_lt(train, test, names=names)
+    inaturalist(tmp_path, "val", [11, 42], categories=[*turned, {"id": 11, "name": "Rosa canina"}])
+    with refused("the id 11 is of category 'Acer' and of 'Rosa canina'; expected one each"):
+        list_lt(train, test)
+    twice = [{"id": 700, "file_name": "val/Plantae/0.png"}, {"id": 700, "file_name": "val/Plantae/1.png"}]
+    inaturalist(tmp_path, "val", [11, 42], images=twice)
+    with refused("the id 700 is of image 'val/Plantae/0.png' and of 'val/Plantae/1.png'; expected one each"):
+        list_lt(train, test)
+    inaturalist(tmp_path, "val", [11, 42], categories=[])
+    assert list_lt(train, test).class_names == ("Acer", "Rosa canina"), "only one list has names"
+
+
+def test_folders_of_classes_with_other_labels_in_another_list_are_refused(tmp_path):
+    given = written(tmp_path)
+    text = given["test"].read_text()
+    given["test"].write_text(text.replace(" 0\n", " x\n").replace(" 2\n", " 0\n").replace(" x\n", " 2\n"))
+    with refused("ImageNet_LT_test.txt numbers its classes another way: n01440764/ has label 0 in ImageNet_LT_train"):
+        list_lt(**given)
+    for i in range(2):  # folders that are no classes say nothing
+        for label in range(3):
+            save(given["root"], f"all/{label}_{i}.png", pixels(label, i, "test"))
+    given["test"].write_text("".join(f"all/{label}_{i}.png {label}\n" for label in range(3) for i in range(2)))
+    assert torch.bincount(list_lt(**given).test_targets).tolist() == [2, 2, 2]
+
+
+def test_a_list_names_a_file_once(tmp_path):
+    given = written(tmp_path)
+    name = f"train/{FOLDERS[0]}/{FOLDERS[0]}_0.png"
+    text = given["train"].read_text()
+    for again in (name, f"./{name}", name.replace("train/", "train/../train//"), str(given["root"] / name),
+                  name.replace("/", "\\")):  # fmt: skip
+        given["train"].write_text(f"{text}{again} 0\n")
+        with refused("the list train= lists 1 image more than once: .*n01440764_0.png.*keep one line of it"):
+            list_lt(**given)
+
+
+def test_paths_of_windows_are_read_and_a_list_without_any_image_says_so(tmp_path):
+    given = written(tmp_path)
+    before = list_lt(**given).fingerprint
+    text = given["train"].read_text()
+    given["train"].write_text(text.replace("/", "\\"))
+    assert list_lt(**given).fingerprint == before
+    for start, words in (
+        ("C:\\data\\", "these are paths of a Windows machine: write them from a folder on"),
+        ("D:/data/", "these are paths of a Windows machine"),
+        ("gone/", "; pass root= the folder that the paths start from"),
+        ("/elsewhere/", "these paths are absolute, and no folder comes before them"),
+    ):
+        given["train"].write_text("".join(f"{start}{line}\n" for line in text.splitlines()))
+        for on_error in ("raise", "skip"):
+            with pytest.raises(FileNotFoundError, match=f"has none of the 21 images that train= lists, .*{words}"):
+                list_lt(**given, on_error=on_error)
 
 
 def test_json_that_is_no_list(tmp_path):
@@ -273,8 +359,7 @@ def test_an_image_in_two_lists_is_warned_of(tmp_path):
 
 def test_the_three_groups_of_shots_in_both_conventions(tmp_path):
     counts = {0: 101, 1: 100, 2: 20}
-    given = written(tmp_path, train=counts)
-    data = list_lt(**given)
+    data = list_lt(**(written(tmp_path, train=counts) | {"val": None}))
     kang, oltr = (lt.metrics.shot_groups(data, convention=one) for one in ("kang", "oltr"))
     assert [kang[name].tolist() for name in ("many", "medium", "few")] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     assert [oltr[name].tolist() for name in ("many", "medium", "few")] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]

@@ -242,12 +242,60 @@ def test_a_page_that_is_no_image_or_smaller_than_its_annotation_says(tmp_path):
     root = release(tmp_path)
     Image.new("L", (64, 20)).save(root / "images" / "ARMS" / "001.jpg")
     with refused(
-        "2 images: images/ARMS/001.jpg, face 0001004f .*box ends at 8, 24, and the image of the page is 64 x 20"
+        "6 images: images/ARMS/001.jpg, face 0001000f .*the image of its page is 64 x 20, and its box was drawn on a "
+        "page of 64 x 48"
     ):
         manga109(root)
     (root / "images" / "ARMS" / "002.jpg").write_bytes(b"nothing")
-    with refused("4 images: .*images/ARMS/002.jpg, face 0002000f cannot be read .no kind of image that is known"):
+    with refused("8 images: .*images/ARMS/002.jpg, face 0002000f cannot be read .no kind of image that is known"):
         manga109(root)
+
+
+@pytest.mark.parametrize("scale", [2, 0.5])
+def test_a_page_of_another_size_is_never_cut_at_the_places_of_its_annotation(tmp_path, scale):
+    root = release(tmp_path)
+    file = root / "images" / "ARMS" / "000.jpg"
+    with Image.open(file) as image:
+        image.resize((round(64 * scale), round(48 * scale))).save(file, quality=98)
+    with refused(
+        f"4 images: .* its page is {64 * scale:g} x {48 * scale:g}, and its box was drawn on a page of 64 x 48"
+    ):
+        manga109(root, size=8, volumes=2)
+    with pytest.warns(UserWarning, match="4 boxes and pages left out"):
+        data = manga109(root, size=8, volumes=2, on_error="skip")
+    assert dict(zip(data.class_names, data.counts.tolist(), strict=True)) == {
+        "Akuhamu/高槻涼": 4, "Akuhamu/Iwao & Co": 2, "ARMS/高槻涼": 2}  # fmt: skip
+    who = {"ARMS/高槻涼": ("a", 0), "Akuhamu/高槻涼": ("a", 1), "Akuhamu/Iwao & Co": ("b", 1)}
+    assert greys(data.images) == [who[data.class_names[int(label)]] for label in data.targets]
+
+
+def test_an_index_that_stands_twice_and_an_annotation_of_another_volume(tmp_path):
+    root = release(tmp_path)
+    edit(root, "ARMS", '<page index="2"', '<page index="01"')
+    with refused("annotations/ARMS.xml, page 1 cannot be read .several pages have this index.*or pass on_error="):
+        manga109(root, size=8)
+    with pytest.warns(UserWarning, match="1 box or page left out"):
+        data = manga109(root, size=8, volumes=1, least=2, validation=0, on_error="skip")
+    assert data.counts.tolist() == [1, 1], "the two and two faces of page 0, one each to test on"
+    edit(root, "ARMS", '<page index="01"', '<page index="2"')
+    edit(root, "Akuhamu", '<book title="Akuhamu"', '<book title="AkkeraKanjinchou"')
+    with refused("annotations/Akuhamu.xml cannot be read .it is that of AkkeraKanjinchou, by its <book title>"):
+        manga109(root, size=8)
+    with pytest.warns(UserWarning, match="1 box or page left out"):
+        data = manga109(root, size=8, volumes=2, on_error="skip")
+    assert data.class_names == ("ARMS/高槻涼", "ARMS/Iwao & Co")
+
+
+def test_pages_that_are_all_called_otherwise(tmp_path):
+    root = release(tmp_path)
+    for file in root.glob("images/*/*.jpg"):
+        file.rename(file.with_suffix(".png"))
+    for on_error in ("raise", "skip"):
+        with pytest.raises(
+            FileNotFoundError,
+            match="none of the 15 pages with boxes, such as images/ARMS/000.jpg .there are .png.; pages",
+        ):
+            manga109(root, on_error=on_error)
 
 
 def test_what_is_missing_from_the_layout(tmp_path):

@@ -1,12 +1,16 @@
 """The papers' numbers in a picture: what is joined, what is strong, what is left of an order; wrong arguments."""
 
+import itertools
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 import ltviz as lt
 from ltviz import tables
 from ltviz.explore.papers import ALL, DATA, FAMILIES, MOST, PAPERS, SLOPES, Papers, compared, spans
-from ltviz.papers import CUI, SLIDES
+from ltviz.papers import CUI, SLIDES, swapped
+from ltviz.plots.picture import PALETTE, QUIET
 from ltviz.published import GROUPS
 from ltviz.tables import OURS, Printed
 
@@ -59,11 +63,12 @@ def test_what_is_drawn_and_said(explorer):
     assert set(strong) == {"A", "-"} and strong["-"] == [24.10] and 29.64 in strong["A"]
     assert set(faint) == {"B", "B+", "C", "F"} and min(faint["C"]) == 16.3
     assert len(explorer.joined.get_segments()) == 2, "focal and class-balanced have several numbers under A"
-    assert [text.get_text() for text in explorer.printed][:2] == ["Dual Loss  24.1", "best class-balanced  25.4"]
+    assert [text.get_text() for text in explorer.printed][:2] == ["Dual Loss*  24.1", "best class-balanced  25.4"]
     assert [text.get_text() for text in explorer.measured][:3] == ["29.2", "33.2", "33.2"]
     said = explorer.sentence
     assert "between 22.6 and 29.6%, 7.0 points" in said and "17 of 21 pairs of methods keep their order" in said
-    assert "one seed each" in said
+    assert "one seed each" in said and "Pairs that swap: 4, of which nearly tied: 3." in said
+    assert said.endswith("Dual Loss: protocol not stated.") and "* protocol not stated" in explorer.message.get_text()
     low, high = explorer.left.get_xlim()
     assert (low, high) == (15, 50)
 
@@ -87,9 +92,60 @@ def test_the_photographs_beside_a_paper(still):
     still.set(paper="Menon et al. 2021, table 3", beside="photographs")
     result = still.result
     assert (result.left.right, result.left.pairs) == (10, 10) and set(map(len, result.ours.values())) == {10}
-    assert "5 of 7 rows beside ours (the photographs, ten seeds; 10 seeds each)" in still.sentence
-    faces = {tuple(np.round(colour, 3)) for colour in still.slopes.get_color()}
-    assert len(faces) == 1, "all keep their rank"
+    assert "5 of 7 rows beside ours (the photographs, ten seeds): 10 of 10" in still.sentence
+    assert colours(still) == [PALETTE[0]] * 5, "all keep their order"
+
+
+def colours(explorer):
+    """Of the lines on the right, from the best row on."""
+    return [to_hex(colour).upper() for colour in explorer.slopes.get_color()]
+
+
+def test_a_line_is_orange_where_it_swaps_and_grey_where_it_is_nearly_tied(explorer):
+    blue, orange, grey = (to_hex(colour).upper() for colour in (PALETTE[0], PALETTE[1], QUIET))
+    names = [one.method for one in explorer.result.rows]
+    assert dict(zip(names, colours(explorer), strict=True)) == {
+        "Dual Loss": orange, "best class-balanced": orange, "BCE (sigmoid)": grey, "focal, gamma 1": grey,
+        "CE (softmax)": blue, "focal, gamma 0.5": grey, "focal, gamma 2": grey,
+    }  # fmt: skip
+    crossing = set()
+    for (_, a), (_, b) in itertools.combinations(enumerate(explorer.slopes.get_segments()), 2):
+        if (a[0][1] - b[0][1]) * (a[1][1] - b[1][1]) < 0:
+            crossing.add((names[round(a[0][1])], names[round(b[0][1])]))
+    assert crossing == {pair[:2] for pair in explorer.result.swaps}, "two lines cross exactly where a pair swaps"
+
+
+def test_swapped_pairs():
+    assert swapped([1, 2, 3], [1, 2, 3]) == [] == swapped([], [])
+    assert swapped([1, 2, 3], [5, 4.5, 9]) == [(0, 1, False)]
+    assert swapped([1, 1.2, 3], [5, 4, 9]) == [(0, 1, True)], "nearly tied in print"
+    assert swapped([1, 2, 3], [5, 4.9, 4]) == [(0, 1, True), (0, 2, False), (1, 2, False)], "nearly tied in ours"
+    assert swapped([1, 1, 3], [5, 4, 9]) == [], "equal in print: no order"
+    assert swapped([1, 2], [4, 4], near=0) == [(0, 1, False)] and swapped([1, 2], [4, 4]) == [(0, 1, True)]
+    printed, ours = np.random.default_rng(0).normal(size=(2, 9))
+    found = tables.order(printed, ours)
+    assert len(swapped(printed, ours)) == found.pairs - found.right
+
+
+@pytest.mark.parametrize(("given", "name"), [
+    (([1, 2], [1]), "ours"), (([1, 2], [1, float("nan")]), "ours"), (([1, 2], [2, 1], -1), "near"),
+    (([1, 2], [2, 1], True), "near"), (([1, 2], [2, 1], "3"), "near"),
+])  # fmt: skip
+def test_swapped_refuses(given, name):
+    with pytest.raises(ValueError, match=f"^{name}=.*: expected"):
+        swapped(*given)
+
+
+def test_without_a_paper_the_protocols_are_told(still):
+    still.set(paper=ALL)
+    told = still.message.get_text()
+    for group in ("A", "B", "B+", "C", "F", "-"):
+        assert " ".join(GROUPS[group].split()[:3]) in " ".join(told.split())
+    assert GROUPS["E"] not in " ".join(told.split()), "prints nothing here"
+    low, high = still.left.get_ylim()
+    assert (low, high) == (17.6, -0.6)
+    still.set(data="CIFAR-10-LT, 200")
+    assert still.left.get_ylim() == (11.6, -0.6), "no empty rows"
 
 
 def test_marks_tell_source_and_protocol(explorer):

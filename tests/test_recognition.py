@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pandas
@@ -110,8 +111,12 @@ def test_a_run_without_its_network_or_with_a_broken_one_is_refused(run, digits, 
     ({"unseen": UNSEEN._replace(names=("a", "b"))}, "unseen.identities=.*0..1, found 2"),
     ({"unseen": UNSEEN._replace(identities=UNSEEN.identities + 0.5)}, "unseen.identities="),
     ({"queries": 0}, "queries=0"), ({"queries": 61}, "queries=61"), ({"queries": 2.5}, "queries=2.5"),
-    ({"pairs": 61}, "pairs=61: expected an even number"), ({"pairs": 2}, "pairs=2"), ({"pairs": True}, "pairs=True"),
-    ({"pairs": 6000}, "pairs=6000: expected at most 540"), ({"folds": 1}, "folds=1"), ({"folds": 31}, "folds=31"),
+    ({"pairs": 61}, "pairs=61: expected an even number from 4 to 540"), ({"pairs": 2}, "pairs=2"),
+    ({"pairs": True}, "pairs=True"),
+    ({"pairs": 6000}, "pairs=6000: expected an even number from 4 to 540"), ({"folds": 1}, "folds=1"),
+    ({"folds": 31}, "folds=31: .* 2 to 30: with pairs=60"),
+    ({"pairs": 10, "folds": 10}, "folds=10: .* 2 to 5: with pairs=10"),
+    ({"unseen": unseen_of(2, 1)}, "unseen: expected at least two pairs of one identity"),
     ({"distance": "l2"}, "distance='l2'"), ({"seed": -1}, "seed=-1"), ({"seed": 1.0}, "seed=1.0"),
     ({"model": "cnn"}, "model='cnn'"),
 ])  # fmt: skip
@@ -121,11 +126,69 @@ def test_wrong_arguments_are_named(wrong, said):
         recognise(**given)
 
 
-def test_images_and_identities_that_do_not_fit_together_are_refused(run, digits):
-    with pytest.raises(ValueError, match="500 images and 499 identities"):
-        recognise(run, digits._replace(identities=digits.identities[:-1]), pairs=200)
-    with pytest.raises(ValueError, match="images="):
-        recognise(run, digits._replace(images=digits.images.astype(np.int64)), pairs=200)
+def test_images_unlike_those_that_the_run_was_trained_on_are_refused(run, digits):
+    wide = np.pad(digits.images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for images, said in (
+        (digits.images.repeat(3, axis=3), r"unseen.images=<ndarray of shape \(500, 8, 8, 3\)>: expected 1 channel, as"),
+        (wide, r"\(500, 10, 10, 1\)>: expected images of 8 x 8 pixels \(height x width\), as run='ce'"),
+        (digits.images[:, :4], r"expected images of 8 x 8 pixels"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            recognise(run, Unseen(images, digits.identities, digits.names), pairs=200)
+
+
+def test_grey_images_are_no_colour_images_though_one_channel_could_stand_for_three(digits):
+    trained = lt.digits_lt()
+    images, tests = (x.repeat(1, 1, 1, 3) for x in (trained.images, trained.test_images))
+    moments = {"mean": trained.mean.repeat(3), "std": trained.std.repeat(3)}
+    colour = dataclasses.replace(trained, images=images, test_images=tests, **moments,
+                                 val_images=trained.val_images.repeat(1, 1, 1, 3))  # fmt: skip
+    run = lt.train("ce", colour, epochs=1, progress=False, device="cpu")
+    with pytest.raises(ValueError, match=r"expected 3 channels, as run='ce' .*images.repeat\(3, axis=3\)"):
+        recognise(run, digits, pairs=200)
+    three = Unseen(digits.images.repeat(3, axis=3), digits.identities, digits.names)
+    own = run.predict(three.images).features
+    assert recognise(run, three, pairs=200).row() == recognise(own, three, pairs=200).row()
+
+
+def test_of_few_images_as_many_pairs_as_there_are_in_ten_folds_or_fewer():
+    for unseen, pairs, folds in ((UNSEEN, 540, 10), (unseen_of(3, 3), 18, 9), (unseen_of(40, 20), 6000, 10)):
+        found = recognise(np.eye(len(unseen.names))[unseen.identities], unseen)
+        assert (len(found.pairs), len(found.verification.by_fold)) == (pairs, folds)
+        assert int(found.same.sum()) == pairs // 2
+    assert len(recognise(PERFECT, UNSEEN, pairs=10).verification.by_fold) == 5
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"images": np.zeros((4, 8, 8, 1))}, "^images=.*these are float64: for floats from 0 to 1 .images . 255."),
+    ({"images": np.zeros((4, 8, 8), np.uint8)}, r"^images=.*of grey ones .* pass images\[..., None\]"),
+    ({"images": np.zeros((4, 3, 8, 8), np.uint8)}, r"^images=.*images.transpose\(0, 2, 3, 1\)"),
+    ({"images": None}, "^images=None"), ({"images": np.zeros((0, 8, 8, 1), np.uint8)}, "^images=.*at least one"),
+    ({"images": np.zeros((5, 8, 8, 1), np.uint8)}, "^identities=.*expected one for each of 5 images; there are 4"),
+    ({"identities": [0, 0, 1, 2]}, "^identities=.*0..1, found 2 at position 3"),
+    ({"identities": [0, 0, 1, -1]}, "^identities=.*found -1"), ({"identities": [0.0, 0, 1, 1]}, "^identities="),
+    ({"identities": ["a", "a", "b", "b"]}, "^identities="), ({"identities": None}, "^identities="),
+    ({"names": "ab"}, "^names='ab'"), ({"names": ("a", "a")}, "^names=.*each once"), ({"names": ()}, "^names="),
+    ({"names": ("a", "")}, "^names="), ({"names": (1, 2)}, "^names="), ({"names": None}, "^names=None"),
+])  # fmt: skip
+def test_what_is_no_unseen_is_refused_where_it_is_made(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Unseen(**{"images": np.zeros((4, 8, 8, 1), np.uint8), "identities": [0, 0, 1, 1], "names": ("a", "b"), **wrong})
+
+
+def test_an_unseen_of_tensors_and_lists_holds_arrays_and_is_a_tuple_still(digits):
+    data = lt.digits_lt()
+    found = Unseen(data.test_images, data.test_targets, list(data.class_names))
+    assert np.array_equal(found.images, digits.images) and found.names == digits.names
+    assert found.identities.dtype == np.int64 and isinstance(found.images, np.ndarray)
+    images, identities, names = pickle.loads(pickle.dumps(found))
+    assert (
+        np.array_equal(images, found.images) and np.array_equal(identities, found.identities) and names == found.names
+    )
+    for changed, said in (({"identities": found.identities[:-1]}, "^unseen.identities=.*500 images; there are 499"),
+                          ({"images": found.images.astype(np.int64)}, "^unseen.images=.*these are int64")):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            recognise(np.eye(10)[found.identities], found._replace(**changed), pairs=200)
 
 
 # -------------------------------------------------------------------------------------------------- the recorded table

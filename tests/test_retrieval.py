@@ -190,3 +190,22 @@ WRONG = {
 def test_wrong_arguments_are_named(name):
     with pytest.raises(ValueError):
         WRONG[name]()
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-200, 1e-320])
+@pytest.mark.parametrize("distance", ["cosine", "euclidean"])
+def test_the_scale_of_features_ranks_nothing(scale, distance):
+    """Their squares are beyond the numbers that there are, or nothing."""
+    x, who = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 5
+    x += 2 * np.eye(5)[who][:, :3]
+    expected = metrics.retrieval(x, who, distance=distance)
+    found = metrics.retrieval(x * scale, who, distance=distance)
+    assert found.map == pytest.approx(expected.map, abs=1e-3 if scale < 1e-300 else 1e-9) and 0.3 < found.map < 1.0
+    alike = metrics.similarity(x[:20] * scale, x[20:] * scale, distance)
+    by = scale if distance == "euclidean" else 1.0
+    np.testing.assert_allclose(alike / by, metrics.similarity(x[:20], x[20:], distance), atol=2e-2)
+
+
+def test_a_distance_that_no_number_holds_is_refused():
+    with pytest.raises(ValueError, match="^first=.*divide all of them by the largest"):
+        metrics.similarity([[1.7e308, 1.7e308]], [[-1.7e308, 0.0]], "euclidean")

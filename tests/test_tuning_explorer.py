@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 import ltviz as lt
-from ltviz.explore.tuning import TuningExplorer
+from ltviz.explore.tuning import TuningExplorer, mark_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
 
@@ -91,6 +91,23 @@ def test_axes_and_state(explorer):
     assert again.values == explorer.values and "lr=0.05" in explorer.as_code()
     assert explorer.drive() == [] and again.drive() == []
     again.close()
+
+
+def test_marks_span_the_values(explorer):
+    assert mark_sizes(np.array([0.7, 0.8, 0.75])).tolist() == pytest.approx([18, 228, 70.5])
+    assert mark_sizes(np.array([0.5, 0.5])).tolist() == [70, 70] and len(mark_sizes(np.array([]))) == 0
+    explorer.ask_sampler(2)
+    drawn = {who: on_map.get_sizes() for who, (on_map, _) in explorer.dots.items()}
+    expected = mark_sizes(explorer.result.values)
+    assert drawn["sampler"] == pytest.approx(expected[explorer.result.who == "sampler"])
+
+
+def test_an_image_counts_for_less_under_several_seeds(data):
+    explorer = lt.explore.tuning(study(data, trials=0, seeds=2))
+    assert (
+        "30 validation images under each of 2 seeds decide, so one of them counts for 1.7 points" in explorer.sentence
+    )
+    explorer.close()
 
 
 def test_one_setting_alone_and_none_tried(data):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 from .. import check
 from .attributes import Attributes
@@ -18,31 +19,42 @@ from .omniglot import Unseen, omniglot_lt
 from .profiles import profile_counts
 from .table import Table, table_lt
 
-# Those that need nothing but their arguments to make the same data again; a table needs the reader's own.
+# Those that need nothing but their arguments to make the same data again; a table needs the reader's own. LOADERS gives
+# one label an image, SEVERAL several.
 LOADERS = {
     loader.__name__: loader for loader in (digits_lt, cifar_lt, folder_lt, glyphs_lt, list_lt, manga109, omniglot_lt)
 }
+SEVERAL = {loader.__name__: loader for loader in (digits_attributes, celeba, attributes_csv)}
 
 __all__ = [
     "LOADERS", "Attributes", "LongTailed", "Table", "Unseen", "attributes_csv", "celeba", "cifar_lt",
-    "digits_attributes", "digits_lt", "folder_lt", "list_lt", "load", "manga109", "omniglot_lt",
-    "profile_counts", "table_lt",
+    "digits_attributes", "digits_lt", "folder_lt", "glyphs_lt", "list_lt", "load", "manga109",
+    "omniglot_lt", "profile_counts", "table_lt",
 ]  # fmt: skip
 
 
-def load(spec: Mapping) -> LongTailed:
+def check_long_tailed(data: Any) -> LongTailed:
+    """The data set, for what trains on one label an image. ValueError, saying what makes one, for anything else."""
+    if isinstance(data, Attributes):
+        raise ValueError("data: its images have several labels each; train on them with lt.train_attributes")
+    makers = [f"lt.{name}" for name in (*LOADERS, table_lt.__name__)]
+    return check.instance("data", data, LongTailed, f"a data set from {', '.join(makers[:-1])} or {makers[-1]}")
+
+
+def load(spec: Mapping) -> LongTailed | Attributes:
     """Rebuild a data set from its `spec`: {"loader": name, every argument …}. ValueError for what no loader made."""
     if not isinstance(spec, Mapping):
         raise check.refuse("spec", spec, 'the spec of a data set: {"loader": name, every argument …}')
     arguments = dict(spec)
     name = arguments.pop("loader", None)
-    loader = LOADERS.get(name) if isinstance(name, str) else None
+    every = LOADERS | SEVERAL
+    loader = every.get(name) if isinstance(name, str) else None
     if name == table_lt.__name__:
         raise ValueError("spec: a table is made of your own rows, which its spec does not hold; call table_lt again")
     if loader is None:
         raise ValueError(
-            f"spec: loader {check.shown(name)} is unknown{check.suggest(name, LOADERS)}; choose from "
-            f"{', '.join(LOADERS)} (data made by hand cannot be rebuilt: make it again)"
+            f"spec: loader {check.shown(name)} is unknown{check.suggest(name, every)}; choose from "
+            f"{', '.join(every)} (data made by hand cannot be rebuilt: make it again)"
         )
     known = inspect.signature(loader).parameters
     for argument in arguments:

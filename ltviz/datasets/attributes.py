@@ -24,13 +24,14 @@ BLOCK = 1024  # images that are looked at together
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Attributes:
-    """Images with a attributes each, of which attribute j has v_j values: 2 for "has a loop", more for a colour.
+    """Images with several attributes each; attribute j of a has v_j values: 2 for "has a loop", more for a colour.
 
     images (n, C, H, W) uint8 and targets (n, a) int64 to train on, and the same pair with `val_` (may be without
     images) and `test_`; a target is a value's number from 0 to v_j - 1, or -1 where it is not known. Tensors, or arrays
     that become tensors. names: of the attributes; values: of each attribute its values' names, ("no", "yes") where it
-    is there or not. mean, std (C,): of the pixels, as fractions of 255. spec: the loader's name and its arguments,
-    JSON-able. Raises ValueError for parts that do not fit together.
+    is there or not; a value may be without training images, but `train_attributes` refuses to learn it. mean, std (C,):
+    of the pixels, as fractions of 255. spec: the loader's name and its arguments, JSON-able. Raises ValueError for
+    parts that do not fit together.
     """
 
     images: Tensor
@@ -60,8 +61,9 @@ class Attributes:
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        return (f"{self.name}: {len(self):,} training images of {size} with {self.a} "
-                f"attributes, imbalance {_ratio(self.imbalance.min())} to {_ratio(self.imbalance.max())}, "
+        images, several = check.many(len(self), "training image"), check.many(self.a, "attribute")
+        return (f"{self.name}: {images} of {size} with {several}, "
+                f"imbalance {_ratio(self.imbalance.min())} to {_ratio(self.imbalance.max())}, "
                 f"{len(self.val_images):,} validation, {len(self.test_images):,} test")  # fmt: skip
 
     def __len__(self) -> int:
@@ -154,7 +156,8 @@ def _names(name: str, value: Any, least: int) -> tuple[str, ...]:
 
 def _values(value: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or len(value) != len(names):
-        raise check.refuse("values", value, f"for each of the {len(names)} attributes the names of its values")
+        several = check.many(len(names), "attribute")
+        raise check.refuse("values", value, f"the names of the values of each attribute ({several})")
     return tuple(_names(f"values[{j}]", one, 2) for j, one in enumerate(value))
 
 
@@ -208,7 +211,8 @@ def _targets(name: str, value: Any, n: int, values: tuple[tuple[str, ...], ...])
 
 def _moment(name: str, value: Any, channels: int) -> Tensor:
     low = 0.0 if name == "std" else -math.inf
-    expected = f"one finite number for each of the {channels} channels{', above 0' if name == 'std' else ''}"
+    above = ", above 0" if name == "std" else ""
+    expected = f"one finite number for each channel ({check.many(channels, 'channel')}){above}"
     found = _tensor(name, value, expected).float()
     if found.shape != (channels,) or not (found.isfinite() & (found > low)).all():
         raise check.refuse(name, value, expected)

@@ -100,7 +100,10 @@ def data_of(tree: Tree, name: str, spec: dict[str, Any], asked: dict[str, Any], 
     report.repeated.extend([found.files[i].name for i in same] for same in repeated)
     labels, (images, mapped) = found.labels(names), chosen_from(found.pixels, bound)
     rows = _part_rows(found, labels, names, {"test": asked["test"], "val": asked["validation"]})
-    _warn_repeated(found, repeated, labels, rows)
+    part = np.zeros(len(labels), np.int64)
+    part[rows.val], part[rows.test] = 1, 2
+    against = [same for same in repeated if len(set(labels[same].tolist())) > 1]
+    warn_repeated(found, repeated, part, against, "under more than one class", "data.folder.repeated has all")
     given = _given_moments(mean, std, images.shape[3])
     mean, std = tuple(given.values()) or found.moments()
     pad = min(images.shape[1:3]) // 8 if asked["pad"] is None else asked["pad"]
@@ -224,12 +227,17 @@ def _images(n: int) -> str:
     return "1 image is" if n == 1 else f"{n:,} images are"
 
 
-def _warn_repeated(found: store.Decoded, groups: list[np.ndarray], labels: np.ndarray, rows: _Rows) -> None:
-    """Warn of equal images in several parts, and under several classes."""
-    part = np.zeros(len(labels), np.int64)
-    part[rows.val], part[rows.test] = 1, 2
+def warn_repeated(
+    found: store.Decoded, groups: list[np.ndarray], part: np.ndarray, against: list[np.ndarray], how: str,
+    rest: str = "",
+) -> None:  # fmt: skip
+    """Warn of equal images in several parts, and of those labelled in several ways.
+
+    groups: the positions of equal images; part (n,): of each image, a number into WORDS; against: those of the groups
+    that are labelled in several ways, and how; rest: where all of them stand.
+    """
     across = [same for same in groups if len(set(part[same].tolist())) > 1]
-    against = [same for same in groups if len(set(labels[same].tolist())) > 1]
+    rest = f". {rest}" if rest else ""
 
     def examples(chosen: list[np.ndarray], word: bool) -> str:
         told = [
@@ -241,13 +249,13 @@ def _warn_repeated(found: store.Decoded, groups: list[np.ndarray], labels: np.nd
     if across:
         warnings.warn(
             f"{_images(len(across))} in more than one of the training, validation and test parts, so that accuracy "
-            f"there is too high: {examples(across, True)}. data.folder.repeated has all",
+            f"there is too high: {examples(across, True)}{rest}",
             stacklevel=4,
         )
     if against:
         warnings.warn(
-            f"{_images(len(against))} under more than one class, so that no answer can be right for all copies: "
-            f"{examples(against, False)}. data.folder.repeated has all",
+            f"{_images(len(against))} {how}, so that no answer can be right for all copies: "
+            f"{examples(against, False)}{rest}",
             stacklevel=4,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ class _Box(NamedTuple):
     name: str  # as messages and reports have it
     version: tuple[int, int, int]
     corners: tuple[int, int, int, int]
+    size: tuple[int, int]  # width and height of the page, as annotated
 
 
 class _Volumes:
@@ -88,11 +90,12 @@ def manga109(
     particular and left out. An identity of the training volumes with at least `least` boxes is a class. validation,
     test: boxes of each class that are held out, the same ones for every seed. All others are trained on: the long tail
     is that of the volumes, unless ratio= cuts it (ratio, n_max, profile, seed as in cifar_lt).
-    pad, flip, memory: as in folder_lt. on_error: "raise" names every box and page with a fault; "skip" leaves them out.
+    pad, flip, memory: as in folder_lt. on_error: "raise" names every box, page and volume with a fault, such as a page
+    whose image has not the size that its annotation says; "skip" leaves them out.
 
-    Pairs to verify are drawn by `lt.metrics.draw_pairs`, and `lt.recognise(run, data.unseen, queries=2000, pairs=6000)`
-    has the protocol of the Dual Loss. `data.report` is a `MangaReport`. Nothing is written to root; decoded boxes are
-    kept in LTVIZ_CACHE. Raises FileNotFoundError without data, ValueError for a bad argument or another layout.
+    `lt.recognise(run, data.unseen, queries=2000)` has the protocol of the Dual Loss, with 6,000 pairs in ten folds (of
+    a few volumes leave queries= out). `data.report` is a `MangaReport`. Nothing is written to root; decoded boxes are
+    kept in LTVIZ_CACHE. FileNotFoundError without data, ValueError for a bad argument or another layout.
     Source: Matsui et al. 2017, Aizawa et al. 2020 (manga109.org; on application, academic use).
     """
     boxes, size = check.choice("boxes", boxes, BOXES), check.whole("size", size, 4, LARGEST_SIDE)
@@ -141,6 +144,7 @@ def _decoded(
         told = listed([f"{name} ({reason})" for name, reason in bad.items()])
         warnings.warn(f"{check.many(len(bad), 'box or page', 'boxes and pages')} left out: {told}. data.report.bad has "
                       "all", stacklevel=3)  # fmt: skip
+    _refuse_empty(found.files)
     return read, found
 
 
@@ -233,16 +237,40 @@ def _read(folder: Path, titles: list[str], boxes: str) -> _Volumes:
         pages = book.find("pages")
         if book.tag != "book" or pages is None:
             raise ValueError(f"{file} is no annotation of Manga109: expected <book> with <characters> and <pages>")
+        called = book.get("title", title).strip()
+        if unicodedata.normalize("NFC", called) != unicodedata.normalize("NFC", title):
+            read.bad[f"annotations/{title}.xml"] = f"it is that of {called}, by its <book title>"
+            continue
         known = {one.get("id", ""): (one.get("name") or "").strip() for one in book.iterfind("characters/character")}
         read.names |= {(title, character): name for character, name in known.items()}
         for stray in pages.iterfind(boxes):
             read.bad[f"annotations/{title}.xml, {boxes} {stray.get('id')}"] = "it stands outside every page"
+        often = Counter(_number(page) for page in pages.iterfind("page"))
         for page in pages.iterfind("page"):
-            _read_page(read, folder, title, page, boxes, known)
+            if often[_number(page)] == 1:
+                _read_page(read, folder, title, page, boxes, known)
+            elif page.find(boxes) is not None:
+                read.bad[f"annotations/{title}.xml, page {_number(page)}"] = "several pages have this index"
+    _refuse_nothing(read, folder)
     if not read.boxes and not read.bad:
         why = f"{read.nameless:,} boxes do not say whose they are" if read.nameless else f"no <{boxes}> in any page"
         raise ValueError(f"{folder / 'annotations'}: {why}; annotations of 2018 and later say it")
     return read
+
+
+def _number(page: ElementTree.Element) -> str:
+    """The index of a page without zeros before it: 01 is 1."""
+    return page.get("index", "").strip().lstrip("0") or "0"
+
+
+def _refuse_nothing(read: _Volumes, folder: Path) -> None:
+    """Raise FileNotFoundError where every page with a box is missing."""
+    pages = [name for name, reason in read.bad.items() if reason == MISSING]
+    if pages and not read.boxes:
+        others = sorted({file.suffix for file in (folder / pages[0]).parent.glob("*.*")} - {".jpg"})
+        kinds = f" (there are {listed(others, 3)})" if others else ""
+        raise FileNotFoundError(f"{folder} has none of the {len(pages):,} pages with boxes, such as {pages[0]}{kinds}; "
+                                "pages are read as they are handed out, as .jpg of three digits")  # fmt: skip
 
 
 def _read_page(
@@ -275,7 +303,9 @@ def _read_page(
         elif wrong := _fault(corners, int(width), int(height)):
             read.bad[label] = wrong
         else:
-            read.boxes.append(_Box(title, character, path, label, version, tuple(map(int, corners))))
+            read.boxes.append(
+                _Box(title, character, path, label, version, tuple(map(int, corners)), (int(width), int(height)))
+            )
 
 
 def _fault(corners: list[str], width: int, height: int) -> str:
@@ -305,13 +335,18 @@ def _tree(cache: Path, read: _Volumes, names: dict[tuple[str, str], str], traini
     """Every box as a file of the part "train" or "unseen". cache: names where decoded boxes are kept."""
     found = [
         Found("train" if box.title in training else "unseen", names[box.title, box.character], box.page, box.name,
-              box.version, box.corners)
+              box.version, box.corners, box.size)
         for box in read.boxes
     ]  # fmt: skip
-    for part, what in (("train", "training volumes"), ("unseen", "other volumes")):
-        if not any(file.part == part for file in found):
-            raise ValueError(f"the {what} have no box of a character that can be read; pass other volumes=")
+    _refuse_empty(found)
     return Tree(cache, files=found)
+
+
+def _refuse_empty(files: Sequence[Found]) -> None:
+    """Raise ValueError where there is nothing to train on, or nothing unseen."""
+    for part, what in (("train", "training volumes"), ("unseen", "other volumes")):
+        if not any(file.part == part for file in files):
+            raise ValueError(f"the {what} have no box of a character that can be read; pass other volumes=")
 
 
 def _classes(

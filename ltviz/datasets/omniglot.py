@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,15 +22,51 @@ TORCHVISION = "omniglot-py"  # the folder that torchvision makes in its root
 LAYOUT = "<alphabet>/<character>/*.png"
 
 
-class Unseen(NamedTuple):
-    """Images of identities that no network was trained on, for retrieval and verification.
-
-    images (n, H, W, C) uint8, stored as those of the data set; identities (n,) int64, numbers into names.
-    """
-
+class _Unseen(NamedTuple):
     images: np.ndarray
     identities: np.ndarray
     names: tuple[str, ...]
+
+
+class Unseen(_Unseen):
+    """Images of identities that no network was trained on, for retrieval and verification.
+
+    images (n, H, W, C) uint8, stored as those of the data set; identities (n,) int64, numbers into names; names: one
+    for each identity, no two alike. Raises ValueError for anything else.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, images: Any, identities: Any, names: Sequence[str]) -> Unseen:
+        return super().__new__(cls, *_checked(images, identities, names, ""))
+
+    def checked(self, before: str = "unseen.") -> Unseen:
+        """The same, looked at once more: `_replace` takes what it is given. before: stands before names in errors."""
+        return self._make(_checked(*self, before))
+
+
+def _checked(images: Any, identities: Any, names: Any, before: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """What an `Unseen` holds, as its types are; before: stands before the names of arguments in errors."""
+    expected = "images (n, height, width, channels), whole numbers from 0 to 255 as uint8, at least one"
+    pixels = check.array(f"{before}images", images, None, expected)
+    if pixels.dtype != np.uint8:
+        raise check.refuse(f"{before}images", images, f"{expected}; these are {pixels.dtype}: for floats from 0 to 1 "
+                           "(images * 255).round().astype(np.uint8)")  # fmt: skip
+    if pixels.ndim != 4 or not pixels.size:
+        grey = "; of grey ones (n, height, width) pass images[..., None]" if pixels.ndim == 3 else ""
+        raise check.refuse(f"{before}images", images, expected + grey)
+    if pixels.shape[1] in (1, 3) and pixels.shape[3] not in (1, 3):
+        raise check.refuse(f"{before}images", images, f"{expected}; where channels come first, pass "
+                           "images.transpose(0, 2, 3, 1), of a tensor images.permute(0, 2, 3, 1)")  # fmt: skip
+    wanted = "a name for each identity, as a tuple of texts, each once"
+    named = isinstance(names, (list, tuple, np.ndarray)) and np.ndim(names) == 1 and len(names) > 0
+    if not named or not all(isinstance(one, str) and one.strip() for one in names) or len(set(names)) < len(names):
+        raise check.refuse(f"{before}names", names, wanted)
+    who = check.labels(f"{before}identities", identities, len(names))
+    if len(who) != len(pixels):
+        raise check.refuse(f"{before}identities", identities, f"one for each of {len(pixels):,} images; there are "
+                           f"{len(who):,}")  # fmt: skip
+    return pixels, who, tuple(map(str, names))
 
 
 def omniglot_lt(

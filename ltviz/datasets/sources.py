@@ -105,14 +105,20 @@ def decode(data: bytes, name: str, size: int | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
-def cut_out(page: np.ndarray, name: str, box: tuple[int, int, int, int], size: int | None = None) -> np.ndarray:
-    """What is in a box (left, top, right, bottom) of a page (H, W, 3) uint8, resized (antialiased) to size x size."""
+def cut_out(
+    page: np.ndarray, name: str, box: tuple[int, int, int, int], drawn_on: tuple[int, int], size: int | None = None
+) -> np.ndarray:
+    """What is in a box (left, top, right, bottom) of a page (H, W, 3) uint8, resized (antialiased) to size x size.
+
+    drawn_on: width and height of the page that the box was drawn on. Raises BadImage where this page has others.
+    """
     from PIL import Image
 
     left, top, right, bottom = box
     height, width = page.shape[:2]
-    if right > width or bottom > height:
-        raise BadImage(name, f"its box ends at {right}, {bottom}, and the image of the page is {width} x {height}")
+    if (width, height) != drawn_on:
+        raise BadImage(name, f"the image of its page is {width} x {height}, and its box was drawn on a page of "
+                       f"{drawn_on[0]} x {drawn_on[1]}")  # fmt: skip
     part = page[top:bottom, left:right]
     return part if size is None else np.asarray(Image.fromarray(part).resize((size, size), Image.Resampling.BILINEAR))
 

@@ -69,7 +69,10 @@ def read(tree: Tree, size: int | None, memory: float = math.inf) -> Decoded:
     read, or they would take more memory.
     """
     name = sources.cache_name(tree.root, size)
-    key = [(file.part, file.class_name, file.name, file.version, *(file.box or ())) for file in tree.files]
+    key = [
+        (file.part, file.class_name, file.name, file.version, *(file.box or ()), *(file.page or ()))
+        for file in tree.files
+    ]
     pixels = f"{name}.{sources.hashed(key)[:16]}.pixels"
     for place in sources.cache_places():
         notes = sources.opened(place / f"{name}.npz", key)
@@ -181,7 +184,7 @@ class _Decoding:
 def _decode(file: Found, size: int | None) -> np.ndarray:
     if file.box is None:
         return sources.decode(_content(file.path), file.name, size)
-    return sources.cut_out(_page(file.path, file.version), file.name, file.box, size)
+    return sources.cut_out(_page(file.path, file.version), file.name, file.box, file.page, size)
 
 
 def _content(path: str) -> bytes:

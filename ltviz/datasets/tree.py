@@ -34,6 +34,7 @@ class Found(NamedTuple):
     name: str  # the path inside the root, as messages and reports have it
     version: tuple[int, int, int]  # size in bytes; when the content and when the entry changed, in nanoseconds
     box: tuple[int, int, int, int] | None = None  # left, top, right, bottom, in pixels of the page
+    page: tuple[int, int] | None = None  # width and height of the page that the box was drawn on
 
 
 @dataclass

@@ -124,8 +124,9 @@ def label(name: str, setting: Setting) -> str:
 class Number(Control):
     """A number box and, on the same row, a slider that runs on the scale of the setting.
 
-    The box holds the exact value and the slider the nearest place, so a value typed in is never rounded. steps: about
-    how many places the slider has (default: every whole number, else a hundred); few where a picture is slow to draw.
+    The box holds the exact value and the slider the nearest place, so a value typed in is never rounded. It is put on
+    that place here: a page would choose for itself where a value lies halfway between two. steps: about how many
+    places the slider has (default: every whole number, else a hundred); few where a picture is slow to draw.
     """
 
     def __init__(self, name: str, setting: Setting, value: Any = ..., steps: int | None = None):
@@ -133,13 +134,14 @@ class Number(Control):
         self.whole, self.steps = isinstance(setting.default, int), steps
         self.start = setting.check(name, self.start)
         self.left, self.right, self.step = self._places()
+        self.places = self._stands()
         box = widgets.BoundedIntText if self.whole else widgets.BoundedFloatText
         self.box = box(
             value=self.start, min=setting.low, max=setting.high, step=1 if self.whole else None,
             description=label(name, setting), tooltip=setting.meaning, layout={"width": "auto", "flex": "0 0 auto"},
         )  # fmt: skip
         self.slider = widgets.FloatSlider(
-            value=self.place(self.start), min=self.left, max=self.right, step=self.step, readout=False,
+            value=self.stand(self.start), min=self.left, max=self.right, step=self.step, readout=False,
             tooltip=setting.meaning, layout={"flex": "1 1 60px", "min_width": "60px", "width": "auto"},
         )  # fmt: skip
         self.widget = widgets.HBox([self.box, self.slider], layout={"width": "100%", "overflow": "visible"})
@@ -166,13 +168,9 @@ class Number(Control):
         return [self.setting.default, *ends]
 
     def sweep(self) -> Sweep:
-        steps = round((self.right - self.left) / self.step)
-        places = [min(self.left + i * self.step, self.right) for i in range(steps + 1)]
-        if places[-1] < self.right - 1e-9:
-            places.append(self.right)  # the end, also where the range is no multiple of the step
-        values = [self.at(place) for place in places]
+        values = [self.at(place) for place in self.places]
         written = [f"{value:.6g}" for value in values]
-        return Sweep(self.name, self.slider, places, values, place=self.place, box=self.box, labels=written)
+        return Sweep(self.name, self.slider, self.places, values, place=self.place, box=self.box, labels=written)
 
     def describe(self, width: str) -> None:
         self.box.style.description_width = width
@@ -188,7 +186,12 @@ class Number(Control):
 
     def nearest(self, value: float) -> float | int:
         """The value at the step of the slider that is nearest to this one."""
-        return self.at(self.left + round((self.place(value) - self.left) / self.step) * self.step)
+        return self.at(self.stand(value))
+
+    def stand(self, value: float) -> float:
+        """The place of the slider that is nearest to a value: the lower of two equally near ones."""
+        here = self.place(value)
+        return min(self.places, key=lambda one: abs(one - here))
 
     def at(self, place: float) -> float | int:
         """The value at a place of the slider, in as many digits as a person would write."""
@@ -206,6 +209,13 @@ class Number(Control):
         value = min(max(value, low), high)
         return int(round(value)) if self.whole else float(value)
 
+    def _stands(self) -> list[float]:
+        """Where the slider can stand, from left to right."""
+        steps = round((self.right - self.left) / self.step)
+        places = [min(self.left + i * self.step, self.right) for i in range(steps + 1)]
+        # The end, also where the range is no multiple of the step.
+        return places + [self.right] * (places[-1] < self.right - 1e-9)
+
     def _places(self) -> tuple[float, float, float]:
         """Left end, right end and step of the slider."""
         low, high = float(self.setting.low), float(self.setting.high)
@@ -218,12 +228,12 @@ class Number(Control):
         return low, high, max(1.0, step) if self.whole else step
 
     def _slid(self, change: Any = None) -> None:
-        # The page snaps a slider to its steps and says so; that is nobody's wish to change the value in the box.
-        if abs(self.slider.value - self.place(self.box.value)) > 0.51 * self.step:
+        # The page may round a place in its last digits and say so; that is no wish to change the value in the box.
+        if abs(self.slider.value - self.stand(self.box.value)) > 0.01 * self.step:
             self._link(lambda: setattr(self.box, "value", self.at(self.slider.value)))
 
     def _typed(self, change: Any = None) -> None:
-        self._link(lambda: setattr(self.slider, "value", self.place(self.box.value)))
+        self._link(lambda: setattr(self.slider, "value", self.stand(self.box.value)))
 
     def _link(self, follow: Callable[[], None]) -> None:
         """Let the other widget follow without its answer coming back, then tell the listeners once."""

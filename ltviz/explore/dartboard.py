@@ -214,7 +214,12 @@ class Dartboard(Explorer):
         ]
 
     def handles(self, result: Throw) -> list[Handle]:
-        return [Handle("darts", result.darts, result.expected[0], "darts", "x", (DARTS.low, DARTS.high))]
+        counts = self.controls[
+            "darts"
+        ]  # an arrow key goes to the next: a fiftieth of the axis is less than one of these
+        step = tuple(sorted({float(counts.at(place)) for place in counts.places}))
+        x = (DARTS.low, DARTS.high)
+        return [Handle("darts", result.darts, result.expected[0], "darts", "x", x, step=step)]
 
 
 def dartboard(

@@ -37,7 +37,6 @@ BINS = np.linspace(*ENDS, 51)
 FAR = Setting(
     0.01, 0.001, 1.0, "log", meaning="false accepts: share of the pairs of two identities that are taken for one"
 )  # fmt: skip
-STOPS = np.geomspace(FAR.low, FAR.high, 46)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Gallery(Explorer):
             "loss": Choice("loss", settings["loss"], losses[0] if loss is None else loss),
             "distance": Choice("distance", settings["distance"], distance, titles=NAMES),
             "query": Number("query", settings["query"], query, steps=min(len(self.who) - 1, 40)),
-            "far": Number("far", FAR, far, steps=45),
+            "far": Number("far", FAR, far),
         })  # fmt: skip
         self.screen.on_click(self._clicked)
 
@@ -135,8 +134,7 @@ class Gallery(Explorer):
     def compute(self, loss: str, distance: str, query: int, far: float) -> Ranking:
         judged, x, i = self.judged(loss, distance), self.features[loss], query - 1
         alike = metrics.similarity(np.broadcast_to(x[i], x.shape), x, distance)
-        order = np.argsort(-alike, kind="stable")
-        nearest = order[order != i][: COLUMNS * ROWS]
+        nearest = _nearest(alike, i)[: COLUMNS * ROWS]
         others = int((self.who == self.who[i]).sum()) - 1
         at = judged.at(far)
         return Ranking(loss, distance, i, nearest, self.who[nearest] == self.who[i], others, judged,
@@ -213,7 +211,7 @@ class Gallery(Explorer):
         """Histograms of the distances of pairs, near ones to the right, and the threshold."""
         self.spread = ax
         ax.set(xlim=ENDS, ylim=(0, 1.12), yticks=[])
-        ax.set_xlabel("distance (1: median of two identities)", fontsize=9.5)
+        ax.set_xlabel("distance (1 = median between identities)", fontsize=9.5)
         ax.set_xticks([-2, -1.5, -1, -0.5, 0], ["2", "1.5", "1", "0.5", "0"])
         ax.grid(False)
         self.stairs = []
@@ -244,8 +242,7 @@ class Gallery(Explorer):
             stairs.set_data(heights)
         self.cursor.set_xdata([result.threshold] * 2)
         self.handle.set_data([result.threshold], [1.05])
-        far = f"{100 * result.far:.2g}%"
-        self.accepted.set_text(f"accepted: {as_percent(result.tar)} of one, {far} of two")
+        self.accepted.set_text(f"accepted: {as_percent(result.tar)} of one, {_small(result.far)} of two")
         self.named.set_text(short(self.unseen.names[self.who[result.query]], 16))
         found = int(some[: result.others].sum())
         self.told.set_text(f"{found} of its {result.others} others are among the first {min(result.others, len(some))}")
@@ -263,13 +260,13 @@ class Gallery(Explorer):
         precision = judged.precision[result.query]
         own = "it has no other picture" if np.isnan(precision) else f"average precision {as_percent(precision)}"
         right = ", ".join(str(i + 1) for i in np.flatnonzero(result.right)) or "none"
-        told = as_percent((result.tar + 1 - result.far) / 2)
+        both = as_percent((result.tar + 1 - result.far) / 2)
         return (
             f"{result.loss}, {NAMES[result.distance]}: picture {result.query + 1} ({name}); the nearest is {hit}; "
             f"right of the first {len(result.right)}: {right}; {own}. All queries: rank-1 {as_percent(judged.rank1)}, "
             f"mAP {as_percent(judged.map)}. The threshold accepts {as_percent(result.tar)} of the pairs of one "
-            f"identity and {100 * result.far:.2g}% of those of two, and so tells {told} of as many of both rightly; "
-            f"chosen on nine folds, {as_percent(judged.accuracy)}."
+            f"identity and {_small(result.far)} of those of two: accuracy with equally many pairs of both kinds {both} "
+            f"({as_percent(judged.accuracy)} with the best threshold, chosen on other folds)."
         )
 
     # ------------------------------------------------------------------------------------------------- pointing
@@ -300,19 +297,29 @@ class Gallery(Explorer):
         return points
 
     def handles(self, result: Ranking) -> list[Handle]:
-        stops = sorted({result.judged.threshold(far) for far in STOPS})
-        told = f"threshold with {100 * result.far:.2g}% false accepts"
+        stops = np.unique(self._stops(result)[1]).tolist()
+        told = f"threshold with {_small(result.far)} false accepts"
         step = tuple(stops) if len(stops) > 1 else None
         return [Handle("far", result.threshold, 1.05, "threshold", "x", ENDS, region=SPREAD, told=told, step=step)]
 
+    def _stops(self, result: Ranking) -> tuple[np.ndarray, np.ndarray]:
+        """What far can be on its slider, rising, and the threshold of each, falling."""
+        control = self.controls["far"]
+        fars = [control.at(place) for place in control.places]
+        return np.array(fars), np.array([result.judged.threshold(far) for far in fars])
+
     def dragged(self, drag: Drag) -> None:
-        """The line in the histograms has been dragged: far goes to the share of false accepts there."""
+        """The line in the histograms has been dragged: far goes to one that has the nearest threshold.
+
+        Few pairs have the same threshold for several shares: the smallest is nearest to what is accepted, and at the
+        left end, where all is accepted, the largest is.
+        """
         if drag.name != "far" or self.result is None:
             return
-        roc = self.result.judged.roc
-        i = max(int((roc.threshold >= drag.x).sum()) - 1, 0)
-        control = self.controls["far"]
-        control.value = control.nearest(max(float(roc.far[i]), FAR.low))
+        fars, thresholds = self._stops(self.result)
+        away = np.abs(thresholds - drag.x)
+        same = fars[away == away.min()]
+        self.controls["far"].value = float(same[-1] if drag.x <= thresholds.min() + 1e-6 else same[0])
 
     def _clicked(self, event: Click) -> None:
         """A click on a picture looks for it."""
@@ -328,6 +335,22 @@ class Gallery(Explorer):
         if features is None and unseen is None:
             return []
         return [name_of(features) or "features", name_of(unseen) or "unseen"]
+
+
+def _nearest(alike: np.ndarray, query: int) -> np.ndarray:
+    """The other pictures, the most alike first; those that are equally alike in an order drawn for this query.
+
+    Pictures are stored by identity: in their own order, ties would favour whoever comes first.
+    """
+    level = np.round(alike / (np.abs(alike).max() or 1.0), 9)  # a rounding must not rank pictures
+    drawn = np.random.default_rng(query).permutation(len(alike))
+    order = drawn[np.argsort(-level[drawn], kind="stable")]
+    return order[order != query]
+
+
+def _small(share: float) -> str:
+    """A share in percent, with two digits where it is small."""
+    return f"{100 * share:.2g}%" if share < 0.095 else f"{100 * share:.0f}%"
 
 
 def _inked(images: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import check
-from ..datasets import LOADERS, LongTailed, digits_lt, load
+from ..datasets import LOADERS, LongTailed, check_long_tailed, digits_lt, load
 from ..methods import METHODS
 from ..objective import Setting
 from ..plots.comparison import WORDS
@@ -32,7 +32,6 @@ from .session import BASELINE, Plan, Session, refuse_others
 GROUPS = {"all": "all classes", "head": "frequent (head)", "mid": "middle (mid)", "tail": "rare (tail)"}
 PROFILE = Setting("exp", choices=("exp", "step", "pareto"), meaning="how the counts fall from class to class")
 ORDERS, GIVEN = ("natural", "seed"), "as given"  # class orders; the last: a list that the data came with
-DATA = "data to train on, as lt.digits_lt or lt.cifar_lt gives"
 BESIDE = {"who": "who pays", "class": "accuracy by class"}  # in the upper right corner
 SHORT = {"seeds": 2, "epochs": 6}  # at most, under LTVIZ_PROFILE=fast
 FIRST = "logit_adjustment"  # the method that a lab opens with: the strongest of the cheap remedies
@@ -69,7 +68,7 @@ class Lab(MethodExplorer):
         head_classes: Any = None,
         **settings: Any,
     ):
-        self.data = digits_lt() if data is None else check.instance("data", data, LongTailed, DATA)
+        self.data = digits_lt() if data is None else check_long_tailed(data)
         self.runs: list[Run] = _runs(runs, self.data)
         refuse_others(METHODS[key].key, settings)
         self._network = {"model": as_network(model), "weights": weights, "head_classes": head_classes}

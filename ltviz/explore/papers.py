@@ -12,10 +12,10 @@ from matplotlib.collections import LineCollection
 
 from .. import check
 from ..objective import Setting
-from ..papers import RATIOS, SLIDES
+from ..papers import NEAR, RATIOS, SLIDES, swapped
 from ..plots.picture import EDGE, INK, PALETTE, QUIET
 from ..plots.surface import Surface
-from ..plots.text import short
+from ..plots.text import short, wrap
 from ..published import GROUPS
 from ..tables import OURS, Order, Printed, order, our_errors, paper_reports, reports
 from .base import Explorer
@@ -40,7 +40,7 @@ CALLED = {
     "logit_adjustment": "logit adj., loss", "tau_norm": "tau-norm.",
 }  # fmt: skip
 SHORTER = ((", strong augmentation", ""), ("logit adjustment", "logit adj."), ("normalisation", "norm."))
-MOST, SLOPES = 18, 10  # rows of the left part, of the right part
+MOST, SLOPES, LEAST = 18, 10, 12  # rows of the left part, of the right part; room on the left is for at least 12
 LEFT, RIGHT = range(2)  # the regions of the picture
 DATA_SETTING = Setting("CIFAR-10-LT, 100", choices=tuple(DATA), meaning="data set and imbalance ratio")
 PAPER = Setting(SLIDES, choices=PAPERS, meaning="the paper whose rows are strong, with all that are comparable")
@@ -51,7 +51,8 @@ BESIDE = Setting("table", choices=tuple(OURS), meaning="our runs that stand besi
 class Comparison:
     """found: every printed error of a method of ours, on these data; methods: their rows in the picture; groups: the
     protocols of the chosen paper. rows: the paper's, best first; ours: name -> our errors, one a seed; left: what is
-    left of the order of the rows that we have, None for fewer than two."""
+    left of the order of the rows that we have, None for fewer than two; swaps: the pairs of them that do not keep it,
+    (name, name, whether nearly tied)."""
 
     dataset: str
     ratio: float
@@ -63,6 +64,12 @@ class Comparison:
     rows: tuple[Printed, ...]
     ours: Mapping[str, list[float]]
     left: Order | None
+    swaps: tuple[tuple[str, str, bool], ...]
+
+    @property
+    def unstated(self) -> tuple[str, ...]:
+        """Rows without a stated protocol, beside rows that have one."""
+        return tuple(one.method for one in self.rows if one.group == "-") if len(self.groups) > 1 else ()
 
 
 @functools.lru_cache(256)
@@ -75,8 +82,9 @@ def compared(dataset: str, ratio: float, paper: str, kind: str) -> Comparison:
     both = [one for one in rows if one.method in ours]
     pairs = [one.error for one in both], [float(np.mean(ours[one.method])) for one in both]
     left = order(*pairs) if len(both) > 1 else None
+    swaps = tuple((both[i].method, both[j].method, near) for i, j, near in swapped(*pairs))
     groups = frozenset(one.group for one in rows)
-    return Comparison(dataset, ratio, paper, kind, found, methods, groups, tuple(rows), ours, left)
+    return Comparison(dataset, ratio, paper, kind, found, methods, groups, tuple(rows), ours, left, swaps)
 
 
 def spans(found: Sequence[Printed]) -> dict[tuple[str, str], tuple[float, float]]:
@@ -90,11 +98,12 @@ def spans(found: Sequence[Printed]) -> dict[tuple[str, str], tuple[float, float]
 
 class Papers(Explorer):
     """Left: printed errors, a row a method, a colour and a mark a protocol; a line joins one protocol only. Right: the
-    order of a paper's rows, and of our runs of them."""
+    order of a paper's rows, and of our runs of them; lines that cross are a pair that swaps. Without a paper, the right
+    part says what the protocols are."""
 
     function = "papers"
     title = "Against the papers"
-    size = (7.9, 4.7)
+    size = (7.1, 5.2)
 
     def __init__(
         self, data: str = DATA_SETTING.default, paper: str = PAPER.default, beside: str = BESIDE.default
@@ -108,8 +117,8 @@ class Papers(Explorer):
         super().__init__({one.name: one for one in controls})
 
     def build(self, surface: Surface) -> None:
-        self._build_reports(surface.figure.add_axes((0.172, 0.205, 0.325, 0.70)))
-        self._build_slopes(surface.figure.add_axes((0.735, 0.205, 0.145, 0.70)))
+        self._build_reports(surface.figure.add_axes((0.2, 0.205, 0.285, 0.72)))
+        self._build_slopes(surface.figure.add_axes((0.785, 0.35, 0.125, 0.50)))
         surface.animate(
             self.joined, *self.faint.values(), *self.strong.values(), *self.names, *self.printed, *self.measured,
             self.slopes, self.message, self.heading, self.source,
@@ -119,7 +128,7 @@ class Papers(Explorer):
         self.left = ax
         ax.set(ylim=(MOST - 0.4, -0.6), xlim=(0, 70), xlabel="printed test error, %", yticks=range(MOST))
         ax.tick_params(axis="y", labelleft=False, length=0)
-        ax.set_title("Printed, by protocol", fontsize=9.5, loc="left", pad=5)
+        ax.set_title("Printed, by protocol", fontsize=10, loc="left", pad=5)
         self.joined = LineCollection([], linewidths=2.0, zorder=2)
         ax.add_collection(self.joined, autolim=False)
         self.faint, self.strong = {}, {}
@@ -128,7 +137,7 @@ class Papers(Explorer):
             self.faint[group] = ax.plot([], [], markersize=4.5, alpha=0.42, zorder=3, **look)[0]
             self.strong[group] = ax.plot([], [], markersize=6.5, zorder=4, **look)[0]
         self.names = [
-            ax.text(-0.03, row, "", transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=7.6)
+            ax.text(-0.03, row, "", transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=9)
             for row in range(MOST)
         ]
         marks = [
@@ -136,27 +145,27 @@ class Papers(Explorer):
             for colour, mark, label in FAMILIES.values()
         ]
         ax.figure.legend(
-            handles=marks, loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=5, fontsize=7.8, handletextpad=0.1,
-            columnspacing=1.3, labelspacing=0.35, borderaxespad=0.2,
+            handles=marks, loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=5, fontsize=9, handletextpad=0.1,
+            columnspacing=1.3, labelspacing=0.4, borderaxespad=0.2,
         )  # fmt: skip
 
     def _build_slopes(self, ax: Axes) -> None:
         self.right = ax
         ax.set(xlim=(0, 1), ylim=(SLOPES - 0.4, -0.6), xticks=(0, 1), yticks=[])
-        ax.set_xticklabels(["printed", "ours"], fontsize=8.5)
+        ax.set_xticklabels(["printed", "ours"], fontsize=9)
         ax.grid(False)
         for side in ("top", "bottom"):
             ax.spines[side].set_visible(False)
         ax.spines["right"].set_visible(True)
         self.slopes = LineCollection([], linewidths=1.8, zorder=2)
         ax.add_collection(self.slopes, autolim=False)
-        write = {"fontsize": 7.8, "va": "center", "color": INK}
+        write = {"fontsize": 9, "va": "center", "color": INK}
         self.printed = [ax.text(-0.08, row, "", ha="right", **write) for row in range(SLOPES)]
         self.measured = [ax.text(1.08, row, "", ha="left", **write) for row in range(SLOPES)]
-        top = {"transform": ax.transAxes, "va": "bottom", "color": INK}
-        self.source = ax.text(-1.25, 1.055, "", fontsize=9.5, **top)
-        self.heading = ax.text(-1.25, 1.012, "", fontsize=8, **{**top, "color": QUIET})
-        self.message = ax.text(-1.25, 4.0, "", fontsize=9, color=INK, va="center", linespacing=1.5)
+        place = {"color": INK, "va": "top"}
+        self.source = ax.figure.text(0.52, 0.955, "", fontsize=10, **place)
+        self.heading = ax.figure.text(0.52, 0.915, "", fontsize=9, **{**place, "color": QUIET})
+        self.message = ax.figure.text(0.52, 0.285, "", fontsize=9, linespacing=1.35, **place)
 
     def compute(self, data: str, paper: str, beside: str) -> Comparison:
         return compared(*DATA[data], paper, beside)
@@ -172,6 +181,7 @@ class Papers(Explorer):
         stale = self.surface.figure.stale  # the background of these limits is kept
         self.left.set_xlim(low, high)
         self.surface.figure.stale = stale
+        self.surface.limit(self.left, (max(len(rows), LEAST) - 0.4, -0.6))
         for group in FAMILIES:
             some = [(one.error, rows[one.key]) for one in result.found if one.group == group]
             x, y = zip(*some, strict=True) if some else ((), ())
@@ -189,16 +199,12 @@ class Papers(Explorer):
         both = [one.method for one in result.rows if one.method in result.ours]
         means = {name: float(np.mean(result.ours[name])) for name in both}
         ranked = sorted(both, key=means.get)
-        lines, colours = [], []
-        for name in both:
-            here, there = both.index(name), ranked.index(name)
-            lines.append([(0, _row_of(result, name)), (1, there)])
-            colours.append(PALETTE[0] if here == there else PALETTE[1])
-        self.slopes.set_segments(lines)
-        self.slopes.set_color(colours or [INK])
+        self.slopes.set_segments([[(0, _row_of(result, name)), (1, ranked.index(name))] for name in both])
+        self.slopes.set_color([_colour(result, name) for name in both] or [INK])
         for row, text in enumerate(self.printed):
             one = result.rows[row] if row < len(result.rows) else None
-            text.set_text(f"{_shorter(one.method)}  {one.error:.1f}" if one else "")
+            star = "*" if one and one.method in result.unstated else ""
+            text.set_text(f"{_shorter(one.method)}{star}  {one.error:.1f}" if one else "")
             text.set_color(INK if one and one.method in result.ours else QUIET)
         for row, text in enumerate(self.measured):
             text.set_text(f"{means[ranked[row]]:.1f}" if row < len(ranked) else "")
@@ -207,7 +213,7 @@ class Papers(Explorer):
         self.source.set_text(result.paper if result.rows else "")
         self.heading.set_text(OURS[result.kind] if result.rows else "")
         self.message.set_text(_message(result))
-        self.message.set_y(4.0 if not result.rows else min(len(result.rows) + 0.5, SLOPES - 0.9))
+        self.message.set_y(0.285 if result.rows else 0.925)
 
     def say(self, result: Comparison) -> str:
         ce = sorted(one.error for one in result.found if one.key == "ce")
@@ -245,6 +251,12 @@ def _row_of(result: Comparison, name: str) -> int:
     return next(row for row, one in enumerate(result.rows) if one.method == name)
 
 
+def _colour(result: Comparison, name: str) -> str:
+    """Of a row's line: orange where it swaps with another row, grey where it does so with near ties alone."""
+    near = [pair[2] for pair in result.swaps if name in pair[:2]]
+    return PALETTE[0] if not near else QUIET if all(near) else PALETTE[1]
+
+
 def _called(key: str) -> str:
     return CALLED.get(key, key.replace("_", " "))
 
@@ -252,7 +264,7 @@ def _called(key: str) -> str:
 def _shorter(name: str) -> str:
     for long, brief in SHORTER:
         name = name.replace(long, brief)
-    return short(name, 22)
+    return short(name, 21)
 
 
 def _protocol(group: str) -> str:
@@ -270,23 +282,32 @@ def _order_said(result: Comparison) -> str:
     if not result.ours:
         return f"none of its {len(result.rows)} rows has been run here ({OURS[result.kind]})."
     n = len(next(iter(result.ours.values())))
-    seeds = "one seed each" if n == 1 else f"{n} seeds each"
-    beside = f"{len(result.ours)} of {len(result.rows)} rows beside ours ({OURS[result.kind]}; {seeds})"
+    seeds = "" if "seeds" in OURS[result.kind] else "; one seed each" if n == 1 else f"; {n} seeds each"
+    beside = f"{len(result.ours)} of {len(result.rows)} rows beside ours ({OURS[result.kind]}{seeds})"
     if result.left is None:
         return f"{beside}: one row has no order."
-    return f"{beside}: {result.left.right} of {result.left.pairs} pairs of methods keep their order."
+    text = f"{beside}: {result.left.right} of {result.left.pairs} pairs of methods keep their order."
+    near = sum(pair[2] for pair in result.swaps)
+    text += f" Pairs that swap: {len(result.swaps)}, of which nearly tied: {near}." if result.swaps else ""
+    return text + "".join(f" {name}: protocol not stated." for name in result.unstated)
 
 
 def _message(result: Comparison) -> str:
     if result.paper == ALL:
-        return "Choose a paper:\nan order makes sense\nwithin one protocol."
+        told = [f"{group if group != '-' else 'not stated'}:  {GROUPS[group]}" for group in FAMILIES
+                if group in {one.group for one in result.found}]  # fmt: skip
+        head = "Choose a paper: an order makes sense\nwithin one protocol. The protocols here:\n\n"
+        return head + "\n".join(wrap(one, 52) for one in told)
     if not result.rows:
-        return "This paper prints nothing\nfor these data."
+        return "This paper prints nothing for these data."
     if not result.ours:
-        return "Ours:\nnot run yet."
+        return "Ours: not run yet."
     if result.left is None:
-        return "One row:\nno order."
-    return f"{result.left.right} of {result.left.pairs} pairs\nkeep their order"
+        return "One row: no order."
+    lines = [f"{result.left.right} of {result.left.pairs} pairs keep their order"]
+    if result.swaps:
+        lines += ["Two lines that cross: a pair that swaps", f"Grey: only with rows under {NEAR} points away"]
+    return "\n".join(lines + ["* protocol not stated"] * bool(result.unstated))
 
 
 def papers(
@@ -296,6 +317,6 @@ def papers(
 
     data: "CIFAR-10-LT, 100", or another data set and ratio of DATA; paper: the source whose rows, and all under the
     same protocols, are strong ("all papers": everything); beside: our runs beside it, "table" (the paper's network and
-    recipe), "reduced" (a small network, few epochs) or "photographs" (16 x 16, ten seeds).
+    recipe), "reduced" (a small network, few epochs) or "photographs" (16 x 16 pixels, a small network, ten seeds).
     """
     return Papers(data, paper, beside)

@@ -305,10 +305,11 @@ function render({ model, el, kept }) {
     }
   }
   async function moved(track) {
+    const i = index(track), value = track.model._state_lock && track.box?.get("value"); // of the kernel, where it moves it
+    if (value && +value.toPrecision(6) !== +track.spec.labels[i]) return; // lies between two places: its picture comes
     play(track);
     if (active !== track) return;
-    ask(track);
-    const i = index(track); // the number beside the slider follows as well, also while the kernel is busy
+    ask(track); // and the number beside the slider follows as well, also while the kernel is busy
     for (const view of await Promise.all(Object.values(track.box?.views ?? {}))) {
       const input = view.el.querySelector("input:not(:focus)");
       if (input && i !== null) input.value = track.spec.labels[i];

@@ -233,12 +233,13 @@ class TuningExplorer(Explorer):
             self._draw_bars(result.importance)
         self.cross.set_data([result.here[0]], [result.here[1]])
         self.line.set_xdata([result.here[0]])
+        sizes = mark_sizes(result.values)
         for who, (on_map, on_slice) in self.dots.items():
             mine = result.who == who
             colour = LOOK[who][1]
             faces = [FAINT if early else colour for early in result.early[mine]]
             on_map.set_offsets(result.places[mine])
-            on_map.set_sizes(20 + 180 * np.clip(result.values[mine], 0, 1) ** 2)
+            on_map.set_sizes(sizes[mine])
             on_slice.set_offsets(np.c_[result.places[mine, 0], result.values[mine]])
             for dots in (on_map, on_slice):
                 dots.set_facecolors(faces or colour)
@@ -279,8 +280,9 @@ class TuningExplorer(Explorer):
         return f"Best {name} accuracy on validation: {'; '.join(told)}.{ended} {self._judged()}"
 
     def _judged(self) -> str:
-        n = self.tuning.plan.judge.images
-        return f"{n:,} validation images decide, so one of them counts for {100 / n:.1f} points."
+        n, seeds = self.tuning.plan.judge.images, len(self.tuning.plan.seeds)
+        each = f" under each of {seeds} seeds" if seeds > 1 else ""
+        return f"{n:,} validation images{each} decide, so one of them counts for {100 / n / seeds:.1f} points."
 
     def regions(self) -> list[Region]:
         return [Region.of(self.map, "map"), Region.of(self.slice, "slice")]
@@ -308,6 +310,13 @@ class TuningExplorer(Explorer):
         """Also ends the trial under way."""
         super().close()
         self.stop()
+
+
+def mark_sizes(values: np.ndarray) -> np.ndarray:
+    """Areas of marks (n,) in square points, from the lowest value to the highest: small differences are to be seen."""
+    if not len(values) or np.ptp(values) == 0:
+        return np.full(len(values), 70.0)
+    return 18 + 210 * ((values - values.min()) / np.ptp(values)) ** 2
 
 
 def check_known(settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:

@@ -127,6 +127,8 @@ def _similarities(q: Floats, g: Floats, distance: str) -> Iterator[tuple[int, Fl
     if distance == "cosine":
         q, g, scale = _unit(q), _unit(g), 1.0
     else:
+        top = max(_largest(q), _largest(g))
+        q, g = q / top, g / top  # the order is the same, and no square is beyond the numbers that there are
         centre = g.mean(0)  # what all images share says nothing, and would cost digits
         q, g = q - centre, g - centre
         long_q, long_g = (q * q).sum(1), (g * g).sum(1)
@@ -143,8 +145,15 @@ def _similarities(q: Floats, g: Floats, distance: str) -> Iterator[tuple[int, Fl
 
 
 def _unit(x: Floats) -> Floats:
+    x = x / _largest(x, 1)  # squares of very large numbers are infinite, and of very small ones nothing
     length = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(length > 0.0, length, 1.0)  # a feature of length 0 has no direction: similarity 0 to all
+
+
+def _largest(x: Floats, axis: int | None = None) -> Any:
+    """The largest absolute value, of each row with axis=1 (n, 1); 1 where all are 0."""
+    top = np.abs(x).max(axis, keepdims=axis is not None)
+    return np.where(top > 0.0, top, 1.0)
 
 
 def _two_sides(queries: Any, gallery: Any, itself: Any) -> tuple[Floats, Floats, Ints]:
@@ -226,6 +235,13 @@ class ROC(NamedTuple):
         return float(self.tar[self.far <= limit].max())
 
 
+def most_pairs(identities: NDArray[Any]) -> int:
+    """How many pairs `draw_pairs` can draw of these identities (n,): twice those of one, or of two, whichever fewer."""
+    often = np.unique(identities, return_counts=True)[1].astype(int).tolist()
+    same = sum(n * (n - 1) // 2 for n in often)
+    return 2 * min(same, (sum(often) ** 2 - sum(n * n for n in often)) // 2)
+
+
 def draw_pairs(identities: Any, n: int, seed: int = 0) -> tuple[Ints, NDArray[np.bool_]]:
     """Pairs of images to verify: the rows (n, 2), and whether each pair is of one identity (n,).
 
@@ -239,10 +255,8 @@ def draw_pairs(identities: Any, n: int, seed: int = 0) -> tuple[Ints, NDArray[np
         raise check.refuse("n", n, "an even number of pairs: half are of one identity")
     rows = list(_rows_by_identity(who, who).values())
     several = [of for of in rows if len(of) > 1]
-    same = sum(len(of) * (len(of) - 1) // 2 for of in several)
-    different = (len(who) ** 2 - sum(len(of) ** 2 for of in rows)) // 2
-    if min(same, different) < n // 2:
-        raise check.refuse("n", n, f"at most {2 * min(same, different):,}: these identities have no more pairs")
+    if (most := most_pairs(who)) < n:
+        raise check.refuse("n", n, f"at most {most:,}: these identities have no more pairs")
     rng = np.random.default_rng(check.seed(seed))
 
     def one() -> tuple[int, int]:
@@ -270,7 +284,14 @@ def similarity(first: Any, second: Any, distance: str = "cosine") -> Floats:
         raise ValueError(f"first and second must have one shape, not {a.shape} and {b.shape}")
     if check.choice("distance", distance, DISTANCES) == "cosine":
         return np.einsum("nd,nd->n", _unit(a), _unit(b))
-    return -np.linalg.norm(a - b, axis=1)
+    top = max(_largest(a), _largest(b))
+    with np.errstate(over="ignore"):
+        found = -np.linalg.norm(a / top - b / top, axis=1) * top
+    if not np.isfinite(found).all():
+        raise check.refuse(
+            "first", first, "features whose distance is a finite number; divide all of them by the largest"
+        )
+    return found
 
 
 def verification(similarities: Any, same: Any, folds: int = 10) -> Verification:

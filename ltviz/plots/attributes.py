@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from .. import check, metrics
+from ..files import canonical
 from .picture import EDGE, Picture, as_percent, draws, finish, get_axes, look, number, percent, reference, seeds, tall
 from .text import distinct, literal, short_names, width
 
@@ -17,6 +18,11 @@ RUNS = "a run of lt.train_attributes, a list of runs, or a dict label -> runs"
 ARRAYS = "a dict label -> balanced accuracies (seeds, a), as fractions"
 RARE = 10.0  # imbalance from which on an attribute counts as rare in the sentence
 LETTER, LINE = 0.062, 0.165  # inches of a small letter, and between two slanted names
+DRAWN = (  # what a loader is asked for that does not change which attributes images have
+    "seed", "validation", "test", "split", "fingerprint", "root", "path", "images", "file_column", "attributes", "size",
+    "download", "memory", "on_error",
+)  # fmt: skip
+APART = 2.0  # how many times more imbalanced an attribute may be in one run than in another one, beside it in a picture
 ROUND = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000)
 
 
@@ -27,7 +33,8 @@ def plot_attributes(runs: Any, imbalance: Any = None, names: Any = None, *, ax: 
     runs: a run of `lt.train_attributes`, runs (those of one label are seeds of one series), a dict label -> runs; or a
     dict label -> balanced accuracies (a,) or (seeds, a), as fractions, with imbalance (a,), most frequent / rarest
     value, and names (a,) beside it. A bar on a point is the 95% interval of the mean over seeds. Dotted: chance, where
-    every attribute has two values. `.data`: imbalance and names, in order of imbalance, and "balanced/<label>"
+    every attribute has two values. A run that diverged is "undefined". ValueError for runs on other attributes, such as
+    those of another cut (`ratio`). `.data`: imbalance and names, in order of imbalance, and "balanced/<label>"
     (seeds, a).
 
     Shows what imbalance costs an attribute, and which method pays it back. Cannot show that imbalance alone is the
@@ -48,14 +55,16 @@ def plot_attributes(runs: Any, imbalance: Any = None, names: Any = None, *, ax: 
         place = x * 1.012 ** (i - (len(drawn) - 1) / 2)
         ax.plot(place, mean, color=kind["color"], linestyle=kind["linestyle"], linewidth=0.9, alpha=0.6, zorder=2)
         label = f"{shown} ({seeds(len(rows))}{', 95% interval' if len(rows) > 1 else ''})"
+        label += "" if np.isfinite(mean).any() else ": undefined"
         ax.errorbar(place, mean, None if np.isnan(half).all() else half, fmt=kind["marker"], color=kind["color"],
                     markersize=5.5, elinewidth=1.1, capsize=2, label=label, zorder=3 + i / 100, **EDGE)  # fmt: skip
         text.append(f"{shown} {_mean(mean)} ({_ends(mean, x)}{seeds(len(rows))})")
     _axis(ax, x, said)
     if binary:
         reference(ax, 0.5, "chance, 1/2")
-    low = np.nanmin([np.nanmin(rows) for name, rows in data.items() if name.startswith("balanced/")])
-    ax.set(ylim=(min(0.47, low - 0.03), 1.02), ylabel="class-balanced accuracy")
+    defined = [rows[~np.isnan(rows)] for name, rows in data.items() if name.startswith("balanced/")]
+    low = np.concatenate([[0.5], *defined]).min()
+    ax.set(ylim=(low - 0.03, 1.02), ylabel="class-balanced accuracy")
     percent(ax.yaxis)
     finish(ax, f"{len(x)} attributes by imbalance")
     return Picture(ax, data, "Mean class-balanced accuracy of the attributes: " + "; ".join(text) + ".")
@@ -120,13 +129,33 @@ def _series(runs: Any, imbalance: Any, names: Any) -> tuple[list[tuple[str, str,
     if not every:
         raise check.refuse("runs", runs, f"{RUNS}, at least one")
     first = every[0]
-    if any((run.names, run.values) != (first.names, first.values) for run in every):
-        raise ValueError("runs: they know different attributes; plot one data set at a time")
+    for run in every[1:]:
+        _same_attributes(first, run)
     x = np.exp(np.log([run.imbalance for run in every]).mean(0))
     labels = distinct(groups)
     rows = [np.array([run.balanced_accuracy for run in of]) for of in groups.values()]
     drawn = list(zip(labels, short_names(labels, 60), rows, strict=True))
     return drawn, _drawable(x, first.names), list(first.names), all(len(of) == 2 for of in first.values)
+
+
+def _same_attributes(first: Any, run: Any) -> None:
+    """ValueError for two runs whose attributes are not the same ones, or are imbalanced in another way."""
+    if (run.names, run.values) != (first.names, first.values):
+        raise ValueError("runs: they know different attributes; plot one data set at a time")
+    asked = [{name: canonical(value) for name, value in one.data.items() if name not in DRAWN} for one in (first, run)]
+    for name in sorted(asked[0].keys() | asked[1].keys()):
+        a, b = (of.get(name) for of in asked)
+        if a != b:
+            raise ValueError(
+                f"runs: data with {name}={check.shown(a)} and with {name}={check.shown(b)} have other attributes under "
+                "the same names; plot one data set at a time"
+            )
+    for name, a, b in zip(first.names, first.imbalance, run.imbalance, strict=True):
+        if max(a, b) > APART * min(a, b):
+            raise ValueError(
+                f"runs: the imbalance of {name!r} is {_ratio(a)} in one and {_ratio(b)} in another, which one "
+                "point cannot show; plot one data set at a time"
+            )
 
 
 def _runs(value: Any, name: str) -> list[Any]:

@@ -5,6 +5,7 @@ picture or HTML and a plain sentence always travel with the widget.
 """
 
 from .cards import Card, chapter, course, say
+from .classroom import class_table
 from .exercise import Case, Claim, Exercise, Result
 from .kinds import Axes
 from .photographs import BatchPhotographs, Photographs, batch_photographs, photographs
@@ -28,6 +29,7 @@ __all__ = [
     "batch_photographs",
     "chapter",
     "claims_table",
+    "class_table",
     "comparison",
     "course",
     "difference",

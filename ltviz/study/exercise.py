@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .. import check
@@ -259,7 +260,9 @@ def _evaluate(
     function: Callable[..., Any], case: Case, shape: Sequence[int] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Value and, where asked for, gradient, in float64. Arguments are copies: writing into them harms nobody."""
-    args = [a.clone() if isinstance(a, torch.Tensor) else a for a in case.args]
+    args = [
+        a.clone() if isinstance(a, torch.Tensor) else a.copy() if isinstance(a, np.ndarray) else a for a in case.args
+    ]
     if case.gradient:
         args[0] = args[0].to(torch.float64).requires_grad_()
     value = function(*args)

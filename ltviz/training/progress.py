@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..check import many
+
 if TYPE_CHECKING:
     from .loop import Trainer
 
@@ -56,7 +58,7 @@ class Progress:
             runs, trainer = self.runs, self.trainer
             status = "diverged" if any(run.status == "diverged" for run in runs) else runs[0].status
             score = "" if status == "diverged" else f", test accuracy {np.mean([run.accuracy for run in runs]):.1%}"
-            text = f"{status} after {trainer.epoch} epochs in {trainer.seconds:.1f} s on {trainer.device}"
+            text = f"{status} after {many(trainer.epoch, 'epoch')} in {trainer.seconds:.1f} s on {trainer.device}"
             self._handle.update(_Line(f"{self.title}: {text}{score}"))
 
 

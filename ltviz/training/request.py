@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .. import check
-from ..datasets import LOADERS, LongTailed
+from ..datasets import LOADERS, LongTailed, check_long_tailed
 from ..device import Speed, default_speed, pick_device, plain_torch
 from ..draws import own_draws
 from ..files import request_id
@@ -204,7 +204,7 @@ def make_request(
     """Check the arguments of `train`. Raises ValueError, naming the argument, for what makes no sense."""
     check_torch()
     record = method.method if isinstance(method, Bound) else as_method(method)
-    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt, lt.folder_lt or lt.table_lt")
+    check_long_tailed(data)
     fields = {name: settings.pop(name) for name in FIELDS if name in settings and name not in record.settings}
     _check_names(record, settings)
     bound = bind(method if isinstance(method, Bound) else record, settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import check
-from ..datasets import LongTailed
+from ..datasets import LongTailed, check_long_tailed
 from ..run import Run
 from .control import interrupts
 from .kept import attach, prepare_folder, save, saved, say_stopped
@@ -79,7 +79,7 @@ def requests(
     What is the same run in several spellings (an alias, 1 and 1.0, a default written out) is asked for once, by the
     first. Raises ValueError for what `train` would refuse.
     """
-    check.instance("data", data, LongTailed, "a data set from lt.digits_lt, lt.cifar_lt, lt.folder_lt or lt.table_lt")
+    check_long_tailed(data)
     if "loader" not in data.spec:
         raise ValueError("data: a sweep draws the data anew for each seed, and these were made by hand; use lt.train")
     if settings.get("checkpoint") is not None:

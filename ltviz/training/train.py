@@ -41,7 +41,7 @@ def train(
     method      a key of METHODS, with **settings of its own; METHODS[key](...), with its settings; or a loss of your
                 own: a function (logits, targets) or (out, targets) that gives one loss a sample or a scalar, a module,
                 or a class of Objective (own.as_method)
-    data        from digits_lt, cifar_lt, folder_lt, table_lt, omniglot_lt
+    data        a LongTailed: from digits_lt, cifar_lt, folder_lt, list_lt, table_lt, glyphs_lt, omniglot_lt, manga109
     model       a name of models.MODELS, "torchvision:<name>", or a network of your own: a torch module, of which each
                 run trains a copy, or a function or class that makes one, of no argument or of the number of classes.
                 It takes normalised images (n, c, h, w), or rows (n, d), and gives logits. Its classifier makes place

@@ -42,6 +42,8 @@ OPEN = {
     "threshold": "lt.explore.threshold(lt.train('ce', lt.digits_lt(ratio=20), epochs=3, progress=False))",
     "throw": "lt.explore.throw()",
     "tug_of_war": "lt.explore.tug_of_war()",
+    "tuning": "lt.explore.tuning(lt.tune('focal', lt.digits_lt(), trials=4, seeds=1, epochs=3, progress=False, "
+    "storage=__import__('optuna').storages.InMemoryStorage()))",
     "two_rings": "lt.explore.two_rings()",
     "lengths": "lt.explore.lengths({'plain': lt.recorded('digits', 'ce'), 'ring': lt.recorded('digits', 'ring')})",
     "quality": f"lt.explore.quality({PLAIN}, lt.study.photographs())",

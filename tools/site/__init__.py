@@ -6,4 +6,5 @@ chapters.py   a kept notebook as a page
 lists.py      the first page, the glossary, and the index of methods
 build.py      all of them, with the search index, in build/site
 handout.py    the exercises on one page, without and with their solutions: `make handout`
+slides.py     each chapter as slides in one file: `make slides`
 """

@@ -110,9 +110,7 @@ def _tag(tag: str, inside: list[str]) -> str:
     if name == "img":
         return picture(tag)
     if name == "table":
-        return '<div class="scroll" tabindex="0">' + tag
-    if tag.startswith("</table"):
-        return tag + "</div>"
+        return f"{tag}</div>" if tag.startswith("</") else f'<div class="scroll" tabindex="0">{tag}'
     if name == "a" and (found := re.search(r'href="([^"]+)"', tag)):
         there = address(html.unescape(found[1]))
         tag = tag.replace(found[0], f'href="{html.escape(there)}"')
