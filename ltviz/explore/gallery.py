@@ -80,6 +80,18 @@ class Ranking:
     threshold: float
 
 
+def _judge(x: np.ndarray, who: np.ndarray, pairs: np.ndarray, same: np.ndarray, distance: str) -> Judged:
+    """What `metrics` says of features x (n, d) of identities (n,), over all queries and the pairs (p, 2)."""
+    found = metrics.retrieval(x, who, distance=distance)
+    alike = metrics.similarity(x[pairs[:, 0]], x[pairs[:, 1]], distance)
+    apart = 1.0 - alike if distance == "cosine" else -alike
+    alike = -apart / (np.median(apart[~same]) or 1.0)  # one axis serves all losses and both distances
+    counts = [np.histogram(np.clip(alike[side], *ENDS), BINS)[0] for side in (same, ~same)]
+    heights = [n / max(n.max(), 1) for n in counts]
+    accuracy = metrics.verification(alike, same).accuracy
+    return Judged(found.rank1, found.map, found.average_precision, *heights, metrics.roc(alike, same), accuracy)
+
+
 class Gallery(Explorer):
     """A query, the pictures that lie nearest to it, and how well a loss and a distance find all queries again."""
 
@@ -117,18 +129,7 @@ class Gallery(Explorer):
     def judged(self, loss: str, distance: str) -> Judged:
         """What `metrics` says of all queries and pairs; computed once."""
         if (loss, distance) not in self._known:
-            x = self.features[loss]
-            found = metrics.retrieval(x, self.who, distance=distance)
-            alike = metrics.similarity(x[self.pairs[:, 0]], x[self.pairs[:, 1]], distance)
-            apart = 1.0 - alike if distance == "cosine" else -alike
-            alike = -apart / (np.median(apart[~self.same]) or 1.0)  # one axis serves all losses and both distances
-            counts = [np.histogram(np.clip(alike[side], *ENDS), BINS)[0] for side in (self.same, ~self.same)]
-            heights = [n / max(n.max(), 1) for n in counts]
-            accuracy = metrics.verification(alike, self.same).accuracy
-            roc = metrics.roc(alike, self.same)
-            self._known[loss, distance] = Judged(
-                found.rank1, found.map, found.average_precision, *heights, roc, accuracy
-            )
+            self._known[loss, distance] = _judge(self.features[loss], self.who, self.pairs, self.same, distance)
         return self._known[loss, distance]
 
     def compute(self, loss: str, distance: str, query: int, far: float) -> Ranking:

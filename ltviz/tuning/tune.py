@@ -110,7 +110,7 @@ def _warn_of_few(judge: Judge, data: LongTailed) -> None:
 
 def optimism(judge: Judge) -> str:
     """What the best value is worth, in a sentence."""
-    one = "" if judge.function is not None else f", of which each counts for {100 / judge.images:.1f} points"
+    one = "" if judge.function is not None else f", of which each counts for {100 / judge.images:.1f} points of a seed"
     return (
         f"the objective {judge.name!r} looks at {many(judge.images, 'validation image')}{one}: the best of many such "
         "values is too good, as luck is chosen along with the settings"
