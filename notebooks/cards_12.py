@@ -3,6 +3,7 @@
 
 import os
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -73,8 +74,14 @@ def within(band):
 
 
 def points(found):
-    mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-    return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
+    return f"**{signed(found)}** points ({found.verdict})"
+
+
+def signed(found):
+    """Mean and half of the interval in points, with a minus sign, and spaces that do not break."""
+    mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0").replace("-", "−")
+    half = f" ± {100 * found.half:.1f}" if np.isfinite(found.half) else ""  # one seed has no interval
+    return (mean + half).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def ratios(shares):
@@ -110,6 +117,14 @@ def most_even():
         b_eq=[1.0],
     )
     return found.fun, n
+
+
+@cache
+def disjoint():
+    """Three attributes of which no image has two, by place in `ordered`; each can be had alone."""
+    kinds = np.unique(digits().targets.numpy()[:, [digits().names.index(name) for name in ordered()[0]]], axis=0)
+    few = (some for some in combinations(range(kinds.shape[1]), 3) if kinds[:, some].sum(1).max() == 1)
+    return max(few)  # the rarest ones
 
 
 def photographs_chance():
@@ -284,7 +299,7 @@ def plot_slider(lines_):
 # ------------------------------------------------------------------------------------------------------ predictions
 balance_one = lt.Predict(
     f"“{RAREST}” is the rarest attribute, {ratio(resampled()[0][-1])}. Repeat the images that have it until it is 1 : 1. "
-    f"“left-heavy” is {ratio(resampled()[0][-2])} now. And then?",
+    f"“{ordered()[0][-2]}” is {ratio(resampled()[0][-2])} now. How imbalanced is “{ordered()[0][-2]}” afterwards?",
     number=(1, 80, 1),
     default=15,
     unit=" : 1",
@@ -300,7 +315,7 @@ def open_balance_one():
         truth=after[-2],
         tolerance=8,
         because=f"Of the other {len(after) - 1} attributes {worse} are more imbalanced than before, “{ordered()[0][0]}” among them ({ratio(before[0])} to {ratio(after[0])}). "
-        "An image carries all its attributes with it: who repeats it repeats all of them. **A data set has no one imbalance ratio; each attribute has its own.**",
+        "An image carries all its attributes with it: repeating it repeats all of them. **A data set has no one imbalance ratio; each attribute has its own.**",
     )
 
 
@@ -316,14 +331,16 @@ def open_balance_all():
     off, patterns = most_even()
     worst = float(ratios(np.array(0.5 - off)))
     truth = balance_all.options[0 if off < 1e-9 else 1 if worst < 1.5 else 2]
+    first, second, third = (f"“{ordered()[0][j]}”" for j in disjoint())
     return balance_all.reveal(
         lines(
             f"The {len(digits())} training images have {patterns} different rows of twelve answers.",
             f"Whatever the weights, some attribute stays at {ratio(worst)} or worse.",
         ),
         truth=truth,
-        because="This is a linear program: weights of the rows that are not negative, sum to one, and bring every share as near to 1/2 as possible. Attributes are tied to one another, two loops to a loop, for example. "
-        "So resampling cannot balance these data, and what acts *attribute by attribute*, in the loss, can.",
+        because="A linear program finds the weights: not negative, with sum one, and every share as near to 1/2 as possible. "
+        f"One reason can be seen without it. No training image has two of {first}, {second} and {third}, so their three shares sum to at most 1 under any weights; balanced, they would sum to 3/2. One of the three has a share of 1/3 at most, which is 2 : 1. "
+        "**No resampling balances these data.** A weight in each attribute's own loss can differ from attribute to attribute; below we try it.",
     )
 
 
@@ -342,7 +359,7 @@ def open_rare_found():
     no = np.bincount(digits().test_targets[:, digits().names.index(RAREST)].numpy())
     return rare_found.reveal(
         lines(
-            f"Test images, seed 0: {no[1]} of {no.sum()} have it. Who always answers “no” is right on {no[0] / no.sum():.1%}.",
+            f"Test images, seed 0: {no[1]} of {no.sum()} have it. Always answering “no” is right on {no[0] / no.sum():.1%}.",
             f"The network, five seeds: right on {right.min():.1%} to {right.max():.1%}; it finds {', '.join(f'{one:.0%}' for one in found)} of those that have it.",
             f"Balanced accuracy: {scores(BASE)[:, -1].mean():.1%}; “no” alone gives 50%.",
         ),
@@ -377,7 +394,7 @@ def open_pair_chance():
         ],
         truth=100 * found[-1],
         tolerance=5,
-        because="A binary attribute has only two values, and batches are large: pairs are there. At instance level CRL moves the *features*, which all twelve attributes share, and each wants other images near. "
+        because="A binary attribute has only two values, and batches are large: pairs are there. At instance level CRL moves the *features*, which all twelve attributes share, and each attribute wants other images near. "
         f"{_collapsed(own)} Why the class level does better, these runs do not separate.",
     )
 
@@ -385,7 +402,8 @@ def open_pair_chance():
 def _collapsed(own):
     """How many seeds fell apart, in words."""
     low = {row: int((values < scores(BASE).mean() - 0.1).sum()) for row, values in own.items()}
-    return f"Under {low[ALONE]} of {len(own[ALONE])} seeds the network lost more than ten points on average; with features of its own for each attribute, under {low[OWN] or 'none'}{'' if low[OWN] == 0 else ' of them'}."
+    words = ("none", "one", "two", "three", "four", "five")
+    return f"With {words[low[ALONE]]} of the {words[len(own[ALONE])]} seeds the network lost more than ten points on average; where each attribute had features of its own, with {words[low[OWN]]}."
 
 
 # ------------------------------------------------------------------------------------------------- what is compared
@@ -401,12 +419,17 @@ def results():
     for row in dict.fromkeys(table().row):
         if row == BASE or row.endswith("own features"):
             continue
-        rows.append([row, *(points(against(row, band=band)).replace(" points", "") for band in BANDS)])
+        rows.append([row, *(_short(against(row, band=band)) for band in BANDS)])
     count = (len(rows) - 1) * len(BANDS)
     return Card(
-        show([grid(["", *BANDS.values()], rows)]) + f"<div>Five seeds. First line: balanced accuracy; others: points against it. Of {count} comparisons luck alone calls about {count / 20:.0f} suggestive.</div>",
+        show([grid(["", *BANDS.values()], rows)]) + f"<div>Five seeds. First line: balanced accuracy; others: difference to it in points. Even if no method differed from the plain network, about {count / 20:.0f} of these {count} comparisons would be called suggestive by chance.</div>",
         "\n".join(" | ".join(map(plain, row)) for row in rows),
     )  # fmt: skip
+
+
+def _short(found):
+    """A difference for a narrow column, which breaks only between the number and its verdict."""
+    return f"**{signed(found)}** " + found.verdict.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _printed(dataset, method):
@@ -468,10 +491,16 @@ def open_how_many_beyond(plain_runs):
     return how_many_beyond.reveal(
         [
             plot_slider(lines_),
+            grid(
+                [
+                    "",
+                    f"recall of the rare values above the line, points, {len(lines_)} seed{'s' if len(lines_) > 1 else ''}",
+                    "",
+                ],
+                [[row, f"**{signed(one)}**", one.verdict] for row, one in found.items()],
+            ),
             lines(
-                f"Rare values above the line, where the frequent ones have the same recall, {len(lines_)} seed{'s' if len(lines_) > 1 else ''}:",
-                *(f"{row}: {points(one)}" for row, one in found.items()),
-                f"At least suggestively below it: {below or 'none'} of {len(found)}.",
+                f"The recall of the frequent values is the same. At least suggestively above the line: {above} of {len(found)}; below it: {below} of {len(found)}.",
                 "Where the line is steep, near τ = 0 and below, a small difference in the frequent values is a large one in the rare ones; intervals are wide there.",
             ),
         ],
@@ -490,7 +519,7 @@ def _linear(targets):
 
 _ONE_OF_THREE = np.eye(3, dtype=int)
 possible = lt.Exercise(
-    "A labelling that no resampling balances",
+    "Is there a weighting?",
     """By hand first: write down three pictures with three yes-or-no attributes, each attribute there and not there at least once, that no weighting of the pictures balances.
 
 Then write `possible(targets)`: is there a weighting of the images under which *every* attribute is 1 : 1? `targets` (n, a) holds 0 and 1. Weights are not negative; shares are of their sum. Return True or False.
@@ -546,18 +575,18 @@ def balanced(targets, predicted):
     return torch.stack([(said[y == v] == v).double().mean() for v in y.unique()]).mean()
 """,
     [
-        lt.study.Case("all known", (_Y[:8], _SAID[:8]), "5 of 6 “no” and 1 of 2 “yes” are told."),
+        lt.study.Case("all known", (_Y[:8], _SAID[:8]), "5 of 6 “no” and 1 of 2 “yes” are recognised."),
         lt.study.Case("three unknown", (_Y, _SAID), "The three unknown ones change nothing."),
-        lt.study.Case("always no", (_Y, torch.zeros_like(_Y)), "Who always says one of two values gets a half."),
+        lt.study.Case("always no", (_Y, torch.zeros_like(_Y)), "Always saying one of two values gives a half."),
         lt.study.Case("four values, one of them without images", (torch.tensor([0, 0, 0, 1, 3, 3, 3]), torch.tensor([0, 2, 0, 1, 3, 0, 3])), "Values 0, 1 and 3 occur; nothing can be said of 2."),
     ],
     oracle=_balanced,
-    hints=["Which images go first of all, whatever the value?", "For each value that occurs among the rest: of its images, what share is told? Then the mean of these shares."],
+    hints=["Which images go first of all, whatever the value?", "For each value that occurs among the rest: what share of its images is recognised? Then the mean of these shares."],
     mistakes={
         "Unknown is not “no”: these images have to go.": lambda y, said: _told(y.clamp_min(0), said, torch.ones_like(y, dtype=torch.bool)),
         "You took -1 for a value of its own; nobody ever predicts it.": lambda y, said: _told(y, said, torch.ones_like(y, dtype=torch.bool)),
         "That is the accuracy: every image counts the same, so the frequent value decides.": lambda y, said: (y == said)[y >= 0].double().mean(),
-        "A value that no image has cannot be told; leave it out of the mean.": lambda y, said: _told(y, said, y >= 0, torch.arange(int(max(y.max(), said.max())) + 1)),
+        "A value that no image has cannot be recognised; leave it out of the mean.": lambda y, said: _told(y, said, y >= 0, torch.arange(int(max(y.max(), said.max())) + 1)),
         "That is the precision: you divided by what was answered, not by what is there.": lambda y, said: torch.stack([(y[y >= 0] == v)[said[y >= 0] == v].double().mean() for v in y[y >= 0].unique()]).mean(),
     },
     given={"torch": torch},

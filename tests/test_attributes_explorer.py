@@ -8,7 +8,19 @@ import torch
 
 import ltviz as lt
 from ltviz import attributes, metrics
-from ltviz.explore.attributes import ALONE, BATCH, CRL, GRID, LARGE, MINOR, PROFILE, ROWS, AttributeGrid, first_batches
+from ltviz.explore.attributes import (
+    ALONE,
+    BATCH,
+    CRL,
+    GRID,
+    LARGE,
+    MINOR,
+    PROFILE,
+    ROWS,
+    AttributeGrid,
+    _contrast,
+    first_batches,
+)  # fmt: skip
 from ltviz.explore.screen import Click, Drag
 
 
@@ -83,6 +95,18 @@ def test_the_grid_has_the_recorded_means_by_imbalance():
     assert [ax.get_visible() for ax in explorer.grid.axes.values()] == [False, True]
 
 
+def test_the_numbers_of_the_grid_can_be_read_on_their_cells():
+    grid = lt.explore.attributes().grid
+    for ax in grid.axes.values():
+        cells = [one for one in ax.patches if one is not grid.here]
+        pairs = list(zip(cells, ax.texts, strict=False))
+        assert len(pairs) == 13 * len(ROWS)
+        assert min(_contrast(cell.get_facecolor()[:3], text.get_color()) for cell, text in pairs) >= 4.5
+    assert _contrast("white", "black") == pytest.approx(21.0) and _contrast("#777777", "white") == pytest.approx(
+        4.478, abs=1e-3
+    )
+
+
 def test_the_sentence_has_the_score_its_interval_and_the_paired_difference():
     explorer = lt.explore.attributes("thick", method="Logit adjustment")
     own, base = (
@@ -153,6 +177,7 @@ def test_a_click_chooses_a_cell_or_an_anchor_and_rho_is_dragged():
     explorer._clicked(Click(anchor % 8, anchor // 8, BATCH, None))
     assert explorer.values["picture"] == anchor + 1 and explorer.result.picture == anchor
     (handle,) = explorer.screen.frame.handles
+    assert handle.label == "ρ line in the bars", "the control beside the picture is called ρ already"
     assert (handle.name, handle.axis, handle.region) == ("rho", "x", PROFILE)
     explorer.dragged(Drag("rho", 0.123, 0.0, True))
     assert explorer.values["rho"] == pytest.approx(0.12)

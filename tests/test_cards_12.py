@@ -118,6 +118,30 @@ def test_no_weighting_balances_the_digits(cards):
     assert (np.abs(weights @ kinds - 0.5).max(1) >= off - 1e-9).all()
 
 
+def test_three_attributes_that_no_image_shares_explain_the_bound(cards):
+    data = cards.digits()
+    names = [cards.ordered()[0][j] for j in cards.disjoint()]
+    assert names == ["two loops", "left-heavy", "same upside down"]
+    y = data.targets.numpy()[:, [data.names.index(name) for name in names]]
+    assert y.sum(1).max() == 1 and (y.sum(0) > 0).all()
+    alone = cards._linear(y[:, :2]), cards._linear(y[:, 1:]), cards._linear(y[:, ::2])
+    assert alone == (True, True, True) and not cards._linear(y), "any two can be balanced, all three cannot"
+    assert cards.most_even()[0] == pytest.approx(1 / 2 - 1 / 3), "the three alone give the bound of all twelve"
+    said = cards.open_balance_all().because
+    assert all(f"“{name}”" in said for name in names) and "No resampling balances these data" in said
+
+
+def test_the_table_has_real_minus_signs_and_says_how_many_differences_are_luck(cards):
+    table = cards.results()
+    assert "−19.6\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}3.7" in table.text and "-19.6" not in table.text
+    assert "about 2 of these 32 comparisons" in table.html
+
+
+def test_the_kept_run_of_the_readers_loss_agrees_with_the_library():
+    kept = (REPO / "notebooks" / "12_attributes.ipynb").read_text(encoding="utf-8")
+    assert "The library's logit adjustment gives the same answers.\\n" in kept
+
+
 def test_the_slider_of_a_network_passes_its_own_answers(cards):
     run = lt.attributes.plain()
     line = cards.slider(run)
@@ -150,7 +174,9 @@ def test_what_the_chapter_says_holds_in_the_records(cards):
 def test_cards_open_with_the_answers_of_the_records(cards):
     opened = cards.open_how_many_beyond([lt.attributes.plain()])
     cards.how_many_beyond.commit()
-    assert "The answer: none of the seven." in repr(opened)
+    said = repr(opened)
+    assert "The answer: none of the seven." in said and "above the line: 0 of 7" in said
+    assert "nan" not in said, "one network has no interval"
     lines = np.array([cards.slider(lt.attributes.plain())])
     found = cards.beyond("CE", lines)
     assert found.n == 1 and found.mean == pytest.approx(0.0, abs=1e-3), "the plain network lies on its own line"

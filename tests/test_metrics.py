@@ -259,6 +259,7 @@ PUBLIC = {  # every function, and its arguments as they should be
     m.mine: {"logits": [[2.0, 0.0], [1.0, 0.5], [0.0, 1.0], [0.2, 1.0]], "features": [[1.0, 0.0], [0.9, 0.1],
              [0.0, 1.0], [0.1, 0.9]], "targets": [0, 0, 1, 1], "level": "class", "rho": 0.5, "kappa": 2,
              "margin": 0.5, "bins": 10},
+    m.attribute_scores: {"targets": [[0], [1], [0]], "predicted": [[0], [1], [1]], "values": [2]},
     m.pair_chance: {"counts": [5, 2], "batch_size": 3, "p": [0.5, 0.5]},
     m.triplets_by_class: {"targets": [0, 0, 1], "k": 2, "rho": 0.5, "kappa": 2},
 }  # fmt: skip

@@ -255,6 +255,23 @@ def test_a_picture_that_a_sweep_has_brought_is_not_drawn_or_sent_again(scene):
         s.screen.recall(None)
 
 
+def test_at_rest_a_recalled_picture_is_sent_whole_for_a_notebook_that_is_saved(scene, monkeypatch):
+    monkeypatch.setattr("ltviz.explore.sweeps.REST", 0.05)
+    s = scene()
+    s.screen.sweep("beta")
+    assert s.screen.wait(10)
+    for beta in (0.2, 0.3, 0.4):
+        assert s.screen.recall({"beta": beta, "tau": 0.0}) and "image" not in s.screen.picture
+    until = time.monotonic() + 10
+    while "image" not in s.screen.picture and time.monotonic() < until:
+        time.sleep(0.01)
+    assert s.screen.picture["where"] == {"beta": 4, "tau": 0} and len(s.drawn) == 22, "once, the last one"
+    s.screen.recall({"beta": 0.2, "tau": 0.0})
+    s.screen.close()
+    time.sleep(0.1)
+    assert len(s.drawn) == 22 and s.screen.frame is None, "nothing is drawn after its end"
+
+
 def test_a_page_without_a_recalled_picture_gets_it(scene):
     s = scene()
     s.screen.sweep("beta")

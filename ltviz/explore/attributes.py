@@ -1,4 +1,4 @@
-"""Explorer: many attributes at once: how well each is told by each method, and who is its minority in a batch."""
+"""Explorer: many attributes at once: how well each method recognises them, and who is their minority in a batch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -97,7 +98,7 @@ class Grid:
             for x, value in enumerate(row):
                 shade = max(2 * value - 1, 0.0)  # white: 50%, which always one answer gives
                 ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=SHARE(shade), edgecolor="#EEF0F6"))
-                colour = "white" if shade > 0.55 else INK
+                colour = max(("white", "black"), key=lambda one: _contrast(one, SHARE(shade)))
                 ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color=colour)
         ax.set(xlim=(-0.5, len(ROWS) - 0.5), ylim=(places[-1] + 0.5, -0.5))
         ax.grid(False)
@@ -235,7 +236,7 @@ class AttributeGrid(Explorer):
             "anchor": {"color": INK, "linewidth": 3}, "hard positives": {"color": NEAR, "linewidth": 2.2},
             "hard negatives": {"color": FAR, "linewidth": 2.2, "linestyle": (0, (2, 1))},
             "minority": {"color": MINOR, "linewidth": 1.8},
-            "rarer value, left out": {"color": ALONE, "linewidth": 1.8, "linestyle": (0, (1, 1))},
+            "rarer value, no anchor": {"color": ALONE, "linewidth": 1.8, "linestyle": (0, (1, 1))},
         }  # fmt: skip
         handles = [Line2D([], [], label=label, **kind) for label, kind in told.items()]
         ax.legend(handles=handles, fontsize=9.5, loc="upper right", bbox_to_anchor=(1.01, -0.115), ncols=5,
@@ -328,7 +329,11 @@ class AttributeGrid(Explorer):
         return points
 
     def handles(self, result: Cell) -> list[Handle]:
-        return [Handle("rho", result.rho, len(self.names) - 0.2, "ρ", "x", (RHO.low, RHO.high), region=PROFILE)]
+        return [
+            Handle(
+                "rho", result.rho, len(self.names) - 0.2, "ρ line in the bars", "x", (RHO.low, RHO.high), region=PROFILE
+            )
+        ]
 
     def _clicked(self, event: Click) -> None:
         """A click on a cell chooses attribute and method, one on an anchor chooses that picture."""
@@ -349,6 +354,15 @@ def first_batches(data: Any, run: Any) -> np.ndarray:
 def ratio(value: float) -> str:
     """An imbalance in words."""
     return f"{value:.1f} : 1" if value < 9.95 else f"{value:.0f} : 1"
+
+
+def _contrast(one: Any, other: Any) -> float:
+    """The contrast of two colours, 1 to 21 (WCAG 2)."""
+    light = []
+    for colour in (one, other):
+        c = np.array(to_rgb(colour))
+        light.append(np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return float(max(light) / min(light))
 
 
 def _listed(numbers: np.ndarray) -> str:

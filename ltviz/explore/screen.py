@@ -141,7 +141,8 @@ class Screen(anywidget.AnyWidget):
         with self._lock:
             if self._closed or self._render is None or not self._sweeper.has(self._key(values)):
                 return False
-            self._set(None, values, ticket, {})
+            if self._set(None, values, ticket, {}):  # a notebook that is saved without its kernel needs it whole
+                self._sweeper.at_rest(lambda seq=self._seq: self.guard(lambda: self._draw_again(seq)))
             return True
 
     def _set(self, frame: Frame | None, values: dict[str, Any], ticket: int | None, content: dict[str, Any]) -> bool:
@@ -210,8 +211,7 @@ class Screen(anywidget.AnyWidget):
         """Draw and send the range of this control, in the background: what the page asks for. See `wait`."""
         known = {one.name: one for one in self.sweeps}
         if name not in known:
-            listed = ", ".join(known) or "none"
-            raise ValueError(f"no sweep {name!r}{check.suggest(name, known)}; there are: {listed}")
+            raise ValueError(f"no sweep {name!r}{check.suggest(name, known)}; there are: {', '.join(known) or 'none'}")
         values = dict(self._values())
         with self._lock:
             if not self._closed:

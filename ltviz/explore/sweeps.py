@@ -17,6 +17,7 @@ from ..plots.surface import fast_png
 from .frames import Frame
 
 BREATH = 0.001  # seconds between two frames, in which others get the lock of drawing
+REST = 0.5  # seconds without a move, after which a picture that was only named is sent whole
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ class Sweeper:
         self._kept = Bounded(bound)
         self._job: _Job | None = None
         self._thread: threading.Thread | None = None
+        self._rest: threading.Timer | None = None
         self._jobs = 0
 
     def start(
@@ -211,10 +213,23 @@ class Sweeper:
                 self.send({"kind": why, "plan": self._job.number}, [])
                 self._job = None
 
+    def at_rest(self, act: Callable[[], None]) -> None:
+        """Call this once nothing has moved for REST seconds; a later call takes its place."""
+        with self.lock:
+            self._no_rest()
+            self._rest = threading.Timer(REST, act)
+            self._rest.daemon = True
+            self._rest.start()
+
+    def _no_rest(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+
     def forget(self) -> None:
         """End the present sweep, and keep no frame."""
         with self.lock:
             self.cancel()
+            self._no_rest()
             self._kept.clear()
 
     def has(self, key: str) -> bool:

@@ -97,7 +97,8 @@ def _sizes(values: Any, seen: np.ndarray) -> list[int]:
     if values is None:
         return seen.tolist()
     expected = f"how many values each of the {len(seen)} attributes has, at least {', '.join(map(str, seen[:12]))}"
-    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or len(values) != len(seen):
+    listed = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes) and np.ndim(values) == 1
+    if not listed or len(values) != len(seen):
         raise check.refuse("values", values, expected)
     try:
         return [check.whole("values", one, int(least)) for one, least in zip(values, seen, strict=True)]
