@@ -37,6 +37,7 @@ def test_the_sliders_setting_is_a_trial(explorer):
     assert place[0, 0] == pytest.approx(2.0), "0.99 is two decades from 1"
     assert np.allclose(place[0], explorer.result.here)
     assert "you: " in explorer.sentence and "after 1 trial" in explorer.sentence
+    assert explorer.sentence.endswith("Set: beta = 0.99, loss = focal, lr = 0.3, gamma = 3.")
 
 
 def test_the_sampler_takes_its_turn_and_importance_appears(explorer):

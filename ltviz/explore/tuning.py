@@ -50,6 +50,7 @@ class Map:
     early: np.ndarray
     here: np.ndarray
     importance: Mapping[str, float]
+    chosen: Mapping[str, Any]  # the sliders' setting
 
 
 class Trying(Background):
@@ -176,7 +177,7 @@ class TuningExplorer(Explorer):
         return Map(
             axes, places.reshape(-1, 2), self.rows["value"].to_numpy(float), self.rows["by"].to_numpy(str),
             (self.rows["ended"] != "finished").to_numpy(bool),
-            np.array([self._place(name, values[name]) for name in axes]), self.importance,
+            np.array([self._place(name, values[name]) for name in axes]), self.importance, values,
         )  # fmt: skip
 
     def _place(self, name: str, value: Any) -> float:
@@ -268,7 +269,7 @@ class TuningExplorer(Explorer):
 
     def say(self, result: Map) -> str:
         if not len(result.values):
-            return f"Nothing was tried yet. {self._judged()}"
+            return f"Nothing was tried yet. {self._judged()} {self._set(result)}"
         told = []
         for who in WHO:
             values = result.values[(result.who == who) & ~result.early]
@@ -277,7 +278,11 @@ class TuningExplorer(Explorer):
         early = int(result.early.sum())
         ended = f" {early} ended early." if early else ""
         name = self.tuning.plan.judge.name
-        return f"Best {name} accuracy on validation: {'; '.join(told)}.{ended} {self._judged()}"
+        return f"Best {name} accuracy on validation: {'; '.join(told)}.{ended} {self._judged()} {self._set(result)}"
+
+    def _set(self, result: Map) -> str:
+        """Where the sliders stand, for who does not see the cross."""
+        return f"Set: {', '.join(f'{name} = {check.spelled(value)}' for name, value in result.chosen.items())}."
 
     def _judged(self) -> str:
         n, seeds = self.tuning.plan.judge.images, len(self.tuning.plan.seeds)
