@@ -98,11 +98,12 @@ def sweep_temporaries(path: Path) -> None:
     with contextlib.suppress(OSError):
         for left in path.parent.glob(f"{glob.escape(_prefix(path))}{_HOST}-*.tmp"):
             pid = left.name.removeprefix(f"{_prefix(path)}{_HOST}-").partition("-")[0]
-            if pid.isdigit() and not _alive(int(pid)):
+            if pid.isdigit() and not is_alive(int(pid)):
                 left.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether this machine has a process of this number, as far as it can be told."""
     if os.name == "nt":  # there, signal 0 would end the process
         return True
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from . import check, metrics
 from .datasets import Unseen
 from .files import data_folder
+from .metrics.comparison import line_beside
 from .metrics.retrieval import DISTANCES, most_pairs
 from .run import Run
 from .training.network import image_shape
@@ -162,19 +163,7 @@ def compare(table: pandas.DataFrame, metric: str = "map") -> pandas.DataFrame:
     by_row = {name: part.set_index("seed")[metric] for name, part in table.groupby(["row", "training"], sort=False)}
     if BASE not in by_row:
         raise ValueError(f"table: it has no row {BASE[0]!r} trained {BASE[1]!r}, which the others are compared with")
-    lines = {name: _line(values, by_row[BASE]) for name, values in by_row.items()}
+    lines = {name: line_beside(values, by_row[BASE]) for name, values in by_row.items()}
     import pandas
 
     return pandas.DataFrame.from_dict(lines, orient="index").rename_axis(["row", "training"])
-
-
-def _line(values: pandas.Series, base: pandas.Series) -> dict[str, Any]:
-    """One row of the comparison: values and base by seed."""
-    own = metrics.paired(values.to_numpy(), np.zeros(len(values)))
-    both = values.index.intersection(base.index)
-    found = {"seeds": len(values), "mean": own.mean, "half": own.half}
-    if values is base or not len(both):
-        return {**found, "difference": np.nan, "low": np.nan, "high": np.nan, "verdict": ""}
-    gain = metrics.paired(values[both].to_numpy(), base[both].to_numpy())
-    low, high = gain.interval
-    return {**found, "difference": gain.mean, "low": low, "high": high, "verdict": gain.verdict}

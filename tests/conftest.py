@@ -1,9 +1,12 @@
 """What every test shares: where things are, and why a test is skipped."""
 
+import importlib.util
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -71,3 +74,14 @@ def repo() -> Path:
 def device(request: pytest.FixtureRequest) -> str:
     """Each device in turn: what holds on the CPU must hold on a GPU where there is one."""
     return request.param
+
+
+def fast_cards(number: str) -> Iterator[ModuleType]:
+    """The cards of a chapter as its fast profile makes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LTVIZ_PROFILE", "fast")
+        name = f"cards_{number}"
+        spec = importlib.util.spec_from_file_location(name, REPO / "notebooks" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module

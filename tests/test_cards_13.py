@@ -1,12 +1,10 @@
 """The cards of chapter 13: its exercises name mistakes, its answers are those of the papers and of the records."""
 
-import importlib.util
 import itertools
-import os
 
 import numpy as np
 import pytest
-from conftest import REPO
+from conftest import fast_cards
 
 import ltviz as lt
 from ltviz import tables
@@ -14,16 +12,7 @@ from ltviz import tables
 
 @pytest.fixture(scope="module")
 def cards():
-    before = os.environ.get("LTVIZ_PROFILE")
-    os.environ["LTVIZ_PROFILE"] = "fast"
-    spec = importlib.util.spec_from_file_location("cards_13", REPO / "notebooks" / "cards_13.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    if before is None:
-        del os.environ["LTVIZ_PROFILE"]
-    else:
-        os.environ["LTVIZ_PROFILE"] = before
+    yield from fast_cards("13")
 
 
 def test_predictions_are_answered_from_papers_and_records(cards):

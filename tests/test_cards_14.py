@@ -1,15 +1,13 @@
 """The cards of chapter 14: its exercises name mistakes, its numbers are those of the records and of Optuna."""
 
-import importlib.util
 import math
-import os
 import statistics
 import warnings
 
 import numpy as np
 import optuna
 import pytest
-from conftest import REPO
+from conftest import fast_cards
 
 import ltviz as lt
 
@@ -18,16 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
 
 @pytest.fixture(scope="module")
 def cards():
-    before = os.environ.get("LTVIZ_PROFILE")
-    os.environ["LTVIZ_PROFILE"] = "fast"
-    spec = importlib.util.spec_from_file_location("cards_14", REPO / "notebooks" / "cards_14.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    if before is None:
-        del os.environ["LTVIZ_PROFILE"]
-    else:
-        os.environ["LTVIZ_PROFILE"] = before
+    yield from fast_cards("14")
 
 
 def test_the_best_of_ten_is_told_from_the_recorded_answers(cards):

@@ -271,7 +271,7 @@ def test_an_error_leaves_it_too(data, file):
 def test_left_overs_go_before_training(data, file, monkeypatch):
     left = file.with_name(f"{files._prefix(file)}{files._HOST}-111-0123abcd.tmp")
     left.touch()
-    monkeypatch.setattr("ltviz.files._alive", lambda pid: False)
+    monkeypatch.setattr("ltviz.files.is_alive", lambda pid: False)
     Trainer("ce", data, epochs=4, checkpoint=file)
     assert list(file.parent.iterdir()) == []
 

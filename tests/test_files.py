@@ -409,7 +409,7 @@ def test_where_signals_end_a_process_none_is_sent(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("os.name", "nt")
         patch.setattr("os.kill", lambda *a: pytest.fail("it would end the process"))
-        assert files._alive(111)
+        assert files.is_alive(111)
 
 
 # ----------------------------------------------------------------------------------------------- what is taken for what

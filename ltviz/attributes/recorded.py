@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import check, metrics
+from .. import check
 from ..files import data_folder
+from ..metrics.comparison import line_beside
 from .run import AttributeRun, load_attribute_run
 
 if TYPE_CHECKING:
@@ -67,17 +68,5 @@ def compare(table: pandas.DataFrame | None = None, band: str = "all", metric: st
     by_row = {name: part.groupby("seed")[metric].mean() for name, part in chosen.groupby("row", sort=False)}
     if BASE not in by_row:
         raise ValueError(f"table: it has no row {BASE!r} in this band, which the others are compared with")
-    lines = {name: {"attributes": len(inside), **_line(of, by_row[BASE])} for name, of in by_row.items()}
+    lines = {name: {"attributes": len(inside), **line_beside(of, by_row[BASE])} for name, of in by_row.items()}
     return pandas.DataFrame.from_dict(lines, orient="index").rename_axis("row")
-
-
-def _line(values: pandas.Series, base: pandas.Series) -> dict[str, Any]:
-    """One row of the comparison: values and base by seed."""
-    own = metrics.paired(values.to_numpy(), np.zeros(len(values)))
-    both = values.index.intersection(base.index)
-    found = {"seeds": len(values), "mean": own.mean, "half": own.half}
-    if values is base or not len(both):
-        return {**found, "difference": np.nan, "low": np.nan, "high": np.nan, "verdict": ""}
-    gain = metrics.paired(values[both].to_numpy(), base[both].to_numpy())
-    low, high = gain.interval
-    return {**found, "difference": gain.mean, "low": low, "high": high, "verdict": gain.verdict}

@@ -100,6 +100,18 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
     return Paired(mean, se, t, p, n, unfinished or _verdict(mean, p_or_none))
 
 
+def line_beside(values: pandas.Series, base: pandas.Series) -> dict[str, Any]:
+    """A row of a recorded table beside its base, both by seed: seeds, mean, half, difference, low, high, verdict."""
+    own = paired(values.to_numpy(), np.zeros(len(values)))
+    both = values.index.intersection(base.index)
+    found = {"seeds": len(values), "mean": own.mean, "half": own.half}
+    if values is base or not len(both):
+        return {**found, "difference": np.nan, "low": np.nan, "high": np.nan, "verdict": ""}
+    gain = paired(values[both].to_numpy(), base[both].to_numpy())
+    low, high = gain.interval
+    return {**found, "difference": gain.mean, "low": low, "high": high, "verdict": gain.verdict}
+
+
 def _verdict(mean: float, p: float) -> str:
     way = "better" if mean > 0 else "worse"
     return f"clearly {way}" if p < CLEAR else f"suggestive: {way}" if p < SUGGESTIVE else UNDECIDED

@@ -24,7 +24,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from ..files import request_id, to_json
+from ..files import is_alive, request_id, to_json
 from .space import Space
 from .storage import LOST, open_storage, safely
 
@@ -205,7 +205,7 @@ class Book:
         if (self.study.study_name, trial.number) in _active:
             return False
         where, pid, token = trial.user_attrs.get(WORKER, [None, None, None])
-        if where == machine() and (token == _TOKEN if pid == os.getpid() else not _alive(pid)):
+        if where == machine() and (token == _TOKEN if pid == os.getpid() else not is_alive(pid)):
             return True
         sign, now = trial.user_attrs.get(ALIVE), time.monotonic()
         if trial.number not in self.seen or self.seen[trial.number][0] != sign:
@@ -216,15 +216,3 @@ class Book:
 def result(trial: FrozenTrial) -> dict[str, Any]:
     """What its worker noted of a trial: ended, epochs, seconds, values (one a seed)."""
     return trial.user_attrs.get(RESULT, {})
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end the process
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
