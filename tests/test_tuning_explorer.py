@@ -136,3 +136,10 @@ def test_what_cannot_be_shown_is_refused(data, explorer):
     for n in (0, True, 2.5):
         with pytest.raises(ValueError, match="n="):
             explorer.ask_sampler(n)
+
+
+def test_ticks_are_round_numbers_and_whole_decades(data):
+    explorer = lt.explore.tuning(study(data, "focal", 0, settings={"gamma": (0, 5), "lr": (0.01, 1.0)}))
+    assert explorer._ticks("gamma") == ([0.0, 2.0, 4.0], ["0", "2", "4"])
+    assert explorer._ticks("lr") == ([-2.0, -1.0, 0.0], ["0.01", "0.1", "1"])
+    explorer.close()

@@ -219,7 +219,7 @@ class Gallery(Explorer):
         for label, group in (("two identities", "head"), ("one identity", "tail")):
             kind = {"color": GROUP_COLOURS[group], "linewidth": 1.6, "linestyle": DASHES[group == "tail"]}
             self.stairs.append(ax.stairs(np.zeros(len(BINS) - 1), BINS, label=label, **kind))
-        ax.legend(handles=self.stairs, loc="lower left", bbox_to_anchor=(-0.02, 0.98), ncols=2,
+        ax.legend(handles=self.stairs, loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2,
                   frameon=False, fontsize=9.5, handlelength=1.8, columnspacing=1.2)  # fmt: skip
         self.cursor = ax.axvline(0.0, color=INK, linewidth=1.3, zorder=4)
         (self.handle,) = ax.plot([], [], "o", color=INK, markersize=7, zorder=5, clip_on=False, **EDGE)

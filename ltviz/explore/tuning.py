@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from .. import check
 from ..check import many
@@ -197,13 +198,17 @@ class TuningExplorer(Explorer):
         one, (low, high) = self.controls[name], self._ends(name)
         if not isinstance(one, Number):
             return list(range(len(one.options))), [short(str(option), 12) for option in one.options]
-        places = list(np.linspace(low, high, 4))
+        places = [float(place) for place in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)]
+        if one.setting.scale != "linear":  # whole decades
+            places = [float(place) for place in np.arange(np.ceil(low - 1e-9), high + 1e-9)]
+        places = [place for place in places if low - 1e-9 <= place <= high + 1e-9]
+        places = places if len(places) > 1 else [low, high]
         return places, [f"{one.at(place):.4g}" for place in places]
 
     def build(self, surface: Surface) -> None:
         figure = surface.figure
         self.map = figure.add_axes((0.1, 0.13, 0.4, 0.72))
-        self.slice = figure.add_axes((0.61, 0.56, 0.37, 0.31))
+        self.slice = figure.add_axes((0.61, 0.56, 0.34, 0.31))
         self.bars = figure.add_axes((0.74, 0.13, 0.24, 0.24))
         titles = ((0.1, 0.945, "What was tried; larger is better"), (0.61, 0.945, "Value along the setting across"),
                   (0.61, 0.425, "Share of the variance explained"))  # fmt: skip
