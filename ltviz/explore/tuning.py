@@ -54,6 +54,15 @@ class Map:
     chosen: Mapping[str, Any]  # the sliders' setting
 
 
+def round_places(low: float, high: float, scale: str) -> list[float]:
+    """Places of an axis from low to high that have round numbers: whole decades where it is not linear."""
+    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+    if scale != "linear":
+        places = np.arange(np.ceil(low - 1e-9), high + 1e-9)
+    found = [float(place) for place in places if low - 1e-9 <= place <= high + 1e-9]
+    return found if len(found) > 1 else [low, high]
+
+
 class Trying(Background):
     """Trials in the background, one after another."""
 
@@ -198,11 +207,7 @@ class TuningExplorer(Explorer):
         one, (low, high) = self.controls[name], self._ends(name)
         if not isinstance(one, Number):
             return list(range(len(one.options))), [short(str(option), 12) for option in one.options]
-        places = [float(place) for place in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)]
-        if one.setting.scale != "linear":  # whole decades
-            places = [float(place) for place in np.arange(np.ceil(low - 1e-9), high + 1e-9)]
-        places = [place for place in places if low - 1e-9 <= place <= high + 1e-9]
-        places = places if len(places) > 1 else [low, high]
+        places = round_places(low, high, one.setting.scale)
         return places, [f"{one.at(place):.4g}" for place in places]
 
     def build(self, surface: Surface) -> None:
