@@ -10,14 +10,10 @@ or of other features, is never believed.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import importlib
 import json
 import os
-import shutil
-import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -29,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import check, files
+from .compiling import import_umap
 from .files import cache_folder, data_folder
 
 Points = NDArray[np.float32]
@@ -52,8 +49,6 @@ RECORDED = data_folder() / "runs" / "embeddings"
 EXACT = 10_000  # t-SNE of more points looks for its neighbours approximately
 LONG = 8000  # points, from which on it is said that they take a while
 QUICK = 2000  # t-SNE of so many points takes about two seconds; anything slower must be recorded for the fast profile
-
-
 _TURN = threading.RLock()  # numba's threads may not be used from two threads at a time
 
 
@@ -204,7 +199,7 @@ def _pca(x: Points) -> Points:
 
 
 def _tsne(x: Points, seed: int, settings: dict[str, float]) -> Points:
-    open_tsne, perplexity = _package("tsne", "openTSNE"), settings["perplexity"]
+    open_tsne, perplexity = _package("tsne", lambda: importlib.import_module("openTSNE")), settings["perplexity"]
     # Asked to choose the search for neighbours, openTSNE imports numba, which takes as long as the picture.
     searches = open_tsne.nearest_neighbors
     search = searches.Sklearn if len(x) <= EXACT else searches.Annoy
@@ -221,11 +216,7 @@ def _tsne(x: Points, seed: int, settings: dict[str, float]) -> Points:
 
 
 def _umap(x: Points, seed: int, settings: dict[str, float]) -> Points:
-    _place_compiled_code()
-    if "umap" not in sys.modules and not compiled():
-        print("umap: compiling for this machine, 10 to 20 seconds, once", flush=True)
-    umap = _package("umap", "umap")
-    _keep_compiled_code()
+    umap = _package("umap", import_umap)
     k = int(settings["neighbours"])
     index, distance = nearest_neighbours(x, k - 1)
     own = np.arange(len(x))[:, None]
@@ -238,39 +229,10 @@ def _umap(x: Points, seed: int, settings: dict[str, float]) -> Points:
         ).fit_transform(x)
 
 
-def _place_compiled_code() -> None:
-    """Tell numba, before it is imported, where to keep what it compiles: umap cannot be imported where it cannot."""
-    if "umap" in sys.modules:
-        return
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba")
-    try:
-        files.check_writable(folder)
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="ltviz-numba-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
-    if "numba" in sys.modules:  # then the setting was read already
-        sys.modules["numba"].config.CACHE_DIR = str(folder)
-
-
-def compiled() -> bool:
-    """Whether numba has kept what it compiled of umap, so that the first UMAP of a process takes seconds."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder() / "numba")
-    return next(folder.rglob("layouts.*optimize_layout_euclidean*.nbi"), None) is not None
-
-
 def compile_umap() -> None:
     """Have umap compiled and kept, on a few points that are thrown away."""
     points = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     _umap(points, 0, SETTINGS["umap"])
-
-
-def _keep_compiled_code() -> None:
-    """Have numba keep what it compiles of umap: compiling takes ten seconds, and later processes read it in one."""
-    for module in ("umap_", "layouts", "utils", "distances"):
-        for function in vars(importlib.import_module(f"umap.{module}")).values():
-            if hasattr(function, "enable_caching") and not function.signatures:
-                function.enable_caching()
 
 
 _METHODS: dict[str, Callable[[Points, int, dict[str, float]], Points]] = {"tsne": _tsne, "umap": _umap}
@@ -283,11 +245,9 @@ def _compute(x: Points, method: str, seed: int, settings: dict[str, float]) -> P
     return _checked(_METHODS[method](x, seed, settings), len(x), method)
 
 
-def _package(method: str, module: str) -> Any:
+def _package(method: str, load: Callable[[], Any]) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImportWarning)  # umap-learn misses TensorFlow, which nothing here needs
-            return importlib.import_module(module)
+        return load()
     except ImportError as error:
         raise ImportError(
             f'method="{method}" needs the package {PACKAGE[method]}, which cannot be imported ({error}). '
@@ -306,10 +266,8 @@ def _version(method: str) -> str:
 def _features(features: Any, name: str = "features") -> Points:
     if hasattr(features, "confusion"):
         if getattr(features, "features", None) is None:
-            raise ValueError(
-                f"{name}: this run keeps no test features, so there is nothing to embed; "
-                f"{check.remedy(features, 'features')}"
-            )
+            remedy = check.remedy(features, "features")
+            raise ValueError(f"{name}: this run keeps no test features, so there is nothing to embed; {remedy}")
         features = features.features
     given = check.array(name, features, 2, "numbers, one row per image, shape (n, d); or a run that kept its features")
     if len(given) < 5 or not given.shape[1]:
@@ -335,20 +293,15 @@ def _place(name: str, value: Any) -> Path | bool:
 
 def _settings(method: Any, given: dict[str, float], n: int) -> dict[str, float]:
     if not isinstance(method, str) or method not in SETTINGS:
-        raise check.refuse(
-            "method",
-            method,
-            f"one of {', '.join(map(repr, SETTINGS))} or an object with fit_transform"
-            f"{check.suggest(method, SETTINGS) if isinstance(method, str) else ''}",
-        )
+        meant = check.suggest(method, SETTINGS) if isinstance(method, str) else ""
+        expected = f"one of {', '.join(map(repr, SETTINGS))} or an object with fit_transform{meant}"
+        raise check.refuse("method", method, expected)
     known = SETTINGS[method]
-    unknown = sorted(given.keys() - known.keys())
-    if unknown:
+    if unknown := sorted(given.keys() - known.keys()):
         raise ValueError(f"{method} has no setting {unknown[0]!r}; it has: {', '.join(known) or 'none'}")
     settings = {}
     for name, default in known.items():
-        low, high, whole = _RANGE[name]
-        value = given.get(name, default)
+        value, (low, high, whole) = given.get(name, default), _RANGE[name]
         settings[name] = float(check.whole(name, value, low, high) if whole else check.number(name, value, low, high))
     if method == "tsne":
         settings["perplexity"] = max(1.0, min(settings["perplexity"], (n - 1) / 3))
@@ -395,8 +348,5 @@ def _keep(folder: Path, key: str, points: Points) -> None:
     except OSError as error:
         if folder not in _unwritable:
             _unwritable.add(folder)
-            warnings.warn(
-                f"the embedding could not be kept in {folder} ({error}); set LTVIZ_CACHE to a folder that "
-                "can be written",
-                stacklevel=3,
-            )
+            told = f"the embedding could not be kept in {folder} ({error}); set LTVIZ_CACHE to a writable folder"
+            warnings.warn(told, stacklevel=3)

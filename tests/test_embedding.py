@@ -238,36 +238,6 @@ def test_without_a_home_the_points_are_still_returned(digits, counted, monkeypat
         assert (embed(digits, "tsne") == 1).all()
 
 
-@pytest.mark.parametrize("imported", ["", "import numba; "])
-def test_where_nothing_can_be_written_code_is_compiled_into_a_temporary_folder(imported, tmp_path):
-    code = f"""
-import os, pathlib
-{imported}
-from ltviz import embedding
-embedding._place_compiled_code()
-import numba
-
-@numba.njit(cache=True)
-def double(x):
-    return 2 * x
-
-assert double(3) == 6
-folder = pathlib.Path(os.environ["NUMBA_CACHE_DIR"])
-assert list(folder.rglob("*.nbc")), "kept elsewhere"
-print(folder)
-"""
-    (tmp_path / "code.py").write_text(code)
-    away = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("LTVIZ_CACHE", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")
-    }
-    away |= {"HOME": "/dev/null/home", "TMPDIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, tmp_path / "code.py"], env=away, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.startswith(str(tmp_path)) and not os.path.exists(done.stdout.strip()), "removed at the end"
-
-
 def test_threads_take_turns(digits, monkeypatch):
     inside, most = [], []
 
@@ -383,20 +353,6 @@ def test_what_is_recorded_for_the_course_can_be_read():
     for file in found:
         meta, arrays = files.read_record(file, "embedding")
         assert meta == {"key": file.stem} and arrays["points"].dtype == np.float32 and arrays["points"].shape[1] == 2
-
-
-@pytest.mark.slow
-def test_what_numba_compiled_of_umap_is_read_by_later_processes(tmp_path):
-    """Told by the files it keeps: the second process adds none."""
-    code = "from ltviz.embedding import compile_umap, compiled; print(compiled()); compile_umap(); print(compiled())"
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    said, kept = [], []
-    for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-        said.append(done.stdout.split("\n")[:-1])
-        kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb*")})
-    assert said == [["False", "umap: compiling for this machine, 10 to 20 seconds, once", "True"], ["True", "True"]]
-    assert len(kept[0]) > 10 and kept[0] == kept[1]
 
 
 # --- many points -----------------------------------------------------------------------------------------------------

@@ -302,7 +302,7 @@ def test_what_a_chapter_imports_and_the_glossary_come_beside_it(course, tmp_path
 @pytest.mark.parametrize("there", [True, False])
 def test_umap_is_compiled_in_the_background_unless_it_is_there(there, monkeypatch):
     asked = []
-    monkeypatch.setattr(start.embedding, "compiled", lambda: there)
+    monkeypatch.setattr(start, "compiled", lambda: there)
     monkeypatch.setattr(start.threading, "Thread", lambda **how: SimpleNamespace(start=lambda: asked.append(how)))
     start.warm_up()
     assert len(asked) == (not there)

@@ -22,7 +22,7 @@ from pathlib import Path
 import nbformat
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
-from ltviz import embedding
+from ltviz.compiling import compiled
 from ltviz.files import check_writable, write_atomically
 
 REPO = Path(__file__).resolve().parent.parent
@@ -185,9 +185,9 @@ def place(root: Path) -> tuple[Path, list[str]]:
 
 def warm_up() -> None:
     """Have UMAP compiled in the background, with what the machine has to spare, if it has not been yet."""
-    if embedding.compiled():
+    if compiled():
         return
-    code = "import os; os.nice(19); from ltviz import embedding; embedding.compile_umap()"
+    code = "import os; os.nice(19); from ltviz.embedding import compile_umap; compile_umap()"
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     threading.Thread(target=subprocess.run, args=([sys.executable, "-c", code],), kwargs=quiet, daemon=True).start()
 
