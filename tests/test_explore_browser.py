@@ -78,7 +78,10 @@ FACTS = """() => {
     return b.right > right + 1 || b.left < left - 1;
   });
   const labels = shown.filter((one) => one.matches('label, button') && one.scrollWidth > one.clientWidth + 1);
-  return { width: root.clientWidth, out: out.map((one) => one.className), cut: labels.map((one) => one.textContent),
+  const bars = [...document.querySelectorAll('.jp-OutputArea-output')].filter((one) => one.contains(root)
+    && (one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight));
+  return { width: root.clientWidth, bars: bars.length, out: out.map((one) => one.className),
+    cut: labels.map((one) => one.textContent),
     scrolls: document.documentElement.scrollWidth > innerWidth, controls: box('controls'), picture: box('picture'),
     more: box('more'), rows: [...root.querySelectorAll('.ltviz-controls > .widget-vbox:first-of-type > *')].length };
 }"""
@@ -94,7 +97,7 @@ def test_nothing_is_cut_at_any_width(explorers, name):
             one.page.set_viewport_size({"width": width, "height": 900})
             one.page.wait_for_timeout(250)
             found = one.page.evaluate(FACTS)
-            assert (found["out"], found["cut"], found["scrolls"]) == ([], [], False), (width, found)
+            assert (found["out"], found["cut"], found["bars"], found["scrolls"]) == ([], [], 0, False), (width, found)
             beside = found["width"] >= 900
             seen.add(beside)
             if beside:
@@ -272,6 +275,25 @@ def test_keys_stay_inside_an_explorer_and_lead_out_of_it(explorers):
         assert not page.evaluate("!!document.activeElement.closest('.ltviz-explorer')")
     assert page.evaluate(CELLS) == cells and page.locator(".jp-CodeCell .jp-InputPrompt").first.inner_text() == prompt
     assert one.caption() == caption
+
+
+def test_arrows_in_a_box_take_the_steps_of_its_slider(explorers):
+    """By itself the browser would go up and down by 1: beta would jump to its end."""
+    one = explorers("effective_number")
+    box = one.page.locator(".ltviz-explorer .widget-hbox:has(.noUi-handle) input[type=number]").first
+
+    def press(key: str, expected: str) -> None:
+        box.press(key)
+        one.page.wait_for_function("([box, value]) => box.value === value", arg=[box.element_handle(), expected])
+
+    box.fill("0.999")
+    press("ArrowUp", "0.999")  # what was typed is told first
+    one.page.wait_for_timeout(300)
+    press("ArrowUp", "0.999109")
+    press("ArrowDown", "0.999")
+    press("ArrowDown", "0.99888")
+    press("PageUp", "0.99888")
+    assert box.evaluate("(one) => getComputedStyle(one).appearance") == "textfield", "no arrows that go by 1"
 
 
 BAR = "document.querySelector('.ltviz-explorer [role=progressbar]')"

@@ -444,6 +444,22 @@ def test_points_are_reached_by_keyboard(bench):
     assert b.page.locator(".tip").is_hidden()
 
 
+@pytest.mark.parametrize("text", ["a trial with a long story of its settings", "beta=0.999830596," * 12])
+def test_what_is_pointed_at_is_told_inside_the_picture(bench, text):
+    b = bench()
+    points = [Point(x, 0.5, f"{x} {text}") for x in range(41)]
+    b.screen.show(Frame(picture(7), "many points", [Region((0, 0, 1, 1), (0, 40), (0, 1))], points))
+    b.send_picture()
+    b.until("pixel()[0] === 7")
+    stage, tip, seen = b.page.locator(".stage").bounding_box(), b.page.locator(".tip"), set()
+    for x in range(1, 40):
+        b.page.mouse.move(*at(b, x / 40, 0.5))
+        told = tip.bounding_box()
+        seen.add(int(tip.inner_text().split()[0]))
+        assert stage["x"] <= told["x"] and told["x"] + told["width"] <= stage["x"] + stage["width"], x
+    assert seen == set(range(1, 40))
+
+
 def test_the_pointer_is_always_in_a_cell_of_a_matrix(bench):
     b = bench()
     cells = Region((0, 0, 1, 1), (-0.5, 1.5), (1.5, -0.5), cells=True)

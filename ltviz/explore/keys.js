@@ -23,6 +23,15 @@ function ownKeys(box) {
   box.addEventListener("keydown", (event) => { // would scroll the page away under the hand
     if (event.key === " " && event.target.matches('[role="slider"]')) event.preventDefault();
   }, true);
+  let typed = false; // and not yet told
+  for (const kind of ["input", "change"]) box.addEventListener(kind, () => { typed = kind === "input"; }, true);
+  box.addEventListener("keydown", (event) => { // by itself a box of fractions would go up and down by 1
+    const handle = event.target.closest(".widget-hbox")?.querySelector(".noUi-handle");
+    if (!handle || !/^Arrow(Up|Down)$/.test(event.key) || !event.target.matches('[type="number"][step="any"]')) return;
+    event.preventDefault();
+    if (typed) event.target.dispatchEvent(new Event("change", { bubbles: true }));
+    else handle.dispatchEvent(new KeyboardEvent("keydown", { key: event.key, cancelable: true }));
+  }, true);
   // A button that is pressed and then disabled (Start, while a lab trains) would leave the focus nowhere.
   let last = null;
   box.addEventListener("focusin", (event) => { last = event.target; });

@@ -131,7 +131,7 @@ class Pointing {
     const one = this.meta.points[found.point], [fx, fy] = one ? this.where(one) : [found.fx, found.fy];
     this.tip.textContent = one?.[2] || described(this.meta.regions[found.region], found.x, found.y);
     for (const { style } of [this.tip, this.dot]) style.inset = `${100 * fy}% auto auto ${100 * fx}%`;
-    const [left, up] = [fx > 0.55, fy > 0.4].map((over) => (over ? "calc(-100% - 12px)" : "12px"));
+    const [left, up] = [fx > 0.5, fy > 0.4].map((over) => (over ? "calc(-100% - 12px)" : "12px"));
     this.tip.style.transform = `translate(${left}, ${up})`;
     if (aloud) this.said.textContent = this.tip.textContent;
   }
