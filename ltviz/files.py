@@ -17,9 +17,12 @@ import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas
 
 FORMAT = 2  # of the file; a newer or older one is refused
 SPELLED = {"attributes": "run of attributes", "features": "record of features"}  # kinds of files after "a"
@@ -41,6 +44,33 @@ def data_folder() -> Path:
     """
     repository = Path(__file__).resolve().parents[1]
     return repository / "data" if (repository / "pyproject.toml").is_file() else cache_folder()
+
+
+def shipped(path: Path, made: str = "") -> Path:
+    """The path of a file that a checkout brings along, made: the command that makes it again.
+
+    Raises FileNotFoundError, saying which file is missing and what to do, where it is not there.
+    """
+    if path.is_file():
+        return path
+    again = f", or `{made}` makes it again" if made else ""
+    raise FileNotFoundError(
+        f"{path} is not there. It comes with a checkout of the repository (git clone; python -m pip install -e .), not "
+        f"with a copied package; in a checkout, `git checkout -- data` brings it back{again}"
+    )
+
+
+def read_table(path: Path, made: str) -> pandas.DataFrame:
+    """A recorded table, a CSV file; made: the command that records it. Raises FileNotFoundError where it is not there,
+    and RunFileError, naming the file, where it cannot be read."""
+    import pandas
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: {made} records it")
+    try:
+        return pandas.read_csv(path)
+    except (ValueError, OSError) as error:  # pandas' own are ValueErrors, and so are bytes that are no text
+        raise RunFileError(f"{path}: not a table as it was recorded ({error}); {made} records it") from None
 
 
 def cache_folder() -> Path:

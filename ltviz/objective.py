@@ -384,11 +384,16 @@ def _made(kind: type[Objective], counts: Tensor, given: Mapping[str, Any]) -> Ob
     try:
         objective = kind(counts, **given)
         objective.class_weight  # noqa: B018
-    except AttributeError as error:
-        if not any(said in str(error) for said in ("Module.__init__() call", "'class_weight'", "'counts'")):
+    except Exception as error:
+        lacks = ("Module.__init__() call", "'class_weight'", "'counts'")
+        if isinstance(error, AttributeError) and any(said in str(error) for said in lacks):
+            call = f"super().__init__({'counts, base' if issubclass(kind, Regularizer) else 'counts'})"
+            raise ValueError(
+                f"{kind.__name__}.__init__ must begin with {call}, which keeps counts and weights"
+            ) from None
+        if isinstance(error, ValueError) or kind.__module__.partition(".")[0] == __package__:
             raise
-        call = f"super().__init__({'counts, base' if issubclass(kind, Regularizer) else 'counts'})"
-        raise ValueError(f"{kind.__name__}.__init__ must begin with {call}, which keeps counts and weights") from None
+        raise ValueError(f"{kind.__name__}(counts, ...) raised {type(error).__name__}: {error}") from error
     return objective
 
 

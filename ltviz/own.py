@@ -6,7 +6,8 @@ import copy
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,16 @@ TAKEN = (
     "progress", "folder", "small", "key", "weights", "head_classes", "augment", "callbacks",
 )  # fmt: skip
 NUMBERS_AND_TEXT = (bool, int, float, str)
+# torch's losses: those of scores (n, k) and class numbers (n,), and those of targets as the scores are, (n, k).
+OF_CLASSES = ("CrossEntropyLoss", "MultiMarginLoss", "NLLLoss", "cross_entropy", "multi_margin_loss", "nll_loss")
+OF_SHAPES = (
+    "BCELoss", "BCEWithLogitsLoss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "KLDivLoss", "PoissonNLLLoss",
+    "MultiLabelSoftMarginLoss", "MultiLabelMarginLoss", "SoftMarginLoss", "HingeEmbeddingLoss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
+    "poisson_nll_loss", "multilabel_soft_margin_loss", "multilabel_margin_loss", "soft_margin_loss",
+    "hinge_embedding_loss",
+)  # fmt: skip
+ONE_HOT = "torch.nn.functional.one_hot(targets, logits.shape[1]).float()"
 
 
 def bind(method: Any, settings: Mapping[str, Any] | None = None) -> Bound:
@@ -99,6 +110,30 @@ def _check_kind(loss: Any) -> None:
         )
     if isinstance(loss, nn.Module) and "forward" not in vars(loss) and type(loss).forward is nn.Module.forward:
         raise check.refuse("method", loss, "a module with a forward(logits, targets)")
+    _check_torch_loss(loss)
+
+
+def _torch_name(loss: Any) -> str:
+    """The name of torch's own loss behind this one, module or function; "" where the reader wrote the code."""
+    inner = loss.func if isinstance(loss, functools.partial) else getattr(loss, "_orig_mod", loss)
+    if isinstance(inner, nn.Module):
+        ours = getattr(inner.forward, "__module__", "") == "torch.nn.modules.loss"  # not that of a class made of it
+        return inner.forward.__qualname__.partition(".")[0] if ours else ""
+    return inner.__name__ if getattr(inner, "__module__", "") == "torch.nn.functional" else ""
+
+
+def _check_torch_loss(loss: Any) -> None:
+    """ValueError for a loss of torch that takes something else than logits and class numbers."""
+    name = _torch_name(loss)
+    if not name or name in OF_CLASSES:
+        return
+    wanted = "a loss of logits (n, k) and class numbers (n,), such as torch.nn.CrossEntropyLoss()"
+    if name in OF_SHAPES:
+        why = f"{name} asks for targets (n, k) as well; make them in a function (logits, targets), such as {ONE_HOT}"
+        why += ", or choose METHODS['sigmoid']" if "with_logits" in name or "WithLogits" in name else ""
+    else:
+        why = f"{name} takes other arguments; where it is what you want, call it in a function (logits, targets)"
+    raise check.refuse("method", loss, f"{wanted}. {why}")
 
 
 def _name(loss: Any) -> str:
@@ -122,6 +157,36 @@ def _variant(loss: Any) -> dict[str, Any]:
         return before
     found = {name: given[name] for name in defaults if isinstance(given.get(name), NUMBERS_AND_TEXT)}
     return before | {name: value for name, value in found.items() if value != defaults[name]}
+
+
+@contextmanager
+def own_errors(bound: Bound, out: Output | None = None, targets: Tensor | None = None, of: str = "") -> Iterator[None]:
+    """Inside, whatever a loss of one's own raises is a ValueError: whose it is, what it was given, what went wrong.
+
+    of: whose targets these are, for the text. Errors that ltviz itself raises, and a lack of memory, stay as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if memory or not contains_own(bound) or (isinstance(error, ValueError) and _raised_here(error)):
+            raise
+        given = ""
+        if out is not None:
+            n, k = out.logits.shape
+            given = f"given logits ({n}, {k}) and targets ({len(targets)},), whole numbers from 0 to {k - 1}{of}, "
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ").removesuffix(".")
+        shaped = out is not None and any(word in said for word in ("size", "Integral"))
+        advice = f". Where a loss asks for targets (n, k), make them in it, such as {ONE_HOT}" if shaped else ""
+        raise ValueError(f"method={bound.key!r}: {given}it raised {said}{advice}") from error
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether ltviz itself raised it, whose messages say what is wrong."""
+    place = error.__traceback__
+    while place.tb_next is not None:
+        place = place.tb_next
+    return (place.tb_frame.f_globals.get("__name__") or "").partition(".")[0] == __package__
 
 
 def is_own(method: Method) -> bool:
@@ -162,6 +227,7 @@ class OwnLoss(Objective):
         if isinstance(self.loss, nn.Module):
             self.module = copy.deepcopy(self.loss)  # a run trains its own
         self.whole, self.gives_counts = _first(self.loss)
+        self.asks_log = _torch_name(self.loss) in ("NLLLoss", "nll_loss")
 
     def set_class_weight(self, weight: Tensor, writer: str = "objective") -> None:
         super().set_class_weight(weight, writer)
@@ -170,6 +236,12 @@ class OwnLoss(Objective):
     def _value(self, out: Output, targets: Tensor) -> Tensor:
         function = getattr(self, "module", self.loss)
         more = {**self.settings, **({"counts": self.counts} if self.gives_counts else {})}
+        if self.asks_log and (out.logits.logsumexp(1).abs() > 0.01).any():  # looked at once, in the first batch
+            raise ValueError(
+                f"{self.name} takes log-probabilities, and these logits are none; pass torch.nn.CrossEntropyLoss(), "
+                "which is the same of logits"
+            )
+        self.asks_log = False
         value = function(out if self.whole else out.logits, targets, **more)
         if not isinstance(value, Tensor) or value.shape not in ((), targets.shape):
             shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{type(value).__name__}"

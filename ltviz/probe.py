@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import check
 from .objective import Bound, Objective, Output, Report
-from .own import bind
+from .own import bind, own_errors
 
 LENGTH = 8.0  # of the feature under a head that is not linear
 COMPANIONS = 2  # images of each class beside the moving one, for losses that look at a whole batch
@@ -55,11 +55,12 @@ def probe(
     targets = torch.full((len(p),), target)
     leaf = features.requires_grad_()
     out = _output(head, leaf)
-    losses = _one_each(objective, head, out, targets)
-    whole_batch = losses is None
-    if whole_batch:
-        loss, gradient = _in_batches(objective, head, leaf.detach(), target)
-    else:
+    with own_errors(bound, out, targets):
+        losses = _one_each(objective, head, out, targets)
+        whole_batch = losses is None
+        if whole_batch:
+            loss, gradient = _in_batches(objective, head, leaf.detach(), target)
+    if not whole_batch:
         weight = objective.class_weight.to(losses)
         if objective.reduction == "weight":  # what the weights of a batch sum to, on average
             weight = weight / ((weight * counts).sum() / counts.sum()).to(losses)

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import check, metrics
 from .datasets import Unseen
-from .files import data_folder
+from .files import data_folder, read_table
 from .metrics.comparison import line_beside
 from .metrics.retrieval import DISTANCES, most_pairs
 from .run import Run
@@ -141,12 +141,7 @@ def recorded(file: str | Path = RECORDED) -> pandas.DataFrame:
     method, settings (JSON), seed (of data and run), drawings, accuracy (of the trained characters, test part), what
     `Recognition.row` gives, status, seconds (of a machine with other work), run (its id). All shares, not percent.
     """
-    import pandas
-
-    file = check.path("file", file)
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there: python -m tools.recognition --root FOLDER records it")
-    return pandas.read_csv(file)
+    return read_table(check.path("file", file), "python -m tools.recognition --root FOLDER")
 
 
 def compare(table: pandas.DataFrame, metric: str = "map") -> pandas.DataFrame:
@@ -156,14 +151,17 @@ def compare(table: pandas.DataFrame, metric: str = "map") -> pandas.DataFrame:
     95% interval of the mean), difference to the plain network, its 95% interval low, high, and the verdict of
     `metrics.paired`. Sixteen comparisons stand beside each other: luck alone calls about one of them suggestive.
     """
+    import pandas
+
     check.choice("metric", metric, JUDGED)
     needed = ["row", "training", "seed", metric]
     if not set(needed) <= set(getattr(table, "columns", ())):
         raise check.refuse("table", table, f"a table with the columns {', '.join(needed)}: recognition.recorded()")
+    words = [name for name in ("seed", metric) if not pandas.api.types.is_numeric_dtype(table[name])]
+    if words:
+        raise check.refuse("table", table, f"numbers in the column {words[0]!r}")
     by_row = {name: part.set_index("seed")[metric] for name, part in table.groupby(["row", "training"], sort=False)}
     if BASE not in by_row:
         raise ValueError(f"table: it has no row {BASE[0]!r} trained {BASE[1]!r}, which the others are compared with")
     lines = {name: line_beside(values, by_row[BASE]) for name, values in by_row.items()}
-    import pandas
-
     return pandas.DataFrame.from_dict(lines, orient="index").rename_axis(["row", "training"])

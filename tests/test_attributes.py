@@ -342,12 +342,19 @@ def test_a_network_that_diverges_stops_and_says_so():
         ("ce", {"epochs": 0}, "epochs=0"),
         ("ce", {"model": "cnnn"}, "model='cnnn'"),
         ("ce", {"recipe": "attribute"}, "recipe"),
+        ("ce", {"recipe": np.zeros(2)}, r"^recipe=<ndarray of shape \(2,\)>: expected a Recipe or one of"),
         ("ce", {"device": "tpu"}, "device='tpu'"),
         ("ce", {"progress": 1}, "progress=1"),
         ("ce", {"data": dataclasses.replace(DATA, targets=torch.full((60, 3), -1))}, "no training image .*'bright'"),
         ("logit_adjustment", {"data": WITHOUT_BLACK}, "no training image has the value 'black' of 'row'"),
         ("ce", {"data": dataclasses.replace(DATA, targets=torch.ones(60, 3).long())}, "value 'no' of 'bright'"),
-        (torch.nn.BCEWithLogitsLoss(), {}, r"logits \(16, 2\) and values \(16,\).*'bright'.*CrossEntropyLoss\(\)"),
+        (torch.nn.BCEWithLogitsLoss(), {}, r"^method=BCEWithLogitsLoss\(\): .*CrossEntropyLoss\(\).*one_hot\("),
+        (
+            lambda logits, targets: (logits - targets).square().mean(),
+            {},
+            r"^method='own_loss': given logits \(16, 2\) and targets \(16,\), whole numbers from 0 to 1, of 'bright', "
+            r"it raised RuntimeError: The size of .*one_hot\(",
+        ),
         (lambda logits, targets: logits, {}, r"^own_loss gave shape \(16, 2\): expected a tensor"),
         ("cdb", {"data": small(validation=0)}, "cdb listens .*validation"),
     ],
@@ -511,6 +518,21 @@ def test_what_is_no_recorded_table_is_refused(tmp_path):
         attributes.compare(pandas.DataFrame(rows(0.0)), metric="f1")
     with pytest.raises(FileNotFoundError, match=r"python -m tools\.attributes"):
         attributes.recorded(tmp_path / "none.csv")
+    for content in (b"", b"\xff\xfe\x00\x81", b'a,b\n1,2,3,4\n"x\n'):
+        (tmp_path / "bad.csv").write_bytes(content)
+        with pytest.raises(RunFileError, match=r"bad.csv: not a table as it was recorded .*tools\.attributes"):
+            attributes.recorded(tmp_path / "bad.csv")
+    for column in ("seed", "imbalance", "balanced"):
+        with pytest.raises(ValueError, match=f"^table=.*: expected numbers in the column '{column}'"):
+            attributes.compare(attributes.recorded().assign(**{column: "x"}))
+
+
+def test_the_recorded_network_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(attributes.plain.__globals__, "NETWORK", tmp_path / "plain.safetensors")
+    with pytest.raises(
+        FileNotFoundError, match=r"plain.safetensors is not there. .*git checkout -- data.*tools.attrib"
+    ):
+        attributes.plain()
 
 
 def test_the_tool_keeps_a_line_for_each_attribute_of_a_run(tmp_path, monkeypatch):

@@ -78,6 +78,25 @@ def test_the_official_partition_and_the_attributes(tmp_path):
     assert float(data.mean[0]) == pytest.approx(30 / 255, abs=2e-3)
 
 
+def test_from_the_folder_to_a_trained_network(tmp_path, monkeypatch):
+    root = release(tmp_path)
+    for name in ("identity_CelebA.txt", "list_bbox_celeba.txt", "list_landmarks_align_celeba.txt"):
+        (root / name).unlink()  # neither is needed
+    monkeypatch.setenv("LTVIZ_DATA", str(tmp_path))
+    data = lt.celeba(size=8)
+    run = lt.train_attributes("ce", data, epochs=1, batch_size=4, device="cpu", progress=False)
+    assert run.targets.tolist() == data.test_targets.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert [one.shape for one in run.logits] == [(2, 2)] * 3 and run.names == tuple(NAMES)
+    assert [one.tolist() for one in run.counts] == [[2, 2], [3, 1], [1, 3]]
+    expected = [np.mean([said.argmax(1) == run.targets[:, j]]) for j, said in enumerate(run.logits)]
+    np.testing.assert_allclose(run.balanced_accuracy, expected)  # one image of each value
+    again = lt.datasets.load(data.spec)
+    assert again.fingerprint == data.fingerprint and again.spec == data.spec
+    (root / "img_align_celeba" / "000003.jpg").write_bytes(b"no image")
+    with refused("image 000003.jpg cannot be read .*; replace or remove it, or pass on_error="):
+        lt.datasets.load(data.spec)
+
+
 def test_the_same_as_torchvision_reads(tmp_path, monkeypatch):
     release(tmp_path)
     monkeypatch.setattr(CelebA, "_check_integrity", lambda self: True)

@@ -245,12 +245,11 @@ def test_it_refuses_other_data(data):
         lt.explore.gallery(features)
     with pytest.raises(ValueError, match="^name in features=''"):
         lt.explore.gallery({"": features["near"]}, unseen)
-    for images in (None, unseen.images / 255, unseen.images[..., 0], np.zeros((30, 8, 8, 2), np.uint8)):
-        with pytest.raises(ValueError, match="^unseen.images=.*: expected pictures"):
-            lt.explore.gallery(features, unseen._replace(images=images))
+    with pytest.raises(ValueError, match="^unseen.images=.*: expected pictures"):
+        lt.explore.gallery(features, unseen._replace(images=np.zeros((30, 8, 8, 2), np.uint8)))
+    spoilt = unseen._replace(identities=unseen.identities.copy())
+    spoilt.identities[3] = 99
     with pytest.raises(ValueError, match="^unseen.identities=.*: expected"):
-        lt.explore.gallery(features, unseen._replace(names=unseen.names[:2]))
-    with pytest.raises(ValueError, match="expected as many of both"):
-        lt.explore.gallery(features, unseen._replace(identities=unseen.identities[:20]))
+        lt.explore.gallery(features, spoilt)
     with pytest.raises(ValueError, match="at least ten pairs"):
         lt.explore.gallery({"a": np.eye(30)}, Unseen(unseen.images, np.arange(30), tuple(map(str, range(30)))))

@@ -170,3 +170,13 @@ def test_the_tool_records_both_distances(small, monkeypatch):
     assert kept is None and set(lines) == {"cosine", "euclidean"}
     assert lines["cosine"]["run"] == lines["euclidean"]["run"] and lines["cosine"]["map"] != lines["euclidean"]["map"]
     assert lines["cosine"]["drawings"] == len(small) and 0 < lines["cosine"]["rank1"] <= 1
+
+
+def test_recorded_features_that_are_not_there_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(glyphs, "RECORDED", tmp_path / "gallery.safetensors")
+    with pytest.raises(
+        FileNotFoundError, match="gallery.safetensors is not there. .*git checkout -- data.*tools.glyphs"
+    ):
+        glyph_features(tmp_path / "gallery.safetensors")
+    with pytest.raises(RunFileError, match="own.safetensors: there is no such file"):
+        glyph_features(tmp_path / "own.safetensors")

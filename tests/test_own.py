@@ -17,6 +17,7 @@ from ltviz.methods import METHODS
 from ltviz.objective import Bound, Objective, Output, Regularizer, Stage
 from ltviz.own import as_method, bind, own_code, source
 from ltviz.plots.series import series_of
+from ltviz.probe import probe
 from ltviz.training import LiveRun, Trainer
 
 
@@ -294,7 +295,9 @@ REFUSED += [
     (nn.Linear(10, 10), r"^method=Linear.*a loss of \(logits, targets\)"),
     (nn.ModuleList(), "^method=ModuleList.*a module with a forward"),
     (Three(), "Three has a parameter 'negative' with no default"),
-    (nn.GaussianNLLLoss(), "GaussianNLLLoss has a parameter 'var' with no default"),
+    (nn.GaussianNLLLoss(), r"^method=GaussianNLLLoss\(\): .*GaussianNLLLoss takes other arguments"),
+    (nn.NLLLoss(), "^NLLLoss takes log-probabilities, and these logits are none; pass torch.nn.CrossEntropyLoss"),
+    (functools.partial(F.nll_loss, ignore_index=3), "^nll_loss takes log-probabilities"),
     (ScalarLosses, r"^ScalarLosses.losses\(\) gave shape \(\): expected one loss a sample.*forward\(\)"),
     (VectorForward, r"^VectorForward.forward\(\) gave shape \(64,\): expected a scalar.*losses\(\)"),
     (VectorPenalty, r"^VectorPenalty.penalty\(\) gave shape \(64,\): expected a scalar"),
@@ -307,6 +310,120 @@ REFUSED += [
 def test_what_is_no_loss_is_refused_by_name(loss, message, data):
     with pytest.raises(ValueError, match=message):
         fit(loss, data)
+
+
+@pytest.mark.parametrize("kind", [getattr(nn, name) for name in nn.modules.loss.__all__
+                                  if name not in ("NLLLoss2d", "LinearCrossEntropyLoss")])  # fmt: skip
+def test_of_torchs_losses_those_of_logits_and_class_numbers_are_taken(kind):
+    loss, name = kind(), kind.__name__
+    if name in ("CrossEntropyLoss", "MultiMarginLoss", "NLLLoss"):
+        assert as_method(loss).key == name
+        return
+    said_of = rf"^method={name}\(.*: expected a loss of logits .n, k. and class numbers"
+    with pytest.raises(ValueError, match=said_of) as said:
+        as_method(loss)
+    if name in ("BCEWithLogitsLoss", "BCELoss", "MSELoss", "KLDivLoss", "MultiLabelSoftMarginLoss", "HuberLoss"):
+        assert f"{name} asks for targets (n, k) as well; make them" in str(said.value)
+    assert ("METHODS['sigmoid']" in str(said.value)) == (name == "BCEWithLogitsLoss")
+
+
+@pytest.mark.parametrize(
+    "loss", [F.mse_loss, F.kl_div, functools.partial(F.binary_cross_entropy_with_logits, reduction="sum"),
+             torch.compile(nn.BCELoss(), backend="eager")],
+)  # fmt: skip
+def test_torchs_functions_are_named_too_and_so_are_bases(loss):
+    with pytest.raises(ValueError, match=r"^method=.*(mse_loss|kl_div|with_logits|BCELoss) asks for targets"):
+        as_method(loss)
+    with pytest.raises(ValueError, match=r"^base=.*(mse_loss|kl_div|with_logits|BCELoss) asks for targets"):
+        METHODS["crl"](base=loss)
+
+
+class OneHot(nn.BCEWithLogitsLoss):
+    def forward(self, logits, targets):
+        return super().forward(logits, F.one_hot(targets, logits.shape[1]).float())
+
+
+def test_a_loss_made_of_torchs_trains_and_nll_of_log_probabilities_is_cross_entropy(data):
+    given = as_method(OneHot())().build(data.counts)
+    logits, targets = torch.tensor([[1.0, -1.0] + [0.0] * 8]), torch.tensor([1])
+    found = given(Output(logits, logits, torch.eye(10)), targets)
+    expected = (F.softplus(torch.tensor([1.0, 1.0])).sum() + 8 * np.log(2)) / 10
+    torch.testing.assert_close(found, expected)
+    nll = as_method(nn.NLLLoss())().build(data.counts)
+    torch.testing.assert_close(
+        nll(Output(logits.log_softmax(1), logits, torch.eye(10)), targets), F.cross_entropy(logits, targets)
+    )
+    assert len(fit(OneHot(), data).history["loss"]) == 2
+
+
+def attribute(logits, targets):
+    return logits.softmx(1)
+
+
+def key(logits, targets):
+    return {}["rare"]
+
+
+def wide(logits, targets):
+    return F.mse_loss(logits, targets)
+
+
+def divides(logits, targets):
+    return logits.sum() * (1 / 0)
+
+
+class Late(Objective):
+    def begin_epoch(self, report):
+        raise LookupError("no news")
+
+    def losses(self, out, targets):
+        return F.cross_entropy(out.logits, targets, reduction="none")
+
+
+class After(Late):
+    def begin_epoch(self, report):
+        pass
+
+    def after_step(self, out, targets):
+        raise AttributeError("seen")
+
+
+class Made(Late):
+    def __init__(self, counts):
+        super().__init__(counts)
+        counts.none()
+
+
+GIVEN = r"given logits \((\d+), 10\) and targets \(\1,\), whole numbers from 0 to 9, "
+RAISING = [
+    (attribute, f"^method='attribute': {GIVEN}it raised AttributeError: 'Tensor' object has no", AttributeError),
+    (key, f"^method='key': {GIVEN}it raised KeyError: 'rare'$", KeyError),
+    (wide, f"^method='wide': {GIVEN}it raised RuntimeError: The size of .* such as torch.*one_hot", RuntimeError),
+    (divides, f"^method='divides': {GIVEN}it raised ZeroDivisionError: division by zero$", ZeroDivisionError),
+    (nn.CrossEntropyLoss(torch.ones(3)), f"^method='CrossEntropyLoss': {GIVEN}it raised RuntimeError", RuntimeError),
+    (Late, "^method='Late': it raised LookupError: no news$", LookupError),
+    (After, f"^method='After': {GIVEN}it raised AttributeError: seen$", AttributeError),
+    (Made, r"^Made\(counts, \.\.\.\) raised AttributeError: 'Tensor' object has no attribute 'none'", AttributeError),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(("loss", "message", "cause"), RAISING)
+def test_what_ones_own_loss_raises_is_said_with_what_it_was_given(loss, message, cause, data):
+    with pytest.raises(ValueError, match=message) as said:
+        fit(loss, data)
+    assert type(said.value.__cause__) is cause
+
+
+def test_the_probe_says_so_too_and_a_lack_of_memory_stays_what_it_is(data):
+    with pytest.raises(ValueError, match=r"^method='key': given .*it raised KeyError: 'rare'"):
+        probe(key, [50, 5], 0)
+
+    def greedy(logits, targets):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(greedy, data)
 
 
 def test_wrong_settings_of_ones_own_loss_are_refused(data):

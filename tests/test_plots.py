@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 
 import matplotlib
+import matplotlib.path
 import numpy as np
 import pytest
 import torch
@@ -220,6 +221,7 @@ sys.path.insert(0, {tests!r})
 import ltviz
 assert "matplotlib" not in sys.modules, "import ltviz loads matplotlib"
 import matplotlib
+import matplotlib.path
 matplotlib.rcParams["font.size"] = 31.0
 before = matplotlib.rcParams.copy()
 import test_plots
@@ -1302,6 +1304,33 @@ def test_who_pays_draws_crowded_dots_once_more_and_larger():
     assert right - left < 0.5 and not lp.plot_who_pays({"one": base}, base).ax.child_axes
     single = lp.plot_who_pays({"one": base[:1], "other": base[:1]}, base[:1])  # without intervals
     assert len(single.ax.child_axes) == 1 and np.isfinite(single.ax.child_axes[0].get_xlim()).all()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_who_pays_writes_tau_where_it_covers_no_dot_interval_or_larger_picture(theme):
+    base = [make_run(seed=seed) for seed in range(4)]
+    lp.style(theme=theme)
+    try:
+        picture = lp.plot_who_pays({"one": base, "other": base[:3], "mine": METHOD[:4]}, base)
+        picture._repr_png_()
+    finally:
+        lp.style(theme="light")
+    ax, data = picture.ax, picture.data
+    taus = [text for text in ax.texts if text.get_text().startswith("τ")]
+    assert 2 <= len(taus) <= 5 and ax.child_axes
+    boxes = [text.get_window_extent() for text in taus]
+    assert all(text.get_zorder() > 4.5 and text.get_path_effects() for text in taus), "above what they might touch"
+    place, head, tail = ax.transData.transform, np.array(data["head"]), np.array(data["tail"])
+    for i, (x, y) in enumerate(zip(head, tail, strict=True)):
+        reach = np.nan_to_num([data["head_half"][i], data["tail_half"][i]])
+        for half in np.diag(reach):
+            bar = matplotlib.path.Path(place([np.array([x, y]) - half, np.array([x, y]) + half]))
+            assert not any(bar.intersects_bbox(box, filled=False) for box in boxes)
+        assert not any(box.contains(*place((x, y))) for box in boxes)
+    (inset,) = ax.child_axes
+    larger = inset.get_window_extent()
+    assert not any(box.overlaps(larger) for box in boxes)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
 def test_who_pays_of_many_groups_shows_verdicts_and_the_names_that_find_room():

@@ -11,6 +11,7 @@ import pytest
 import ltviz as lt
 from ltviz import metrics, published, recognition
 from ltviz.datasets import Unseen
+from ltviz.files import RunFileError
 from ltviz.methods import METHODS
 from ltviz.recognition import compare, recognise, recorded
 from tools import recognition as tool
@@ -22,6 +23,8 @@ def unseen_of(n: int = 6, drawn: int = 10) -> Unseen:
 
 
 UNSEEN = unseen_of()
+SPOILT = UNSEEN._replace(identities=UNSEEN.identities.copy())
+SPOILT.identities[5] = 77  # written to after it was made
 PERFECT = np.eye(6)[UNSEEN.identities]
 
 
@@ -101,15 +104,15 @@ def test_a_run_without_its_network_or_with_a_broken_one_is_refused(run, digits, 
         recognise(dataclasses.replace(run, status="diverged"), digits, pairs=200)
     with pytest.raises(ValueError, match="model='cnn'"):
         recognise(run, digits, pairs=200, model="cnn")
+    with pytest.raises(ValueError, match=r"model=<ndarray of shape \(2, 2\)>"):
+        recognise(run, digits, pairs=200, model=np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("wrong, said", [
     ({"run": PERFECT[:50]}, r"run=<ndarray of shape \(50, 6\)>: expected a run that keeps its network, or features"),
     ({"run": "ce"}, "run='ce'"), ({"run": PERFECT * np.nan}, "run="), ({"run": None}, "run=None"),
     ({"unseen": (1, 2, 3)}, "unseen=.*data.unseen of omniglot_lt"), ({"unseen": None}, "unseen=None"),
-    ({"unseen": UNSEEN._replace(names=None)}, "unseen.names=None"),
-    ({"unseen": UNSEEN._replace(names=("a", "b"))}, "unseen.identities=.*0..1, found 2"),
-    ({"unseen": UNSEEN._replace(identities=UNSEEN.identities + 0.5)}, "unseen.identities="),
+    ({"unseen": SPOILT}, "^unseen.identities=.*0..5, found 77 at position 5"),
     ({"queries": 0}, "queries=0"), ({"queries": 61}, "queries=61"), ({"queries": 2.5}, "queries=2.5"),
     ({"pairs": 61}, "pairs=61: expected an even number from 4 to 540"), ({"pairs": 2}, "pairs=2"),
     ({"pairs": True}, "pairs=True"),
@@ -185,10 +188,30 @@ def test_an_unseen_of_tensors_and_lists_holds_arrays_and_is_a_tuple_still(digits
     assert (
         np.array_equal(images, found.images) and np.array_equal(identities, found.identities) and names == found.names
     )
-    for changed, said in (({"identities": found.identities[:-1]}, "^unseen.identities=.*500 images; there are 499"),
-                          ({"images": found.images.astype(np.int64)}, "^unseen.images=.*these are int64")):  # fmt: skip
-        with pytest.raises(ValueError, match=said):
-            recognise(np.eye(10)[found.identities], found._replace(**changed), pairs=200)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"identities": UNSEEN.identities[:-1]}, "^identities=.*60 images; there are 59"),
+        ({"identities": UNSEEN.identities + 0.5}, "^identities="),
+        ({"images": UNSEEN.images.astype(np.int64)}, "^images=.*these are int64"),
+        ({"images": UNSEEN.images[:9], "identities": [0] * 8}, "^identities=.*9 images; there are 8"),
+        ({"names": None}, "^names=None"),
+        ({"names": ("a", "b")}, "^identities=.*0..1, found 2"),
+        ({"name": ("a", "b")}, r"^name=.*expected one of images=, identities= or names= .did you mean 'names'"),
+    ],
+)
+def test_what_is_no_unseen_is_refused_where_one_is_changed(changed, said):
+    with pytest.raises(ValueError, match=said):
+        UNSEEN._replace(**changed)
+    fewer = UNSEEN._replace(images=UNSEEN.images[:20], identities=UNSEEN.identities[:20].tolist())
+    assert isinstance(fewer, Unseen) and fewer.identities.tolist() == [0] * 10 + [1] * 10
+    assert fewer.identities.dtype == np.int64 and fewer.names == UNSEEN.names
+    assert all(np.array_equal(one, other) for one, other in zip(Unseen._make(UNSEEN), UNSEEN, strict=True))
+    for wrong in (3, UNSEEN[:2], (*UNSEEN, 1)):
+        with pytest.raises(ValueError, match="^fields=.*: expected images, identities and names"):
+            Unseen._make(wrong)
 
 
 # -------------------------------------------------------------------------------------------------- the recorded table
@@ -243,6 +266,12 @@ def test_the_record_holds_the_fifteen_rows_of_the_slides():
 def test_a_missing_record_says_how_it_is_made(tmp_path):
     with pytest.raises(FileNotFoundError, match="tools.recognition"):
         recorded(tmp_path / "none.csv")
+    (tmp_path / "bad.csv").write_bytes(b"")
+    with pytest.raises(RunFileError, match="bad.csv: not a table as it was recorded .*tools.recognition"):
+        recorded(tmp_path / "bad.csv")
+    for column in ("seed", "map"):
+        with pytest.raises(ValueError, match=f"^table=.*: expected numbers in the column '{column}'"):
+            compare(recorded().assign(**{column: "x"}))
 
 
 # -------------------------------------------------------------------------------------------------------- the recorder

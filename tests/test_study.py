@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import real_data
+from PIL import Image
 
 from ltviz import functional, study
 from ltviz.datasets import cifar_lt
-from ltviz.files import request_id
+from ltviz.files import data_folder, request_id
 from ltviz.run import Run, RunFileError
 from ltviz.study import cards, progress, runs
 
@@ -355,6 +356,36 @@ def test_wrong_answer_is_told_why():
     assert "✗" in page(other)[0]
 
 
+def told(oracle_value, value) -> str:
+    """What an exercise whose right answer is the first value says to the second."""
+    task = exercise(checks=[study.Case("it", ())], oracle=lambda: oracle_value, given={"value": oracle_value},
+                    solution_source="def answer():\n    return value\n", mistakes={})  # fmt: skip
+    return task.check(lambda: value).text.partition("NOT it. ")[2]
+
+
+@pytest.mark.parametrize(
+    ("right", "answer", "words"),
+    [
+        (False, True, "Expected False, got True."),
+        (torch.tensor([True, False]), torch.tensor([True, True]), "Expected [True, False], got [True, True]."),
+        (np.array([True, False]), [0.3, 0], "Expected [True, False], got [0.3, 0]."),
+        (0.5, True, "Expected 0.5, got True."),
+        (torch.tensor([3, 12345]), torch.tensor([3, 12355]), "Expected [3, 12345], got [3, 12355]."),
+        (1.00004, 1.0004, "Expected 1.00004, got 1.0004."),
+        (torch.arange(9), torch.arange(9) * (torch.arange(9) != 7), "Expected […, 7, 8], got […, 0, 8]."),
+        (
+            torch.arange(9.0) / 8,
+            torch.zeros(9),
+            "Expected [0, 0.125, 0.25, 0.375, 0.5, 0.625, …], got [0, 0, 0, 0, 0, 0, …].",
+        ),
+        ([1.0, 2.0], [1.0, float("inf")], "Got [1, inf]: not finite."),
+    ],
+)
+def test_what_was_expected_is_written_as_the_reader_writes_it(right, answer, words):
+    assert told(right, answer) == words
+    assert told(right, right) == "" and told(1.0, True) == "" and told(False, 0) == ""
+
+
 def test_wrong_shape_type_nan_and_errors_are_explained():
     check = exercise().check
     assert "Shape () where (3,) is expected" in check(lambda n, b: 1.0).text
@@ -413,6 +444,17 @@ def test_claims_check_any_answer():
     assert task.check(0.5).text.endswith("between. Too small.")
     assert "NaN" in task.check(float("nan")).text and task.check(0.95).passed
     assert "TypeError" in task.check("text").text
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [("x", NameError), ("x = (", SyntaxError), ("x = 1 / 0", ZeroDivisionError), ("raise KeyError('k')", KeyError)],
+)
+def test_a_solution_that_does_not_run_is_named_with_its_own_error(source, cause):
+    words = f"^solution_source=.*: expected source that runs; it raised {cause.__name__}: "
+    with pytest.raises(ValueError, match=words) as said:
+        exercise(solution_source=source)
+    assert type(said.value.__cause__) is cause
 
 
 def test_exercise_is_refused_when_its_own_solution_fails():
@@ -869,6 +911,57 @@ def test_progress_is_kept_beside_the_notebook_and_shown_in_the_header(reader):
     assert set(json.loads(reader.file.read_text())["chapters"]) == {"Title $x$", "Another"}
 
 
+def test_two_cards_of_one_title_count_as_two_and_old_files_are_read(reader):
+    item = study.Question("Which?", {"this": "yes", "that": "no"}, "this")
+
+    def cards():
+        first = study.Predict("How many?", choices=["a", "b"])
+        return first, study.Predict("How many?", choices=["a", "b"]), study.Quiz([item, item])
+
+    header = reader()
+    first, second, quiz = cards()
+    first.commit("a")
+    entries = json.loads(reader.file.read_text())["chapters"]["Title $x$"]
+    assert list(entries) == [request_id(kind="prediction", card="How many?")], "as it was before: old files are read"
+    assert "1 of 4 answered" in header.text
+    second.commit("b")
+    quiz.answer(0, "that")
+    quiz.answer(1, "this")
+    assert "4 of 4 answered, 0 of 1 exercises passed, quiz: 1 of 2 right." in header.text
+    entries = json.loads(reader.file.read_text())["chapters"]["Title $x$"].values()
+    assert sorted((one["card"], one["answer"]) for one in entries) == [
+        ("How many?", "a"), ("How many? (2)", "b"), ("Which?", "that"), ("Which? (2)", "this")]  # fmt: skip
+    cards()[0].commit("b")  # made again, it is the same card
+    assert "4 of 4 answered" in header.text and "4 of 4 answered" in reader().text
+    cards()[1].commit("a")
+    entries = {
+        one["card"]: one["tries"] for one in json.loads(reader.file.read_text())["chapters"]["Title $x$"].values()
+    }
+    assert entries == {"How many?": 2, "How many? (2)": 2, "Which?": 1, "Which? (2)": 1}
+
+
+def test_a_cell_that_runs_again_makes_its_own_cards_again(reader, monkeypatch):
+    shell = SimpleNamespace(execution_count=0, user_ns={}, cell="")
+    shell.get_parent = lambda: {"metadata": {"cellId": shell.cell} if shell.cell else {}}
+    monkeypatch.setattr(progress, "_shell", lambda: shell)
+    reader()
+
+    def run(cell, *tasks):
+        shell.cell, shell.execution_count = cell, shell.execution_count + 1
+        return [exercise(task=task)._kept.card for task in tasks]
+
+    assert run("one", "a", "a") == ["Effective number", "Effective number (2)"]
+    assert run("two", "a") == ["Effective number (3)"]
+    assert run("one", "edited", "a") == ["Effective number", "Effective number (2)"]
+    assert run("two", "edited") == ["Effective number (3)"]
+    reader()  # where cells have no name, what is asked tells cards of one title apart
+    assert run("", "a", "b") == ["Effective number", "Effective number (2)"]
+    assert run("", "b") == ["Effective number (2)"] and run("", "c", "a") == [
+        "Effective number (3)",
+        "Effective number",
+    ]
+
+
 def test_without_a_notebook_nothing_is_written(reader, tmp_path, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME")
     monkeypatch.chdir(tmp_path)
@@ -968,6 +1061,40 @@ def test_progress_is_exported_without_a_name_unless_it_is_given(reader, tmp_path
 
 
 # ---------------------------------------------------------------------------------------------------------- photographs
+def test_photographs_that_are_not_there_or_damaged_are_named(monkeypatch, tmp_path):
+    sheets = study.photographs.__wrapped__, study.batch_photographs.__wrapped__  # without what was read before
+    files = [data_folder() / name for name in ("photographs.png", "batch_photographs.png")]
+    monkeypatch.setitem(sheets[0].__globals__, "data_folder", lambda: tmp_path)
+    for read, file in zip(sheets, files, strict=True):
+        own = tmp_path / file.name
+        with pytest.raises(
+            FileNotFoundError, match=f"{file.name} is not there. It comes with a checkout .*git checkout"
+        ):
+            read()
+        for content in (b"", b"version https://git-lfs", file.read_bytes()[:5000]):
+            own.write_bytes(content)
+            with pytest.raises(RunFileError, match=f"{file.name}: damaged, or another image .*git checkout -- data"):
+                read()
+        Image.new("RGB", (33, 32)).save(own)
+        with pytest.raises(RunFileError, match=f"{file.name}: not a sheet of (10|32) photographs in a row"):
+            read()
+        own.write_bytes(file.read_bytes())
+        assert len(read().images)
+    Image.new("RGB", (512, 32)).save(own)
+    with pytest.raises(RunFileError, match="it lacks the text that says which batches these are"):
+        sheets[1]()
+
+
+def test_the_classes_of_photographs_are_found_by_name():
+    found = study.photographs()
+    names = [*reversed(study.photographs.__wrapped__.__globals__["CLASSES"])]
+    assert found.targets(names)[:10].tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert found.targets(["more", *names])[0] == 10
+    for wrong in (names[1:], "airplane", None, 3, [], {"airplane": 0}):
+        with pytest.raises(ValueError, match="^class_names=.*: expected the names of the classes, such as run.class_n"):
+            found.targets(wrong)
+
+
 def test_the_photographs_are_ten_of_each_class_in_turn():
     found = study.photographs()
     assert (

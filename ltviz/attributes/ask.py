@@ -109,7 +109,8 @@ def _blends(bound: Bound) -> bool:
 
 def ask_recipe(recipe: Any, changes: Mapping[str, Any]) -> Recipe:
     """How the network is trained: a recipe by name (None: that for attributes), changed where a value is not None."""
-    found = RECIPE if recipe is None or recipe == RECIPE.name else find_recipe(recipe)
+    usual = recipe is None or (isinstance(recipe, str) and recipe == RECIPE.name)
+    found = RECIPE if usual else find_recipe(recipe)
     return dataclasses.replace(found, data=None, **{k: v for k, v in changes.items() if v is not None})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import check
-from ..files import data_folder
+from ..files import data_folder, read_table, shipped
 from ..metrics.comparison import line_beside
 from .run import AttributeRun, load_attribute_run
 
@@ -33,17 +33,12 @@ def recorded(file: str | Path = RECORDED) -> pandas.DataFrame:
     recall_rare (of the rarest value), status, seconds (of the run, on a machine with other work), run (its id). Shares,
     not percent.
     """
-    import pandas
-
-    file = check.path("file", file)
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there: python -m tools.attributes records it")
-    return pandas.read_csv(file)
+    return read_table(check.path("file", file), "python -m tools.attributes")
 
 
 def plain() -> AttributeRun:
     """The recorded plain network of seed 0 with its weights, trained on `digits_attributes(seed=0)`."""
-    return load_attribute_run(NETWORK)
+    return load_attribute_run(shipped(NETWORK, "python -m tools.attributes"))
 
 
 def compare(table: pandas.DataFrame | None = None, band: str = "all", metric: str = "balanced") -> pandas.DataFrame:
@@ -62,6 +57,9 @@ def compare(table: pandas.DataFrame | None = None, band: str = "all", metric: st
     needed = ["row", "seed", "attribute", "imbalance", metric]
     if not set(needed) <= set(getattr(table, "columns", ())):
         raise check.refuse("table", table, f"a table with the columns {', '.join(needed)}: attributes.recorded()")
+    words = [name for name in ("seed", "imbalance", metric) if not pandas.api.types.is_numeric_dtype(table[name])]
+    if words:
+        raise check.refuse("table", table, f"numbers in the column {words[0]!r}")
     usual = table.groupby("attribute")["imbalance"].mean()  # one band for an attribute, whatever the seed
     inside = usual[(usual >= low) & (usual < high)].index
     chosen = table[table["attribute"].isin(inside)]

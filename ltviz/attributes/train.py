@@ -21,7 +21,7 @@ from ..device import default_speed, pick_device, plain_torch, thread_count, thre
 from ..draws import own_draws
 from ..objective import Output, Report
 from ..optimizer import clip, make_optimizer, set_rate
-from ..own import contains_own
+from ..own import own_errors
 from ..samplers import SAMPLERS
 from ..training import Progress, RunControl, Stopped, interrupts, parameter_groups
 from ..training.build import make_generators
@@ -166,24 +166,14 @@ class AttributeTrainer:
         self.optimizer.step()
         with torch.no_grad():
             for j, (out, y) in learnt.items():
-                self.objectives[j].after_step(out, y)
+                with own_errors(self.plan.bound, out, y, f", of {self.data.names[j]!r}"):
+                    self.objectives[j].after_step(out, y)
         return terms
 
     def terms(self, j: int, out: Output, y: Tensor) -> dict[str, Tensor]:
         """The parts of the loss of attribute j. ValueError, with what it was given, where one's own loss raises."""
-        try:
+        with own_errors(self.plan.bound, out, y, f", of {self.data.names[j]!r}"):
             return self.objectives[j].terms(out, y)
-        except (ValueError, IndexError, RuntimeError) as error:
-            memory = isinstance(error, torch.OutOfMemoryError)
-            if memory or not contains_own(self.plan.bound) or _raised_here(error):
-                raise
-            n, v = out.logits.shape
-            raise ValueError(
-                f"method={self.plan.key!r}: given logits ({n}, {v}) and values ({len(y)},), whole numbers from 0 to "
-                f"{v - 1}, of {self.data.names[j]!r}, it raised {type(error).__name__}: {error}. A head gives a logit "
-                "for each value, two for yes or no: a loss of one logit, such as BCEWithLogitsLoss, has to be written "
-                "for two, such as torch.nn.CrossEntropyLoss()"
-            ) from error
 
     @torch.no_grad()
     def listen(self, taught: Sequence[int]) -> None:
@@ -193,7 +183,8 @@ class AttributeTrainer:
         for j in taught:
             told = None if self.recall is None else torch.tensor(self.recall[j], dtype=torch.float32).to(self.device)
             embed = functools.partial(self.embed, j)
-            self.objectives[j].begin_epoch(Report(0, self.epoch, progress, self.net.heads[j], told, embed))
+            with own_errors(self.plan.bound):
+                self.objectives[j].begin_epoch(Report(0, self.epoch, progress, self.net.heads[j], told, embed))
         self.whole = None
 
     def embed(self, j: int) -> tuple[Tensor, Tensor]:
@@ -254,14 +245,6 @@ class Labels:
         rows = (y >= 0).nonzero().flatten()
         out = dataclasses.replace(out, logits=out.logits[rows], features=out.features[rows], index=position[rows])
         return out, y[rows]
-
-
-def _raised_here(error: Exception) -> bool:
-    """Whether ltviz itself raised it, whose messages say what is wrong."""
-    place = error.__traceback__
-    while place.tb_next is not None:
-        place = place.tb_next
-    return place.tb_frame.f_globals.get("__name__", "").partition(".")[0] == __package__.partition(".")[0]
 
 
 def mean_terms(terms: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

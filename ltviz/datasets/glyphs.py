@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import check
-from ..files import data_folder, read_record, save_record
+from ..files import data_folder, read_record, save_record, shipped
 from . import sources
 from .classes import order_classes, plain_order
 from .longtailed import LongTailed, cut, hold_out
@@ -218,7 +218,8 @@ def glyph_features(file: str | Path = RECORDED, size: int = 20) -> tuple[dict[st
     give them. They are kept in 255 steps between the smallest and the largest number of a loss; the drawings are drawn
     again. size: side of the drawings in pixels. Made by `python -m tools.glyphs`. RunFileError for a damaged file.
     """
-    meta, arrays = read_record(check.path("file", file), "features")
+    file = check.path("file", file)
+    meta, arrays = read_record(shipped(file, "python -m tools.glyphs") if file == RECORDED else file, "features")
     features = {}
     for i, label in enumerate(meta["labels"]):
         low, high = arrays[f"{i}/ends"]

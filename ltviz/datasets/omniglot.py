@@ -40,9 +40,27 @@ class Unseen(_Unseen):
     def __new__(cls, images: Any, identities: Any, names: Sequence[str]) -> Unseen:
         return super().__new__(cls, *_checked(images, identities, names, ""))
 
+    @classmethod
+    def _make(cls, fields: Iterable[Any]) -> Unseen:
+        """The same of (images, identities, names); ValueError as there."""
+        expected = "images, identities and names, in this order"
+        given = check.instance("fields", fields, Iterable, expected)
+        given = tuple(given)
+        if len(given) != len(cls._fields):
+            raise check.refuse("fields", fields, f"{expected}; these are {len(given)}")
+        return cls(*given)
+
+    def _replace(self, **changes: Any) -> Unseen:
+        """The same with other images, identities or names; ValueError as there, and for another name."""
+        for name, value in changes.items():
+            if name not in self._fields:
+                known = f"images=, identities= or names={check.suggest(name, self._fields)}"
+                raise check.refuse(name, value, f"one of {known}")
+        return type(self)(**self._asdict() | changes)
+
     def checked(self, before: str = "unseen.") -> Unseen:
-        """The same, looked at once more: `_replace` takes what it is given. before: stands before names in errors."""
-        return self._make(_checked(*self, before))
+        """The same, looked at once more: arrays can be written to. before: stands before names in errors."""
+        return tuple.__new__(type(self), _checked(*self, before))
 
 
 def _checked(images: Any, identities: Any, names: Any, before: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

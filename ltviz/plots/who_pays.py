@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
@@ -30,7 +32,10 @@ VERDICTS = {  # words of the legend -> marker, colour, whether filled
     "below the line (p < .05)": ("v", "#B04F00", True),
 }
 PLACES = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"))
-TAU_PLACES = ((-6, -4, "right", "top"), (6, 4, "left", "bottom"), (-9, 0, "right", "center"), (9, 0, "left", "center"))
+TAU_PLACES = (
+    (-6, -4, "right", "top"), (6, 4, "left", "bottom"), (-9, 0, "right", "center"), (9, 0, "left", "center"),
+    (-14, -12, "right", "top"), (14, 10, "left", "bottom"), (-24, 0, "right", "center"), (24, 0, "left", "center"),
+)  # fmt: skip
 BOX = dict(facecolor="#E6F4EA", edgecolor="#2a7f3b", linewidth=1.0, zorder=0.5)
 
 
@@ -85,8 +90,7 @@ def plot_who_pays(
     else:
         handles += _draw_dots(ax, rows)
         _frame(ax, handles, "Percentage points beyond the line, where\nthe frequent classes keep as much (95%)")
-        _write_taus(ax, rows, marked)
-        _zoom(ax, rows)
+        _write_taus(ax, rows, marked, _zoom(ax, rows))
     if len(found[0].counts) == 2:
         ax.set(xlabel="accuracy of the frequent class", ylabel="accuracy of the rare class")
     return Picture(ax, _data(rows, tau, mean_head, mean_tail), _sentence(rows, wanted, mean_head, mean_tail))
@@ -151,14 +155,17 @@ def _draw_dots(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
     return handles
 
 
-def _zoom(ax: Axes, rows: Sequence[_Dot]) -> None:
-    """Dots that lie on one another, once more and larger, in the corner that the line leaves free."""
+def _zoom(ax: Axes, rows: Sequence[_Dot]) -> list[Sequence[tuple[float, float]]]:
+    """Dots that lie on one another, once more and larger, in the corner that the line leaves free.
+
+    Returns the lines, in pixels of the window, that then lie over the picture: two frames and what joins them.
+    """
     dots = np.array([row.mean for row in rows])
     away = np.abs(dots[:, None] - dots).max(-1) + np.eye(len(dots))
     crowd = np.flatnonzero(away.min(1, initial=1.0) < TOUCH)
     free = ((dots[:, 0] > 0.55) | (dots[:, 1] > 0.55)).all()  # where the larger picture comes
     if not len(crowd) or not free or np.ptp(dots[crowd], axis=0).max() > NEAR:
-        return
+        return []
     low, high = dots[crowd].min(0), dots[crowd].max(0)
     reach = np.nan_to_num([rows[i].half for i in crowd]).max(axis=0, initial=0.01)
     inset = ax.inset_axes((0.09, 0.12, 0.42, 0.42), zorder=6)
@@ -173,7 +180,13 @@ def _zoom(ax: Axes, rows: Sequence[_Dot]) -> None:
         axis.set_major_locator(MaxNLocator(4))
         axis.set_tick_params(labelsize=7.5)
     inset.set_title("the same, larger", fontsize=8, loc="left", pad=3)
-    ax.indicate_inset_zoom(inset, edgecolor=QUIET)
+    joined = ax.indicate_inset_zoom(inset, edgecolor=QUIET)
+    ax.figure.draw_without_rendering()
+    corners = np.array([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)])
+    large = inset.transAxes.transform(corners)
+    frame = ax.transData.transform([(edges[0][x], edges[1][y]) for x, y in corners])
+    seen = [one.get_visible() for one in joined.connectors]  # in the order (0, 0), (0, 1), (1, 0), (1, 1)
+    return [large, frame, *((large[i], frame[i]) for i, shown in zip((0, 1, 3, 2), seen, strict=True) if shown)]
 
 
 def _draw_crowd(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
@@ -232,16 +245,27 @@ def _mark_taus(ax: Axes, tau: np.ndarray, head: np.ndarray, tail: np.ndarray) ->
     return marked
 
 
-def _write_taus(ax: Axes, rows: Sequence[_Dot], marked: Sequence[tuple[float, float, float]]) -> list[Bbox]:
-    """Tau beside its ring, where it covers no dot; returns what is taken then."""
+def _write_taus(
+    ax: Axes, rows: Sequence[_Dot], marked: Sequence[tuple[float, float, float]], drawn: Sequence[Any] = ()
+) -> list[Bbox]:
+    """Tau beside its ring, where it covers no dot, no interval and none of the lines drawn; returns what is taken."""
     taken, renderer = _dot_boxes(ax, rows), ax.figure.canvas.get_renderer()
     taken += [text.get_window_extent(renderer) for text in ax.texts]
+    inside = ax.get_window_extent(renderer)
+    if len(rows) <= CROWD:
+        bars = [(row.mean, np.nan_to_num(row.half)) for row in rows]
+        drawn = [*drawn, *(ax.transData.transform([at - half * one, at + half * one])
+                           for at, half in bars for one in np.eye(2))]  # fmt: skip
+    line = ax.transData.transform([(x, y) for _, x, y in marked])
+    taken += [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in line]
     for value, *place in marked:
         for x, y, ha, va in TAU_PLACES:
-            style = {"color": QUIET, "zorder": 1.9, **offset(ha, va)}
-            text = ax.annotate(f"τ = {value:g}", place, xytext=(x, y), **style)
+            style = {"color": QUIET, "zorder": 5, "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+            text = ax.annotate(f"τ = {value:g}", place, xytext=(x, y), **style, **offset(ha, va))
             box = text.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken):
+            free = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
+            crossed = any(Path(one).intersects_bbox(box, filled=False) for one in drawn)
+            if free and not crossed and not any(box.overlaps(other) for other in taken):
                 break
             text.remove()
         else:

@@ -15,6 +15,7 @@ from .. import check
 from . import progress
 from .cards import Card, box, bullets, fold, inline, literal, plain, safe, texts
 
+SHOWN = 6  # entries of a tensor that a message shows
 OURS = str(Path(__file__).parents[1])  # lines of this package are not the reader's
 
 
@@ -168,12 +169,16 @@ class Exercise:
         result = self._check(self.answer())
         if not result.passed:
             raise ValueError(f"the solution of exercise {self.title!r} fails its own checks:\n{result.text}")
-        object.__setattr__(self, "_kept", progress.card("exercise", plain(self.title)))
+        object.__setattr__(self, "_kept", progress.card("exercise", plain(self.title), self.task))
 
     def answer(self) -> Any:
         """What the solution defines."""
         space: dict[str, Any] = dict(self.given)
-        exec(compile(self.solution_source, f"<solution of {self.title}>", "exec"), space)
+        try:
+            exec(compile(self.solution_source, f"<solution of {self.title}>", "exec"), space)
+        except Exception as error:
+            why = f"it raised {type(error).__name__}: {error}"
+            raise check.refuse("solution_source", self.solution_source, f"source that runs; {why}") from error
         names = [name for name in space if name not in self.given and not name.startswith("__")]
         if not names:
             raise check.refuse("solution_source", self.solution_source, "source that defines the answer by a name")
@@ -233,12 +238,14 @@ class Exercise:
         if got.shape != expected.shape:
             return f"Shape {tuple(got.shape)} where {tuple(expected.shape)} is expected."
         if not torch.isfinite(got).all():
-            return f"Got {_numbers(got)}: not finite. {case.why}"
+            bad = int((~torch.isfinite(got)).flatten().nonzero()[0])
+            return f"Got {_numbers(got, bad if bad >= SHOWN else 0)}: not finite. {case.why}".strip()
         if not _close(got, expected):
-            return f"Expected {_numbers(expected)}, got {_numbers(got)}. {self._mistake(case, got) or case.why}".strip()
+            wanted, found = _both(expected, got)
+            return f"Expected {wanted}, got {found}. {self._mistake(case, got) or case.why}".strip()
         if slope is not None and (got_slope is None or not _close(got_slope, slope)):
-            shown = "none" if got_slope is None else _numbers(got_slope)
-            return f"Right value, but its gradient is not: expected {_numbers(slope)}, got {shown}. {case.why}".strip()
+            wanted, found = (_numbers(slope), "none") if got_slope is None else _both(slope, got_slope)
+            return f"Right value, but its gradient is not: expected {wanted}, got {found}. {case.why}".strip()
         return ""
 
     def _mistake(self, case: Case, got: torch.Tensor) -> str:
@@ -259,7 +266,7 @@ def _paragraph(part: str) -> str:
 def _evaluate(
     function: Callable[..., Any], case: Case, shape: Sequence[int] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Value and, where asked for, gradient, in float64. Arguments are copies: writing into them harms nobody."""
+    """Value, of its own type, and, where asked for, gradient. Arguments are copies: writing into them harms nobody."""
     args = [
         a.clone() if isinstance(a, torch.Tensor) else a.copy() if isinstance(a, np.ndarray) else a for a in case.args
     ]
@@ -268,22 +275,45 @@ def _evaluate(
     value = function(*args)
     if value is None or value is ...:
         raise _Unanswered
-    value = one_tensor(value, shape).to(torch.float64)
+    value = one_tensor(value, shape)
     slope = None
     if case.gradient and value.requires_grad:
-        slope = torch.autograd.grad(value.sum(), args[0], allow_unused=True)[0]
+        slope = torch.autograd.grad(value.to(torch.float64).sum(), args[0], allow_unused=True)[0]
     return value.detach(), slope
 
 
-def _close(got: torch.Tensor, expected: torch.Tensor) -> bool:
+def _alike(got: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     # 2e-4 relative: an answer in float32 is right, one with a forgotten term is not.
-    return torch.allclose(got, expected, rtol=2e-4, atol=1e-6)
+    return torch.isclose(got.to(torch.float64), expected.to(torch.float64), rtol=2e-4, atol=1e-6)
 
 
-def _numbers(values: torch.Tensor) -> str:
-    flat = [f"{v:.4g}" for v in values.flatten().tolist()]
-    shown = ", ".join(flat[:6]) + (", …" if len(flat) > 6 else "")
+def _close(got: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool(_alike(got, expected).all())
+
+
+def _both(expected: torch.Tensor, got: torch.Tensor) -> tuple[str, str]:
+    """Two tensors of one shape that differ, written so that it shows where: from there on, with digits enough."""
+    first = int((~_alike(got, expected)).flatten().nonzero()[0])
+    first = first if first >= SHOWN else 0
+    for digits in (4, 6, 9, 16):
+        texts = _numbers(expected, first, digits), _numbers(got, first, digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def _numbers(values: torch.Tensor, first: int = 0, digits: int = 4) -> str:
+    """Some entries as the reader would write them, from this one on: truth values as such, whole numbers whole."""
+    flat = values.flatten().tolist()
+    shown = ", ".join(_number(v, digits) for v in flat[first : first + SHOWN])
+    shown = f"{'…, ' if first else ''}{shown}{', …' if len(flat) > first + SHOWN else ''}"
     return shown if values.ndim == 0 else f"[{shown}]"
+
+
+def _number(value: Any, digits: int) -> str:
+    if isinstance(value, (bool, complex)):
+        return str(value)
+    return f"{value:.0f}" if abs(value) < 1e7 and value == int(value) else f"{value:.{digits}g}"
 
 
 def _explain(error: Exception) -> str:

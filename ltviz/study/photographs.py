@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from .. import check
-from ..files import data_folder
+from ..files import RunFileError, data_folder, shipped
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHEET = "photographs.png"  # 10 x 10 photographs of 32 x 32 pixels, without gaps
 SIDE = 32
 BATCHES = "batch_photographs.png"  # training photographs, ACROSS in a row; its text says which, and which batches
 ACROSS = 32
+RESTORE = "In a checkout, `git checkout -- data` brings it back"
 
 
 class Photographs(NamedTuple):
@@ -36,13 +39,35 @@ class Photographs(NamedTuple):
 
     def targets(self, class_names: list[str]) -> np.ndarray:
         """The class number of each in the order of these names, such as run.class_names: (100,)."""
-        return np.array([list(class_names).index(name) for name in self.names])
+        expected = f"the names of the classes, such as run.class_names, with {', '.join(CLASSES)} among them"
+        if isinstance(class_names, (str, bytes, Mapping)) or not isinstance(class_names, Iterable):
+            raise check.refuse("class_names", class_names, expected)
+        known = list(class_names)
+        if lacking := [name for name in CLASSES if name not in known]:
+            raise check.refuse("class_names", class_names, f"{expected}; {lacking[0]!r} is not")
+        return np.array([known.index(name) for name in self.names])
+
+
+def _sheet(file: Path, across: int, made: str = "") -> tuple[np.ndarray, dict[str, str]]:
+    """Pixels (H, W, 3) of a sheet of square photographs, so many in a row, and the texts that are kept in it.
+
+    Raises FileNotFoundError where it is not there, and RunFileError where it is not what the checkout brings along.
+    """
+    shipped(file, made)
+    try:
+        with Image.open(file) as sheet:
+            pixels, texts = np.asarray(sheet.convert("RGB")), dict(sheet.text)
+    except (OSError, SyntaxError, ValueError, AttributeError) as error:  # no image, one cut short, or no PNG
+        raise RunFileError(f"{file}: damaged, or another image ({error}). {RESTORE}") from None
+    if pixels.shape[1] % across or pixels.shape[0] % (pixels.shape[1] // across or 1):
+        raise RunFileError(f"{file}: not a sheet of {across} photographs in a row. {RESTORE}")
+    return pixels, texts
 
 
 @functools.cache
 def photographs() -> Photographs:
     """The first hundred test photographs of CIFAR-10 (Krizhevsky 2009), ten of each class in turn."""
-    sheet = np.asarray(Image.open(data_folder() / SHEET).convert("RGB"))
+    sheet, _ = _sheet(data_folder() / SHEET, 10)
     tiles = sheet.reshape(10, SIDE, 10, SIDE, 3).transpose(0, 2, 1, 3, 4).reshape(100, SIDE, SIDE, 3)
     images = tiles.copy()
     images.setflags(write=False)
@@ -75,8 +100,11 @@ class BatchPhotographs(NamedTuple):
 @functools.cache
 def batch_photographs() -> BatchPhotographs:
     """The photographs of twelve batches of 64 (CIFAR-10, Krizhevsky 2009): six of a plain epoch, six class-balanced."""
-    with Image.open(data_folder() / BATCHES) as sheet:
-        told, pixels = json.loads(sheet.text["batches"]), np.asarray(sheet.convert("RGB"))
+    file = data_folder() / BATCHES
+    pixels, texts = _sheet(file, ACROSS, "python -m tools.batch_photographs")
+    if "batches" not in texts:
+        raise RunFileError(f"{file}: it lacks the text that says which batches these are. {RESTORE}")
+    told = json.loads(texts["batches"])
     batches = {name: np.array(rows, np.int64) for name, rows in told.items()}
     index = np.unique(np.concatenate([rows.ravel() for rows in batches.values()]))
     side = pixels.shape[1] // ACROSS

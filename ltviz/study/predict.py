@@ -57,7 +57,7 @@ class Predict(Panel):
         self.answer: Any = None
         self.previous: Any = None
         self._reveals: list[Reveal] = []
-        self._kept = progress.card("prediction", plain(self.question))
+        self._kept = progress.card("prediction", plain(self.question), repr(asked_for))
         self.control = Answer(self.asks.page, self.asks.spec(), heading(LABEL, question, "predict"), "predict",
                               button=COMMIT)  # fmt: skip
         self.control.on_press(self._pressed)

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ class _Session:
         self.chapter = ""
         self.made: dict[str, dict[str, str]] = {}  # chapter -> card id -> kind
         self.entries: dict[str, dict[str, dict[str, Any]]] = {}  # chapter -> card id -> entry
+        self.places: dict[tuple[str, str, str], list[tuple]] = {}  # chapter, kind, title -> where such cards are made
+        self.running, self.made_in_it = (), Counter()  # the cell, and how many cards of each title it has made
         self.trouble = ""
         self.headers: weakref.WeakSet = weakref.WeakSet()
 
@@ -56,11 +59,15 @@ class _Session:
 _session = _Session()
 
 
+def _shell() -> Any:
+    """What runs the cells of a notebook; None in a script."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
 # ---------------------------------------------------------------------------------------------------- the reader's file
 def notebook() -> Path | None:
     """The notebook that this kernel belongs to, as Jupyter and VS Code say it; None where there is none."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    said = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+    said = getattr(_shell(), "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
     if not said:
         return None
     path = Path(said)
@@ -212,14 +219,41 @@ class Kept:
         return _session.trouble
 
 
-def card(kind: str, text: str) -> Kept:
-    """A card of the present chapter, by its question or title."""
-    kept = Kept(_chapter(), kind, text)
+def card(kind: str, title: str, content: str = "") -> Kept:
+    """A card of the present chapter, by its question or title; content: what else tells it from others.
+
+    The second card of a title has another name, "title (2)"; a card that is made again, in a cell that is run again,
+    keeps its own.
+    """
     with _session.lock:
+        chapter = _chapter()
+        places, place = _session.places.setdefault((chapter, kind, title), []), _place_of(kind, title, content)
+        if place not in places:
+            places.append(place)
+        number = places.index(place) + 1
+        kept = Kept(chapter, kind, title if number == 1 else f"{title} ({number})")
         _session.made.setdefault(kept.chapter, {})[kept.id] = kind
         for header in list(_session.headers):
             header.refresh()
     return kept
+
+
+def _place_of(kind: str, title: str, content: str) -> tuple:
+    """Where the card is made that is being made: the same when its cell runs again."""
+    shell = _shell()
+    if shell is None:
+        frame = sys._getframe()
+        while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+            frame = frame.f_back
+        return frame.f_code.co_filename, frame.f_lineno, content
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = (parent.get("metadata") or {}).get("cellId", "")  # JupyterLab and VS Code say it
+    running = (cell, getattr(shell, "execution_count", 0))
+    if running != _session.running:
+        _session.running, _session.made_in_it = running, Counter()
+    card = (kind, title) if cell else (kind, title, content)
+    _session.made_in_it[card] += 1
+    return cell, "" if cell else content, _session.made_in_it[card]
 
 
 # -------------------------------------------------------------------------------------------------------------- showing

@@ -70,7 +70,8 @@ class Quiz(Panel):
         self.questions = tuple(questions)
         if not self.questions:
             raise ValueError("questions: a quiz needs at least one question")
-        self._kept = [progress.card("question", plain(question.text)) for question in self.questions]
+        self._kept = [progress.card("question", plain(one.text), f"{i} {list(one.options)}")
+                      for i, one in enumerate(self.questions)]  # fmt: skip
         self.cards = []
         for i, question in enumerate(self.questions):
             head = heading(self._label(i), question.text, "check") + question.gallery()
