@@ -4,6 +4,7 @@ import gc
 import io
 import threading
 import time
+from dataclasses import replace
 
 import ipywidgets as widgets
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ltviz.explore import export as export_module
 from ltviz.explore import sweeps
 from ltviz.explore.export import export, grid
 from ltviz.explore.frames import Frame, Handle, Point, Region
@@ -553,6 +555,37 @@ def test_a_grid_holds_every_place_where_it_fits_and_thins_evenly_where_not(scene
     assert {0, 10, 20} <= set(small.kept[0]) and small.kept[1][0] == 0 and small.kept[1][-1] == 2
     steps = set(np.diff([i for i in small.kept[0] if i not in (0, 20)]))
     assert len(steps) == 1, "evenly"
+
+
+def test_a_grid_of_three_controls_has_a_plan_for_each_at_every_place_of_the_others(scene):
+    s = scene()
+    third = replace(s.screen.sweeps[1], name="third")
+    s.screen.follow([*s.screen.sweeps, third], lambda: s.values() | {"third": 0.0}, s.draw)
+    made = grid(s.screen, ["tau", "third", "beta"])
+    plans = export_module._plans(made)
+    assert [len(kept) for kept in made.kept] == [3, 3, 21] and len(plans) == 3 * 21 + 3 * 21 + 3 * 3
+    assert plans[-1]["name"] == "beta" and plans[-1]["where"] == {"tau": 2, "third": 2}
+    keys = {frame["key"] for frame in made.frames}
+    assert all(set(plan["keys"]) <= keys for plan in plans)
+    # The third control does not change the picture: each picture is there once.
+    assert len(made.frames) == 63 and made.keys[1, 0, 5] == made.keys[1, 2, 5] != made.keys[0, 0, 5]
+
+
+def test_frames_far_from_the_first_are_whole_and_others_lie_over_the_nearest_whole_one(scene):
+    s = scene()
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), np.uint8)
+
+    def draw(values):
+        image = pictures[int(values["tau"] > 0)].copy()
+        image[0, : int(100 * values["beta"]) % 60] = 0
+        return Frame(image, "noise")
+
+    s.screen.follow(s.screen.sweeps, s.values, draw)
+    frames = {one["key"]: one for one in grid(s.screen, ["beta", "tau"]).frames}
+    wholes = [key for key, one in frames.items() if one["over"] is None]
+    assert len(wholes) == 2 and {key.endswith("-0") for key in wholes} == {True, False}
+    for key, one in frames.items():
+        assert key in wholes or (one["over"] in wholes and one["over"].endswith("-0") == key.endswith("-0")), key
 
 
 def test_export_refuses_what_it_cannot_write(scene, tmp_path):

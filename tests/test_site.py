@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -108,6 +109,22 @@ def test_links_lead_to_the_pages_of_the_site(link, there):
     assert f'href="{there}"' in markup.fragment(f'<a href="{link}">x</a>')
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("# 3 · Decide again\n\nText", "# 03 · Decide again\n\nText"),
+        ("# 10 · Your own data", "# 10 · Your own data"),
+        ("[chapter 3](03_decide_again.ipynb), chapters 1 and 03, 4 and 12", "[chapter 03](03_decide_again.ipynb), "
+         "chapters 01 and 03, 04 and 12"),
+        ("Chapter 7's rings, chapters 1–3; chapter 2.1", "Chapter 07's rings, chapters 01–03; chapter 2.1"),
+        ("8 chapters, 3 · 4", "8 chapters, 3 · 4"),
+    ],
+)  # fmt: skip
+def test_chapters_have_the_number_of_their_file(written, shown):
+    assert markup.numbered(written) == shown
+    assert markup.fragment(f"<p>{written}</p>") == f"<p>{shown}</p>"
+
+
 def test_headings_of_the_same_words_have_different_addresses():
     renderer = markup.Renderer()
     markup.markdown("## Try it\n\n## Try *it*\n\n## $\\tau$", renderer)
@@ -139,15 +156,66 @@ def test_an_explorer_takes_along_what_it_needs_and_nothing_else():
     assert (jobs[5].before, jobs[5].function) == ("c = 9", "wall")
 
 
-def test_the_control_that_moves_is_the_first_that_changes_the_picture(monkeypatch):
+@pytest.fixture
+def throw():
     import ltviz as lt
 
-    explorer = lt.explore.throw()
-    assert explorers.moving(explorer.screen, "throw") == ["seed", "class_order"]
-    assert explorers.moving(explorer.screen, "wall") == ["tau"]
-    monkeypatch.setattr(explorers, "_acts", lambda screen, sweep: sweep.name == "ratio")
-    assert explorers.moving(explorer.screen, "throw") == ["ratio"]
+    explorer = lt.explore.throw(ratio=50)
+    yield explorer
     explorer.close()
+
+
+def test_the_controls_that_move_are_named_or_the_first_that_changes_the_picture(throw, monkeypatch):
+    assert explorers.moving(throw.screen, "throw") == ["ratio", "seed", "class_order"]
+    assert explorers.moving(throw.screen, "another") == ["seed", "class_order"]
+    monkeypatch.setattr(explorers, "_acts", lambda screen, sweep: sweep.name == "ratio")
+    assert explorers.moving(throw.screen, "another") == ["ratio"]
+    with pytest.raises(ValueError, match="wall: expected names of its controls, .*'tau'"):
+        explorers.moving(throw.screen, "wall")
+
+
+def test_what_moves_follows_from_the_call():
+    calls = ("lt.explore.loss_anatomy('focal', counts, gamma=2.0)", "lt.explore.loss_anatomy(own)",
+             "lt.explore.papers('CIFAR-10-LT, 200', 'all papers')", "lt.explore.throw()")  # fmt: skip
+    asked = [Job("x", "", call).asked for call in calls]
+    assert asked == ["loss_anatomy focal", "loss_anatomy", "papers", "throw"]
+
+
+def test_a_page_holds_the_named_values_and_where_the_control_stands(throw, monkeypatch):
+    wanted = {"ratio": (1, 10, 100), "seed": (0, 3), "class_order": None}
+    monkeypatch.setitem(explorers.MOVES, "throw", wanted)
+    before = throw.screen.frame.pixels
+    notes = explorers.lighten(throw.screen, "throw")
+    sweeps = {one.name: one for one in throw.screen.sweeps}
+    assert sweeps["ratio"].written() == ["1", "10", "50", "100"] and sweeps["seed"].written() == ["0", "3"]
+    assert sweeps["class_order"].written() == ["drawn by seed", "natural"]
+    assert notes == ["To keep this page small, it holds 2 of the 20 values of seed and 4 of the 41 values of ratio."]
+    after = throw.screen._render(throw.screen._values())
+    away = np.abs(after.pixels.astype(int) - before)
+    assert set(np.unique(after.pixels[..., :3])) <= set(range(0, 256, 17)) and 0 < away.max() <= 8
+    assert all("click" not in one.text for one in after.points)
+    monkeypatch.setitem(explorers.MOVES, "throw", {"class_order": ("by chance",)})
+    with pytest.raises(ValueError, match="throw: class_order cannot be 'by chance'"):
+        explorers.lighten(throw.screen, "throw")
+
+
+def test_a_page_says_what_only_the_notebook_has(throw):
+    said = explorers.missing(throw, ["seed", "class_order"])
+    assert said == "Only in the notebook: dragging in the picture; clicking in it; moving ratio, profile, n max."
+    import ltviz as lt
+
+    still = lt.explore.effective_number([100, 10, 1])
+    assert explorers.missing(still, ["beta"]) == "Only in the notebook: dragging in the picture."
+    still.close()
+
+
+def test_points_of_frames_are_written_once():
+    point, other = [0.5, 1.0, "class 3", 0], [1.5, 2.0, "class 3", 1]
+    frames = [{"meta": {"points": [point, other]}}, {"meta": {}}, {"meta": {"points": [point, other]}},
+              {"meta": {"points": [other]}}]  # fmt: skip
+    made = explorers.shared({"frames": frames, "plans": []})
+    assert made["texts"] == ["class 3"] and made["points"] == [[[0.5, 1.0, 0, 0], [1.5, 2.0, 0, 1]], [[1.5, 2.0, 0, 1]]]
+    assert [one["meta"].get("points") for one in made["frames"]] == [0, None, 0, 1] and made["plans"] == []
 
 
 def test_a_second_build_draws_nothing_and_an_error_names_its_call(tmp_path, monkeypatch):
@@ -191,7 +259,7 @@ def test_a_small_site_has_its_pages_and_its_scripts(site):
 def test_a_chapter_shows_code_folds_what_was_folded_and_says_what_needs_python(site):
     text = (site[0] / "42_small.html").read_text(encoding="utf-8")
     assert "<title>42 · A small chapter · ltviz</title>" in text
-    assert '<a href="00_other.html">chapter 0</a>' in text and '<a href="#play-look">Play &amp; look</a>' in text
+    assert '<a href="00_other.html">chapter 00</a>' in text and '<a href="#play-look">Play &amp; look</a>' in text
     hidden, plain = text.index("unused"), text.index("half</span>", text.index("explorer-effective") - 2000)
     assert '<details class="source"><summary>Code</summary>' in text[:hidden] and plain
     assert text.count("<math") == 3 and "$" not in re.sub(r"<[^>]*>", "", text.split("<main")[1])

@@ -7,7 +7,7 @@ import pytest
 from conftest import chromium
 from test_site import course, folder, site  # noqa: F401  the small site, and the pages of the course
 
-from tools.site import build
+from tools.site import build, explorers
 
 pytestmark = pytest.mark.browser
 AXE = os.environ.get("LTVIZ_AXE")
@@ -158,6 +158,69 @@ def test_without_scripts_the_kept_pictures_are_there(opened):
     assert page.get_by_role("heading", name="A small chapter").is_visible()
 
 
+# Explorers of the last chapters, with a few values of each control that moves.
+FEW = {
+    "gallery": {"query": (1, 31), "loss": ("Softmax", "ArcFace"), "distance": None},
+    "attributes": {"rho": (0.1, 0.5), "attribute": ("tall", "two loops"), "level": None},
+    "papers": {
+        "data": ("CIFAR-10-LT, 200", "CIFAR-10-LT, 100"), "paper": ("all papers", "Cui et al. 2019, table 2"),
+        "beside": ("table", "photographs"),
+    },
+    "tuning": {"beta": (0.9, 0.999), "across": ("beta", "lr"), "up": ("beta", "lr")},
+}  # fmt: skip
+NOW = """name => {
+  const one = document.getElementById(`explorer-${name}`);
+  const inputs = [...one.querySelectorAll(".controls :is(input, select)")];
+  const [told, picture] = [".caption", "canvas:not(.photos)"].map((part) => one.querySelector(part));
+  return [told.textContent, picture.toDataURL(), ...inputs.map((input) => input.value)];
+}"""
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """Chapters 11 to 14, their explorers drawn with few values."""
+    patch, made = pytest.MonkeyPatch(), tmp_path_factory.mktemp("late")
+    patch.setattr(explorers, "MOVES", FEW)
+    patch.setattr(explorers, "version", lambda notebooks: "few")
+    build.build(build.notebooks(["11", "12", "13", "14"]), made / "site", made / "cache", [], workers=0)
+    yield made / "site"
+    patch.undo()
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("11_recognition", "gallery"), ("12_attributes", "attributes"), ("13_against_the_papers", "papers"),
+     ("14_tuning_lab", "tuning")],
+)  # fmt: skip
+def test_a_link_opens_the_moment_of_every_control(browser, late, file, name):
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page, wrong = context.new_page(), []
+    page.on("console", lambda one: wrong.append(one.text))
+    page.goto(f"{late.as_uri()}/{file}.html")
+    explorer = page.locator(f"#explorer-{name}")
+    explorer.scroll_into_view_if_needed()
+    at_rest = f"#explorer-{name} canvas[aria-busy=false]:not(.photos)"
+    page.locator(at_rest).wait_for()
+    seen, controls = [page.evaluate(NOW, name)], explorer.locator(".controls :is(input, select)")
+    assert controls.count() == len(FEW[name])
+    for i in range(controls.count()):  # each to its other value
+        controls.nth(i).evaluate(
+            "one => { one.value = one.value === '0' ? 1 : 0; one.dispatchEvent(new Event('input')); }"
+        )
+        page.wait_for_timeout(200)
+        page.locator(at_rest).wait_for()
+        seen.append(page.evaluate(NOW, name))
+    assert [one[:2] != other[:2] for one, other in zip(seen, seen[1:], strict=False)] == [True] * controls.count()
+    there = context.new_page()
+    there.goto(f"{late.as_uri()}/{file}.html{explorer.locator('.moment a').get_attribute('href')}")
+    there.locator(at_rest).wait_for()
+    there.wait_for_timeout(200)
+    assert there.evaluate(NOW, name) == seen[-1] and there.evaluate("scrollY") > 100 and wrong == []
+    # In "papers" all moves; elsewhere what the text asks for and a page does not have is named.
+    assert (explorer.get_by_text("Only in the notebook: ").count() == 1) == (name != "papers")
+    context.close()
+
+
 @pytest.fixture(scope="module")
 def chapters(tmp_path_factory, course):  # noqa: F811
     """Chapters of the course without the frames of their explorers, beside the files that all pages load."""
@@ -177,6 +240,9 @@ def test_a_chapter_of_the_course_fits_a_phone_and_a_desk(browser, chapters, file
     page.goto(f"{chapters.as_uri()}/{file}")
     assert said == [] and all(url.startswith((chapters.as_uri(), "data:")) for url in asked)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if width == 390:  # what a finger has to hit
+        size = "all => all.filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)"
+        assert min(page.locator("button, summary, input, header nav a").evaluate_all(size)) >= 44
     assert page.locator("math").count() > 20 and page.get_by_text("This part needs Python").count() > 2
     assert not page.get_by_text("The answer:").first.is_visible()
     if AXE:

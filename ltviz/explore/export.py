@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import itertools
@@ -23,6 +24,7 @@ from .sweeps import Sweep, difference
 MOST = 2_900_000  # bytes of one screen's frames, unless another number is asked for: a page of one stays below 3 MB
 GLUE = (Path(__file__).parent / "export.js").read_text(encoding="utf-8")
 DARK = '[data-jp-theme-light="false"] '  # what rules for a dark theme begin with
+WHOLES, APART = 12, 0.5  # frames that others are laid over, at most; the part of their bytes that makes a frame one
 SAMPLE = 5  # frames from which the number that fits is estimated
 # Nothing but what is in the file may be loaded: the browser itself refuses anything else.
 _PAGE = """<!doctype html>
@@ -61,15 +63,16 @@ section {{ margin: 2rem 0; }}
 
 @dataclass(frozen=True)
 class Grid:
-    """The frames of a screen over the places of one or two of its controls.
+    """The frames of a screen over the places of some of its controls.
 
     sweeps: the controls; kept: for each, the numbers of the places that are kept; frames: as the module reads them, in
-    the order of the places (the last control fastest).
+    the order of the places (the last control fastest), each picture once; keys: that of the frame at each place.
     """
 
     sweeps: tuple[Sweep, ...]
     kept: tuple[tuple[int, ...], ...]
     frames: tuple[dict[str, Any], ...]
+    keys: Mapping[tuple[int, ...], str]
 
     @property
     def size(self) -> int:
@@ -146,7 +149,9 @@ def grid(screen: Screen, names: Sequence[str], most: int = MOST) -> Grid:
     while True:
         fits = max(1, int(room / each))
         kept = _thin(counts, here, fits)
-        made = Grid(sweeps, kept, tuple(encode(place) for place in itertools.product(*kept)))
+        there = {place: encode(place) for place in itertools.product(*kept)}
+        once = {frame["key"]: frame for frame in there.values()}
+        made = Grid(sweeps, kept, tuple(once.values()), {place: frame["key"] for place, frame in there.items()})
         if made.size <= most or kept == least:
             return made
         each *= 1.02 * made.size / most
@@ -174,7 +179,7 @@ def _thin(counts: Sequence[int], here: Sequence[int], most: int) -> tuple[tuple[
 
 
 class _Encoder:
-    """Frames by their place, each drawn once: the first whole, the others as what differs from it."""
+    """Frames by their place, each drawn once: the first whole, the others whole or as what differs from a whole one."""
 
     def __init__(self, screen: Screen, values: dict[str, Any], sweeps: Sequence[Sweep], here: Sequence[int]):
         self.screen, self.values, self.sweeps = screen, values, sweeps
@@ -182,9 +187,10 @@ class _Encoder:
         frame = screen.frame if not sweeps else self._draw(here)
         if frame is None:
             raise check.refuse("screens", screen, "a screen that shows a picture")
-        self.pixels, self.meta, self.key = frame.pixels, self._meta(frame), self._key(here)
-        self.first = {"key": self.key, "over": None, "at": [0, 0], "meta": self.meta, "image": _image(self.pixels)}
+        self.wholes: list[tuple[dict[str, Any], np.ndarray]] = []
+        self.first = self._whole(self._key(here), frame.pixels, self._meta(frame))
         self.made[tuple(here)] = self.first
+        self.known = {_seen(frame.pixels, self._meta(frame)): self.first}  # by what they show
 
     @staticmethod
     def _key(place: Sequence[int]) -> str:
@@ -199,18 +205,38 @@ class _Encoder:
         made = self.screen._render(self.values | moved)
         return check.instance("render(values)", made, Frame, "a Frame")
 
+    def _whole(self, key: str, pixels: np.ndarray, meta: dict[str, Any]) -> dict[str, Any]:
+        made = {"key": key, "over": None, "at": [0, 0], "meta": meta, "image": _image(pixels)}
+        self.wholes.append((made, np.ascontiguousarray(pixels)))
+        return made
+
     def __call__(self, place: tuple[int, ...]) -> dict[str, Any]:
         if place not in self.made:
             frame = self._draw(place)
             pixels, meta = frame.pixels, self._meta(frame)
-            key, patch = self._key(place), difference(pixels, self.pixels)
-            if patch is None:
-                made = {"key": key, "over": None, "at": [0, 0], "meta": meta, "image": _image(pixels)}
-            else:
-                meta = {name: value for name, value in meta.items() if value != self.meta[name]}
-                made = {"key": key, "over": self.key, "at": list(patch[1]), "meta": meta, "image": _image(patch[0])}
-            self.made[place] = made
+            same = _seen(pixels, meta)
+            if same not in self.known:
+                self.known[same] = self._encoded(self._key(place), pixels, meta)
+            self.made[place] = self.known[same]
         return self.made[place]
+
+    def _encoded(self, key: str, pixels: np.ndarray, meta: dict[str, Any]) -> dict[str, Any]:
+        """A frame laid over the whole one that is nearest to it, or whole where none is near."""
+        words = np.ascontiguousarray(pixels).view(np.uint32)
+        apart = [np.count_nonzero(words != one.view(np.uint32)) if pixels.shape == one.shape else pixels.size
+                 for _, one in self.wholes]  # fmt: skip
+        base, under = self.wholes[int(np.argmin(apart))]
+        patch = difference(pixels, under)
+        image = "" if patch is None else _image(patch[0])
+        if patch is None or (len(image) > APART * len(base["image"]) and len(self.wholes) < WHOLES):
+            return self._whole(key, pixels, meta)
+        meta = {name: value for name, value in meta.items() if value != base["meta"][name]}
+        return {"key": key, "over": base["key"], "at": list(patch[1]), "meta": meta, "image": image}
+
+
+def _seen(pixels: np.ndarray, meta: Mapping[str, Any]) -> str:
+    """What stands for a picture and all that is said of it."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes() + _json([pixels.shape, meta]).encode()).hexdigest()
 
 
 def _image(pixels: np.ndarray) -> str:
@@ -282,17 +308,14 @@ def _input(sweep: Sweep, labels: Sequence[str], name: str, output: str, at: int)
 
 
 def _plans(made: Grid) -> list[dict[str, Any]]:
-    """For every control, and every place of the other one: the keys along it."""
-    plans, key = [], _Encoder._key
-    if len(made.sweeps) == 1:
-        return [{"name": made.sweeps[0].name, "where": {}, "keys": [key([i]) for i in made.kept[0]]}]
-    if not made.sweeps:
-        return []
-    (one, other), (rows, columns) = made.sweeps, made.kept
-    for n, j in enumerate(columns):
-        plans.append({"name": one.name, "where": {other.name: n}, "keys": [key([i, j]) for i in rows]})
-    for n, i in enumerate(rows):
-        plans.append({"name": other.name, "where": {one.name: n}, "keys": [key([i, j]) for j in columns]})
+    """For every control, and every place of the others: the keys along it."""
+    plans = []
+    for i, one in enumerate(made.sweeps):
+        others = [range(len(kept)) if j != i else [None] for j, kept in enumerate(made.kept)]
+        for where in itertools.product(*others):
+            still = {other.name: at for other, at in zip(made.sweeps, where, strict=True) if other is not one}
+            along = [kept if j == i else (kept[where[j]],) for j, kept in enumerate(made.kept)]
+            plans.append({"name": one.name, "where": still, "keys": [made.keys[p] for p in itertools.product(*along)]})
     return plans
 
 
@@ -310,7 +333,9 @@ def _notes(screen: Screen, made: Grid) -> list[str]:
 
         def written(name: str, value: Any) -> str:
             i = labels[name].index(value) if name in labels else None
-            return str(value) if i is None else labels[name].written()[i]
+            if i is None or (labels[name].numeric and not np.isclose(labels[name].values[i], value)):
+                return str(value)
+            return labels[name].written()[i]
 
         told = ", ".join(f"{name.replace('_', ' ')} = {written(name, value)}" for name, value in still.items())
         notes.append(f"In this page these stay as they are: {told}.")

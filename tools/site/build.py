@@ -9,7 +9,6 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ltviz.files import write_atomically
@@ -50,9 +49,6 @@ def build(
     """
     folder = paths[0].parent
     ours = {path: chapters.jobs(path) for path in paths}
-    share = explorers.ROOM // max(sum(map(len, ours.values())), 1)
-    ours = {path: {number: replace(job, most=min(job.most, share)) for number, job in one.items()}
-            for path, one in ours.items()}  # fmt: skip
     theirs = lists.jobs(METHODS if methods is None else methods)
     todo = [*(job for one in ours.values() for job in one.values()), *theirs.values()]
     drawn = iter(explorers.drawn(todo, folder, cache, workers))

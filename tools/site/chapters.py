@@ -17,9 +17,11 @@ WAITING = "WAITING FOR YOUR ANSWER"  # what an exercise says before it is solved
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The cells of a notebook, their source as one text."""
+    """The cells of a notebook, their source as one text; in prose chapters are named as their files are."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return [cell | {"source": "".join(cell["source"])} for cell in cells]
+    cells = [cell | {"source": "".join(cell["source"])} for cell in cells]
+    return [cell | {"source": markup.numbered(cell["source"])} if cell["cell_type"] == "markdown" else cell
+            for cell in cells]  # fmt: skip
 
 
 def title(cells: Sequence[Mapping[str, Any]], path: Path) -> str:
@@ -113,9 +115,10 @@ def explorer(page: Page, name: str, made: Mapping[str, Any], kept: Mapping[str, 
         f"<div id='screen-{name}' class='waits' style='max-width:{width:g}px;aspect-ratio:{width:g}/{height:g}'></div>",
     )
     without = markup.output(dict(kept)) if kept else ""
+    limits = f'<p class="note">{html.escape(made["without"])}</p>' if made["without"] else ""
     return (
         f'<section class="explorer" id="explorer-{name}" data-name="{name}" data-src="{root}{script}" '
-        f'aria-label="{heading}"><h3>{heading}</h3>{body}'
+        f'aria-label="{heading}"><h3>{heading}</h3>{limits}{body}'
         f'<p class="moment"><a href="#explorer={name}">Link to this moment</a></p>'
         f"<noscript>{without}</noscript></section>"
     )

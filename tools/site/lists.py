@@ -102,8 +102,9 @@ def method(key: str, drawn: Mapping[str, Any] | None, taught: Sequence[str]) -> 
     one = METHODS[key]
     page = Page(f"methods/{key}.html", one.title, "")
     where = next((name for name, keys in CHAPTERS.items() if key in keys.split()), None)
+    titles = {file: f"{file[:2]} · {title}" for file, title, _ in lt.study.cards.COURSE}
     parts = [f"<h1>{html.escape(one.title)}</h1>", f"<p>{html.escape(one.paper)}.",
-             f' Chapter: <a href="../{where}.html">{where.replace("_", " ")}</a>.' if where in taught else "",
+             f' Chapter: <a href="../{where}.html">{html.escape(titles[where])}</a>.' if where in taught else "",
              "</p>", markup.mathematics(one.equation, block=True), _said(one), _settings(one)]  # fmt: skip
     if drawn:
         parts.append(explorer(page, "loss_anatomy", drawn, None))

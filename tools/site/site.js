@@ -25,6 +25,8 @@ const given = new Map();
 window.ltvizFrames = (name, data) => {
   const section = explorers.get(name), place = section.querySelector(".waits");
   given.set(name, data);
+  const points = data.points.map((all) => all.map(([x, y, text, region]) => [x, y, data.texts[text], region]));
+  for (const { meta } of data.frames) if ("points" in meta) meta.points = points[meta.points];
   place.removeAttribute("style");
   place.classList.remove("waits");
   follow(name); // before the module reads where the sliders stand
