@@ -402,7 +402,7 @@ def make_quiz(run):
             "A test set has the same long tail as the training set. What does a high plain accuracy on it tell you?",
             {
                 "That rare classes are recognised.": "They are so few that they hardly count: all of them may be wrong.",
-                "Mostly how well frequent classes are recognised.": "Yes (chapter 1 shows it). That is why the test sets of this course hold equally many "
+                "Mostly how well frequent classes are recognised.": "Yes (chapter 01 shows it). That is why the test sets of this course hold equally many "
                 "images of each class.",
                 "Nothing at all.": "It tells how often you are right if the world has that tail. But not for whom.",
             },

@@ -24,7 +24,7 @@ header = lt.chapter(
         "read a difference with its interval, paired by seed",
         "say what three seeds can show, and what a fixed class order leaves out",
     ],
-    prerequisites=["[chapter 0](00_start_here.ipynb): recall, confusion matrix, τ", "softmax cross-entropy"],
+    prerequisites=["[chapter 00](00_start_here.ipynb): recall, confusion matrix, τ", "softmax cross-entropy"],
     reading=60,
     computing="about half a minute",
     papers=[
@@ -438,7 +438,7 @@ def reveal_order(*bench):
 
 
 three_of_ten = lt.Predict(
-    "The dual loss of chapter 7 pulls all features towards one length, all classifier vectors towards another, "
+    "The dual loss of chapter 07 pulls all features towards one length, all classifier vectors towards another, "
     "and weights images by these lengths. "
     f"On the bench it gains **{100 * gain('dual').mean():+.1f} ± {100 * against_zero(gain('dual')).half:.1f}** "
     "points of accuracy over all classes, ten seeds: *clearly* better, p < .005. Somebody has only three of these ten "

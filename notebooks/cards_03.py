@@ -9,7 +9,7 @@ from ltviz.plots.picture import INK, Picture, draws, get_axes, look, mean_sd, ne
 from ltviz.plots.theme import PHOTO
 
 TAUS = np.round(np.arange(0.0, 3.001, 0.05), 2)
-GOAL = (0.70, 0.40)  # the goal of chapter 0: accuracy of the frequent and of the rare classes
+GOAL = (0.70, 0.40)  # the goal of chapter 00: accuracy of the frequent and of the rare classes
 ROAD, ZOO, SEARCH = "road: as in training", "zoo: all equally often", "search party: the rarest most often"
 WORLDS = {ROAD: 1.0, ZOO: 0.0, SEARCH: -1.0}  # the power of the training counts with which classes occur there
 

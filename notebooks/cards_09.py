@@ -19,7 +19,7 @@ from ltviz.training.snapshots import take_snapshots
 SEEDS = 2 if os.environ.get("LTVIZ_PROFILE") == "fast" else 10  # of what the chapter trains by itself
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
 PLACES = {"cifar16": "photographs", "digits": "bench"}
-GOAL = (0.70, 0.40)  # the goal of chapter 0: accuracy of the frequent and of the rare classes
+GOAL = (0.70, 0.40)  # the goal of chapter 00: accuracy of the frequent and of the rare classes
 NEAR = 0.01  # how near τ is to its upper end where we say that it stays there
 DRAWS = 10_000  # of true accuracies, where the ends of a band are printed
 PRINTED_ALONG = {0.25: 40, 0.5: 41, 0.75: 40, 1.0: 41}  # λ: percent, typed from Darkwah & Kang 2023, table 1

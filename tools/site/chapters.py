@@ -17,11 +17,9 @@ WAITING = "WAITING FOR YOUR ANSWER"  # what an exercise says before it is solved
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The cells of a notebook, their source as one text; in prose chapters are named as their files are."""
+    """The cells of a notebook, their source as one text."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    cells = [cell | {"source": "".join(cell["source"])} for cell in cells]
-    return [cell | {"source": markup.numbered(cell["source"])} if cell["cell_type"] == "markdown" else cell
-            for cell in cells]  # fmt: skip
+    return [cell | {"source": "".join(cell["source"])} for cell in cells]
 
 
 def title(cells: Sequence[Mapping[str, Any]], path: Path) -> str:

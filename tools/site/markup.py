@@ -35,13 +35,6 @@ def code(text: str, language: str = "python") -> str:
     return made.replace("<pre>", '<pre tabindex="0">', 1)  # it scrolls by keyboard too
 
 
-def numbered(text: str) -> str:
-    """Text in which a chapter has the number of its file: "# 3 · Decide again", "chapter 3" and "chapters 1 and 3"."""
-    text = re.sub(r"(?m)^(#+ )(\d)(?= · )", r"\g<1>0\2", text)
-    several = r"\b([Cc]hapters?[ \xa0])(\d{1,2}(?:(?:, | and | to |–|, and )\d{1,2})*)\b(?!\.\d)"
-    return re.sub(several, lambda found: found[1] + re.sub(r"\b\d\b", r"0\g<0>", found[2]), text)
-
-
 def slug(text: str) -> str:
     """The name of a heading in an address."""
     words = re.sub(r"<math.*?</math>|<[^>]+>|&[#\w]+;", "", text)
@@ -99,7 +92,7 @@ def fragment(text: str) -> str:
         if i % 2:
             parts[i] = _tag(part, inside)
         elif not inside:
-            parts[i] = MATH.sub(_formula, numbered(part))
+            parts[i] = MATH.sub(_formula, part)
     return "".join(parts)
 
 
