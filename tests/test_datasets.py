@@ -478,7 +478,7 @@ def test_a_batch_is_normalised_contiguous_and_plain_without_a_generator(device):
     assert torch.equal(data.batch(slice(2, 8, 2)), data.batch([2, 4, 6]))
     assert torch.equal(data.batch(np.array([2, 4])), data.batch(slice(2, 5, 2)))
     assert torch.equal(
-        data.test_batch([1, 2]), normalise(data.test_images[1:3].permute(0, 3, 1, 2), data._scale, data._shift)
+        data.test_batch([1, 2]), normalise(data.test_images[1:3].permute(0, 3, 1, 2), *data._normalisation())
     )
     assert len(data.test_batch()) == 64 and len(data.val_batch()) == 0
     for wrong, words in (
@@ -505,7 +505,7 @@ def test_a_batch_is_the_crop_of_the_offsets_drawn(device):
     made = data.batch(index, torch.Generator(device).manual_seed(5))
     drawn = draw_crops(20, 4, True, torch.Generator(device).manual_seed(5), data.device)
     crops = crop_flip(data.padded(), index, *drawn, 4)
-    assert torch.equal(made, normalise(crops, data._scale, data._shift)) and made.is_contiguous()
+    assert torch.equal(made, normalise(crops, *data._normalisation())) and made.is_contiguous()
     assert made.shape == (20, 3, 32, 32) and made.dtype == torch.float32
     assert data.padded() is data.padded()
     # A generator on the CPU gives the same crops wherever the images are.

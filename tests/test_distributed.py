@@ -44,12 +44,38 @@ def test_two_processes_train_what_one_does(tmp_path):
         np.testing.assert_allclose(two[name], expected, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
+def test_each_process_reads_and_transforms_its_share_of_streamed_images(tmp_path, monkeypatch):
+    """61 images in batches of 15 and a last one of one more, 7 to validate on and 13 to test on: shares are uneven."""
+    monkeypatch.setenv("LTVIZ_CACHE", str(tmp_path / "cache"))
+    distributed_runs.written(tmp_path)
+    launch(tmp_path, "streamed")
+    one, whole = distributed_runs.streamed(tmp_path)
+    two = np.load(tmp_path / "streamed-2.npz")
+    assert set(two) == set(one)
+    for name, expected in one.items():
+        half = expected.dtype == np.float16  # of a kept feature, one unit in the last place
+        np.testing.assert_allclose(two[name], expected, rtol=1e-3 if half else 1e-5, atol=1e-5, err_msg=name)
+    parts = [json.loads((tmp_path / f"streamed-{rank}.json").read_text()) for rank in range(2)]
+    for name, count in whole.items():
+        draws = {"transformed": 2 * 61} if "own" in name else {}
+        assert count == {"epochs": {"train": 2 * 61, "val": 2 * 7, **draws}, "end": {"train": 61, "test": 13}}
+        for rank, part in enumerate(parts):
+            found = part[name]["epochs"]
+            assert found["val"] == 2 * (4, 3)[rank] and part[name]["end"] == {"train": 31 - rank, "test": 7 - rank}
+            if "mixup" in name:  # its own images, and of their partners those that are not among them
+                assert 2 * 29 < found["train"] < 2 * 61
+            else:
+                assert found["train"] == 2 * (3 * 8 + 8, 3 * 7 + 8)[rank]
+            assert found.get("transformed", 0) == (found["train"] if "own" in name else 0)
+
+
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     """Stopped by Ctrl-C in one of two processes after two epochs, ended by one: as never stopped."""
     launch(tmp_path, "resume", "--stop")
     told = json.loads((tmp_path / "resume-2.json").read_text())
     assert told["status"] == "stopped" and told["seen"] == [0, 1] and told["processes"] == 2
-    whole = lt.train("cdb", distributed_runs.small(), epochs=5, model="cnn:4", device="cpu", progress=False)
+    whole = lt.train("cdb", distributed_runs.small(), epochs=5, model="cnn:4", device="cpu", progress=False,
+                     augment=distributed_runs.turned)  # fmt: skip
     distributed_runs.main(tmp_path, "resume")
     rest, arrays = json.loads((tmp_path / "resume-1.json").read_text()), np.load(tmp_path / "resume-1.npz")
     assert rest == {"status": "finished", "seen": [2, 3, 4], "processes": 1, "id": whole.id}
@@ -75,6 +101,20 @@ def test_each_run_of_several_is_kept_once_and_dropout_differs_between_processes(
 
 def test_processes_that_ask_for_different_runs_are_told(tmp_path):
     assert "the processes ask for different runs" in launch(tmp_path, "unlike", fails=True)
+
+
+@pytest.mark.parametrize("n, expected", [(11, [4, 4, 3]), (3, [1, 1, 1]), (9, [3, 3, 3]), (2, None)])
+def test_shares_of_an_evaluation(n, expected, monkeypatch):
+    """Together they are all rows, in order; fewer rows than processes are looked at by each."""
+    monkeypatch.setattr(distributed, "count", lambda: 3)
+    found = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed.dist, "get_rank", lambda rank=rank: rank)
+        found.append(distributed.share(n))
+    if expected is None:
+        assert found == [range(2)] * 3 and distributed.gathered(torch.eye(2), 2).tolist() == [[1, 0], [0, 1]]
+    else:
+        assert [len(rows) for rows in found] == expected and [i for rows in found for i in rows] == list(range(n))
 
 
 @pytest.mark.parametrize("n", [9, 2, 1])

@@ -1,6 +1,8 @@
 """List files: the lines of ImageNet-LT and Places-LT, the JSON of iNaturalist, and what is wrong with a list."""
 
+import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from PIL import Image
 
 import ltviz as lt
-from ltviz.datasets import list_lt, load, sources
+from ltviz.datasets import list_lt, load, sources, store, stream
 from ltviz.datasets.stream import Streamed
 
 COUNTS = {0: 12, 1: 6, 2: 3}
@@ -363,3 +365,93 @@ def test_the_three_groups_of_shots_in_both_conventions(tmp_path):
     kang, oltr = (lt.metrics.shot_groups(data, convention=one) for one in ("kang", "oltr"))
     assert [kang[name].tolist() for name in ("many", "medium", "few")] == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     assert [oltr[name].tolist() for name in ("many", "medium", "few")] == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+
+
+# ------------------------------------------------------------------------------------------------- beyond the memory
+SMALL = 1e-6  # GiB: less than any list of these tests takes
+
+
+def streaming(folder, **more):
+    """The same list in memory and streamed."""
+    given = written(folder)
+    return list_lt(**given, **more), list_lt(**given, **more, memory=SMALL)
+
+
+def test_a_part_of_a_batch_is_that_part_of_the_whole_one(tmp_path):
+    for data in streaming(tmp_path):
+        index = torch.tensor([20, 3, 3, 0, 11, 7])
+        for places in (torch.arange(2, 6), torch.tensor([5, 0]), torch.arange(0)):
+            for seed in (None, 4):
+                draws = [None if seed is None else torch.Generator().manual_seed(seed) for _ in range(2)]
+                whole, part = data.batch(index, draws[0]), data.batch(index, draws[1], places)
+                assert torch.equal(part, whole[places]) and part.shape[1:] == (3, 8, 8)
+                assert seed is None or torch.equal(draws[0].get_state(), draws[1].get_state())
+        assert torch.equal(data.pixels(index), data.images[index].permute(0, 3, 1, 2))
+
+
+def test_streamed_images_are_read_past_their_mapping(tmp_path, monkeypatch):
+    """A mapped page counts as memory of the process; an image that a reader has changed is only there."""
+    plain, mapped = streaming(tmp_path)
+    monkeypatch.setattr(stream, "BLOCK", 400)  # two images
+    read, usual = [], stream.Pixels.read
+    monkeypatch.setattr(stream.Pixels, "read", lambda file, rows: read.extend(rows.tolist()) or usual(file, rows))
+    with monkeypatch.context() as only:
+        only.setattr(stream, "_take", None)
+        assert mapped.fingerprint == plain.fingerprint and sorted(read) == sorted([*range(21), *range(3), *range(6)])
+        runs = [lt.train("ce", data, epochs=2, model="cnn:4", device="cpu", progress=False) for data in (mapped, plain)]
+        np.testing.assert_array_equal(runs[0].logits, runs[1].logits)
+        augmented = [lt.train("ce", data, epochs=1, model="mlp:4", augment=turned, device="cpu", progress=False)
+                     for data in (mapped, plain)]  # fmt: skip
+        np.testing.assert_array_equal(augmented[0].logits, augmented[1].logits)
+    with refused(r"^index: expected positions 0 .. 20, got -1 .. 3"):
+        mapped.batch([-1, 3])
+    copied = copy.deepcopy(mapped)
+    mapped.images[2] = 0
+    del read[:]
+    assert torch.equal(mapped.batch([2]), mapped.normalise(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))) and not read
+    assert torch.equal(copied.batch([2]), plain.batch([2]))
+    other = torch.from_numpy(np.full((21, 8, 8, 3), 7, np.uint8))
+    mapped.images = other
+    assert torch.equal(mapped.pixels(torch.tensor([0, 20])), other[:2].permute(0, 3, 1, 2)) and not read
+
+
+def turned(image):
+    return image.flip(-1) if torch.rand(()) < 0.5 else image
+
+
+def test_two_readers_of_a_list_decode_it_once(tmp_path, monkeypatch):
+    given, decoded, usual = written(tmp_path), [], store._decode
+    monkeypatch.setattr(store, "_decode", lambda *asked: decoded.append(asked) or usual(*asked))
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: list_lt(**given).fingerprint, range(3)))
+    assert len(set(found)) == 1 and len(decoded) == 21 + 3 + 6
+
+
+@pytest.fixture(scope="module")
+def tailed(tmp_path_factory):
+    """Lists of 200 images of 16 x 16 in 5 classes, each of a colour of its own: 110 to 6, and 4 of each to test on."""
+    root, counts = tmp_path_factory.mktemp("tailed"), (110, 50, 24, 10, 6)
+    for part, numbers in (("train", counts), ("test", [4] * 5)):
+        rows, draws = [], np.random.RandomState(len(part))
+        for label, n in enumerate(numbers):
+            for i in range(n):
+                image = draws.randint(0, 60, (16, 16, 3)) + [40 * label, 180 - 40 * label, 90 * (label % 2)]
+                save(root, f"{part}/{label}_{i}.png", image.astype(np.uint8))
+                rows.append(f"{part}/{label}_{i}.png {label}")
+        (root / f"{part}.txt").write_text("\n".join(rows))
+    return root
+
+
+@pytest.mark.parametrize("key, stages", [("crt", [0, 0, 0, 1]), ("lws", [0, 0, 0, 1]), ("tau_norm", [0] * 4),
+                                         ("ncm", [0] * 4)])  # fmt: skip
+def test_two_stage_recipes_with_a_network_of_torchvision_on_a_streamed_list(key, stages, tailed, tmp_path):
+    data = list_lt(tailed / "train.txt", tailed / "test.txt", memory=SMALL)
+    assert type(data) is Streamed and data.counts.tolist() == [110, 50, 24, 10, 6]
+    run = lt.train(key, data, epochs=4, model="torchvision:resnet18", batch_size=32, device="cpu", progress=False)
+    assert run.status == "finished" and run.history["stage"].tolist() == stages
+    assert run.recipe["model"] == "torchvision:resnet18" and run.features.shape == (20, 512)
+    assert (run.scores is None) == (key in ("crt", "lws")), "the others decide after training"
+    assert np.array_equal(run.confusion, 4 * np.eye(5)), "every test image is told"
+    again = lt.load_run(run.save(tmp_path))
+    predicted = again.predict(data.test_images.numpy())
+    assert predicted.classes.tolist() == run.targets.tolist()

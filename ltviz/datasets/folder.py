@@ -116,7 +116,7 @@ def data_of(tree: Tree, name: str, spec: dict[str, Any], asked: dict[str, Any], 
         flip=asked["flip"], recipe="",
         spec=left | dict(class_order=plain_order(class_order, order), pad=pad) | given | spec)  # fmt: skip
     data.recipe = default_recipe(max(data.shape[1:]), int(data.counts[0]), len(data))
-    data = streamed(data) if mapped else data
+    data = streamed(data, images) if mapped else data
     data.folder = report
     return data
 

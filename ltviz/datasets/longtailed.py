@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,14 +91,6 @@ class LongTailed:
         self._made_from[what] = state
         return bool(before) and all(a is c and b == d for (a, b), (c, d) in zip(state, before, strict=True))
 
-    @property
-    def _scale(self) -> Tensor:
-        return self._normalisation()[0]
-
-    @property
-    def _shift(self) -> Tensor:
-        return self._normalisation()[1]
-
     def _normalisation(self) -> tuple[Tensor, Tensor]:
         """Scale and shift, each (1, C, 1, 1), that bring a pixel 0 .. 255 to mean 0 and standard deviation 1."""
         if not self._current("factors", "mean", "std") or self._factors is None:
@@ -148,11 +140,16 @@ class LongTailed:
         if not self._current("fingerprint", *PARTS) or self._fingerprint is None:
             digest = hashlib.sha256()
             for name in PARTS:
-                array = getattr(self, name).cpu().contiguous().numpy()
-                digest.update(f"{name} {array.shape} {array.dtype}".encode())
-                digest.update(array.data)
+                whole = getattr(self, name)
+                digest.update(f"{name} {tuple(whole.shape)} {str(whole.dtype).removeprefix('torch.')}".encode())
+                for array in self._contents(name):
+                    digest.update(array.data)
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
+
+    def _contents(self, name: str) -> Iterator[np.ndarray]:
+        """A tensor as arrays, one after the other."""
+        yield getattr(self, name).cpu().contiguous().numpy()
 
     @property
     def identity(self) -> dict:
@@ -207,22 +204,32 @@ class LongTailed:
             self._padded = _refill(self._padded, pad_black(self.images, self.pad))
         return self._padded
 
-    def batch(self, index: Tensor | slice | Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+    def batch(
+        self, index: Tensor | slice | Sequence[int], generator: torch.Generator | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Training images (n, C, H, W), normalised float32; with a generator also padded, cropped, flipped at random.
 
         The only draws are `draw_crops`'s, from `generator`; without augmentation (pad 0, no flip) there are none.
+        places (m,): of this batch the images at these places alone, as they are in the whole one, after the same draws.
         """
         if generator is not None:
             check.instance("generator", generator, torch.Generator, "a torch.Generator, or None for no augmentation")
         if generator is None or not (self.pad or self.flip):
-            return self._plain("images", index)
+            return self._plain("images", index if places is None else self._rows(index, len(self.images))[places])
         index = self._rows(index, len(self.images))
         crops = draw_crops(len(index), self.pad, self.flip, generator, self.device)
+        if places is not None:
+            index, crops = index[places], [one[places] for one in crops]
         try:
             images = crop_flip(self.padded(), index, *crops, self.pad)
         except IndexError:
             raise _outside(index, len(self.images)) from None
         return normalise(images, *self._normalisation())
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """Training images (n, C, H, W) as they are, on the CPU, of positions (n,)."""
+        return self.images.cpu()[index.cpu()].permute(0, 3, 1, 2)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) uint8, or float32 from 0 to 255, on the device of the data, as a network takes them."""

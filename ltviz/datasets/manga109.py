@@ -123,7 +123,7 @@ def manga109(
                   profile=profile, seed=seed, validation=validation, test=test, pad=pad, flip=flip, on_error=on_error,
                   memory=None if memory is None else canonical(bound / 2**30)))  # fmt: skip
     data.recipe = default_recipe(size, int(data.counts[0]), len(data))
-    data = streamed(data) if mapped else data
+    data = streamed(data, images) if mapped else data
     data.unseen = _unseen(found, np.asarray(images[others := found.rows("unseen")]), others)
     parts = (tuple(title for title in titles if (title in training) == one) for one in (True, False))
     data.report = MangaReport(*parts, few, read.nobody, read.nameless, read.bad | found.bad)

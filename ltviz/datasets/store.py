@@ -4,8 +4,11 @@ import functools
 import glob
 import hashlib
 import math
+import os
+from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +17,6 @@ import numpy as np
 from ..files import write_atomically
 from . import sources
 from .tree import LISTED, Found, Tree, scan
-
-BLOCK = 2**26  # bytes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ def read(tree: Tree, size: int | None, memory: float = math.inf) -> Decoded:
 
     size: side to crop and resize to; None leaves the images as they are. memory: bytes that they may take where they
     cannot be kept. A cache that is damaged is made again, and so is one with a bad file that can be read now (a drive
-    that was away leaves no trace in the times). Raises ValueError where the sizes of the images differ, none can be
-    read, or they would take more memory.
+    that was away leaves no trace in the times). Of several processes that ask for the same images, such as those of
+    torchrun, one decodes them, on all cores, while the others wait. Raises ValueError where the sizes of the images
+    differ, none can be read, or they would take more memory.
     """
     name = sources.cache_name(tree.root, size)
     key = [
@@ -74,11 +76,25 @@ def read(tree: Tree, size: int | None, memory: float = math.inf) -> Decoded:
         for file in tree.files
     ]
     pixels = f"{name}.{sources.hashed(key)[:16]}.pixels"
+    found = _kept(tree, size, name, key, pixels)
+    if found is None:
+        with _alone(tree.root):
+            found = _kept(tree, size, name, key, pixels) or _made(tree, size, name, key, pixels, memory)
+    return found
+
+
+def _kept(tree: Tree, size: int | None, name: str, key: list, pixels: str) -> Decoded | None:
+    """The images that are in the cache, whole."""
     for place in sources.cache_places():
         notes = sources.opened(place / f"{name}.npz", key)
         mapped = None if notes is None else _mapped(place / pixels, notes)
         if mapped is not None and not any(_readable(tree.files[i], size) for i in notes["bad"]):
             return _decoded(tree, mapped, notes)
+    return None
+
+
+def _made(tree: Tree, size: int | None, name: str, key: list, pixels: str, memory: float) -> Decoded:
+    """The images decoded, and kept where that is possible."""
     sources.say_reading(len(tree.files))
     for place in sources.cache_places():
         work = _Decoding(tree, size)
@@ -144,11 +160,9 @@ class _Decoding:
 
     def parts(self) -> Iterator[memoryview]:
         """The pixels of each image that can be read, in the order of the files."""
-        for i, file in enumerate(self.tree.files):
-            try:
-                image = _decode(file, self.size)
-            except sources.BadImage as error:
-                self.bad[i] = error.reason
+        for i, (file, image) in enumerate(_ahead(self.tree.files, self.size)):
+            if isinstance(image, sources.BadImage):
+                self.bad[i] = image.reason
                 continue
             self.shape = self.shape or image.shape
             if image.shape != self.shape:
@@ -181,6 +195,39 @@ class _Decoding:
         }
 
 
+@contextmanager
+def _alone(source: str | Path) -> Iterator[None]:
+    """Inside, no other process is, for the same folder or list; where the system has no such locks, several may be."""
+    with ExitStack() as until:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            until.callback(os.close, number := os.open(source, os.O_RDONLY))
+            fcntl.flock(number, fcntl.LOCK_EX)  # until it is closed
+        yield
+
+
+def _ahead(files: list[Found], size: int | None) -> Iterator[tuple[Found, np.ndarray | sources.BadImage]]:
+    """Each file in turn with its image, or with why it has none; as many are decoded at a time as there are cores."""
+
+    def one(file: Found) -> np.ndarray | sources.BadImage:
+        try:
+            return _decode(file, size)
+        except sources.BadImage as error:
+            return error
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = 1 if any(file.box is not None for file in files) else cores  # boxes share the page that was read last
+    with ThreadPoolExecutor(cores) as pool:
+        coming: deque = deque()
+        for file in files:
+            coming.append((file, pool.submit(one, file)))
+            if len(coming) > 4 * cores:
+                yield coming[0][0], coming.popleft()[1].result()
+        while coming:
+            yield coming[0][0], coming.popleft()[1].result()
+
+
 def _decode(file: Found, size: int | None) -> np.ndarray:
     if file.box is None:
         return sources.decode(_content(file.path), file.name, size)
@@ -207,17 +254,16 @@ def _readable(file: Found, size: int | None) -> bool:
 
 def _mapped(path: Path, notes: sources.Arrays) -> np.ndarray | None:
     """The pixels in a file, read where they are used; None where they are not those that were noted."""
-    shape, digest = tuple(notes["shape"].tolist()), hashlib.sha256()
+    shape = tuple(notes["shape"].tolist())
     try:
         if path.stat().st_size != np.prod(shape):
             return None
-        pixels = np.memmap(path, np.uint8, "r", shape=shape)
-        flat = pixels.reshape(-1)
-        for first in range(0, len(flat), BLOCK):
-            digest.update(flat[first : first + BLOCK])
+        with path.open("rb") as file:  # not through the mapping: what is read there stays in memory
+            if hashlib.file_digest(file, "sha256").hexdigest() != str(notes["sum"]):
+                return None
+        return np.memmap(path, np.uint8, "r", shape=shape)
     except (OSError, ValueError):
         return None
-    return pixels if digest.hexdigest() == str(notes["sum"]) else None
 
 
 def _decoded(tree: Tree, pixels: np.ndarray, notes: sources.Arrays) -> Decoded:

@@ -22,6 +22,7 @@ EXPECTED = (
     "None (the padding and mirroring of the data), or a function of one image, a uint8 tensor (c, h, w), that gives "
     "such an image, as torchvision.transforms.v2 has them"
 )
+DRAWS = "a seed for each image"  # part of every id: runs of another rule would not be the same
 _PYTHON = threading.RLock()  # the generators of Python and numpy belong to all threads
 
 
@@ -36,12 +37,18 @@ class Augmentation:
 
     @property
     def code(self) -> Code:
-        return code_hash("augment", [self.transform])
+        return code_hash("augment", [DRAWS, self.transform])
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Each of the images (n, c, h, w) uint8 on the CPU, transformed with draws from the generator alone."""
-        with torch.no_grad(), own_draws(generator), _drawing_from(generator):
-            return torch.stack([self._one(image) for image in images])
+    def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """Each of the images (n, c, h, w) uint8 on the CPU, transformed with draws that follow from its seed, (n,)."""
+        found, own = images.new_empty(images.shape), torch.Generator()
+        with torch.no_grad(), own_draws(own), _python_put_back():
+            for i, (image, seed) in enumerate(zip(images, seeds.tolist(), strict=True)):
+                own.manual_seed(seed)
+                random.seed(seed)
+                np.random.seed(seed % 2**32)
+                found[i] = self._one(image)
+        return found
 
     def _one(self, image: Tensor) -> Tensor:
         found = self.transform(image.clone())  # it may work in place
@@ -59,7 +66,7 @@ class Augmentation:
             raise check.refuse("augment", self.transform, "None: rows of a table are no images")
         image = data.images[:1].permute(0, 3, 1, 2).cpu()
         try:
-            self(image, torch.Generator().manual_seed(0))
+            self(image, torch.zeros(1, dtype=torch.int64))
         except ValueError as error:
             if str(error).startswith("augment: "):
                 raise
@@ -89,13 +96,10 @@ def _name(transform: Any) -> str:
 
 
 @contextmanager
-def _drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """Inside, Python's and numpy's global generators follow from one draw of this one; they go on as before after."""
-    seed = int(torch.randint(2**31, (), generator=generator))
+def _python_put_back() -> Iterator[None]:
+    """Python's and numpy's global generators go on as before after what is drawn from them inside."""
     with _PYTHON:
         before = random.getstate(), np.random.get_state()
-        random.seed(seed)
-        np.random.seed(seed)
         try:
             yield
         finally:

@@ -57,14 +57,22 @@ def make_network(ask: Request, data: LongTailed, objective: Objective, generator
 
 def training_images(
     data: LongTailed, generators: dict[str, torch.Generator], augment: Augmentation | None
-) -> Callable[[Tensor], Tensor]:
-    """A function that gives training images (n, C, H, W), augmented and normalised, for their numbers (n,)."""
+) -> Callable[..., Tensor]:
+    """A function that gives training images (n, C, H, W), augmented and normalised, for their numbers (n,).
+
+    Its second argument, places (m,): of this batch the images at these places alone, after the draws of the whole one.
+    """
     if augment is None:
-        return lambda index: data.batch(index, generators["crops"])
-    pixels = data.images.cpu()  # where transforms draw
-    return lambda index: data.normalise(
-        augment(pixels[index.cpu()].permute(0, 3, 1, 2), generators["augment"]).to(data.device)
-    )
+        crops = generators["crops"]
+        return lambda index, places=None: data.batch(index, crops, *([] if places is None else [places]))
+
+    def transformed(index: Tensor, places: Tensor | None = None) -> Tensor:
+        seeds = torch.randint(2**62, (len(index),), generator=generators["augment"])
+        if places is not None:
+            index, seeds = index[places], seeds[places.cpu()]
+        return data.normalise(augment(data.pixels(index), seeds).to(data.device))
+
+    return transformed
 
 
 def _put(net: Net, weights: Weights, rank: Tensor | None) -> None:

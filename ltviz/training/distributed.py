@@ -1,10 +1,13 @@
 """One run on several processes, started by torchrun: each has the whole network, and takes a part of every batch.
 
 All random draws come from the run's generators, so every process draws the same epoch, the same crops and masks. Each
-sends its part of a batch through the backbone and receives the features of the others. Classifier and loss then see the
-whole batch in every process: a loss over pairs, histograms or running counts computes what it computes in one process,
-and an epoch, a checkpoint and an id mean the same on any number of them. BatchNorm takes the mean and variance of the
-whole batch. Gradients of the backbone are added up by torch's DistributedDataParallel.
+reads, augments and normalises its part of a batch alone (of blended images also the partners), sends it through the
+backbone, and receives the features of the others. Classifier and loss then see the whole batch in every process: a loss
+over pairs, histograms or running counts computes what it computes in one process, and an epoch, a checkpoint and an id
+mean the same on any number of them. BatchNorm takes the mean and variance of the whole batch. Gradients of the backbone
+are added up by torch's DistributedDataParallel. Validation, test and training images are looked at in parts too.
+
+Images in memory are there whole in every process: a batch takes any of them, and the padded copy is made once.
 """
 
 from __future__ import annotations
@@ -76,6 +79,52 @@ def check(control: RunControl | None, device: torch.device) -> None:
         raise Stopped
 
 
+def sizes(n: int) -> list[int]:
+    """How many of n rows, in their order, each process takes."""
+    return [n // count() + (rank < n % count()) for rank in range(count())]
+
+
+def share(n: int) -> range:
+    """The rows, of n, that this process takes; of fewer than there are processes, an evaluation takes all of them."""
+    if n < count():
+        return range(n)
+    first = sum(sizes(n)[: _rank()])
+    return range(first, first + sizes(n)[_rank()])
+
+
+def gathered(mine: Tensor, n: int) -> Tensor:
+    """The rows (n, d) of all processes in their order, from those of `share(n)` here."""
+    return mine if count() == 1 or n < count() else _Gather.apply(mine, sizes(n))
+
+
+def images(batch: Callable[..., Tensor], index: Tensor, partner: Tensor | None = None, part: Any = None) -> Tensor:
+    """The images (m, C, H, W) of a training batch that this process takes, blended with partners if they have some.
+
+    batch(index, places): the images at these places in the batch of positions index (n,), all of them without places.
+    partner (n,), part (): what `Objective.mix` gives.
+    """
+    if count() == 1:
+        found = batch(index)
+        others = None if partner is None else found[partner]
+    else:
+        mine = torch.arange(len(index), device=index.device).split(sizes(len(index)))[_rank()]
+        needed = mine if partner is None else torch.cat([mine, partner[mine]])
+        needed, where = needed.unique(return_inverse=True)  # each is read once
+        found = batch(index, needed)[where]
+        found, others = (found, None) if partner is None else (found[: len(mine)], found[len(mine) :])
+    # share x_i + (1 - share) x_partner(i)
+    return found if others is None else torch.lerp(others, found, part.to(found.dtype))
+
+
+def features(backbone: nn.Module, images: Tensor, n: int) -> Tensor:
+    """Features (n, d) of a whole batch, from the images of it that this process takes."""
+    return backbone(images, n) if isinstance(backbone, Parts) else backbone(images)
+
+
+def _rank() -> int:
+    return dist.get_rank() if count() > 1 else 0
+
+
 def spread(backbone: nn.Module, run: str, *, own: bool) -> nn.Module:
     """The backbone for training: itself in one process, else `Parts` of it.
 
@@ -97,7 +146,7 @@ def spread(backbone: nn.Module, run: str, *, own: bool) -> nn.Module:
 
 
 class Parts(nn.Module):
-    """Features (n, d) of a whole batch of images (n, C, H, W), of which each process computes its own rows."""
+    """Features (n, d) of a whole batch, of which each process computes those of its own images (m, C, H, W)."""
 
     def __init__(self, backbone: nn.Module, own: bool):
         super().__init__()
@@ -110,14 +159,11 @@ class Parts(nn.Module):
             self.backbone = usual(backbone, find_unused_parameters=own, **{same: False})
         self.draws = True
 
-    def forward(self, images: Tensor) -> Tensor:
-        sizes = [len(part) for part in torch.arange(len(images)).tensor_split(count())]
-        first = sum(sizes[: dist.get_rank()])
-        mine = images[first : first + sizes[dist.get_rank()]]
-        with self._draws(images.device) as drawn:
-            features = self.backbone(mine)
+    def forward(self, mine: Tensor, n: int) -> Tensor:
+        with self._draws(mine.device) as drawn:
+            found = self.backbone(mine)
         self.draws = self.draws and drawn.drew
-        return _Gather.apply(features, sizes)
+        return _Gather.apply(found, sizes(n))
 
     def _draws(self, device: torch.device) -> Any:
         """Dropout draws other masks in each process, from a seed that the run's own stream gives."""

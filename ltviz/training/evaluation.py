@@ -27,37 +27,44 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
-def answers(trainer: Trainer, batch: Callable[[slice], Tensor], n: int) -> tuple[Tensor, Tensor]:
-    """Logits (n, k) and features (n, d) of the images that batch(slice) gives, in eval mode, in float32."""
+def answers(
+    trainer: Trainer, batch: Callable[[slice], Tensor], n: int, decide: bool = True
+) -> tuple[Tensor | None, Tensor]:
+    """Logits (n, k) and features (n, d) of the images that batch(slice) gives, in eval mode, in float32.
+
+    Of several processes, which all call it, each looks at its share, and all have the whole. decide=False: no logits.
+    """
     net, modes = trainer.net, {module: module.training for module in trainer.net.modules()}
     net.eval()
     logits, features = [], []
-    size = images_at_once(trainer.device, trainer.data.shape)
+    size, rows = images_at_once(trainer.device, trainer.data.shape), distributed.share(n)
     try:
         # The reader's network may draw here, too; it then draws the same each time (in a graph, it cannot).
         drawing = trainer.request.network is not None and not trainer.speed.graph
         with own_draws(torch.Generator(trainer.device).manual_seed(0)) if drawing else nullcontext():
-            for first in range(0, n, size):
-                images = batch(slice(first, min(first + size, n))).contiguous(memory_format=trainer.layout)
+            for first in rows[::size]:
+                images = batch(slice(first, min(first + size, rows.stop))).contiguous(memory_format=trainer.layout)
                 with trainer.autocast:
                     found = net.backbone(images)
-                out = net.decide(found.float())
-                logits.append(out.logits)
-                features.append(out.features)
+                features.append(found.float())
+                if decide:
+                    logits.append(net.decide(features[-1]).logits)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return torch.cat(logits), torch.cat(features)
+    whole = [distributed.gathered(torch.cat(part), n) if part else None for part in (logits, features)]
+    return whole[0], whole[1]
 
 
 def images_at_once(device: torch.device, shape: tuple[int, int, int]) -> int:
     """Images (C, H, W) that a network without gradients takes at once: a fixed rule, never a look at the memory.
 
-    500 on a CPU, so that what a layer writes stays in the cache, and 1,000 on a GPU; of more than 32 x 32 pixels as
-    many fewer as they are larger: 125 and 250 of 64 x 64, 10 and 20 of 224 x 224.
+    On a CPU at most 500, so that what a layer writes stays in the cache, and 250 of 32 x 32 pixels, so that looking at
+    a test set takes no more memory than training; on a GPU 1,000. Of larger images as many fewer as they are larger:
+    62 and 250 of 64 x 64, 5 and 20 of 224 x 224.
     """
-    most, pixels = 1000 if device.type == "cuda" else 500, shape[1] * shape[2]
-    return max(most * 1024 // max(pixels, 1024), 1)
+    most, pixels = (1000, 1_024_000) if device.type == "cuda" else (500, 256_000)
+    return max(min(most, pixels // (shape[1] * shape[2])), 1)
 
 
 @torch.no_grad()

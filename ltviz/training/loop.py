@@ -27,7 +27,7 @@ from ..graph import Captured
 from ..models import initialise
 from ..objective import Output, Report
 from ..optimizer import clip, make_optimizer, set_rate
-from ..own import contains_own
+from ..own import contains_own, own_errors
 from ..run import Run
 from ..samplers import SAMPLERS, images_per_class
 from . import checkpoint as checkpoints
@@ -196,7 +196,7 @@ class Trainer:
         progress = (self.epoch - first) / max(length - 1, 1)  # of the stage, from 0 in its first epoch to 1 in its last
         report = Report(stage, self.epoch, progress, self.net.head, self.accuracy, self.embed_training)
         draws = own_draws(self.generators["network"]) if self.has_own_code else nullcontext()
-        with torch.no_grad(), draws:
+        with torch.no_grad(), draws, own_errors(self.request.bound):
             self.objective.begin_epoch(report)
         order = self.generators["order"]
         batches = SAMPLERS[plan.sampler](self.data.targets, self.recipe.batch_size, progress, order)
@@ -226,32 +226,31 @@ class Trainer:
             self.validate()
 
     def _step(self, index: Tensor) -> None:
-        """One step of training, complete: crops, forward, backward, update, what the objective and the tally note.
-
-        All that it changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph.
-        """
+        """One step, complete: crops, forward, backward, update, what the objective and the tally note. All that it
+        changes stays where it is in memory, and nothing is read back: so it can be a CUDA graph."""
         y = self.data.targets.index_select(0, index)
         blend = self.objective.mix(y) or (None, None)
-        out = self.output(self.batch(index), index, *blend)
-        terms = self.objective.terms(out, y)
+        out = self.output(distributed.images(self.batch, index, *blend), index, *blend)
+        with own_errors(self.request.bound, out, y):
+            terms = self.objective.terms(out, y)
         for parameter in self.trained:
             parameter.grad = None
         sum(terms.values()).backward()
         if self.recipe.clip is not None:
             clip(self.trained, self.recipe.clip)
         self.optimizer.step()
-        with torch.no_grad():
+        with torch.no_grad(), own_errors(self.request.bound, out, y):
             self.objective.after_step(out, y)
             self.tally.add(terms, out.features, y)
 
     def output(self, images: Tensor, index: Tensor, partner: Tensor | None = None, share: Any = None) -> Output:
-        """What the network says to a training batch, blended or not; without gradients for what the stage freezes."""
-        if partner is not None:
-            # share x_i + (1 - share) x_partner(i)
-            images = torch.lerp(images[partner], images, share.to(images.dtype))
+        """What the network says to a training batch, blended or not; without gradients for what the stage freezes.
+
+        images: those of the batch that this process takes, blended already.
+        """
         images = images.contiguous(memory_format=self.layout)
         with self.autocast, torch.set_grad_enabled(not self.frozen):
-            features = self.backbone(images)
+            features = distributed.features(self.backbone, images, len(index))
         # In float32, always: in bfloat16 the logits of two classes can come out equal.
         return self.net.decide(features.float(), index, partner, share)
 
@@ -314,7 +313,7 @@ class Trainer:
 
     def embed_training(self) -> tuple[Tensor, Tensor]:
         """Features (n, d) of the training images as they are, in eval mode, and their targets (n,)."""
-        _, features = answers(self, self.data.batch, len(self.data.targets))
+        _, features = answers(self, self.data.batch, len(self.data.targets), decide=False)
         return features, self.data.targets
 
     @property

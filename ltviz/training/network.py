@@ -46,7 +46,7 @@ def rebuild(run: Run, model: Any = None, shape: Sequence[int] | None = None) -> 
     with own_draws():
         if name.endswith(OWN):
             backbone = _own_backbone(run, model, shape)
-        elif model is not None and model != name:
+        elif model is not None and not (isinstance(model, str) and model == name):
             raise check.refuse("model", model, f"None: the network of {run.name!r} is {name!r}, which is known here")
         else:
             backbone = make_backbone(name, shape)
