@@ -698,7 +698,7 @@ def say_claims():
         f"five class-balanced losses (softmax, sigmoid, and focal with three γ) and several β, chosen by what the paper calls cross-validation. The best loss is, by ratio, {best}.",
         f"At full size our plain network is {gap:.1f} points above the printed error, so compare only within our runs. "
         "The printed lead over class-balanced focal does not show on the photographs (ten seeds), and the one full-size seed gives no verdict. "
-        "Manga faces, the data that the loss was made for, were not measured here: recognition is the subject of a later chapter (planned).",
+        "Manga faces, the data that the loss was made for, were not measured here; recognition is the subject of [chapter 11](11_recognition.ipynb).",
     )
 
 

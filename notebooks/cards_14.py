@@ -5,20 +5,23 @@ import functools
 import itertools
 import math
 import os
+import statistics
 
 import numpy as np
 
 import ltviz as lt
+from ltviz.methods import METHODS
 from ltviz.plots.picture import EDGE, FAINT, INK, PALETTE, QUIET, Picture, draws, new_figure, percent
+from ltviz.plots.text import minus, wrap
 from ltviz.plots.theme import PHOTO
-from ltviz.study.cards import Card, bullets, plain
+from ltviz.study.cards import Card, bullets, fold, inline, plain, safe, show
 
 FAST = os.environ.get("LTVIZ_PROFILE") == "fast"
 EPOCHS, SEEDS = (12, 3) if FAST else (60, 10)  # of what the chapter trains by itself
 TRIALS = 4 if FAST else 5  # of the random search
 BUDGET = 6 if FAST else 15  # trials of each side
 EACH = 3  # photographs a class on which the first figure looks
-RANGES = {"beta": (0.9, 0.9999), "lr": (0.01, 1.0), "weight_decay": (1e-5, 1e-2)}
+BETA = (0.9, 0.9999)
 GRID = {"beta": (0.9, 0.99, 0.999, 0.9995, 0.9999), "lr": (0.03, 0.1, 0.3)}
 DECIDED_LATER = ("ncm", "logit_adjusted", "tau_norm")  # validation during training does not know their rule
 OFTEN, TOTAL = 10 if FAST else 40, 30  # studies of so many trials that are drawn from the records of each seed
@@ -28,8 +31,38 @@ SIZES = {3: 8, 25: 4, 250: 1}  # validation photographs a class -> how often the
 
 def points(found):
     """A paired difference in percentage points, with its 95% interval and verdict."""
-    mean = f"{100 * found.mean:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
-    return f"**{mean} ± {100 * found.half:.1f}** points ({found.verdict})"
+    return f"{around(found)} points ({found.verdict})"
+
+
+def around(found):
+    """A paired difference in percentage points and its 95% interval, which stay on one line."""
+    return f"**{signed(100 * found.mean)}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{100 * found.half:.1f}**"
+
+
+def signed(number, digits=1):
+    """A number with its sign; none for what is rounded to zero."""
+    told = f"{number:+.{digits}f}"
+    return minus(told) if float(told) else told[1:]
+
+
+def named(label):
+    """A recorded setting in words: the title of its method, and what was set."""
+    key, *given = label.split()
+    return ", ".join([METHODS[key].title, *(one.replace("_", " ").replace("=", "\u00a0=\u00a0") for one in given)])
+
+
+def table(head, lines):
+    """Rows of texts as a card."""
+    cell = 'style="text-align:left;padding:.15em .7em"'
+    top = "".join(f"<th {cell}>{safe(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td {cell}>{inline(one)}</td>" for one in line) + "</tr>" for line in lines)
+    text = "\n".join(" | ".join(map(plain, line)) for line in (head, *lines))
+    return Card(f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>", text)
+
+
+def together(*parts):
+    """Several cards as one."""
+    return Card(show(list(parts)), "\n".join(part.text for part in parts))
 
 
 def listed(lines):
@@ -109,7 +142,7 @@ def plot_both_scores():
             marker="o",
             **EDGE,
         )
-    ax.set_xticks([0, 1], [f"on the {10 * EACH} that chose", "on the other 9,970"])
+    ax.set_xticks([0, 1], [f"on the {10 * EACH} that decided", "on the other 9,970"])
     ax.set(xlim=(-0.25, 1.25), ylim=(0.25, 0.65))
     percent(ax.yaxis)
     text = f"Ten networks on {10 * EACH} photographs and on 9,970 others. The best of the ten falls from {few[best]:.1%} to {rest[best]:.1%}."
@@ -125,7 +158,7 @@ def open_best_of_ten():
         plot_both_scores(),
         truth=100 * rest[best],
         tolerance=4,
-        because=f"On other photographs it is right on {rest[best]:.1%}, place {rank} of ten; all ten lie between {rest.min():.1%} and {rest.max():.1%}. Its lead was mostly luck, and the choice picked the luck. The difference, {100 * (few[best] - rest[best]):.0f} points, is the **optimism** of this choice.",
+        because=f"On other photographs it is right on {rest[best]:.1%}, place {rank} of ten; all ten lie between {rest.min():.1%} and {rest.max():.1%}. Its lead was mostly luck: it was chosen because these photographs happen to suit it. The difference, {100 * (few[best] - rest[best]):.0f} points, is the **optimism** of this choice.",
     )
 
 
@@ -139,10 +172,10 @@ uniform_betas = lt.Predict(
 
 @draws
 def plot_scales():
-    """The same 200 draws on the linear and on the one-minus-log scale, counted by decade of 1 - beta."""
-    low, high = RANGES["beta"]
+    """The same 1,000 draws on the linear and on the one-minus-log scale, counted by decade of 1 - beta."""
+    low, high = BETA
     u = np.random.default_rng(0).uniform(size=1000)
-    drawn = {"linear": low + u * (high - low), "one-minus-log": 1 - (1 - high) * ((1 - low) / (1 - high)) ** u}
+    drawn = {"linear": low + u * (high - low), "one-minus-log": 1 - (1 - low) * ((1 - high) / (1 - low)) ** u}
     edges = np.array([0.9, 0.99, 0.999, 0.9999])
     counts = {
         name: np.histogram(1 - beta, np.sort(1 - edges) * (1 + np.array([-1e-9, 0, 0, 1e-9])))[0][::-1]
@@ -154,7 +187,8 @@ def plot_scales():
         for x, value in zip(np.arange(3) + 0.38 * (i - 0.5), found, strict=True):
             ax.text(x, value + 12, str(value), ha="center", va="bottom", fontsize=9)
     ax.set_xticks(range(3), ["β from 0.9 to 0.99", "0.99 to 0.999", "0.999 to 0.9999"])
-    ax.set(ylim=(0, 1080), ylabel="of 1,000 draws")
+    ax.set(ylim=(0, 1080), ylabel="one draw of 1,000 values")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.legend(fontsize=9)
     said = "; ".join(f"{name}: {', '.join(map(str, found))}" for name, found in counts.items())
     return Picture(ax, counts, f"Draws in each decade of 1 - beta. {said}.")
@@ -162,20 +196,20 @@ def plot_scales():
 
 def open_uniform_betas():
     """The answer: calculated, and 1,000 draws on both scales."""
-    low, high = RANGES["beta"]
+    low, high = BETA
     truth = 1000 * (high - 0.999) / (high - low)
     return uniform_betas.reveal(
         plot_scales(),
         truth=truth,
         tolerance=8,
-        because=f"{truth:.0f}, calculated: that is the share of the range. But chapter 04 reads β as {1 / (1 - 0.999):,.0f} prototypes there and {1 / (1 - 0.9999):,.0f} at the end, and there the weights change most. On the scale of 1 − β every decade gets a third.",
+        because=f"{truth:.0f}, calculated from the share of the range. But chapter 04 reads β as {1 / (1 - 0.999):,.0f} prototypes there and {1 / (1 - 0.9999):,.0f} at the end, and there the weights change most. On the scale of 1 − β every decade gets a third.",
     )
 
 
 # ------------------------------------------------------------------------------------------------------------ the game
 def play(tuning):
     """Let the sampler use up its budget, the defaults being its first trial. Where the reader has tried nothing, a grid
-    stands for them. Returns how many trials each side has."""
+    stands for them, and what is returned is folded. Returns how many trials each side has, and its best value."""
     by = list(tuning.table()["by"])
     missing = BUDGET - by.count("sampler") - by.count("defaults")
     if missing > 0:
@@ -185,9 +219,19 @@ def play(tuning):
         for values in list(itertools.product(*GRID.values()))[-BUDGET:]:
             tuning.enqueue(**dict(zip(GRID, values, strict=True)))
         tuning.run(len(tuning) + BUDGET, progress=False)
-    sides = {name: len(rows) for name, rows in sides_of(tuning).items()}
-    who = "a grid stands for you, as you have tried nothing" if grid else "yours are your own"
-    return lt.say(f"Trials: sampler **{sides['sampler']}**, you **{sides['you']}** ({who}).")
+    told = [
+        f"{side}: {lt.check.many(len(rows), 'trial')}, the best **{rows['value'].astype(float).max():.1%}** on validation"
+        for side, rows in sides_of(tuning).items()
+    ]
+    if not grid:
+        return listed(told)
+    found = listed(
+        told
+        + [
+            f"You have tried nothing: a grid of {len(GRID['beta'])} values of β and {len(GRID['lr'])} learning rates stands for you."
+        ]
+    )
+    return Card(fold("What both sides have found", show(found)), found.text)
 
 
 def sides_of(tuning):
@@ -219,6 +263,12 @@ def tested(tuning):
     return found
 
 
+SHAPES = {  # a frame and a dot: both are seen where both sides have the same value
+    "you": {"markerfacecolor": "none", "markeredgecolor": PALETTE[1], "markeredgewidth": 1.6, "markersize": 8},
+    "sampler": {"markersize": 5},
+}
+
+
 @draws
 def plot_game(tuning, found):
     """The best validation value so far of both sides, and the hidden test of the setting that each chose."""
@@ -234,13 +284,12 @@ def plot_game(tuning, found):
             linewidth=2,
             color=PALETTE[1 - i],
         )
-        ax.plot(np.arange(1, len(values) + 1), values, linestyle="", label=side, markersize=6, **look)
+        ax.plot(np.arange(1, len(values) + 1), values, linestyle="", label=side, **(look | SHAPES[side]))
         each = np.array([rare(run) for run in found[side][1]])
         right.plot(
             np.full(len(each), i) + np.linspace(-0.12, 0.12, len(each)),
             each,
             linestyle="",
-            alpha=0.45,
             markersize=5,
             **look,
         )
@@ -248,7 +297,7 @@ def plot_game(tuning, found):
         data |= {f"{side} validation": values, f"{side} test": each}
     ax.set(xlabel="trial", ylabel="rare classes, accuracy")
     ax.set_title("validation; line: best so far", fontsize=9.5, loc="left")
-    right.set_title("hidden test, by seed", fontsize=9.5, loc="left")
+    right.set_title(f"hidden test, {SEEDS} seeds; bar: mean", fontsize=9.5, loc="left")
     right.set(xticks=(0, 1), xlim=(-0.5, 1.5))
     right.set_xticks((0, 1), ("you", "sampler"))
     percent(ax.yaxis)
@@ -262,7 +311,7 @@ def plot_game(tuning, found):
 
 WINNERS = ["my setting", "the sampler's setting", "undecided"]
 who_wins = lt.Predict(
-    "Each side has chosen its best setting by validation. Both settings are now trained under the same seeds, and look at the hidden test. Whose rare classes are more accurate? *Undecided* means p ≥ .05.",
+    f"Each side has chosen its best setting by validation. Both settings are now trained under the same {SEEDS} seeds, and tried on the hidden test images. Whose rare classes are more accurate? *Undecided* means p ≥ .05.",
     choices=WINNERS,
     default=WINNERS[1],
 )
@@ -272,22 +321,43 @@ def open_who_wins(tuning):
     """The answer: both settings on the hidden test, and what validation had promised."""
     found = tested(tuning)
     versus = lt.metrics.paired(found["you"][1], found["sampler"][1], "tail")
-    values = np.sort(np.concatenate([rows["value"].to_numpy(float) for rows in sides_of(tuning).values()]))[::-1]
-    top = values[:5]
     truth = WINNERS[2] if not versus.p < 0.05 else WINNERS[0] if versus.mean > 0 else WINNERS[1]
     lines = []
     for side, (best, runs) in found.items():
         same = np.mean([rare(run) for run in runs if run.seed in tuning.plan.seeds])
         told = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in settings_of(tuning, best).items())
         lines.append(
-            f"{side}: {told}. Validation promised **{best['value']:.1%}**; the same networks have **{same:.1%}** on the test images."
+            f"{side}: {told}. Validation promised **{best['value']:.1%}**. Test: {same:.1%} for the same {len(tuning.plan.seeds)} networks, **{np.mean([rare(run) for run in runs]):.1%}** for {len(runs)} seeds."
         )
     lines.append(f"Your setting against the sampler's, {len(found['you'][1])} seeds: {points(versus)}.")
     return who_wins.reveal(
         [plot_game(tuning, found), listed(lines)],
         truth=truth,
-        because=f"A trial is judged by {tuning.plan.judge.images} images under each of {len(tuning.plan.seeds)} seeds: one image is {100 / tuning.plan.judge.images / len(tuning.plan.seeds):.1f} points of its value. The best {len(top)} of all {len(values)} trials lie within {100 * (top[0] - top[-1]):.1f} points, so a few images decide which of them is called the best.",
+        because=why_decided(versus, found) if versus.p < 0.05 else why_undecided(tuning),
     )
+
+
+def why_decided(versus, found):
+    """What validation said of a difference that holds on the test images."""
+    ahead = 100 * (float(found["you"][0]["value"]) - float(found["sampler"][0]["value"]))
+    if versus.mean < 0:
+        ahead = -ahead
+    told = (
+        f"the winner led by {ahead:.1f} points"
+        if ahead > 0
+        else f"it was behind by {-ahead:.1f} points"
+        if ahead
+        else "both had the same value"
+    )
+    clear = "" if versus.p < 0.005 else ", suggestive but not clear"
+    return f"On the test images the winner leads by {100 * abs(versus.mean):.1f} points (p = {versus.p:.2g}{clear}). On validation {told}."
+
+
+def why_undecided(tuning):
+    """By how few images the best trials differ."""
+    values = np.sort(np.concatenate([rows["value"].to_numpy(float) for rows in sides_of(tuning).values()]))[::-1]
+    top, one = values[:5], 1 / tuning.plan.judge.images / len(tuning.plan.seeds)
+    return f"One image is {100 * one:.1f} points of a trial's value. The best {len(top)} of all {len(values)} trials lie within {100 * (top[0] - top[-1]):.1f} points, so a few images decide which one is called the best."
 
 
 # ------------------------------------------------------------------------------------------------------------- pruning
@@ -367,7 +437,7 @@ def pruned(aware):
 
 
 best_pruned = lt.Predict(
-    f"The **median rule** ends a trial whose best value so far is below the median of the others at the same epoch; it starts after a third of the epochs. We draw {TOTAL} of the recorded settings of all methods, many times, and let the rule loose on their validation curves. How often, in percent, does it end the trial that would have been the **best** at the end?",
+    f"The **median rule** ends a trial whose best value so far is below the median of the others at the same epoch; it starts after a third of the epochs. We draw {TOTAL} of the recorded settings of all methods, many times, and apply the rule to their validation curves. How often, in percent, does it end the trial that would have been the **best** at the end?",
     number=(0, 100, 1),
     default=5,
     unit="%",
@@ -378,31 +448,27 @@ best_pruned = lt.Predict(
 def plot_pruning():
     """Validation curves of the recorded settings under seed 0; strongly, three with a late stage."""
     value, _, before = curves()
-    ax = new_figure(7.4, 3.3).subplots()
-    x = np.arange(1, value.shape[2] + 1)
-    for curve in value[0]:
-        ax.plot(x, curve, color=FAINT, linewidth=0.8)
-    ax.plot(x, np.median(value[0], axis=0), color=INK, linewidth=2, label="median")
+    figure = new_figure(9.0, 3.3)
+    ax, x = figure.subplots(), np.arange(1, value.shape[2] + 1)
+    for i, curve in enumerate(value[0]):
+        ax.plot(x, curve, color=FAINT, linewidth=0.8, label="" if i else f"each of {len(value[0])} settings")
+    ax.plot(x, np.median(value[0], axis=0), color=INK, linewidth=2, label="their median")
     late = [i for i in np.argsort(-value[0, :, -1]) if before[i]][:3]
-    names = list(records())
+    names = [named(label) for label in records()]
     for i, which in enumerate(late):
-        ax.plot(x, value[0, which], color=PALETTE[i], linewidth=2, label=names[which])
-    ax.axvline(value.shape[2] // 3, ymax=0.8, color=QUIET, linestyle=(0, (1, 2)))
-    ax.set(
-        xlabel="epoch (dotted: the rule starts)",
-        ylabel="all classes, validation",
-        xlim=(1, value.shape[2]),
-        ylim=(0, 0.72),
-    )
+        ax.plot(x, value[0, which], color=PALETTE[i], linewidth=2, label=wrap(names[which], 22))
+    ax.axvline(value.shape[2] // 3, color=QUIET, linestyle=(0, (1, 2)), label="the rule starts")
+    ax.set(xlabel="epoch", ylabel="all classes, validation", xlim=(1, value.shape[2]), ylim=(0, 0.6))
+    ax.set_title("one network a setting, seed 0", fontsize=9.5, loc="left")
     percent(ax.yaxis)
-    ax.legend(fontsize=8.5, loc="upper left", ncols=2)
+    figure.legend(fontsize=8.5, loc="outside right upper")
     text = f"Validation curves of {value.shape[1]} recorded settings, seed 0, their median, and three with a late stage: {', '.join(names[i] for i in late)}."
     return Picture(ax, {"median": np.median(value[0], axis=0)}, text)
 
 
 def change(lost):
     """A mean loss of accuracy as a change in percentage points."""
-    return f"{-100 * lost.mean():+.2f}".replace("-0.00", "0.00").replace("+0.00", "0.00")
+    return signed(-100 * lost.mean(), 2)
 
 
 def below_median():
@@ -415,16 +481,17 @@ def below_median():
 def open_best_pruned():
     """The answer, and the same rule where a trial may be ended in its last stage only."""
     blind, aware = pruned(False), pruned(True)
-    late = int((curves()[2] > 0).sum())
+    before = curves()[2]
+    late, settings = int((before > 0).sum()), len(before)
     lines = [
         f"The rule as it is: best trial ended in **{blind[0].mean():.0%}** of the studies ({blind[0].min():.0%} to {blind[0].max():.0%} by seed), **{blind[1].mean():.0%}** of the epochs saved, test accuracy of the setting that is then chosen: {change(blind[2])} points.",
-        f"In the last stage only: best trial ended in **{aware[0].mean():.1%}**, **{aware[1].mean():.0%}** of the epochs saved, test accuracy {change(aware[2])} points.",
+        f"In the last stage only: best trial ended in **{aware[0].mean():.1%}**, still **{aware[1].mean():.0%}** of the epochs saved, as the other {settings - late} settings have one stage; test accuracy {change(aware[2])} points.",
     ]
     return best_pruned.reveal(
         [plot_pruning(), listed(lines)],
         truth=100 * blind[0].mean(),
         tolerance=8,
-        because=f"{late} of the {curves()[0].shape[1]} settings defer a part of their method, mostly to the last fifth of the epochs. Until then they are plain networks: half-way through training, {below_median():.0%} of them lie below the median of all settings (ten seeds). The rule looks several times, and ends {blind[3].mean():.0%} of them. `lt.tune` ends a trial in its last stage only.",
+        because=f"{late} of the {settings} settings change during training, most of them for the last fifth of the epochs. Until then they are plain networks: half-way, {late * below_median():.1f} of these {late} lie below the median of all settings (mean of ten seeds). The rule looks several times, and ends {late * blind[3].mean():.1f} of the {late}. `lt.tune` ends a trial in its last stage only.",
     )
 
 
@@ -473,7 +540,8 @@ more_trials = lt.Predict(
 @draws
 def plot_optimism():
     """Validation and test accuracy of the best of n trials, for three sizes of the validation set and for nothing."""
-    axes = new_figure(9.4, 3.0).subplots(1, 4, sharey=True)
+    figure = new_figure(9.4, 3.2)
+    axes = figure.subplots(1, 4, sharey=True)
     data = {}
     for ax, (name, found) in zip(
         axes,
@@ -492,7 +560,8 @@ def plot_optimism():
         ax.set_xticks((1, 10, 100, 1000), ("1", "10", "100", "1,000"))
         ax.set_title(name, fontsize=9.5, loc="left")
     percent(axes[0].yaxis)
-    axes[0].legend(fontsize=8.5, loc="lower right")
+    axes[0].set_ylabel("all classes, accuracy")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=9, loc="outside upper center", ncols=2)
     said = "; ".join(f"{name} {rows[0]:.1%} to {rows[-1]:.1%}" for name, rows in data.items())
     return Picture(list(axes), data, f"The best of 1 to 1,000 random settings; validation photographs a class: {said}.")
 
@@ -500,28 +569,40 @@ def plot_optimism():
 def open_more_trials():
     """The answer, for three sizes of the validation set and for a search in which there is nothing to find."""
     gain = {size: lt.metrics.paired(searched(size)[1][:, 6], searched(size)[1][:, 3]) for size in SIZES}
-    rise = {size: 100 * (searched(size)[0][:, 6] - searched(size)[0][:, 3]).mean() for size in SIZES}
-    optimism = {size: 100 * (searched(size)[0] - searched(size)[1]).mean(0) for size in SIZES}
-    share = 100 * gain[3].mean / rise[3]
+    share = gain[3].mean / (searched(3)[0][:, 6] - searched(3)[0][:, 3]).mean()
     truth = MORE[0] if share > 0.75 else MORE[1] if share > 0.25 else MORE[2]
     grew = {size: int(np.sum(np.diff((searched(size)[0] - searched(size)[1])[:, [3, 6]]) > 0)) for size in SIZES}
-    value, other = searched(3, True)
     slider = np.array([lt.metrics.frontier(run, [1.0]).all[0] for run in plain_networks()])
     lines = [
-        f"{size} a class, from 30 to 1,000 trials: validation {rise[size]:+.1f} points, other photographs {points(gain[size])}. Optimism after 1, 30 and 1,000 trials: {optimism[size][0]:.1f}, {optimism[size][3]:.1f} and **{optimism[size][6]:.1f}** points."
-        for size in SIZES
+        "The optimism after one trial is chance.",
+        "*Nothing to find*: τ is 1 in every setting (hence the higher start), and the noise is small. All of the rise is optimism.",
+        f"One trial of chapter 03's slider, τ = 1: {slider.mean():.1%}. The best of 1,000 trials of ten numbers, chosen on 250 photographs a class, against it: {points(lt.metrics.paired(searched(250)[1][:, 6], slider))}. The noise keeps nearly all of them off the slider's line: a well-chosen space of one number did better than one of ten.",
     ]
-    lines.append(
-        f"Nothing to find (τ = 1 and small random numbers): validation {value[:, 0].mean():.1%} to **{value[:, 6].mean():.1%}**, other photographs {other[:, 0].mean():.1%} to **{other[:, 6].mean():.1%}**. All of the rise is optimism."
-    )
-    lines.append(
-        f"One trial of chapter 03's slider, τ = 1: {slider.mean():.1%}. The best of 1,000 trials of ten numbers, chosen on 250 photographs a class, against it: {points(lt.metrics.paired(searched(250)[1][:, 6], slider))}."
-    )
     return more_trials.reveal(
-        [plot_optimism(), listed(lines)],
+        [plot_optimism(), table_of_optimism(), listed(lines)],
         truth=truth,
-        because=f"The best of many values is high because its setting is good, and because its photographs happened to suit it. From 30 to 1,000 trials the second part grew under {grew[3]} of ten seeds with 3 photographs a class, under {grew[25]} with 25, under {grew[250]} with 250.",
+        because=f"The best of many values is high because its setting is good, and because its photographs happen to suit it. From 30 to 1,000 trials the second part grew in {grew[3]}, {grew[25]} and {grew[250]} of the ten seeds, with 3, 25 and 250 photographs a class.",
     )
+
+
+def table_of_optimism():
+    """For each size of the validation set what more trials bring, and the optimism."""
+    searches = {f"{size}": searched(size) for size in SIZES} | {"3, nothing to find": searched(3, True)}
+    lines = []
+    for name, (value, other) in searches.items():
+        optimism = 100 * (value - other).mean(0)
+        gain = lt.metrics.paired(other[:, 6], other[:, 3])
+        lines.append(
+            (name, signed(100 * (value[:, 6] - value[:, 3]).mean()), f"{around(gain)} ({gain.verdict})")
+            + tuple(minus(f"{optimism[i]:.1f}") for i in (0, 3, 6))
+        )
+    head = (
+        "photographs a class",
+        "validation, 30 to 1,000 trials",
+        "other photographs, 30 to 1,000",
+        "optimism, 1 trial",
+    )
+    return table((*head, "30 trials", "1,000 trials"), lines)
 
 
 # ------------------------------------------------------------------------------------------------------------- compare
@@ -535,22 +616,44 @@ def chosen(group):
 
 def open_compare():
     """What choosing among all recorded settings gives, and its optimism."""
-    lines = []
+    rows, lines, spread = [], [], []
     for group, words in (("all", "balanced accuracy"), ("tail", "accuracy of the rare classes")):
         value, test, _ = curves(group)
         best = value[:, :, -1].argmax(1)
-        rows = np.arange(len(value))
-        promised, got, most = value[rows, best, -1], test[rows, best], test.max(1)
+        seeds = np.arange(len(value))
+        promised, got, most = value[seeds, best, -1], test[seeds, best], test.max(1)
         too_good = lt.metrics.paired(promised, got)
         images = 250 * (
             10 if group == "all" else int(lt.metrics.third_groups(plain_networks()[0].counts)["tail"].sum())
         )
         labels = [run.label for run in chosen(group)]
-        told = ", ".join(f"`{name}` ({labels.count(name)})" for name in dict.fromkeys(labels))
-        lines.append(
-            f"By **{words}** on {images:,} validation photographs: {told}. Validation {promised.mean():.1%}, test {got.mean():.1%}: optimism {points(too_good)}. The best setting by the test photographs themselves would have {most.mean():.1%}. Between settings, test accuracy has a standard deviation of {100 * test.std(1).mean():.1f} points; validation and test of one setting differ by {100 * (value[:, :, -1] - test).std():.1f}."
+        told = ", ".join(f"{labels.count(name)} × *{named(name)}*" for name in dict.fromkeys(labels))
+        rows.append(
+            (
+                words,
+                f"{images:,}",
+                f"{promised.mean():.1%}",
+                f"{got.mean():.1%}",
+                f"{around(too_good)} ({too_good.verdict})",
+                f"{most.mean():.1%}",
+            )
         )
-    return listed(lines)
+        lines.append(f"**{words}** chose {told}")
+        spread.append((100 * test.std(1).mean(), 100 * (value[:, :, -1] - test).std()))
+    (wide, narrow), (wide_rare, narrow_rare) = spread
+    lines = [
+        f"Under the ten seeds, {'; '.join(lines)}.",
+        f"Test accuracies of the settings have a standard deviation of {wide:.1f} points (rare classes: {wide_rare:.1f}), the differences between validation and test one of {narrow:.1f} ({narrow_rare:.1f}): with so many images, luck decides little.",
+    ]
+    head = (
+        "chosen by",
+        "validation photographs",
+        "validation",
+        "test",
+        "optimism, before rounding",
+        "best by the test itself",
+    )
+    return together(table(head, rows), listed(lines))
 
 
 def plot_chosen():
@@ -562,16 +665,20 @@ def plot_chosen():
 
 def say_chosen():
     """Whether the choices lie beyond the slider's line."""
-    told = []
+    told, plain_ones = [], plain_networks()
     for group, words in (("all", "all classes"), ("tail", "the rare classes")):
+        rarest, overall = (lt.metrics.beyond(chosen(group), plain_ones, of) for of in ("tail", "all"))
         told.append(
-            f"Chosen for {words}: rare classes {points(lt.metrics.beyond(chosen(group), plain_networks()))} against the slider, all classes together {points(lt.metrics.beyond(chosen(group), plain_networks(), 'all'))}."
+            f"Chosen for {words}, against the slider: rare classes {points(rarest)}, all classes together {points(overall)}."
         )
-    tail = lt.metrics.shot_accuracy
-    head = [tail(run)["head"] for run in chosen("tail")]
+    head, before = (
+        np.mean([lt.metrics.shot_accuracy(run)["head"] for run in runs]) for runs in (chosen("tail"), plain_ones)
+    )
+    overall = lt.metrics.beyond(chosen("all"), plain_ones, "all")
+    beats = "beats" if overall.p < 0.005 and overall.mean > 0 else "does not clearly beat"
     return lt.say(
         *told,
-        f"The choice for the rare classes asked for nothing else; the frequent ones are left with {np.mean(head):.1%}.",
+        f"For all classes together, the choice among {len(records())} settings {beats} the slider. The choice for the rare classes leaves the frequent ones at {head:.1%}, of {before:.1%} in the plain network.",
     )
 
 
@@ -589,7 +696,7 @@ best_of = lt.Exercise(
     "The best of n settings that are all alike",
     """Write `best_of(n, m, p)`: `n` settings, each truly right with probability `p`, are tried on `m` validation images of their own. Return the expected **highest** share of right answers. What exceeds `p` is pure optimism.
 
-`math` is there. Then compare `best_of(1000, 30, 0.51)` with the last panel above: why is it larger?""",
+The cell below imports `math`. Then compare `best_of(1000, 30, 0.51)` with the last panel above: why is it larger?""",
     """
 def best_of(n, m, p):
     share = [math.comb(m, c) * p**c * (1 - p) ** (m - c) for c in range(m + 1)]
@@ -639,7 +746,7 @@ ends = lt.Exercise(
     "The median rule, with stages",
     """Write `ends(own, others, begins)`: whether a trial is ended now, `True` or `False`.
 
-`own`: its values so far, one an epoch. `others`: the values of each complete trial, a list of lists over all epochs. `begins`: how many epochs pass before its last stage; until they are over, it is never ended. Else it is ended if its **best** value so far is below the median of the others **at this epoch**. `statistics` is there.""",
+`own`: its values so far, one an epoch. `others`: the values of each complete trial, a list of lists over all epochs. `begins`: how many epochs pass before its last stage; after `begins` epochs or fewer nothing is ended, nor while `others` is empty. Else it is ended if its **best** value so far is below the median of the others **at this epoch**. The cell below imports `statistics`.""",
     """
 def ends(own, others, begins):
     epoch = len(own)
@@ -666,7 +773,7 @@ def ends(own, others, begins):
         "It ends trials before their last stage.": lambda own, others, begins: _ends(own, others, 0),
         "That is the mean of the others, not their median.": lambda own, others, begins: float(len(own) > begins and bool(others) and max(own) < np.mean([one[len(own) - 1] for one in others])),
     },
-    given={"statistics": __import__("statistics")},
+    given={"statistics": statistics},
 )  # fmt: skip
 
 
@@ -692,28 +799,28 @@ def quiz():
             "You report the best validation value of 200 trials as the accuracy of your method. What is wrong?",
             {
                 "Nothing, the test set was not touched.": "The validation images have chosen the setting, so its value on them is too high.",
-                "It is optimistic.": "Yes. Report the chosen setting on images that chose nothing.",
+                "It is optimistic.": "Yes. Report the chosen setting on images that had no part in the choice.",
                 "200 trials are too few.": "More trials make the optimism larger.",
             },
             "It is optimistic.",
         ),
         lt.study.Question(
-            "What reduces optimism most?",
+            "What reduced optimism in this chapter?",
             {
-                "more trials": "They increase it.",
+                "more trials": "They increased it.",
                 "a better sampler": "It finds high validation values sooner, lucky ones as well.",
-                "more validation images of the classes that count": "Yes: then luck moves the value less.",
-                "more networks in each trial": "They average the luck of the seed. If all look at the same images, that of the images stays.",
+                "more validation images of the classes that count": "Yes: luck then moves the value less.",
+                "more networks in each trial": "Not tried. They average the luck of the seed only.",
             },
             "more validation images of the classes that count",
         ),
         lt.study.Question(
             "A method changes its loss after 80% of the epochs. A pruner compares it with others after a third. What happens?",
             {
-                "It is judged by what it is not yet.": "Yes: until then it is a plain network.",
+                "It is compared before its own loss is in force.": "Yes: until then it is a plain network.",
                 "Nothing, all are compared at the same epoch.": "The same epoch is another point of its training.",
-                "It has an advantage.": "Its early stage is that of a plain network, which helps it against nobody.",
+                "It has an advantage.": "Its early stage is a plain network's.",
             },
-            "It is judged by what it is not yet.",
+            "It is compared before its own loss is in force.",
         ),
     ])  # fmt: skip

@@ -12,6 +12,7 @@ from conftest import fast_cards
 import ltviz as lt
 
 pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
+RANGES = {"beta": (0.9, 0.9999), "lr": (0.01, 1.0), "weight_decay": (1e-5, 1e-2)}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,8 @@ def test_a_rule_that_knows_no_stages_ends_the_best_half_of_the_time(cards):
     assert 0.5 < cards.pruned(False)[3].mean() < 1 and cards.below_median() == pytest.approx(0.49)
     ended, saved, lost, late = cards.pruned(True)
     assert late.mean() < cards.pruned(False)[3].mean()
+    said = cards.open_best_pruned()
+    assert "as the other 78 settings have one stage" in said.content_text and "4.9 of these 10 lie" in said.because
     assert ended.mean() < 0.05 < 0.25 < saved.mean() < 0.4 and abs(lost.mean()) < 0.001
 
 
@@ -78,6 +81,13 @@ def test_optimism_grows_with_trials_and_shrinks_with_images(cards):
     optimism = {size: (cards.searched(size)[0] - cards.searched(size)[1]).mean(0) for size in (3, 25)}
     assert abs(optimism[3][0]) < 0.02 and optimism[3][3] > 0.07 and optimism[3][6] > optimism[3][3] + 0.03
     assert 0.01 < optimism[25][6] < optimism[3][6] / 3
+    table = cards.table_of_optimism().text.splitlines()
+    assert [line.split(" | ")[0] for line in table[1:]] == ["3", "25", "250", "3, nothing to find"]
+    last = [float(one.replace("\N{MINUS SIGN}", "-")) for one in table[1].split(" | ")[3:]]
+    assert last == pytest.approx(100 * optimism[3][[0, 3, 6]], abs=0.051)
+    slider = [lt.metrics.frontier(run, [1.0]).all[0] for run in cards.plain_networks()]
+    worse = lt.metrics.paired(cards.searched(250)[1][:, 6], np.array(slider))
+    assert worse.p < 0.05 and worse.mean < 0, "one number did better than ten"
     value, other = cards.searched(3, True)
     assert value[:, 6].mean() - value[:, 0].mean() > 0.08 and abs(other[:, 6].mean() - other[:, 0].mean()) < 0.01
 
@@ -89,25 +99,40 @@ def test_the_choices_of_the_records(cards):
     names = list(cards.records())
     assert [run.label for run in cards.chosen("all")] == [names[i] for i in value[:, :, -1].argmax(1)]
     said = cards.open_compare().text
-    assert "on 2,500 validation photographs" in said and "on 750 validation photographs" in said
-    assert "optimism" in said and "logit_adjustment tau=1.5" in said
+    assert "balanced accuracy | 2,500 | " in said and "accuracy of the rare classes | 750 | " in said
+    assert "accuracy of the rare classes chose 10 × Logit-adjusted loss, tau\u00a0=\u00a01.5." in said
+    spread = [(100 * test.std(1).mean(), 100 * (value[:, :, -1] - test).std())
+              for value, test, _ in map(cards.curves, ("all", "tail"))]  # fmt: skip
+    assert all(wide > 5 * narrow for wide, narrow in spread), "luck decides little"
+    assert f"standard deviation of {spread[0][0]:.1f} points (rare classes: {spread[1][0]:.1f})" in said
+
+
+def test_who_pays_for_the_choices(cards):
+    said, chosen, plain = cards.say_chosen().text, cards.chosen("all"), cards.plain_networks()
+    overall = lt.metrics.beyond(chosen, plain, "all")
+    assert overall.p > 0.005 and "the choice among 88 settings does not clearly beat" in said
+    before = np.mean([lt.metrics.shot_accuracy(run)["head"] for run in plain])
+    assert f"of {before:.1%} in the plain network" in said and before == pytest.approx(0.796, abs=0.001)
 
 
 @pytest.fixture(scope="module")
 def tuning(cards):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return lt.tune("class_balanced", lt.digits_lt(class_order="seed"), settings=cards.RANGES, trials=2, seeds=2,
+        return lt.tune("class_balanced", lt.digits_lt(class_order="seed"), settings=RANGES, trials=2, seeds=2,
                        pruner="none", epochs=2, storage=optuna.storages.InMemoryStorage(), progress=False)  # fmt: skip
 
 
 def test_a_grid_stands_for_a_reader_who_has_tried_nothing(cards, tuning):
-    assert "sampler 6, you 6 (a grid stands for you" in cards.play(tuning).text
-    sides = cards.sides_of(tuning)
+    card, sides = cards.play(tuning), cards.sides_of(tuning)
+    assert "a grid of 5 values of β and 3 learning rates stands for you" in card.text and "<details" in card.html
+    for side, rows in sides.items():
+        assert f"{side}: 6 trials, the best {rows['value'].max():.1%} on validation" in card.text
     assert sides["you"]["lr"].tolist() == [0.03, 0.1, 0.3] * 2
     assert sides["you"]["beta"].tolist() == [0.9995] * 3 + [0.9999] * 3
     assert "defaults" in set(sides["sampler"]["by"]) and len(sides["sampler"]) == 6
-    assert "yours are your own" in cards.play(tuning).text and len(tuning) == 12
+    again = cards.play(tuning)
+    assert "stands for you" not in again.text and "<details" not in again.html and len(tuning) == 12
 
 
 def test_both_sides_are_judged_on_the_test_images(cards, tuning):
@@ -122,6 +147,32 @@ def test_both_sides_are_judged_on_the_test_images(cards, tuning):
     versus = lt.metrics.paired(found["you"][1], found["sampler"][1], "tail")
     truth = cards.open_who_wins(tuning).truth
     assert truth == ("undecided" if not versus.p < 0.05 else cards.WINNERS[0] if versus.mean > 0 else cards.WINNERS[1])
+
+
+def test_why_says_what_was_found(cards, tuning):
+    cards.play(tuning)
+    found = {"you": ({"value": 0.70}, None), "sampler": ({"value": 0.767}, None)}
+    low, high = np.linspace(0.60, 0.62, 10), np.linspace(0.65, 0.68, 10)
+    told = cards.why_decided(lt.metrics.paired(low, high), found)
+    assert "the winner leads by 5.5 points (p = " in told and "not clear" not in told
+    assert told.endswith("On validation the winner led by 6.7 points.")
+    told = cards.why_decided(lt.metrics.paired(high, low), found)
+    assert told.endswith("On validation it was behind by 6.7 points.")
+    slightly = lt.metrics.paired(low + np.array([0.05, -0.005] * 5), low)
+    assert 0.005 < slightly.p < 0.05 and "suggestive but not clear" in cards.why_decided(slightly, found)
+    assert "both had the same value" in cards.why_decided(slightly, {side: ({"value": 0.7}, None) for side in found})
+    assert "One image is 1.7 points of a trial's value." in cards.why_undecided(tuning)
+
+
+def test_numbers_in_words(cards):
+    assert cards.signed(-0.04) == "0.0" and cards.signed(0.0) == "0.0" and cards.signed(1.26) == "+1.3"
+    assert cards.signed(-0.48, 2) == "\N{MINUS SIGN}0.48"
+    told = cards.points(lt.metrics.paired(np.arange(10) / 100, np.arange(10) / 100 + 0.013))
+    assert told.startswith("**\N{MINUS SIGN}1.3\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.0** points")
+    assert (
+        cards.named("ldam_drw max_margin=0")
+        == "LDAM with deferred re-weighting, max margin\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0"
+    )
 
 
 def simulated(n, m, p):

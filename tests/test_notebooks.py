@@ -1,5 +1,10 @@
 """The chapters: as they are kept, and as they run; and the checker itself, on notebooks that must not pass."""
 
+import ast
+import builtins
+import re
+import symtable
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -30,6 +35,49 @@ def test_first_chapters_exist():
         "03_decide_again",
         "04_class_balanced_loss",
     } <= names
+
+
+def exercises(path):
+    """The exercises of a module of cards: name -> the names that its solution is given."""
+    nodes, kinds, found = list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))), {"lt.Exercise"}, {}
+    kinds |= {one.name for one in nodes if isinstance(one, ast.ClassDef) and kinds & set(map(ast.unparse, one.bases))}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            if ast.unparse(node.value.func) in kinds:
+                given = {word.arg: word.value for word in node.value.keywords}.get("given", ast.Dict([], []))
+                found[node.targets[0].id] = [ast.literal_eval(key) for key in given.keys]
+    return found
+
+
+def names_of(source):
+    """The names that a cell imports or assigns."""
+    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+    return {one.get_name() for one in symbols if one.is_assigned() or one.is_imported()}
+
+
+def lacking(cells, tasks):
+    """Of each exercise of these cells the given names that no cell defines, up to the reader's own."""
+    known, found = set(dir(builtins)), {}
+    for source in cells:
+        known |= names_of(source)
+        for name in re.findall(r"cards\.(\w+)\.check\(", source):
+            found[name] = sorted(set(tasks[name]) - known)
+    return found
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_what_an_exercise_gives_is_there_in_the_readers_cell(path):
+    tasks = exercises(path.parent / f"cards_{path.name[:2]}.py")
+    cells = [cell.source for cell in notebooks.read(path).cells if cell.cell_type == "code"]
+    found = lacking(cells, tasks)
+    assert found and found == dict.fromkeys(found, []), "import or define it in the exercise's cell or before"
+
+
+def test_a_given_name_that_no_cell_defines_is_found():
+    tasks = {"area": ["math", "turn"]}
+    assert lacking(["turn = 2\ncards.area.check(area)"], tasks) == {"area": ["math"]}
+    assert lacking(["import math\nfor turn in (): ...", "cards.area.check(area)"], tasks) == {"area": []}
+    assert lacking(["def area():\n    import math, turn\ncards.area.check(area)"], tasks) == {"area": ["math", "turn"]}
 
 
 def executed(*sources):

@@ -378,7 +378,7 @@ def test_few_validation_images_are_warned_of_once(data, monkeypatch):
     with pytest.warns(UserWarning, match="30 validation images, .* counts for 3.3 points of a seed: the best of many"):
         tuning = tune("focal", data, trials=1, **FAST)
     tune("focal", data, trials=1, **FAST)
-    assert "luck is chosen along with the settings" in repr(tuning) and "1 finished" in repr(tuning)
+    assert "too high, as it is partly luck" in repr(tuning) and "1 finished" in repr(tuning)
 
 
 # ---------------------------------------------------------------------------------------------- workers that are killed

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 import ltviz as lt
-from ltviz.explore.tuning import TuningExplorer, mark_sizes
+from ltviz.explore.tuning import TuningExplorer, mark_sizes, round_ends, ticks, told, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
 
@@ -46,8 +46,8 @@ def test_the_sampler_takes_its_turn_and_importance_appears(explorer):
     assert len(explorer.tuning) == 7 and list(explorer.tuning.table()["by"]).count("sampler") == 6
     assert sum(explorer.result.importance.values()) == pytest.approx(1.0)
     assert len(explorer.marks(explorer.result)) == 2 * len(explorer.rows)
-    told = explorer.marks(explorer.result)[0].text
-    assert told.startswith("trial 0, defaults: beta=0.999, loss=softmax, lr=0.1: ")
+    mark = explorer.marks(explorer.result)[0].text
+    assert mark.startswith("trial 0, defaults: beta = 0.999, loss = softmax, lr = 0.1: ")
 
 
 def test_it_trains_in_the_background_and_stops(data):
@@ -139,7 +139,52 @@ def test_what_cannot_be_shown_is_refused(data, explorer):
 
 
 def test_ticks_are_round_numbers_and_whole_decades(data):
-    explorer = lt.explore.tuning(study(data, "focal", 0, settings={"gamma": (0, 5), "lr": (0.01, 1.0)}))
-    assert explorer._ticks("gamma") == ([0.0, 2.0, 4.0], ["0", "2", "4"])
-    assert explorer._ticks("lr") == ([-2.0, -1.0, 0.0], ["0.01", "0.1", "1"])
+    ranges = {"gamma": (0, 5), "lr": (0.01, 1.0), "weight_decay": (1e-5, 1e-2)}
+    explorer = lt.explore.tuning(study(data, "focal", 0, settings=ranges))
+    controls = explorer.controls
+    assert ticks(controls["gamma"]) == ([0.0, 2.0, 4.0], ["0", "2", "4"])
+    assert ticks(controls["lr"]) == ([-2.0, -1.0, 0.0], ["0.01", "0.1", "1"])
+    assert ticks(controls["weight_decay"])[1] == ["0.00001", "0.0001", "0.001", "0.01"]
+    assert explorer.sentence.endswith("weight decay = 0.0005.")
     explorer.close()
+    assert written([1e-8, 1e-4]) == ["1e-08", "0.0001"]
+
+
+def test_a_mark_tells_three_digits_as_a_slider_writes_them(explorer):
+    controls = explorer.controls
+    assert told(controls["beta"], 0.999830596) == "0.999831" and told(controls["beta"], 0.93214) == "0.9321"
+    assert told(controls["lr"], 0.0123456) == "0.0123" and told(controls["loss"], "softmax") == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], (0, 1)), ([0.62, 0.77], (0.6, 0.8)), ([0.62, 0.83], (0.6, 0.9)), ([0.5], (0.49, 0.51)), ([-3, 12], (-5, 15))],
+)
+def test_the_axis_of_values_has_round_ends(values, expected):
+    assert round_ends(np.array(values)) == pytest.approx(expected)
+
+
+def test_the_axis_of_values_holds_all_of_them_and_the_legend_tells_the_sizes(explorer):
+    assert explorer.slice.get_ylim() == pytest.approx(_with_margin(explorer.result.values))
+    drawn = explorer.surface.backgrounds
+    explorer.set(beta=0.95)
+    assert explorer.surface.backgrounds == drawn, "a slider moves no axis"
+    explorer.ask_sampler(4)
+    values = explorer.result.values
+    low, high = explorer.slice.get_ylim()
+    assert low < values.min() and high > values.max() and high - low < 2.5 * np.ptp(values) + 0.1
+    words = [text.get_text() for text in explorer.sizes.get_texts()]
+    assert words == [f"{100 * value:.1f}%" for value in (values.min(), values.max())]
+    explorer.set(across="lr")
+    assert explorer.along.get_text() == "Validation value along lr"
+
+
+def _with_margin(values):
+    low, high = round_ends(values)
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def test_the_readers_marks_lie_on_the_samplers(explorer):
+    for which in (0, 1):
+        order = [explorer.dots[who][which].get_zorder() for who in ("sampler", "defaults", "you")]
+        assert order == sorted(set(order))

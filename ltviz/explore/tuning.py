@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .. import check
@@ -19,17 +20,22 @@ from ..plots.surface import Surface
 from ..plots.text import short
 from ..training import Background
 from .base import STATE_OF, Explorer
-from .controls import Choice, Control, Number, button, control
+from .controls import Choice, Control, Number, button, control, label
 from .frames import Point, Region
 from .notebook import kernel, name_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
     from ..tuning import Tuning
     from ..tuning.space import Dimension
 
 WHO = ("you", "sampler", "defaults")
 WORDS = {"you": "you", "sampler": "the sampler", "defaults": "the defaults"}
 LOOK = {"you": ("s", PALETTE[1]), "sampler": ("o", PALETTE[0]), "defaults": ("D", INK)}
+OVER = {"sampler": 4, "defaults": 4.1, "you": 4.2}  # the reader's own marks lie on the others'
 ACROSS, UP = "across", "up"
 MANY = 5  # trials of the sampler at one press
 BARS = 6  # settings whose importance is shown
@@ -61,6 +67,20 @@ def round_places(low: float, high: float, scale: str) -> list[float]:
         places = np.arange(np.ceil(low - 1e-9), high + 1e-9)
     found = [float(place) for place in places if low - 1e-9 <= place <= high + 1e-9]
     return found if len(found) > 1 else [low, high]
+
+
+def round_ends(values: np.ndarray) -> tuple[float, float]:
+    """Round ends of an axis that holds the values: new values move them seldom. (0, 1) without values."""
+    if not len(values):
+        return 0.0, 1.0
+    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(values.min() - 0.01, values.max() + 0.01)
+    return float(places[0]), float(places[-1])
+
+
+def written(places: Sequence[float]) -> list[str]:
+    """Numbers along an axis: all in full, or all as powers of ten where one would be long."""
+    full = [np.format_float_positional(place, trim="-") for place in places]
+    return full if max(map(len, full)) <= 7 else [f"{place:.4g}" for place in places]
 
 
 class Trying(Background):
@@ -199,37 +219,25 @@ class TuningExplorer(Explorer):
             return one.place(value)
         return float([str(choice) for choice in dimension.choices].index(str(value)))
 
-    def _ends(self, name: str) -> tuple[float, float]:
-        one = self.controls[name]
-        return (one.left, one.right) if isinstance(one, Number) else (0.0, len(one.options) - 1.0)
-
-    def _ticks(self, name: str) -> tuple[list[float], list[str]]:
-        one, (low, high) = self.controls[name], self._ends(name)
-        if not isinstance(one, Number):
-            return list(range(len(one.options))), [short(str(option), 12) for option in one.options]
-        places = round_places(low, high, one.setting.scale)
-        return places, [f"{one.at(place):.4g}" for place in places]
-
     def build(self, surface: Surface) -> None:
         figure = surface.figure
-        self.map = figure.add_axes((0.1, 0.13, 0.4, 0.72))
+        self.map = figure.add_axes((0.11, 0.13, 0.39, 0.66))
         self.slice = figure.add_axes((0.61, 0.56, 0.34, 0.31))
         self.bars = figure.add_axes((0.74, 0.13, 0.24, 0.24))
-        titles = ((0.1, 0.945, "What was tried; larger is better"), (0.61, 0.945, "Value along the setting across"),
-                  (0.61, 0.425, "Share of the variance explained"))  # fmt: skip
-        for x, y, text in titles:
-            figure.text(x, y, text, fontsize=9.5, fontweight="bold", va="center")
+        titles = ((0.11, 0.945, "What was tried"), (0.61, 0.945, ""), (0.61, 0.425, "Share of the variance explained"))
+        look = {"fontsize": 9.5, "fontweight": "bold", "va": "center"}
+        _, self.along, _ = (figure.text(x, y, text, **look) for x, y, text in titles)
         self.cross = self.map.plot([], [], "+", color=INK, markersize=15, markeredgewidth=1.6, zorder=6)[0]
         self.line = self.slice.axvline(0.0, color=QUIET, linewidth=1.2, zorder=1)
         self.dots = {}
         for who, (marker, colour) in LOOK.items():
-            look = {"marker": marker, "edgecolors": colour, "linewidths": 1.2, "zorder": 4}
+            look = {"marker": marker, "edgecolors": colour, "linewidths": 1.2, "zorder": OVER[who]}
             self.dots[who] = [self.map.scatter([], [], s=[], facecolors=colour, **look),
                               self.slice.scatter([], [], s=26, facecolors=colour, **look)]  # fmt: skip
-        self.slice.set(ylim=(0, 1))
         self.slice.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         shown = [self.map.plot([], [], marker, color=colour, label=who)[0] for who, (marker, colour) in LOOK.items()]
-        figure.legend(handles=shown, loc="center left", bbox_to_anchor=(0.09, 0.89), ncols=3, fontsize=8.5)
+        figure.legend(handles=shown, loc="center left", bbox_to_anchor=(0.095, 0.89), ncols=3, fontsize=8.5)
+        self.sizes: Any = None
         self.bars.set(xlim=(0, 1), xticks=(0, 0.5, 1))
         for ax in (self.map, self.slice, self.bars):
             ax.tick_params(labelsize=8.5)
@@ -237,11 +245,13 @@ class TuningExplorer(Explorer):
         surface.animate(self.line, self.cross, *(dots for pair in self.dots.values() for dots in pair))
 
     def draw(self, result: Map) -> None:
-        shape = result.axes, tuple(result.importance.items())
+        reach = (result.values.min(), result.values.max()) if len(result.values) else None
+        shape = result.axes, tuple(result.importance.items()), reach
         if shape != self._shape:  # a slider that moves changes none of it
             self._shape = shape
             self._draw_axes(result)
-            self._draw_bars(result.importance)
+            draw_bars(self.bars, {word(self.controls[name]): share for name, share in result.importance.items()})
+            self._draw_values(result.values)
         self.cross.set_data([result.here[0]], [result.here[1]])
         self.line.set_xdata([result.here[0]])
         sizes = mark_sizes(result.values)
@@ -256,26 +266,26 @@ class TuningExplorer(Explorer):
                 dots.set_facecolors(faces or colour)
 
     def _draw_axes(self, result: Map) -> None:
-        for set_to, name, which in (("x", result.axes[0], self.map), ("y", result.axes[1], self.map),
-                                    ("x", result.axes[0], self.slice)):  # fmt: skip
-            (low, high), (places, labels) = self._ends(name), self._ticks(name)
+        across, up = (self.controls[name] for name in result.axes)
+        for set_to, one, which in (("x", across, self.map), ("y", up, self.map), ("x", across, self.slice)):
+            (low, high), (places, labels) = ends(one), ticks(one)
             margin = 0.06 * (high - low)
             which.set(**{f"{set_to}lim": (low - margin, high + margin)})
             axis = which.xaxis if set_to == "x" else which.yaxis
             axis.set_ticks(places, labels)
-        self.map.set_ylabel(result.axes[1].replace("_", " "), fontsize=9)
+        self.map.set_ylabel(word(up), fontsize=9)
         for ax in (self.map, self.slice):
-            ax.set_xlabel(result.axes[0].replace("_", " "), fontsize=9, labelpad=1)
+            ax.set_xlabel(word(across), fontsize=9, labelpad=1)
+        self.along.set_text(f"Validation value along {short(word(across), 14)}")
 
-    def _draw_bars(self, importance: Mapping[str, float]) -> None:
-        for bar in [*self.bars.patches, *self.bars.texts]:
-            bar.remove()
-        names = list(importance)[::-1]
-        self.bars.barh(range(len(names)), [importance[name] for name in names], color=PALETTE[0], height=0.6)
-        self.bars.set_yticks(range(len(names)), [short(name.replace("_", " "), 14) for name in names])
-        self.bars.set_ylim(-0.6, max(len(names), 1) - 0.4)
-        if not names:
-            self.bars.text(0.5, 0.0, "from four trials on", ha="center", va="center", fontsize=8.5, color=QUIET)
+    def _draw_values(self, values: np.ndarray) -> None:
+        """What the sizes of marks mean, and the axis of values: as far as they reach, with room for a mark."""
+        if self.sizes is not None:
+            self.sizes.remove()
+        self.sizes = legend_of_sizes(self.map.figure, values) if len(values) and np.ptp(values) > 0 else None
+        low, high = round_ends(values)
+        margin = 0.06 * (high - low)
+        self.slice.set(ylim=(low - margin, high + margin), yticks=round_places(low, high, "linear"))
 
     def say(self, result: Map) -> str:
         if not len(result.values):
@@ -292,7 +302,8 @@ class TuningExplorer(Explorer):
 
     def _set(self, result: Map) -> str:
         """Where the sliders stand, for who does not see the cross."""
-        return f"Set: {', '.join(f'{name} = {check.spelled(value)}' for name, value in result.chosen.items())}."
+        stand = [f"{word(self.controls[name])} = {check.spelled(value)}" for name, value in result.chosen.items()]
+        return f"Set: {', '.join(stand)}."
 
     def _judged(self) -> str:
         n, seeds = self.tuning.plan.judge.images, len(self.tuning.plan.seeds)
@@ -306,7 +317,9 @@ class TuningExplorer(Explorer):
         found = []
         for (x, y), value, (number, row) in zip(result.places, result.values, self.rows.iterrows(), strict=True):
             known = {name: row[name] for name in self.dimensions if row[name] is not None and row[name] == row[name]}
-            given = ", ".join(f"{name}={check.spelled(value)}" for name, value in known.items())
+            given = ", ".join(
+                f"{word(self.controls[name])} = {told(self.controls[name], value)}" for name, value in known.items()
+            )
             text = f"trial {number}, {row['by']}: {given}: {as_percent(value)}"
             found += [Point(x, y, text, 0), Point(x, float(value), text, 1)]
         return found
@@ -325,6 +338,54 @@ class TuningExplorer(Explorer):
         """Also ends the trial under way."""
         super().close()
         self.stop()
+
+
+def word(one: Control) -> str:
+    """The name of a setting as its slider has it."""
+    return label(one.name, one.setting)
+
+
+def told(one: Control, value: Any) -> str:
+    """A value of a trial in three digits, as the slider writes it."""
+    if not isinstance(one, Number):
+        return check.spelled(value).replace("_", " ")
+    if one.setting.scale == "one-minus-log":
+        return f"{1.0 - float(f'{1.0 - value:.3g}'):.9g}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def ends(one: Control) -> tuple[float, float]:
+    """Both ends of the axis of a setting, in the places of its slider or the numbers of its choices."""
+    return (one.left, one.right) if isinstance(one, Number) else (0.0, len(one.options) - 1.0)
+
+
+def ticks(one: Control) -> tuple[list[float], list[str]]:
+    """Places along the axis of a setting, and what is written there."""
+    if not isinstance(one, Number):
+        return list(range(len(one.options))), [short(str(option), 12) for option in one.options]
+    places = round_places(*ends(one), one.setting.scale)
+    return places, written([one.at(place) for place in places])
+
+
+def legend_of_sizes(figure: Figure, values: np.ndarray) -> Legend:
+    """The smallest and the largest mark, with the values that they stand for."""
+    both = np.array([values.min(), values.max()])
+    shown = [Line2D([], [], linestyle="", marker="o", color=QUIET, markersize=size**0.5, label=as_percent(value))
+             for size, value in zip(mark_sizes(both), both, strict=True)]  # fmt: skip
+    look = {"ncols": 2, "fontsize": 8.5, "frameon": False, "handletextpad": 0.9, "columnspacing": 1.6}
+    return figure.legend(handles=shown, loc="center left", bbox_to_anchor=(0.095, 0.833), **look)
+
+
+def draw_bars(ax: Axes, shares: Mapping[str, float]) -> None:
+    """The share of each setting, the largest on top."""
+    for bar in [*ax.patches, *ax.texts]:
+        bar.remove()
+    names = list(shares)[::-1]
+    ax.barh(range(len(names)), [shares[name] for name in names], color=PALETTE[0], height=0.6)
+    ax.set_yticks(range(len(names)), [short(name, 14) for name in names])
+    ax.set_ylim(-0.6, max(len(names), 1) - 0.4)
+    if not names:
+        ax.text(0.5, 0.0, "from four trials on", ha="center", va="center", fontsize=8.5, color=QUIET)
 
 
 def mark_sizes(values: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ def optimism(judge: Judge) -> str:
     one = "" if judge.function is not None else f", of which each counts for {100 / judge.images:.1f} points of a seed"
     return (
         f"the objective {judge.name!r} looks at {many(judge.images, 'validation image')}{one}: the best of many such "
-        "values is too good, as luck is chosen along with the settings"
+        "values is too high, as it is partly luck"
     )
 
 
