@@ -3,9 +3,10 @@
 import numpy as np
 import optuna
 import pytest
+from matplotlib.figure import Figure
 
 import ltviz as lt
-from ltviz.explore.tuning import TuningExplorer, mark_sizes, round_ends, ticks, told, written
+from ltviz.explore.tuning import TuningExplorer, draw_bars, mark_sizes, round_ends, ticks, told, written
 
 pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
 
@@ -158,10 +159,20 @@ def test_a_mark_tells_three_digits_as_a_slider_writes_them(explorer):
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([], (0, 1)), ([0.62, 0.77], (0.6, 0.8)), ([0.62, 0.83], (0.6, 0.9)), ([0.5], (0.49, 0.51)), ([-3, 12], (-5, 15))],
-)
+    [([], (0, 1)), ([0.62, 0.77], (0.6, 0.8)), ([0.62, 0.83], (0.6, 0.9)), ([0.5], (0.45, 0.55)), ([-3, 12], (-5, 15)),
+     ([0, 0, 0], (0, 0.05)), ([1.0], (0.95, 1)), ([0.03, 0.99], (0, 1)), ([0.42, 0.43], (0.35, 0.5))],
+)  # fmt: skip
 def test_the_axis_of_values_has_round_ends(values, expected):
     assert round_ends(np.array(values)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("trials", "told"), [(3, "from four trials on"), (4, "all trials have one value")])
+def test_without_shares_the_bars_say_why(trials, told):
+    ax = Figure().subplots()
+    draw_bars(ax, {}, trials)
+    assert [text.get_text() for text in ax.texts] == [told]
+    draw_bars(ax, {"beta": 0.7, "lr": 0.3}, trials + 1)
+    assert not ax.texts and [bar.get_width() for bar in ax.patches] == [0.3, 0.7]
 
 
 def test_the_axis_of_values_holds_all_of_them_and_the_legend_tells_the_sizes(explorer):

@@ -70,11 +70,17 @@ def round_places(low: float, high: float, scale: str) -> list[float]:
 
 
 def round_ends(values: np.ndarray) -> tuple[float, float]:
-    """Round ends of an axis that holds the values: new values move them seldom. (0, 1) without values."""
+    """Round ends of an axis that holds the values, and ten points at least: new values move them seldom.
+
+    It ends where shares do. (0, 1) without values.
+    """
     if not len(values):
         return 0.0, 1.0
-    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(values.min() - 0.01, values.max() + 0.01)
-    return float(places[0]), float(places[-1])
+    least, most = float(values.min()), float(values.max())
+    around = max(0.01, (0.1 - (most - least)) / 2)
+    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(least - around, most + around)
+    low, high = float(places[0]), float(places[-1])
+    return (max(low, 0.0) if least >= 0 else low), (min(high, 1.0) if most <= 1 else high)
 
 
 def written(places: Sequence[float]) -> list[str]:
@@ -246,11 +252,13 @@ class TuningExplorer(Explorer):
 
     def draw(self, result: Map) -> None:
         reach = (result.values.min(), result.values.max()) if len(result.values) else None
-        shape = result.axes, tuple(result.importance.items()), reach
+        complete = int((~result.early).sum())
+        shape = result.axes, tuple(result.importance.items()), reach, complete
         if shape != self._shape:  # a slider that moves changes none of it
             self._shape = shape
             self._draw_axes(result)
-            draw_bars(self.bars, {word(self.controls[name]): share for name, share in result.importance.items()})
+            shares = {word(self.controls[name]): share for name, share in result.importance.items()}
+            draw_bars(self.bars, shares, complete)
             self._draw_values(result.values)
         self.cross.set_data([result.here[0]], [result.here[1]])
         self.line.set_xdata([result.here[0]])
@@ -376,8 +384,8 @@ def legend_of_sizes(figure: Figure, values: np.ndarray) -> Legend:
     return figure.legend(handles=shown, loc="center left", bbox_to_anchor=(0.095, 0.833), **look)
 
 
-def draw_bars(ax: Axes, shares: Mapping[str, float]) -> None:
-    """The share of each setting, the largest on top."""
+def draw_bars(ax: Axes, shares: Mapping[str, float], trials: int) -> None:
+    """The share of each setting, the largest on top; trials: those that were trained to their end."""
     for bar in [*ax.patches, *ax.texts]:
         bar.remove()
     names = list(shares)[::-1]
@@ -385,7 +393,15 @@ def draw_bars(ax: Axes, shares: Mapping[str, float]) -> None:
     ax.set_yticks(range(len(names)), [short(name, 14) for name in names])
     ax.set_ylim(-0.6, max(len(names), 1) - 0.4)
     if not names:
-        ax.text(0.5, 0.0, "from four trials on", ha="center", va="center", fontsize=8.5, color=QUIET)
+        ax.text(
+            0.5,
+            0.0,
+            "from four trials on" if trials < 4 else "all trials have one value",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color=QUIET,
+        )
 
 
 def mark_sizes(values: np.ndarray) -> np.ndarray:
