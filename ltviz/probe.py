@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,24 @@ def probe(
     hears one that falls evenly from 95% (first class) to 35% (last). Raises UnknownMethod, and ValueError for any
     other argument that makes no sense.
     """
+    counts = torch.as_tensor(check.counts(counts))
+    target = check.whole("target", target, 0, len(counts) - 1)
+    return probes(method, counts, (target,), points=points, settings=settings)[0]
+
+
+def probes(
+    method: Any, counts: Any, targets: Sequence[int], *, points: int = 121, settings: Mapping[str, Any] | None = None
+) -> list[Probe]:
+    """`probe` for an image of each of several classes, under one and the same loss, which is built once."""
     bound, counts = bind(method, settings), torch.as_tensor(check.counts(counts))
-    k = len(counts)
-    target, points = check.whole("target", target, 0, k - 1), check.whole("points", points, 2)
+    points = check.whole("points", points, 2)
     objective, head = _prepare(bound, counts)
-    sigmoid = bound.probability == "sigmoid"
-    features, p = _path(head, k, target, points, sigmoid)
+    return [_probe(bound, objective, head, counts, target, points) for target in targets]
+
+
+def _probe(bound: Bound, objective: Objective, head: nn.Module, counts: Tensor, target: int, points: int) -> Probe:
+    objective.generator = torch.Generator().manual_seed(0)
+    features, p = _path(head, len(counts), target, points, bound.probability == "sigmoid")
     targets = torch.full((len(p),), target)
     leaf = features.requires_grad_()
     out = _output(head, leaf)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ltviz.methods import METHODS
 from ltviz.objective import UnknownMethod
-from ltviz.probe import probe
+from ltviz.probe import probe, probes
 
 COUNTS = [50, 20, 5]
 
@@ -55,3 +56,13 @@ def test_what_makes_no_sense_is_refused_by_name(changes, words):
 def test_an_unknown_method_keeps_its_class():
     with pytest.raises(UnknownMethod):
         probe("focl", COUNTS, 0)
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_several_images_are_probed_as_one_after_the_other(key):
+    """Under one loss: what it drew or noted for the first image does not reach the second."""
+    counts = [100, 30, 10, 3]
+    for found in probes(key, counts, (0, 3, 0)):
+        alone = probe(key, counts, found.target)
+        assert torch.equal(found.p, alone.p) and found.whole_batch == alone.whole_batch
+        assert torch.equal(found.loss, alone.loss) and torch.equal(found.gradient, alone.gradient)

@@ -17,7 +17,7 @@ from ..plots.loss_curve import LossPanels
 from ..plots.picture import DASHES, GROUP_COLOURS, QUIET, number
 from ..plots.series import class_counts
 from ..plots.surface import Surface
-from ..probe import Probe, probe
+from ..probe import Probe, probe, probes
 from .frames import Point, Region
 from .layout import SIGHT
 from .method import METHOD, MethodExplorer
@@ -75,7 +75,7 @@ class LossAnatomy(MethodExplorer):
     def compute(self, method: str, **settings: Any) -> Anatomy:
         counts = torch.from_numpy(self.counts)
         with threads(1):  # tensors this small wait for a second thread far longer than they compute
-            head, tail = (probe(method, counts, target, settings=settings) for target in (0, len(counts) - 1))
+            head, tail = probes(method, counts, (0, len(counts) - 1), settings=settings)
         return Anatomy(method, settings, head, tail, self._plain)
 
     def draw(self, result: Anatomy) -> None:
