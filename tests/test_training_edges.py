@@ -45,10 +45,11 @@ def test_an_error_in_a_sweep_hands_over_what_was_done(tmp_path):
 
     METHODS.add(Method(key="fails", title="F", paper="none", equation="0", objective=Fails))
     try:
-        with pytest.raises(ArithmeticError, match="on purpose") as caught:
+        with pytest.raises(ValueError, match="'fails': given .* it raised ArithmeticError: on purpose") as caught:
             sweep(["ce", "fails"], digits_lt(), seeds=1, epochs=1, folder=tmp_path, progress=False)
     finally:
         METHODS.remove("fails")
+    assert isinstance(caught.value.__cause__, ArithmeticError)
     assert [run.method for run in caught.value.runs] == ["ce"]
     assert "1 runs were done before" in caught.value.__notes__[0]
     assert len(list(tmp_path.iterdir())) == 1
@@ -381,7 +382,7 @@ def test_a_run_does_not_go_on_after_an_error_within_an_epoch():
         return F.cross_entropy(logits, targets)
 
     trainer = Trainer(breaks, digits_lt(ratio=10, n_max=40, test=10), epochs=2, device="cpu")
-    with pytest.raises(ArithmeticError):
+    with pytest.raises(ValueError, match="ArithmeticError: once"):
         trainer.run()
     with pytest.raises(RuntimeError, match="was stopped within an epoch"):
         trainer.run()
