@@ -1,7 +1,10 @@
 """A screen without a browser: what is sent, in which order, what is kept, and what stays after it is closed."""
 
+import base64
 import gc
 import io
+import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -13,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+import ltviz as lt
 from ltviz.explore import export as export_module
 from ltviz.explore import sweeps
 from ltviz.explore.export import export, grid
@@ -569,6 +573,124 @@ def test_a_grid_of_three_controls_has_a_plan_for_each_at_every_place_of_the_othe
     assert all(set(plan["keys"]) <= keys for plan in plans)
     # The third control does not change the picture: each picture is there once.
     assert len(made.frames) == 63 and made.keys[1, 0, 5] == made.keys[1, 2, 5] != made.keys[0, 0, 5]
+
+
+def noisy(scene) -> None:
+    """A scene of five pictures that have nothing in common, each with a mark that moves: the middle one is drawn first
+    of those around it, and is left out where every second value is."""
+
+    def draw(values):
+        image = np.random.default_rng(round(2 * values["beta"])).integers(0, 256, (20, 40, 3), np.uint8)
+        image[:2, : 1 + round(10 * values["beta"])] = 0
+        return Frame(image, f"beta {values['beta']:g}, tau {values['tau']:g}", [REGION])
+
+    scene.screen.follow(scene.screen.sweeps, scene.values, draw)
+
+
+def played(data) -> dict[tuple[str, int], tuple[str, np.ndarray]]:
+    """For each control of a page, at every place of it: the sentence and the pixels that the page shows."""
+    packets = [(one, base64.b64decode(one["image"])) for one in data["frames"]]
+    shown, metas = rebuilt(sorted(packets, key=lambda one: one[0]["over"] is not None)), {}
+    for one in sorted(data["frames"], key=lambda one: one["over"] is not None):
+        metas[one["key"]] = {**metas.get(one["over"], {}), **one["meta"]}
+    found = {}
+    for plan in data["plans"]:
+        for i, key in enumerate(plan["keys"]):
+            found[plan["name"], i, *plan["where"].values()] = metas[key]["text"], shown[key]
+    return found
+
+
+@pytest.mark.parametrize("most", [6_000, 18_000, 24_000, 30_000, 1_000_000])
+def test_every_value_of_a_page_shows_its_own_sentence_and_pixels_however_many_are_left_out(scene, most):
+    s = scene()
+    noisy(s)
+    made = grid(s.screen, ["beta"], most)
+    _, data = export_module.piece(s.screen, "x", ["beta"], most)
+    data = json.loads(export_module._json(data))
+    found = played(data)
+    assert len(found) == len(made.kept[0]) and (most == 1_000_000) == (len(found) == 21)
+    assert sum(one["over"] is None for one in data["frames"]) > 1, "several are whole"
+    for (_, at), (text, shown) in found.items():
+        value = PLACES[made.kept[0][at]]
+        frame = s.screen._render({"beta": value, "tau": 0.0})
+        assert text == f"beta {value:g}, tau 0" and float(data["inputs"][0]["labels"][at]) == value
+        np.testing.assert_array_equal(shown, frame.pixels)
+
+
+def test_as_many_values_are_kept_as_fit(scene):
+    """What is guessed from a few pictures, here from whole ones alone, leaves room for more."""
+    s = scene()
+    noisy(s)
+    whole = grid(s.screen, ["beta"], 1_000_000)
+    made = grid(s.screen, ["beta"], 2 * whole.size)
+    assert made.kept == whole.kept == (tuple(range(21)),) and whole.size < 2 * made.size
+    half = grid(s.screen, ["beta"], whole.size)
+    assert len(half.kept[0]) >= 5 and half.size <= whole.size
+
+
+def test_the_pictures_of_a_loss_are_those_of_its_slider_in_an_exported_file(tmp_path):
+    """Few of 61 values: pictures that others lay over were among those left out."""
+    explorer = lt.explore.loss_anatomy("logit_adjustment")
+    text = lt.export(explorer, tmp_path / "page.html", most=150_000).read_text(encoding="utf-8")
+    data = json.loads(re.search(r"<script type='application/json'[^>]*>(.*?)</script>", text, re.S)[1])
+    labels, found = data["inputs"][0]["labels"], played(data)
+    assert 3 <= len(labels) == len(found) < 20 and len({told for told, _ in found.values()}) == len(labels)
+    for (name, at), (told, shown) in found.items():
+        frame = explorer.screen._render(explorer.screen._values() | {name: float(labels[at])})
+        assert told == frame.text
+        np.testing.assert_array_equal(shown, frame.pixels)
+    explorer.close()
+
+
+def test_a_picture_that_lies_over_one_that_is_not_there_is_refused(scene, tmp_path, monkeypatch):
+    s = scene()
+    made = grid(s.screen, ["beta"])
+    with pytest.raises(RuntimeError, match=r"frames \['9', '11', .*\] of a page cannot be shown"):
+        replace(made, frames=tuple(one for one in made.frames if one["over"] is not None))
+    with pytest.raises(RuntimeError, match=r"frames \['20'\] of a page cannot be shown"):
+        replace(made, frames=made.frames[:-1])
+    alone = export_module._Encoder.alone
+
+    def loses(self, places):  # as if the picture under the others had been left out
+        there = alone(self, places)
+        return {place: one | {"over": one["over"] and "none"} for place, one in there.items()}
+
+    monkeypatch.setattr(export_module._Encoder, "alone", loses)
+    with pytest.raises(RuntimeError, match="of a page cannot be shown"):
+        export(s.screen, tmp_path / "x.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_control_that_changes_no_picture_has_no_input_and_the_page_says_so(scene, tmp_path):
+    s = scene()
+    body, data = export_module.piece(s.screen, "x", ["tau", "beta"])
+    assert [one["name"] for one in data["state"]["tracks"]] == ["beta"] and "data-name='tau'" not in body
+    assert "Without an input, as the picture is the same at all values: tau." in body
+    assert "these stay as they are: tau = 0." in body
+    text = export(s.screen, tmp_path / "x.html", controls=["tau"]).read_text(encoding="utf-8")
+    assert "<input" not in text and "as the picture is the same at all values: tau." in text
+
+
+def test_a_page_says_where_a_control_changes_nothing_as_the_others_stand(scene):
+    s = scene()
+    s.screen.follow(
+        s.screen.sweeps, s.values, lambda values: Frame(pixels(values["beta"] if values["tau"] else 0.3), "text")
+    )
+    _, data = export_module.piece(s.screen, "x", ["beta", "tau"])
+    still = {(one["name"], *one["where"].values()): one["still"] for one in data["plans"]}
+    assert [still["beta", i] for i in range(3)] == [True, False, False]
+    assert [at for (name, at), one in still.items() if name == "tau" and one] == [3], "beta = .3: the same picture"
+
+
+def test_controls_have_the_names_of_their_sliders_and_check_boxes_say_yes_or_no(scene):
+    s = scene()
+    s.beta.description, box = "β", widgets.Checkbox(value=True, description="learn scale")
+    learn = Sweep("learn", box, [False, True], [False, True])
+    s.screen.follow([*s.screen.sweeps, learn], lambda: s.values() | {"learn": box.value}, s.draw)
+    body, data = export_module.piece(s.screen, "x", ["beta"])
+    assert ">β</label>" in body and "data-name='beta'" in body and data["state"]["tracks"][0]["name"] == "beta"
+    assert "these stay as they are: tau = 0, learn scale = yes." in body
+    assert export_module._labels(learn) == ["no", "yes"]
 
 
 def test_frames_far_from_the_first_are_whole_and_others_lie_over_the_nearest_whole_one(scene):

@@ -637,6 +637,24 @@ def test_around_the_picture_it_is_transparent(bench):
     assert set(colours) == {"rgba(0, 0, 0, 0)"}
 
 
+def test_what_is_pointed_at_is_told_in_the_part_of_a_scrolled_picture_that_can_be_seen(bench):
+    b = bench()
+    b.page.evaluate("document.getElementById('here').style.cssText = 'width: 320px; height: 200px; overflow: auto'")
+    b.page.add_style_tag(content=".ltviz-screen { width: 740px !important; }")
+    tip, seen = b.page.locator(".tip"), 0
+    for x, y in ((0, 0), (100, 60), (420, 150)):
+        b.page.evaluate("([x, y]) => document.getElementById('here').scrollTo(x, y)", [x, y])
+        box = b.page.locator("#here").bounding_box()
+        for right, down in ((0.03, 0.3), (0.4, 0.1), (0.4, 0.7), (0.9, 0.3)):
+            b.page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"])
+            if tip.is_hidden():
+                continue
+            told, seen = tip.bounding_box(), seen + 1
+            assert box["x"] - 0.5 <= told["x"] and told["x"] + told["width"] <= box["x"] + box["width"] + 0.5
+            assert box["y"] - 0.5 <= told["y"] and told["y"] + told["height"] <= box["y"] + box["height"] + 0.5
+    assert seen > 7, "nearly everywhere something is pointed at"
+
+
 def test_taking_it_off_the_page_leaves_no_listener(bench):
     b = bench([HANDLE])
     b.sweep()

@@ -86,13 +86,21 @@ def test_an_explorer_moves_and_the_address_holds_where_it_is(opened, site):  # n
     assert page.locator("script[src*=explorers]").count() <= 1
     drawn(page)
     assert "0.9" in told(page) and page.locator("#explorer-effective_number output").inner_text() == "0.9"
-    slider = page.get_by_role("slider", name="beta")
+    slider = page.get_by_role("slider", name="β", exact=True)
     slider.press("End")
     value = page.locator("#explorer-effective_number output").inner_text()
     page.wait_for_function(f"document.querySelector('.caption').textContent.includes({value!r})")
     assert page.url.endswith(f"#explorer=effective_number&beta={value}")
-    moment = page.get_by_role("link", name="Link to this moment").get_attribute("href")
+    link = page.get_by_role("link", name="Link to this moment")
+    moment, before = link.get_attribute("href"), page.evaluate("scrollY")
     assert moment == f"#explorer=effective_number&beta={value}"
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.taken = text; }; }")
+    link.click()
+    page.locator(".moment [role=status]").get_by_text("copied").wait_for()
+    assert page.evaluate("taken") == page.url and page.url.endswith(moment) and page.evaluate("scrollY") == before
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed')); }")
+    link.click()
+    page.locator(".moment [role=status]").get_by_text("now in the address bar").wait_for()
 
     there = opened(f"42_small.html{moment}")
     there.locator(f"{SCREEN}[aria-busy=false]").wait_for()
@@ -111,6 +119,18 @@ def test_a_phone_moves_a_picture_sideways_at_a_size_that_can_be_read(opened):
     box = page.locator("#explorer-effective_number .scroll").first
     inner, outer = box.evaluate("one => [one.scrollWidth, one.clientWidth]")
     assert inner == 620 and outer < 390
+    # What is pointed at is told where it can be seen, at either end of the part that is in sight.
+    box.scroll_into_view_if_needed()
+    there, told, widths = box.bounding_box(), page.locator("#explorer-effective_number .tip"), set()
+    for moved in (0, 120, 283):
+        box.evaluate("(one, left) => { one.scrollLeft = left; }", moved)
+        for part in (0.02, 0.25, 0.5, 0.75, 0.98):
+            page.mouse.move(there["x"] + part * there["width"], there["y"] + 0.4 * there["height"])
+            if told.is_visible():
+                tip = told.bounding_box()
+                assert there["x"] - 0.5 <= tip["x"] and tip["x"] + tip["width"] <= there["x"] + there["width"] + 0.5
+                widths.add((moved, part))
+    assert len(widths) > 8
 
 
 def test_the_search_finds_text_words_and_methods(opened):
@@ -132,6 +152,92 @@ def test_the_search_finds_text_words_and_methods(opened):
     assert page.locator("#found").inner_text() == "Nothing found."
     field.press("Escape")
     assert page.locator("#found").is_hidden() and page.wrong == []
+
+
+FOUND = "document.querySelectorAll('#found a')"
+
+
+def test_the_search_is_used_by_keyboard_and_knows_greek_letters_by_both_names(opened):
+    page = opened("index.html")
+    page.keyboard.press("/")
+    page.keyboard.type("/focal")
+    field = page.get_by_role("searchbox", name="Search the course")
+    assert field.input_value() == "focal"
+    page.locator("#found a").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(f"document.activeElement === {FOUND}[0]")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/methods/focal.html")
+    page = opened("42_small.html")
+    lists = []
+    for said in ("tau", "τ", "TAU"):
+        page.get_by_role("searchbox", name="Search the course").fill(said)
+        page.locator("#found a").first.wait_for()
+        lists.append(page.locator("#found a").all_inner_texts())
+    assert lists[0] == lists[1] == lists[2] and "42 · A small chapter" in lists[0][0] and "τ = 1" in lists[0][0]
+
+
+def test_a_page_has_two_hits_those_that_teach_before_lists_of_sources_and_words_are_whole(opened):
+    page = opened("index.html")
+    page.get_by_role("searchbox", name="Search the course").focus()
+    page.wait_for_function("window.ltvizIndex")
+    page.evaluate("""() => { window.ltvizIndex = [
+      ...[1, 2, 3].map((i) => ({ t: `One: part ${i}`, u: `one.html#${i}`, x: "dual loss" })),
+      { t: "Two: References", u: "two.html#references", x: "Dual loss, dual loss, dual loss, dual loss: loss." },
+      { t: "Three", u: "three.html", x: "word ".repeat(60) + "extraordinary ".repeat(20) + "end",
+        k: "dual loss" }]; }""")
+    page.get_by_role("searchbox").fill("dual loss")
+    assert page.locator("#found b").all_inner_texts() == ["Three", "One: part 1", "One: part 2", "Two: References"]
+    page.get_by_role("searchbox").fill("extraord")
+    said = page.locator("#found span").inner_text()
+    assert set(said.split()) == {"…", "word", "extraordinary"} and 140 <= len(said) < 180
+
+
+def test_what_is_cut_at_the_side_says_so_until_it_is_moved(opened):
+    page = opened("42_small.html", 390)
+    drawn(page)
+    box, hint = page.locator("#explorer-effective_number .stage-box"), page.locator("#explorer-effective_number .swipe")
+    page.wait_for_function("document.querySelector('.stage-box').classList.contains('more-right')")
+    assert hint.is_visible() and "linear-gradient" in box.evaluate("one => getComputedStyle(one).maskImage")
+    box.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    page.wait_for_function("document.querySelector('.stage-box').className === 'scroll stage-box more-left'")
+    assert not hint.is_visible() and page.wrong == []
+    desk = opened("42_small.html")
+    drawn(desk)
+    assert desk.locator(".more-right, .swipe").count() == 0
+
+
+def test_a_phone_keeps_the_search_in_sight_and_gives_a_slider_its_line(opened):
+    page = opened("42_small.html", 390)
+    drawn(page)
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    tops = [page.locator(one).bounding_box()["y"] for one in ("#search", "#theme", "header .up")]
+    assert min(tops) >= 0 and max(tops) < 20
+    page.get_by_role("link", name="To the beginning of the page").click()
+    page.wait_for_function("scrollY < 80")
+    slider = page.locator("#explorer-effective_number input[type=range]").bounding_box()
+    assert slider["width"] > 300 and slider["y"] > page.locator("#explorer-effective_number label").bounding_box()["y"]
+
+
+def test_a_table_of_words_has_no_narrow_column_on_a_phone_and_the_margin_on_a_desk(opened):
+    page = opened("glossary.html", 390)
+    meaning = page.get_by_text("few have most").bounding_box()
+    word = page.get_by_text("long tail", exact=True).bounding_box()
+    assert meaning["width"] > 330 and meaning["y"] > word["y"] + 10
+    page = opened("methods/focal.html")
+    page.evaluate("""() => { document.querySelector(".highlight pre").textContent = "x".repeat(120);
+      document.querySelector("#content").append(document.querySelector(".highlight").cloneNode(true)); }""")
+    column, code = page.locator("main").bounding_box(), page.locator("main > .highlight").last.bounding_box()
+    assert code["width"] > column["width"] and code["x"] + code["width"] < 1440
+
+
+def test_a_card_of_the_first_page_is_a_link_as_a_whole(opened):
+    page = opened("index.html")
+    card = page.locator(".course li").bounding_box()
+    page.mouse.click(card["x"] + card["width"] - 8, card["y"] + card["height"] - 8)
+    page.wait_for_url("**/42_small.html")
 
 
 def test_the_theme_is_the_system_s_until_the_reader_chooses(opened):
@@ -217,7 +323,7 @@ def test_a_link_opens_the_moment_of_every_control(browser, late, file, name):
     there.wait_for_timeout(200)
     assert there.evaluate(NOW, name) == seen[-1] and there.evaluate("scrollY") > 100 and wrong == []
     # In "papers" all moves; elsewhere what the text asks for and a page does not have is named.
-    assert (explorer.get_by_text("Only in the notebook: ").count() == 1) == (name != "papers")
+    assert (page.get_by_text("Only in the notebook: ").count() == 1) == (name != "papers")
     context.close()
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -19,9 +18,8 @@ from ..attributes import plain, recorded
 from ..datasets import digits_attributes
 from ..metrics.triplets import LEVELS, Mined
 from ..objective import Setting
-from ..plots.confusion import SHARE
 from ..plots.examples import mosaic
-from ..plots.picture import INK, PALETTE, QUIET, as_percent, percent
+from ..plots.picture import INK, PALETTE, QUIET, as_percent
 from ..plots.surface import Pixels, Surface
 from ..plots.text import literal
 from ..samplers import SAMPLERS
@@ -33,6 +31,7 @@ from .screen import Click
 
 ACROSS, BATCHES, KAPPA, SHOWN = 8, 6, 10, 3  # pictures in a row; batches; hard pairs of an anchor, and those drawn
 GRID, PROFILE, BATCH = range(3)  # the regions of the picture
+STEPS = 7  # of the colours of the cells, up to one on which black can be read, as can what both become in a dark theme
 MEAN = 0.45  # rows between the attributes and their mean
 NEAR, FAR, MINOR, ALONE, LARGE = PALETTE[0], "#CC3434", PALETTE[2], "#8A8F98", "#C9CED6"
 VEIL = (1.0, 1.0, 1.0, 0.62)  # over a picture of the larger value
@@ -96,10 +95,8 @@ class Grid:
         places = np.append(np.arange(len(shares)), len(shares) + MEAN)
         for row, y in zip(np.vstack([shares, shares.mean(0)]), places, strict=True):
             for x, value in enumerate(row):
-                shade = max(2 * value - 1, 0.0)  # white: 50%, which always one answer gives
-                ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=SHARE(shade), edgecolor="#EEF0F6"))
-                colour = max(("white", "black"), key=lambda one: _contrast(one, SHARE(shade)))
-                ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color=colour)
+                ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(value), edgecolor="#EEF0F6"))
+                ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color="black")
         ax.set(xlim=(-0.5, len(ROWS) - 0.5), ylim=(places[-1] + 0.5, -0.5))
         ax.grid(False)
         ax.spines[:].set_visible(False)
@@ -203,8 +200,7 @@ class AttributeGrid(Explorer):
         """Share of the batch that has the rarer value of each attribute, and rho."""
         a = len(self.names)
         ax.set(xlim=(0, 0.56), ylim=(a + MEAN + 0.5, -0.5), yticks=[])
-        ax.set_xticks([0, 0.25, 0.5])
-        percent(ax.xaxis)
+        ax.set_xticks([0, 0.25, 0.5], ["0", "", "50%"])  # a name for each would touch its neighbour
         ax.tick_params(labelsize=9)
         ax.grid(False)
         ax.set_xlabel("rarer value, in the batch", fontsize=9.5, labelpad=2)
@@ -351,18 +347,15 @@ def first_batches(data: Any, run: Any) -> np.ndarray:
     return torch.stack(list(found)[:BATCHES]).numpy()
 
 
+def _shade(accuracy: float) -> tuple[float, float, float]:
+    """The colour of a cell; white at 50%, which always one answer gives. 16 values a channel are enough to show it."""
+    step = round(STEPS * max(2 * accuracy - 1, 0.0))
+    return 1 - step / 15, 1 - round(5 * step / STEPS) / 15, 1.0
+
+
 def ratio(value: float) -> str:
     """An imbalance in words."""
     return f"{value:.1f} : 1" if value < 9.95 else f"{value:.0f} : 1"
-
-
-def _contrast(one: Any, other: Any) -> float:
-    """The contrast of two colours, 1 to 21 (WCAG 2)."""
-    light = []
-    for colour in (one, other):
-        c = np.array(to_rgb(colour))
-        light.append(np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722) + 0.05)
-    return float(max(light) / min(light))
 
 
 def _listed(numbers: np.ndarray) -> str:

@@ -17,6 +17,21 @@ function mount(el, { state, frames, plans, inputs }) {
     widget_manager: { get_model: async (id) => sliders[id] },
   };
   const kept = { plans, frames: frames.map((one) => ({ ...one, image: bytes(one.image) })) };
+  const inputOf = (name) => document.getElementById(state.tracks.find((one) => one.name === name).model);
+  const idle = Object.fromEntries(inputs.map(({ id }) => {
+    const input = document.getElementById(id), said = document.createElement("small");
+    Object.assign(said, { id: `${id}-idle`, textContent: "changes nothing here", hidden: true });
+    input.setAttribute("aria-describedby", said.id);
+    input.parentElement.append(said);
+    return [id, said];
+  }));
+  /** Says of each control whether it changes the picture as the others stand. */
+  const speak = () => plans.forEach(({ name, where, still }) => {
+    const here = Object.entries(where).every(([other, at]) => Number(inputOf(other).value) === at);
+    if (here) idle[inputOf(name).id].hidden = !still;
+  });
+  inputs.forEach(({ id }) => document.getElementById(id).addEventListener("input", speak));
+  speak();
   if (!inputs.length) state.picture = { ...kept.frames[0], seq: 0, where: {} }; // a picture that nothing moves
   return render({ model, el, kept });
 }

@@ -66,18 +66,32 @@ class Grid:
     """The frames of a screen over the places of some of its controls.
 
     sweeps: the controls; kept: for each, the numbers of the places that are kept; frames: as the module reads them, in
-    the order of the places (the last control fastest), each picture once; keys: that of the frame at each place.
+    the order of the places (the last control fastest), each picture once; keys: that of the frame at each place;
+    looks: by key, what stands for its pixels alone. RuntimeError where a frame lies over one that is not there.
     """
 
     sweeps: tuple[Sweep, ...]
     kept: tuple[tuple[int, ...], ...]
     frames: tuple[dict[str, Any], ...]
     keys: Mapping[tuple[int, ...], str]
+    looks: Mapping[str, str]
+
+    def __post_init__(self):
+        there = {one["key"] for one in self.frames}
+        lost = [one["key"] for one in self.frames if one["over"] is not None and one["over"] not in there]
+        if lost or not set(self.keys.values()) <= there:
+            raise RuntimeError(f"frames {lost or sorted(set(self.keys.values()) - there)} of a page cannot be shown")
 
     @property
     def size(self) -> int:
         """Bytes of all frames in the page."""
         return len(_json(self.frames))
+
+    @property
+    def idle(self) -> list[Sweep]:
+        """The controls that change no picture here, whatever the others are worth."""
+        acting = {plan["name"] for plan in _plans(self) if not plan["still"]}
+        return [one for one in self.sweeps if one.name not in acting]
 
 
 def export(
@@ -146,15 +160,25 @@ def grid(screen: Screen, names: Sequence[str], most: int = MOST) -> Grid:
     sample = [len(_json([made])) for place in _sample(counts) if (made := encode(place)) is not encode.first]
     each = sum(sample) / len(sample) if sample else 1
     least = _thin(counts, here, 1)
-    while True:
-        fits = max(1, int(room / each))
-        kept = _thin(counts, here, fits)
-        there = {place: encode(place) for place in itertools.product(*kept)}
+
+    def made_of(kept: tuple[tuple[int, ...], ...]) -> Grid:
+        there = encode.alone(list(itertools.product(*kept)))
         once = {frame["key"]: frame for frame in there.values()}
-        made = Grid(sweeps, kept, tuple(once.values()), {place: frame["key"] for place, frame in there.items()})
-        if made.size <= most or kept == least:
-            return made
+        keys = {place: frame["key"] for place, frame in there.items()}
+        return Grid(sweeps, kept, tuple(once.values()), keys, {key: encode.looks[key] for key in once})
+
+    while True:
+        made = made_of(_thin(counts, here, max(1, int(room / each))))
+        if made.size <= most or made.kept == least:
+            break
         each *= 1.02 * made.size / most
+    while made.size <= most:  # those were guesses from a few pictures: perhaps more fit
+        finer = _thin(counts, here, int(1.1 * len(made.keys) * most / made.size))
+        more = made_of(finer) if sum(map(len, finer)) > sum(map(len, made.kept)) else None
+        if more is None or more.size > most:
+            break
+        made = more
+    return made
 
 
 def _sample(counts: Sequence[int]) -> list[tuple[int, ...]]:
@@ -184,11 +208,14 @@ class _Encoder:
     def __init__(self, screen: Screen, values: dict[str, Any], sweeps: Sequence[Sweep], here: Sequence[int]):
         self.screen, self.values, self.sweeps = screen, values, sweeps
         self.made: dict[tuple[int, ...], dict[str, Any]] = {}
-        frame = screen.frame if not sweeps else self._draw(here)
+        frame = screen.frame if screen._render is None else self._draw(here)
         if frame is None:
             raise check.refuse("screens", screen, "a screen that shows a picture")
-        self.wholes: list[tuple[dict[str, Any], np.ndarray]] = []
+        self.drawn: list[tuple[dict[str, Any], np.ndarray]] = []  # frames that are whole, and of these
+        self.wholes: list[tuple[dict[str, Any], np.ndarray]] = []  # those that others may lie over now
+        self.looks: dict[str, str] = {}  # by key, what stands for the pixels
         self.first = self._whole(self._key(here), frame.pixels, self._meta(frame))
+        self.looks[self.first["key"]] = _seen(frame.pixels)
         self.made[tuple(here)] = self.first
         self.known = {_seen(frame.pixels, self._meta(frame)): self.first}  # by what they show
 
@@ -207,7 +234,8 @@ class _Encoder:
 
     def _whole(self, key: str, pixels: np.ndarray, meta: dict[str, Any]) -> dict[str, Any]:
         made = {"key": key, "over": None, "at": [0, 0], "meta": meta, "image": _image(pixels)}
-        self.wholes.append((made, np.ascontiguousarray(pixels)))
+        self.drawn.append((made, np.ascontiguousarray(pixels)))
+        self.wholes.append(self.drawn[-1])
         return made
 
     def __call__(self, place: tuple[int, ...]) -> dict[str, Any]:
@@ -217,8 +245,18 @@ class _Encoder:
             same = _seen(pixels, meta)
             if same not in self.known:
                 self.known[same] = self._encoded(self._key(place), pixels, meta)
+                self.looks[self.known[same]["key"]] = _seen(pixels)
             self.made[place] = self.known[same]
         return self.made[place]
+
+    def alone(self, places: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], dict[str, Any]]:
+        """The frames of these places. One that lies over a frame of another place is drawn and encoded anew."""
+        here = {self(place)["key"] for place in places}
+        self.wholes = [one for one in self.drawn if one[0]["key"] in here]
+        lost = {one["key"] for one in self.known.values() if one["over"] is not None and one["over"] not in here}
+        self.known = {same: one for same, one in self.known.items() if one["key"] not in lost}
+        self.made = {place: one for place, one in self.made.items() if one["key"] not in lost}
+        return {place: self(place) for place in places}
 
     def _encoded(self, key: str, pixels: np.ndarray, meta: dict[str, Any]) -> dict[str, Any]:
         """A frame laid over the whole one that is nearest to it, or whole where none is near."""
@@ -234,8 +272,8 @@ class _Encoder:
         return {"key": key, "over": base["key"], "at": list(patch[1]), "meta": meta, "image": image}
 
 
-def _seen(pixels: np.ndarray, meta: Mapping[str, Any]) -> str:
-    """What stands for a picture and all that is said of it."""
+def _seen(pixels: np.ndarray, meta: Mapping[str, Any] | None = None) -> str:
+    """What stands for a picture and all that is said of it; for the picture alone without `meta`."""
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes() + _json([pixels.shape, meta]).encode()).hexdigest()
 
 
@@ -265,14 +303,18 @@ def _section(screen: Screen, number: int, names: Sequence[str], most: int, headi
 def piece(screen: Screen, name: str, names: Sequence[str], most: int = MOST) -> tuple[str, dict[str, Any]]:
     """One screen for a page of one's own: the HTML of its inputs and notes, and what `mount` of export.js is given.
 
-    name: the id of the element that `mount` fills, and how the ids of the inputs begin.
+    name: the id of the element that `mount` fills, and how the ids of the inputs begin. A control that changes no
+    picture has no input, and a note says so.
     """
     made = grid(screen, names, most)
+    idle = made.idle
+    if idle:
+        made = grid(screen, [one.name for one in made.sweeps if one not in idle], most)
     here = [kept.index(one.index(screen._values().get(one.name)) or 0)
             for one, kept in zip(made.sweeps, made.kept, strict=True)]  # fmt: skip
     inputs, tracks, html_inputs = [], [], []
     for i, (one, kept, at) in enumerate(zip(made.sweeps, made.kept, here, strict=True)):
-        labels = [one.written()[j] for j in kept]
+        labels = [_labels(one)[j] for j in kept]
         control, output = f"{name}-control-{i}", f"{name}-value-{i}"
         html_inputs.append(_input(one, labels, control, output, at))
         inputs.append({"id": control, "output": output, "labels": labels})
@@ -280,7 +322,8 @@ def piece(screen: Screen, name: str, names: Sequence[str], most: int = MOST) -> 
                        "nearest": True})  # fmt: skip
     state = {"size": screen.size, "caption": screen.caption, "tracks": tracks, "picture": None, "ratio": 1, "theme": ""}
     data = {"state": state, "frames": made.frames, "plans": _plans(made), "inputs": inputs}
-    notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in _notes(screen, made))
+    said = [_left_out(idle)] if idle else []
+    notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in [*said, *_notes(screen, made)])
     return f"<div class='controls'>{''.join(html_inputs)}</div>\n<div id='{name}'></div>\n{notes}", data
 
 
@@ -296,27 +339,47 @@ def _plain(value: Any) -> Any:
 
 
 def _input(sweep: Sweep, labels: Sequence[str], name: str, output: str, at: int) -> str:
-    label = f"<label for='{name}'>{html.escape(sweep.name.replace('_', ' '))}</label>"
+    label = f"<label for='{name}'>{html.escape(called(sweep))}</label>"
+    facts = f"id='{name}' data-name='{html.escape(sweep.name)}' autocomplete='off'"
     if sweep.numeric:
-        slider = f"<input id='{name}' type='range' max='{len(labels) - 1}' value='{at}' autocomplete='off'>"
+        slider = f"<input {facts} type='range' max='{len(labels) - 1}' value='{at}'>"
         return f"<div>{label}{slider} <output id='{output}' for='{name}'>{html.escape(labels[at])}</output></div>"
     options = "".join(
         f"<option value='{i}'{' selected' if i == at else ''}>{html.escape(text)}</option>"
         for i, text in enumerate(labels)
     )
-    return f"<div>{label}<select id='{name}' autocomplete='off'>{options}</select></div>"
+    return f"<div>{label}<select {facts}>{options}</select></div>"
+
+
+def called(sweep: Sweep) -> str:
+    """The name of a control as its widget has it in a notebook."""
+    return getattr(sweep.box or sweep.widget, "description", "") or sweep.name.replace("_", " ")
+
+
+def _labels(sweep: Sweep) -> list[str]:
+    """What stands for each value: a check box has none of its own."""
+    if all(isinstance(one, bool) for one in sweep.values):
+        return ["yes" if one else "no" for one in sweep.values]
+    return sweep.written()
 
 
 def _plans(made: Grid) -> list[dict[str, Any]]:
-    """For every control, and every place of the others: the keys along it."""
+    """For every control, and every place of the others: the keys along it, and whether all show the same (still)."""
     plans = []
     for i, one in enumerate(made.sweeps):
         others = [range(len(kept)) if j != i else [None] for j, kept in enumerate(made.kept)]
         for where in itertools.product(*others):
             still = {other.name: at for other, at in zip(made.sweeps, where, strict=True) if other is not one}
             along = [kept if j == i else (kept[where[j]],) for j, kept in enumerate(made.kept)]
-            plans.append({"name": one.name, "where": still, "keys": [made.keys[p] for p in itertools.product(*along)]})
+            keys = [made.keys[place] for place in itertools.product(*along)]
+            same = len({made.looks[key] for key in keys}) == 1
+            plans.append({"name": one.name, "where": still, "keys": keys, "still": same})
     return plans
+
+
+def _left_out(idle: Sequence[Sweep]) -> str:
+    """Why a page has no input for these."""
+    return f"Without an input, as the picture is the same at all values: {', '.join(map(called, idle))}."
 
 
 def _notes(screen: Screen, made: Grid) -> list[str]:
@@ -324,19 +387,20 @@ def _notes(screen: Screen, made: Grid) -> list[str]:
     notes = []
     for one, kept in zip(made.sweeps, made.kept, strict=True):
         if len(kept) < len(one.places):
-            said = f"{len(kept)} of the {len(one.places)} values of {one.name.replace('_', ' ')}"
+            said = f"{len(kept)} of the {len(one.places)} values of {called(one)}"
             notes.append(f"To keep this page small, it holds {said}.")
     moved = [one.name for one in made.sweeps]
     still = {name: value for name, value in screen._values().items() if name not in moved}
     if still:
-        labels = {one.name: one for one in screen.sweeps}
+        known = {one.name: one for one in screen.sweeps}
 
-        def written(name: str, value: Any) -> str:
-            i = labels[name].index(value) if name in labels else None
-            if i is None or (labels[name].numeric and not np.isclose(labels[name].values[i], value)):
-                return str(value)
-            return labels[name].written()[i]
+        def told(name: str, value: Any) -> str:
+            if name not in known:
+                return f"{name.replace('_', ' ')} = {value}"
+            one, i = known[name], known[name].index(value)
+            near = i is not None and (not one.numeric or np.isclose(one.values[i], value))
+            return f"{called(one)} = {_labels(one)[i] if near else value}"
 
-        told = ", ".join(f"{name.replace('_', ' ')} = {written(name, value)}" for name, value in still.items())
-        notes.append(f"In this page these stay as they are: {told}.")
+        said = ", ".join(told(name, value) for name, value in still.items())
+        notes.append(f"In this page these stay as they are: {said}.")
     return notes

@@ -30,6 +30,7 @@ from .screen import Click
 
 ROWS = (*GROUPS, "deployed")
 START = {"tau": 0.0, "bias": "keep", "prior": 0.0}
+WORDS = {"tau": "τ-norm"}  # what stands beside the slider, as the letter is that of `prior` too
 OWN = ("deployment", "data", "first")  # names that no setting of a rule may have
 DEPLOYMENT = Setting(
     0.0, -1.0, 1.0,
@@ -91,6 +92,8 @@ class Posthoc(Explorer):
                 symbol = rule.method.settings[setting].symbol if name != setting else ""  # where it has another name
                 declared = replace(rule.method.settings[setting], default=rule.neutral[setting], symbol=symbol)
                 controls[name] = control(name, declared, given.pop(name, rule.neutral[setting]))
+                if name in WORDS:
+                    controls[name].box.description = WORDS[name]
         for name, value in given.items():
             if name not in START:
                 known = ", ".join([*controls, "deployment"])

@@ -2,61 +2,10 @@
 // moves, without asking the kernel. It can be pointed at, and its handles dragged. `render` is what anywidget calls,
 // and export.js on a page without a kernel, where plain inputs take the place of the sliders.
 
-const STORED = 16 * 2 ** 20, DECODED = 64 * 2 ** 20; // bytes of a screen on the page: frames as they came, and decoded
 const AHEAD = 8; // frames decoded on either side of the slider
 const RETRY = 3000, REST = 400; // ms until a sweep that never came is asked for again; until the sentence is read out
-const REACH = 22, OWN = "kernel"; // CSS pixels from which a point is pointed at; key of the kernel's last picture
+const REACH = 22; // CSS pixels from which a point is pointed at
 
-/** Values by key, of at most `bound` bytes in all; the least recently used goes first. */
-class Bounded {
-  constructor(bound, dropped = () => {}) { Object.assign(this, { bound, dropped, size: 0, kept: new Map() }); }
-  get(key) {
-    const entry = this.kept.get(key);
-    if (entry) { this.kept.delete(key); this.kept.set(key, entry); }
-    return entry?.value;
-  }
-  put(key, value, size) {
-    this.drop(key, value);
-    this.kept.set(key, { value, size }); this.size += size;
-    for (const old of this.kept.keys()) if (this.size > this.bound) this.drop(old);
-  }
-  drop(key, except) {
-    const entry = this.kept.get(key);
-    this.kept.delete(key); this.size -= entry?.size ?? 0;
-    if (entry && entry.value !== except) this.dropped(entry.value);
-  }
-  clear() { for (const key of [...this.kept.keys()]) this.drop(key); }
-}
-
-/** Pictures by key: as they came, and decoded. One may be a patch over another. */
-class Pictures {
-  constructor(bound) {
-    this.files = new Bounded(bound);
-    this.bitmaps = new Bounded(DECODED, (entry) => { entry.bitmap?.close(); entry.bitmap = null; });
-  }
-  put(key, { image, over = null, at = [0, 0], meta }) {
-    if (key !== OWN && this.has(key)) return; // a key stands for one picture, but for the kernel's own
-    this.bitmaps.drop(key);
-    this.files.put(key, { blob: new Blob([image]), over, at, meta }, image.byteLength + 200);
-  }
-  /** The picture and what it lies over are there; both count as just used. */
-  has(key) { const file = this.files.get(key); return !!file && (!file.over || !!this.files.get(file.over)); }
-  meta(key) { const file = this.files.get(key); return { ...this.files.get(file.over)?.meta, ...file.meta }; }
-  /** What to draw, in order: [key, left, top]. */
-  layers(key) { const { over, at } = this.files.get(key); return [...(over ? [[over, 0, 0]] : []), [key, ...at]]; }
-  /** {bitmap} of one layer: null while it is being decoded, which `ready` waits for. */
-  decoded(key) {
-    const known = this.bitmaps.get(key), entry = { bitmap: null };
-    if (known) return known;
-    entry.ready = createImageBitmap(this.files.get(key).blob).then((bitmap) => {
-      entry.bitmap = bitmap;
-      if (this.bitmaps.get(key) === entry) this.bitmaps.put(key, entry, 4 * bitmap.width * bitmap.height);
-    }, () => {}); // a picture that cannot be read is not drawn
-    this.bitmaps.put(key, entry, 0);
-    return entry;
-  }
-  clear() { this.files.clear(); this.bitmaps.clear(); }
-}
 const put = (node, facts) => { for (const key in facts) node.setAttribute(key, facts[key]); return node; };
 const make = (parent, tag, facts) => put(parent.appendChild(document.createElement(tag)), facts);
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -78,6 +27,16 @@ function written(region, axis, value) {
   const near1 = region[`${axis}scale`] === "one-minus-log" && (1 - Number((1 - value).toPrecision(2))).toFixed(7);
   const number = region.percent.includes(axis) ? `${(100 * value).toFixed(1)}%` : Number(near1 || value.toPrecision(3));
   return `${region[`${axis}name`]} ${name ?? number}`;
+}
+/** What can be seen where an element is, [left, top, right, bottom] in the window: what scrolls around it hides the rest. */
+function seen(node) {
+  let [left, top, right, bottom] = [0, 0, innerWidth, innerHeight];
+  for (let around = node.parentElement; around; around = around.parentElement) {
+    const box = around.getBoundingClientRect(), { overflowX, overflowY } = getComputedStyle(around);
+    if (overflowX !== "visible") [left, right] = [Math.max(left, box.left), Math.min(right, box.right)];
+    if (overflowY !== "visible") [top, bottom] = [Math.max(top, box.top), Math.min(bottom, box.bottom)];
+  }
+  return [left, top, right, bottom];
 }
 const described = (region, x, y) => `${written(region, "x", x)}, ${written(region, "y", y)}`;
 
@@ -133,6 +92,9 @@ class Pointing {
     for (const { style } of [this.tip, this.dot]) style.inset = `${100 * fy}% auto auto ${100 * fx}%`;
     const [left, up] = [fx > 0.5, fy > 0.4].map((over) => (over ? "calc(-100% - 12px)" : "12px"));
     this.tip.style.transform = `translate(${left}, ${up})`;
+    const [l, t, r, b] = seen(this.stage), tip = this.tip.getBoundingClientRect();
+    const [aside, down] = [[l - tip.left, r - tip.right], [t - tip.top, b - tip.bottom]].map(([low, high]) => Math.max(low, Math.min(0, high)));
+    this.tip.style.transform += ` translate(${aside}px, ${down}px)`;
     if (aloud) this.said.textContent = this.tip.textContent;
   }
   choose(found) { if (found) this.tell({ ...found, kind: "click" }); }

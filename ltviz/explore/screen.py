@@ -32,10 +32,11 @@ from .frames import Frame
 from .sweeps import Sweep, Sweeper
 
 *SCRIPTS, CSS = (
-    (Path(__file__).parent / name).read_text("utf-8") for name in ("shield.js", "keys.js", "screen.js", "screen.css")
+    (Path(__file__).parent / name).read_text("utf-8")
+    for name in ("shield.js", "keys.js", "pictures.js", "screen.js", "screen.css")
 )
 SCRIPT = "".join(SCRIPTS)
-KEPT = 16 * 2**20  # bytes of frames kept here; screen.js says what the page keeps
+KEPT = 16 * 2**20  # bytes of frames kept here; pictures.js says what the page keeps
 
 
 @dataclass(frozen=True)

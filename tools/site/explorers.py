@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from ltviz.explore import export
 from ltviz.files import write_atomically
 
 REPO = Path(__file__).resolve().parents[2]
@@ -142,7 +144,7 @@ def _made(statement: ast.stmt) -> set[str]:
 
 def moving(screen: Any, asked: str) -> list[str]:
     """Names of the controls that move on a page: those that MOVES names, else the first that changes the picture, and a
-    second with few values."""
+    second with few values; none where none does."""
     if asked in MOVES:
         known = [one.name for one in screen.sweeps]
         if not set(MOVES[asked]) <= set(known):
@@ -152,14 +154,24 @@ def moving(screen: Any, asked: str) -> list[str]:
     for sweep in screen.sweeps:
         if len(chosen) < 2 and (not chosen or len(sweep.places) <= FEW) and _acts(screen, sweep):
             chosen.append(sweep.name)
-    return chosen or [one.name for one in screen.sweeps[:1]]
+    return chosen
 
 
 def _acts(screen: Any, sweep: Any) -> bool:
-    """Whether the picture is another one at the two ends of a control."""
-    values = screen._values()
-    one, other = (screen._render(values | {sweep.name: sweep.values[i]}).pixels for i in (0, -1))
-    return one.shape != other.shape or bool((one != other).any())
+    """Whether the picture is another one at the ends and in the middle of a control."""
+    values, some = screen._values(), dict.fromkeys((0, len(sweep.values) // 2, len(sweep.values) - 1))
+    one, *others = (screen._render(values | {sweep.name: sweep.values[i]}).pixels for i in some)
+    return any(one.shape != other.shape or bool((one != other).any()) for other in others)
+
+
+def still(explorer: Any) -> str:
+    """Why a page has no input for the anatomy of a loss, in a sentence."""
+    found, names = explorer.result, [export.called(one) for one in explorer.screen.sweeps]
+    plain = all(torch.equal(one.loss, found.plain.loss) for one in (found.head, found.tail))
+    said = f"{', '.join(names[:-1])} and {names[-1]} change" if names[1:] else f"{names[0]} changes"
+    told = ", which stays that of cross-entropy" if plain else ""
+    role = "they do" if names[1:] else "it does"
+    return f"There is no slider here: {said} nothing in the loss of an image{told}. Settings says what {role}."
 
 
 def lighten(screen: Any, asked: str) -> list[str]:
@@ -169,7 +181,7 @@ def lighten(screen: Any, asked: str) -> list[str]:
         wanted = MOVES.get(asked, {}).get(one.name)
         if wanted is not None:
             cut = _cut(one, (*wanted, values[one.name]), asked)
-            notes.append(f"{len(cut.places)} of the {len(one.places)} values of {one.name.replace('_', ' ')}")
+            notes.append(f"{len(cut.places)} of the {len(one.places)} values of {export.called(one)}")
             one = cut
         sweeps.append(one)
     screen.follow(sweeps, screen._values, lambda values: _light(render(values)))
@@ -217,7 +229,7 @@ def shared(data: dict[str, Any]) -> dict[str, Any]:
 def missing(explorer: Any, names: Sequence[str]) -> str:
     """What an explorer can do in a notebook and not on a page, in a sentence."""
     screen = explorer.screen
-    others = [one.name.replace("_", " ") for one in screen.sweeps if one.name not in names]
+    others = [export.called(one) for one in screen.sweeps if one.name not in names]
     frame = screen.frame
     parts = [*(["dragging in the picture"] if frame is not None and frame.handles else []),
              *(["clicking in it"] if screen._clicked else []), *BUTTONS.get(explorer.function, ())]  # fmt: skip
@@ -234,7 +246,6 @@ def draw(job: Job, notebooks: Path, work: Path) -> dict[str, Any] | None:
     if str(notebooks) not in sys.path:
         sys.path.insert(0, str(notebooks))
     import ltviz as lt
-    from ltviz.explore import export
 
     names = {"lt": lt}
     with contextlib.chdir(work), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -248,7 +259,8 @@ def draw(job: Job, notebooks: Path, work: Path) -> dict[str, Any] | None:
         page, data = export.piece(screen, f"screen-{job.name}", names, job.most)
         page += "".join(f"<p class='note'>{html.escape(note)}</p>" for note in notes)
         made = {"html": page, "data": shared(json.loads(export._json(data))), "title": screen.title}
-        made["without"] = missing(explorer, names)
+        alone = job.function == "loss_anatomy" and not names
+        made["without"] = still(explorer) if alone else missing(explorer, names)
         explorer.close()
     return made
 
