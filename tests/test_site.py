@@ -1,6 +1,8 @@
 """The site: what a chapter becomes, which code an explorer needs, what a page may load."""
 
+import base64
 import html
+import io
 import json
 import posixpath
 import re
@@ -11,9 +13,11 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
+from ltviz.explore.frames import Frame
 from ltviz.methods import METHODS
-from tools.site import build, chapters, explorers, lists, markup, page
+from tools.site import build, chapters, explorers, lists, markup, page, photographs
 from tools.site.explorers import Job, found
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
@@ -142,6 +146,86 @@ def test_kept_pictures_say_what_they_show_and_how_wide_they_are():
     assert said == '<pre class="printed">1 &lt; 2\n</pre>'
 
 
+@pytest.mark.parametrize("latex", [r"\lVert x \rVert", r"\|x\|", r"\lvert x \rvert", r"\bigl(\lVert x \rVert\bigr)"])
+def test_the_bars_of_a_norm_are_as_tall_as_its_letters(latex):
+    bars = re.findall(r"<mo([^>]*)>&#x0(?:2016|007C);</mo>", markup.mathematics(latex))
+    assert len(bars) == 2 and all('stretchy="false"' in one for one in bars)
+
+
+def test_both_brackets_of_a_power_have_one_size():
+    made = markup.mathematics(r"\bigl(x - \alpha\bigr)^2 + \left(\frac12\right)")
+    assert re.findall(r"<mo([^>]*)>[()]</mo>", made) == [' stretchy="false"'] * 2
+    assert made.count('stretchy="true"') == 2, "those around a fraction are as tall as it is"
+
+
+@pytest.mark.parametrize(
+    ("said", "numbers"),
+    [
+        ("see chapter 04's rule", ["04"]),
+        ("(Chapter 02 tests both.)", ["02"]),
+        ("chapters 02, 03 and 08", ["02", "03", "08"]),
+        ("chapters 01 to 03", ["01", "03"]),
+        ("chapter 2.1, chapter 99, chapters, 04", []),
+        ("`chapter 04`, [chapter 03](GLOSSARY.md)", []),
+    ],
+)
+def test_a_chapter_that_is_named_is_a_link(said, numbers):
+    made = markup.linked(markup.markdown(said))
+    assert re.findall(r'href="(\d\d)_\w+\.html"', made) == numbers
+    assert re.sub(r"<a [^>]*>|</a>", "", made) == re.sub(r"<a [^>]*>|</a>", "", markup.markdown(said))
+    assert made.count("<a ") == made.count("</a>")
+
+
+GUESSED = (
+    '<span style="x">{}</span></div><div>{}: <b>70 of 100</b>. The answer: <b>12 of 100</b>. 58 of 100 too high.</div>'
+)
+
+
+def test_a_guess_that_nobody_made_is_not_judged():
+    made = markup.answered(GUESSED.format("A SURPRISE", "An example guess"))
+    assert made == '<span style="x">THE ANSWER</span></div><div>The answer: <b>12 of 100</b>.</div>'
+    own = GUESSED.format("AS PREDICTED", "You said")
+    assert markup.answered(own) == own
+    assert markup.answered(own + made) == own + made
+    card = shown("text/html", GUESSED.format("AS PREDICTED", "An example guess"))
+    assert "THE ANSWER" in markup.output(card) and "too high" not in markup.output(card)
+
+
+def test_words_of_the_search_have_greek_letters_as_signs():
+    assert markup.plain(r"Slide $\tau$: $z_j - \tau\log\pi_j$, of **two**") == "Slide τ: z_j - τ log π_j, of two"
+    assert markup.plain(r"$\frac{1}{n_j}$ and $\lVert x\rVert$") == "1 n_j and x"
+
+
+def picture(photograph):
+    """A strip on white paper: a photograph of 60 pixels where asked for, a bar of one colour, and a letter."""
+    pixels = np.full((120, 300, 3), 255, np.uint8)
+    if photograph:
+        pixels[30:90, 20:80] = np.random.default_rng(0).integers(0, 230, (60, 60, 3))
+    pixels[20:100, 120:190], pixels[50:60, 230:240] = (30, 60, 200), 0
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return base64.b64encode(buffer.getvalue()).decode(), pixels
+
+
+def test_a_dark_page_turns_the_paper_of_photographs_over_and_leaves_them():
+    png, pixels = picture(True)
+    assert photographs.boxes(pixels) == [(20, 30, 80, 90)]
+    twin = np.asarray(Image.open(io.BytesIO(base64.b64decode(photographs.dark(png)))).convert("RGB")).astype(int)
+    assert twin[0, 0].max() < 40 and twin[55, 235].min() > 200
+    assert np.abs(twin[30:90, 20:80] - pixels[30:90, 20:80]).mean() < 20
+    made = markup.output(new_output("display_data", {"image/png": png}))
+    assert 'class="ltviz-photographs"' in made and "--dark:url(data:image/png;base64," in made
+    assert photographs.dark(picture(False)[0]) == "" and photographs.boxes(picture(False)[1]) == []
+
+
+def test_the_picture_of_an_explorer_that_trains_is_turned_over():
+    one = new_output("display_data", {"image/png": PIXEL})
+    assert (
+        'class="ltviz-picture"' in markup.output(one, chart=True)
+        and "class=" not in markup.output(one).split("<img")[1]
+    )
+
+
 # ----------------------------------------------------------------------------------------------------------- explorers
 def test_an_explorer_takes_along_what_it_needs_and_nothing_else():
     cells = [
@@ -156,6 +240,38 @@ def test_an_explorer_takes_along_what_it_needs_and_nothing_else():
     before = "a, b = (1, 2)\nc = 9\n\ndef twice(x):\n    return a * x\nn = twice(b)"
     assert (jobs[3].before, jobs[3].call) == (before, "lt.explore.wall(n, c)")
     assert (jobs[5].before, jobs[5].function) == ("c = 9", "wall")
+
+
+SAME = ", which stays that of cross-entropy"
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("logit_adjusted", f"τ changes nothing in the loss of an image{SAME}. Settings says what it does."),
+        ("crt", f"share changes nothing in the loss of an image{SAME}. Settings says what it does."),
+        ("tau_norm", f"τ and bias change nothing in the loss of an image{SAME}. Settings says what they do."),
+        ("sigmoid", "decay bias b changes nothing in the loss of an image. Settings says what it does."),
+    ],
+)
+def test_a_loss_that_no_setting_changes_has_no_slider_and_a_sentence(tmp_path, key, said):
+    made = explorers.draw(lists.jobs([key])[key], build.NOTEBOOKS, tmp_path)
+    assert made["without"] == f"There is no slider here: {said}"
+    assert "<input" not in made["html"] and "<select" not in made["html"]
+    assert len(made["data"]["frames"]) == 1 and made["data"]["state"]["tracks"] == []
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(made["data"]["frames"][0]["image"]))).convert("RGB"))
+    assert set(np.unique(picture)) <= set(range(0, 256, explorers.STEP)), "with the colours of the other pictures"
+
+
+def test_a_control_that_acts_in_the_middle_alone_moves(throw):
+    def draw(values):
+        return Frame(np.full((9, 9, 3), 9 * (values["seed"] == sweep.values[10]), np.uint8), "one")
+
+    sweep = next(one for one in throw.screen.sweeps if one.name == "seed")
+    throw.screen.follow([sweep], throw.screen._values, draw)
+    assert len(sweep.values) == 20 and explorers.moving(throw.screen, "another") == ["seed"]
+    throw.screen.follow([sweep], throw.screen._values, lambda values: Frame(np.zeros((9, 9, 3), np.uint8), "none"))
+    assert explorers.moving(throw.screen, "another") == []
 
 
 @pytest.fixture
@@ -269,6 +385,79 @@ def test_a_chapter_shows_code_folds_what_was_folded_and_says_what_needs_python(s
     assert "WAITING" not in text and text.count("This part needs Python: in a copy of the repository run") == 2
     assert text.count("<code>42_small.ipynb</code>") == 2 and "explorer-lab" not in text
     assert '<noscript><div class="output"' in text or '<noscript><img alt="kept"' in text
+
+
+YOUR_TURN = page.needs_python("Your turn.", "42_small.ipynb")
+
+
+def test_what_moves_here_is_said_before_the_text_says_what_to_do(site):
+    text = (site[0] / "42_small.html").read_text(encoding="utf-8")
+    note = text.index("<b>On this page</b> you can move <b>")
+    assert (
+        text.index('id="play-look"') < note < text.index("<math", note) < text.index('id="explorer-effective_number"')
+    )
+    said = text[note : text.index("</div>", note)]
+    assert "In place of its line move β." in said and "Only in the notebook: dragging in the picture." in said
+    assert text.count("Only in the notebook: ") == 1, "not in the explorer once more"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Run the cell as it is. Then see.", "When done, run the next cell: so.", "Now change it.", "1. Run it again.",
+     "Then change the line of `logits`.", "To use your own, put its path there.", "Now change `M` to 0.2."],
+)  # fmt: skip
+def test_a_part_that_asks_to_run_or_to_change_a_cell_has_its_note_before_it(tmp_path, text):
+    made = chapters.noted(f"## A\n\nBefore.\n\n{text}\n\nAfter.", "", tmp_path / "42_small.ipynb")
+    assert made == f"## A\n\nBefore.\n\n{YOUR_TURN}\n\n{text}\n\nAfter."
+
+
+def test_what_only_tells_has_no_note_and_a_note_comes_after_its_heading(tmp_path):
+    path = tmp_path / "42_small.ipynb"
+    for text in (
+        "Cutting can change it.",
+        "The next cell trains two.",
+        "```python\n\nrun this cell\n\n```",
+        "We run ten.",
+    ):
+        assert chapters.noted(text, "", path) == text
+    assert chapters.noted("# A\n\nOne.\n\n## B\nTwo.\n\n* Three.", "<b>N</b>", path) == (
+        "# A\n\nOne.\n\n## B\n\n<b>N</b>\n\nTwo.\n\n* Three."
+    )
+    assert chapters.noted("One.\n\nTwo.", "<b>N</b>", path) == "<b>N</b>\n\nOne.\n\nTwo."
+
+
+def test_a_comment_and_a_card_that_ask_for_a_run_have_their_note(tmp_path):
+    cells = [
+        new_markdown_cell("# T\n\nL."),
+        new_code_cell("part = 0.5  # change it, and run this cell again"),
+        new_code_cell('lt.chapter("train a loss, change it, and judge it")'),
+        new_code_cell(
+            "show()", outputs=[shown("text/html", "<div>In <code>a.html</code>. Run this cell to see it.</div>")]
+        ),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "42_small.ipynb")
+    body = chapters.render(tmp_path / "42_small.ipynb", {}).body
+    parts = body.split(YOUR_TURN)
+    assert len(parts) == 3 and parts[1].startswith('\n<div class="highlight">') and "run this cell again" in parts[1]
+    assert parts[2].startswith('<div class="output"><div>In <code>a.html')
+
+
+def test_tables_of_words_can_be_set_row_by_row(site):
+    glossary, method = ((site[0] / name).read_text("utf-8") for name in ("glossary.html", "methods/focal.html"))
+    assert '<div class="scroll rows words" tabindex="0"><table' in glossary
+    assert '<td data-head="default">2.0</td><td data-head="range">0 to 5</td>' in method
+    assert '<div class="wraps"><div class="highlight">' in method
+
+
+def test_the_search_gives_text_to_its_heading_and_methods_to_their_chapter(course):
+    index = {entry["u"]: entry for one in course for entry in one.entries}
+    dual = [one for url, one in index.items() if url.startswith("07_dual_loss.html")]
+    assert [one["t"] for one in dual].count("07 · The Dual Loss") == 1 and len({one["t"] for one in dual}) == len(dual)
+    first = index["03_decide_again.html#03-decide-again"]
+    assert first["k"].startswith("Post-hoc logit adjustment logit adjusted; Logit-adjusted loss logit adjustment; ")
+    assert len(index) == sum(len(one.entries) for one in course)
+    said = " ".join(one["x"] for url, one in index.items() if re.match(r"\d\d_", url))
+    assert said.count("τ") > 40 and said.count("β") > 20 and not re.search(r"\b(tau|beta|gamma) (log|pi)\b", said)
 
 
 def test_the_frames_of_an_explorer_are_those_of_an_exported_page(site):

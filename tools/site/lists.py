@@ -31,10 +31,11 @@ BEGIN = """## How to start
 The chapters are JupyterLab notebooks. Python 3.11 or newer, git and make are all that has to be there:
 
 ```sh
-make lab      # in a copy of the repository: makes the environment if needed, and opens the first chapter
+make lab
 ```
 
-The first time this installs PyTorch and takes minutes. Afterwards everything runs offline, on a laptop.
+In a copy of the repository, this makes the environment if needed and opens the first chapter. The first time it
+installs PyTorch and takes minutes. Afterwards everything runs offline, on a laptop.
 
 ## To look things up
 
@@ -64,7 +65,8 @@ def glossary(path: Path) -> Page:
         word = row[1]
         return f'<tr id="{markup.slug(word)}">\n  <td><strong>{word}</strong>'
 
-    page.body = re.sub(r"<tr>\s*<td><strong>(.+?)</strong>", named, markup.markdown(text))
+    page.body = re.sub(r"<tr>\s*<td><strong>(.+?)</strong>", named, markup.linked(markup.markdown(text)))
+    page.body = page.body.replace('<div class="scroll"', '<div class="scroll rows words"')
     for word, meaning in re.findall(r"(?m)^\| \*\*(.+?)\*\* \| (.+?) \|", text):
         page.entries.append({"t": f"Glossary: {word}", "u": f"glossary.html#{markup.slug(word)}",
                              "x": markup.plain(meaning)})  # fmt: skip
@@ -93,7 +95,7 @@ def methods(keys: Iterable[str]) -> Page:
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
     head, body = "".join(f"<th>{one}</th>" for one in heads), "".join(f"<tr>{row}</tr>" for row in rows)
-    return (f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+    return (f'<div class="scroll rows" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
             "</table></div>")  # fmt: skip
 
 
@@ -111,10 +113,11 @@ def method(key: str, drawn: Mapping[str, Any] | None, taught: Sequence[str]) -> 
     call = f'import ltviz as lt\n\nrun = lt.train("{key}", lt.digits_lt(), seed=0)\nlt.explore.loss_anatomy("{key}")'
     parts += ["<h2>In Python</h2>", markup.code(call)]
     if one.citation:
-        parts += ["<h2>To cite</h2>", markup.code(one.citation, "text")]
+        parts += ["<h2>To cite</h2>", f'<div class="wraps">{markup.code(one.citation, "text")}</div>']
     page.body = "\n".join(parts)
-    words = " ".join([key, *one.aliases, one.paper, " ".join(one.doc.split()), *one.settings])
-    page.entries = [{"t": f"Method: {one.title}", "u": page.file, "x": words}]
+    words = f"{one.paper}. {' '.join(one.doc.replace('`', '').split())}"
+    page.entries = [{"t": f"Method: {one.title}", "u": page.file, "x": words,
+                     "k": " ".join([key, *one.aliases, *one.settings])}]  # fmt: skip
     return page
 
 
@@ -131,6 +134,7 @@ def _settings(one: Method) -> str:
     for name, setting in one.settings.items():
         span = " or ".join(map(str, setting.choices)) if setting.choices else f"{setting.low:g} to {setting.high:g}"
         symbol = markup.mathematics(setting.symbol) if setting.symbol else ""
-        cells = (f"<code>{name}</code>", symbol, *map(html.escape, (str(setting.default), span, setting.meaning)))
-        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+        default, span, meaning = map(html.escape, (str(setting.default), span, setting.meaning))
+        rows.append(f'<td><code>{name}</code></td><td>{symbol}</td><td data-head="default">{default}</td>'
+                    f'<td data-head="range">{span}</td><td>{meaning}</td>')  # fmt: skip
     return "<h2>Settings</h2>" + _table(("setting", "symbol", "default", "range", "meaning"), rows)

@@ -12,18 +12,38 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
+from ltviz.study.cards import COURSE
+
+from . import photographs
+
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$])\$(?P<line>[^$\n]+?)\$", re.DOTALL)
 # A comment, or a tag with its attributes: between quotes a > ends nothing.
 TAG = re.compile(r"""(<!--.*?-->|</?[A-Za-z](?:"[^"]*"|'[^']*'|[^'">])*>)""", re.DOTALL)
 VERBATIM = ("code", "pre", "script", "style", "math")
 # The converter does not know this name alone.
 BARE = re.compile(r"<mi>\\arg</mi>")
+# The bars of a norm or an absolute value: without a word on it, a browser makes them as tall as the whole line.
+BARS = re.compile(r"<mo>(&#x02016;|&#x0007C;)</mo>")
+# Brackets of the size \big, which is about that of the letters: drawn smaller where an exponent follows.
+BIG = re.compile(r'<mo[^>]* minsize="1\.2em"[^>]*>([()\[\]])</mo>')
+CHAPTERS = {file[:2]: file for file, *_ in COURSE}
+MENTION = re.compile(r"\b[Cc]hapters?[ \xa0]\d\d(?:(?:,? and |,? to |, |–)\d\d)*\b(?!\.\d)")
+LINKED = (*VERBATIM, "a", "summary", "h1", "h2", "h3", "h4", "button")  # where no link is put in
+GUESS = re.compile(r"An example guess: <b>.*?</b>\. (The answer: <b>.*?</b>\.)[^<]*")
+LABEL = r">(?:A SURPRISE|AS PREDICTED)<"
+VERDICT = re.compile(rf"{LABEL}(?=(?:(?!{LABEL}).)*?An example guess: )", re.DOTALL)
+NAMES = ("alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega "
+         "Delta Theta Lambda Sigma Phi Psi Omega").split()  # fmt: skip
+SPOKEN = {"log": "log", "exp": "exp", "min": "min", "max": "max", "cos": "cos", "le": "≤", "ge": "≥", "times": "×",
+          "cdot": "·", "dots": "…", "approx": "≈", "sum": "Σ", "pm": "±", "to": "→", "ell": "ℓ"}  # fmt: skip
+SIGNS = dict(zip(NAMES, "αβγδεζηθκλμνξπρστφχψωΔΘΛΣΦΨΩ", strict=True))
 
 
 def mathematics(latex: str, block: bool = False) -> str:
     """LaTeX, without its dollar signs, as MathML. ValueError for a command that has none."""
     latex = latex.strip()
     made = BARE.sub("<mi>arg</mi>", convert(latex, display="block" if block else "inline"))
+    made = BIG.sub(r'<mo stretchy="false">\1</mo>', BARS.sub(r'<mo stretchy="false">\1</mo>', made))
     if "<mi>\\" in made or "<mtext>\\" in made:
         raise ValueError(f"latex={latex!r}: expected commands that can be written as MathML; {made}")
     return f'<div class="scroll formula" tabindex="0">{made}</div>' if block else made
@@ -84,6 +104,34 @@ def markdown(text: str, renderer: Renderer | None = None) -> str:
     return made.replace("<table", '<div class="scroll" tabindex="0"><table').replace("</table>", "</table></div>")
 
 
+def linked(text: str) -> str:
+    """HTML in which a chapter that is named by its number is a link to it."""
+    parts, inside = TAG.split(text), []
+    for i, part in enumerate(parts):
+        if i % 2:
+            _enter(part, inside, LINKED)
+        elif not inside:
+            parts[i] = MENTION.sub(_mention, part)
+    return "".join(parts)
+
+
+def _mention(found: re.Match[str]) -> str:
+    whole = re.match(r"[Cc]hapter[ \xa0](\d\d)$", found[0])
+    if whole:
+        return _chapter(whole[1], found[0])
+    return re.sub(r"\d\d", lambda one: _chapter(one[0], one[0]), found[0])
+
+
+def _chapter(number: str, said: str) -> str:
+    file = CHAPTERS.get(number)
+    return f'<a href="{file}.html">{said}</a>' if file else said
+
+
+def answered(text: str) -> str:
+    """HTML of a card that opens a prediction, without the verdict on a guess that nobody made: the answer alone."""
+    return GUESS.sub(r"\1", VERDICT.sub(">THE ANSWER<", text))
+
+
 def fragment(text: str) -> str:
     """HTML that a chapter kept: its mathematics as MathML, its links those of the site, its pictures able to scroll."""
     text = re.sub(r"<th\b([^>]*)>\s*</th>", r"<td\1></td>", text)  # the corner of a table heads nothing
@@ -100,13 +148,19 @@ def _formula(found: re.Match[str]) -> str:
     return mathematics(html.unescape(found["block"] or found["line"]), block=found["block"] is not None)
 
 
-def _tag(tag: str, inside: list[str]) -> str:
+def _enter(tag: str, inside: list[str], kinds: tuple[str, ...]) -> str:
+    """The name of a tag; `inside` holds which elements of these kinds are open."""
     name = (re.match(r"</?([A-Za-z0-9]+)", tag) or [None, ""])[1].lower()
-    if name in VERBATIM:
+    if name in kinds:
         if not tag.startswith("</"):
             inside.append(name)
         elif inside:
             inside.pop()
+    return name
+
+
+def _tag(tag: str, inside: list[str]) -> str:
+    name = _enter(tag, inside, VERBATIM)
     if name == "img":
         return picture(tag)
     if name == "table":
@@ -127,33 +181,44 @@ def picture(tag: str) -> str:
     return f'<div class="scroll picture" tabindex="0">{tag}</div>'
 
 
-def output(one: dict) -> str:
-    """The HTML of one kept output of a cell."""
+def output(one: dict, chart: bool = False) -> str:
+    """The HTML of one kept output of a cell. chart: no photograph is in its picture, which a dark page turns over."""
     if one["output_type"] == "stream":
         return f'<pre class="printed">{ansi2html("".join(one["text"]))}</pre>'
     data = {kind: "".join(text) for kind, text in one.get("data", {}).items() if isinstance(text, (str, list))}
     facts = one.get("metadata", {})
     if "text/html" in data:
-        return f'<div class="output">{fragment(data["text/html"])}</div>'
+        return f'<div class="output">{fragment(answered(data["text/html"]))}</div>'
     if "text/markdown" in data:
         return f'<div class="output">{fragment(markdown(data["text/markdown"]))}</div>'
     if "image/png" in data:
         about = facts.get("image/png", {})
-        light = ' class="ltviz-picture"' if facts.get("needs_background") == "light" else ""
+        source = "".join(data["image/png"].split())
+        kind, twin = ' class="ltviz-picture"', ""
+        if not chart and facts.get("needs_background") != "light":
+            twin = photographs.dark(source)
+            kind = ' class="ltviz-photographs"' if twin else ""
+            twin = f"--dark:url(data:image/png;base64,{twin});" if twin else ""
         said = html.escape(about.get("alt") or data.get("text/plain", ""), quote=True)
         width = f"width:{int(about['width'])}px;" if "width" in about else ""
-        source = "".join(data["image/png"].split())
         return picture(
-            f'<img{light} alt="{said}" src="data:image/png;base64,{source}" style="{width}background:white">'
+            f'<img{kind} alt="{said}" src="data:image/png;base64,{source}" style="{width}{twin}background:white">'
         )
     return f'<pre class="printed">{html.escape(data.get("text/plain", ""))}</pre>'
 
 
 def plain(text: str) -> str:
-    """Markdown as words, for the search: marks and mathematics left out."""
+    """Markdown as words, for the search: marks left out, of mathematics what one would read: signs and letters."""
     text = re.sub(r"```.*?```|\$\$.*?\$\$|!\[[^\]]*\]\([^)]*\)|<[^>]+>", " ", text, flags=re.DOTALL)
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text)
+    text = MATH.sub(lambda found: _read(found["line"]), text)
     return " ".join(re.sub(r"[#*`$\\|>]|^-+$", " ", text, flags=re.MULTILINE).split())
+
+
+def _read(latex: str) -> str:
+    """A formula in a line, as letters and signs."""
+    latex = re.sub(r"\\([A-Za-z]+)", lambda found: SIGNS.get(found[1], f" {SPOKEN.get(found[1], '')} "), latex)
+    return re.sub(r"\\(.)", r" ", latex.replace("}{", " ")).translate(str.maketrans({"{": "", "}": "", "~": " "}))
 
 
 def looks() -> str:

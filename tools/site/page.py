@@ -40,7 +40,8 @@ PAGE = """<!doctype html>
 <a href="{root}glossary.html">Glossary</a></nav>
 <div class="tools"><div class="search" role="search"><input type="search" id="search" aria-label="Search the course"
  placeholder="Search" autocomplete="off"><div id="found" role="status" hidden></div></div>
-<button type="button" id="theme" aria-label="Light or dark">◐</button></div>
+<button type="button" id="theme" aria-label="Light or dark">◐</button>
+<a class="up" href="#content" aria-label="To the beginning of the page">↑</a></div>
 </header>
 <main id="content">
 {body}
@@ -74,6 +75,12 @@ def needs_python(what: str, file: str = "") -> str:
         f'<div class="python"><b>{html.escape(what)}</b> This part needs Python: in a copy of the repository run '
         f'<code>{START}</code>{there}. <a href="index.html#start">How to start</a></div>'
     )
+
+
+def here(moves: str, *said: str) -> str:
+    """A note at the head of what an explorer's text asks for: what moves on a page, and what only the notebook has."""
+    rest = " ".join(one for one in said if one)
+    return f'<div class="python here"><b>On this page</b> you can move {moves} in the explorer below. {rest}</div>'
 
 
 def contents(headings: Sequence[tuple[int, str, str]]) -> str:

@@ -32,7 +32,6 @@ CARD = re.compile(r'(?=<div style="border-left:5px solid)')
 SPOKEN = re.compile(r"```.*?```|<details>\s*<summary>.*?</summary>|</details>", re.DOTALL)
 TITLE = re.compile(r'<div style="font-weight:600;[^"]*">(.*?)</div>', re.DOTALL)  # of a card
 UNTRAINED = "Nothing is trained yet"  # what a lab says before it is started
-GUESS = re.compile(r"An example guess: <b>.*?</b>\. (The answer: <b>.*?</b>\.)[^<]*")
 OPENERS = re.compile(r"<div><i>Run this notebook to commit.*?</i></div>")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -247,12 +246,12 @@ def unfolded(page: str) -> tuple[str, list[str]]:
 def _answer(body: str) -> list[str]:
     """What a prediction opens: the verdict without a guess, then the figure and its words, on two slides if need be."""
     found = re.search(r'<div style="border-left:5px solid(?:(?!<div style="border-left:5px solid).)*$', body, re.DOTALL)
-    if not found or not GUESS.search(found[0]):
+    if not found or not markup.GUESS.search(found[0]):
         return [body]
     outer = body[: found.start()]
     # The verdict stands at the end, inside the box that was folded: what is open before it is closed after it.
     still = len(re.findall(r"<div\b", outer)) - outer.count("</div>")
-    verdict = GUESS.sub(r"\1", re.sub(">(?:A SURPRISE|AS PREDICTED)<", ">THE ANSWER<", found[0]))
+    verdict = markup.answered(found[0])
     verdict = re.sub(rf"(?:</div>){{{still}}}\s*$", "", verdict) if still else verdict
     rest = outer + "</div>" * still
     images = re.findall(r"<img\b[^>]*>", rest)
