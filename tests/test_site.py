@@ -12,11 +12,13 @@ from html.parser import HTMLParser
 import nbformat
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from ltviz.explore.frames import Frame
 from ltviz.methods import METHODS
+from ltviz.plots.picture import SHARP, Picture
 from tools.site import build, chapters, explorers, lists, markup, page, photographs
 from tools.site.explorers import Job, found
 
@@ -196,26 +198,27 @@ def test_words_of_the_search_have_greek_letters_as_signs():
     assert markup.plain(r"$\frac{1}{n_j}$ and $\lVert x\rVert$") == "1 n_j and x"
 
 
-def picture(photograph):
-    """A strip on white paper: a photograph of 60 pixels where asked for, a bar of one colour, and a letter."""
-    pixels = np.full((120, 300, 3), 255, np.uint8)
-    if photograph:
-        pixels[30:90, 20:80] = np.random.default_rng(0).integers(0, 230, (60, 60, 3))
-    pixels[20:100, 120:190], pixels[50:60, 230:240] = (30, 60, 200), 0
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "png")
-    return base64.b64encode(buffer.getvalue()).decode(), pixels
-
-
 def test_a_dark_page_turns_the_paper_of_photographs_over_and_leaves_them():
-    png, pixels = picture(True)
-    assert photographs.boxes(pixels) == [(20, 30, 80, 90)]
-    twin = np.asarray(Image.open(io.BytesIO(base64.b64decode(photographs.dark(png)))).convert("RGB")).astype(int)
-    assert twin[0, 0].max() < 40 and twin[55, 235].min() > 200
-    assert np.abs(twin[30:90, 20:80] - pixels[30:90, 20:80]).mean() < 20
-    made = markup.output(new_output("display_data", {"image/png": png}))
+    """They say themselves where they stand in the picture that is kept."""
+    figure = Figure(figsize=(3, 1.2), dpi=100)
+    ax = figure.add_axes((0.1, 0.25, 0.2, 0.5))
+    ax.imshow(np.random.default_rng(0).integers(0, 230, (60, 60, 3), np.uint8), gid="photo", aspect="auto")
+    ax.set_axis_off()
+    figure.add_axes((0.5, 0.1, 0.3, 0.8)).bar([0, 1], [1, 2], color="#1E3CC8")
+    bundle, about = Picture(ax, {}, "a photograph and two bars")._repr_mimebundle_()
+    (box,) = about["image/png"]["photographs"]
+    assert box == pytest.approx((30 * SHARP, 30 * SHARP, 90 * SHARP, 90 * SHARP), abs=2)
+    light, twin = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(one))).convert("RGB")).astype(int)
+        for one in (bundle["image/png"], photographs.dark(bundle["image/png"], [box]))
+    )
+    assert light[2, 2].min() > 250 and twin[2, 2].max() < 40
+    assert np.abs(twin - light)[box[1] : box[3], box[0] : box[2]].mean() < 20
+    kept = {"image/png": bundle["image/png"]}
+    made = markup.output(new_output("display_data", kept, metadata=about))
     assert 'class="ltviz-photographs"' in made and "--dark:url(data:image/png;base64," in made
-    assert photographs.dark(picture(False)[0]) == "" and photographs.boxes(picture(False)[1]) == []
+    foreign = markup.output(new_output("display_data", kept))
+    assert "class=" not in foreign.split("<img")[1], "a picture of somebody else stays as it is"
 
 
 def test_the_picture_of_an_explorer_that_trains_is_turned_over():

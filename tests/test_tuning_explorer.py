@@ -6,7 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 import ltviz as lt
-from ltviz.explore.tuning import TuningExplorer, draw_bars, mark_sizes, round_ends, ticks, told, written
+from ltviz.explore.axes import round_ends, ticks, written
+from ltviz.explore.tuning import TuningExplorer, draw_bars, mark_sizes, told
 
 pytestmark = pytest.mark.filterwarnings("ignore:the objective:UserWarning")
 
@@ -199,3 +200,22 @@ def test_the_readers_marks_lie_on_the_samplers(explorer):
     for which in (0, 1):
         order = [explorer.dots[who][which].get_zorder() for who in ("sampler", "defaults", "you")]
         assert order == sorted(set(order))
+
+
+def test_what_is_pointed_at_is_told_in_values(explorer):
+    """An axis is drawn in the places of its slider, and read in the values of its setting."""
+    explorer.set(across="beta", up="lr")
+    on_map, on_slice = explorer.regions()
+    assert (on_map.xscale, on_map.yscale, on_slice.xscale) == ("one-minus-log", "log", "one-minus-log")
+    assert on_map.y == pytest.approx([10**end for end in explorer.map.get_ylim()])
+    assert on_map.x == pytest.approx([1 - 10**-end for end in explorer.slice.get_xlim()]) and on_slice.x == on_map.x
+    assert (on_map.xname, on_map.yname, on_slice.yname, on_slice.percent) == ("beta", "lr", "value", "y")
+    points = explorer.marks(explorer.result)
+    for (_, row), first, second in zip(explorer.rows.iterrows(), points[::2], points[1::2], strict=True):
+        assert (first.x, first.y) == pytest.approx((row["beta"], row["lr"]))
+        assert (second.x, second.y) == pytest.approx((row["beta"], row["value"]))
+    explorer.set(across="loss", up="gamma")
+    on_map, on_slice = explorer.regions()
+    assert on_map.xnames == on_slice.xnames == tuple(one.replace("_", " ") for one in explorer.controls["loss"].options)
+    assert on_map.xnames[0] == "softmax" and on_map.xscale == "linear"
+    assert on_map.y == explorer.map.get_ylim()

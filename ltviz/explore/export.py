@@ -369,11 +369,11 @@ def _plans(made: Grid) -> list[dict[str, Any]]:
     for i, one in enumerate(made.sweeps):
         others = [range(len(kept)) if j != i else [None] for j, kept in enumerate(made.kept)]
         for where in itertools.product(*others):
-            still = {other.name: at for other, at in zip(made.sweeps, where, strict=True) if other is not one}
+            rest = {other.name: at for other, at in zip(made.sweeps, where, strict=True) if other is not one}
             along = [kept if j == i else (kept[where[j]],) for j, kept in enumerate(made.kept)]
             keys = [made.keys[place] for place in itertools.product(*along)]
             same = len({made.looks[key] for key in keys}) == 1
-            plans.append({"name": one.name, "where": still, "keys": keys, "still": same})
+            plans.append({"name": one.name, "where": rest, "keys": keys, "still": same})
     return plans
 
 

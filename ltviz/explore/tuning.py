@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from .. import check
 from ..check import many
@@ -19,8 +18,9 @@ from ..plots.picture import FAINT, INK, PALETTE, QUIET, as_percent
 from ..plots.surface import Surface
 from ..plots.text import short
 from ..training import Background
+from .axes import ends, in_values, round_ends, round_places, ticks, value_at, word
 from .base import STATE_OF, Explorer
-from .controls import Choice, Control, Number, button, control, label
+from .controls import Choice, Control, Number, button, control
 from .frames import Point, Region
 from .notebook import kernel, name_of
 
@@ -58,35 +58,6 @@ class Map:
     here: np.ndarray
     importance: Mapping[str, float]
     chosen: Mapping[str, Any]  # the sliders' setting
-
-
-def round_places(low: float, high: float, scale: str) -> list[float]:
-    """Places of an axis from low to high that have round numbers: whole decades where it is not linear."""
-    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
-    if scale != "linear":
-        places = np.arange(np.ceil(low - 1e-9), high + 1e-9)
-    found = [float(place) for place in places if low - 1e-9 <= place <= high + 1e-9]
-    return found if len(found) > 1 else [low, high]
-
-
-def round_ends(values: np.ndarray) -> tuple[float, float]:
-    """Round ends of an axis that holds the values, and ten points at least: new values move them seldom.
-
-    It ends where shares do. (0, 1) without values.
-    """
-    if not len(values):
-        return 0.0, 1.0
-    least, most = float(values.min()), float(values.max())
-    around = max(0.01, (0.1 - (most - least)) / 2)
-    places = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(least - around, most + around)
-    low, high = float(places[0]), float(places[-1])
-    return (max(low, 0.0) if least >= 0 else low), (min(high, 1.0) if most <= 1 else high)
-
-
-def written(places: Sequence[float]) -> list[str]:
-    """Numbers along an axis: all in full, or all as powers of ten where one would be long."""
-    full = [np.format_float_positional(place, trim="-") for place in places]
-    return full if max(map(len, full)) <= 7 else [f"{place:.4g}" for place in places]
 
 
 class Trying(Background):
@@ -319,16 +290,19 @@ class TuningExplorer(Explorer):
         return f"{n:,} validation images{each} decide, so one of them counts for {100 / n / seeds:.1f} points."
 
     def regions(self) -> list[Region]:
-        return [Region.of(self.map, "map"), Region.of(self.slice, "slice")]
+        across, up = (self.controls[name] for name in self._shape[0])
+        on_map, on_slice = Region.of(self.map, "map"), Region.of(self.slice, "slice", yname="value", percent="y")
+        return [in_values(on_map, x=across, y=up), in_values(on_slice, x=across)]
 
     def marks(self, result: Map) -> list[Point]:
-        found = []
+        found, (across, up) = [], (self.controls[name] for name in result.axes)
         for (x, y), value, (number, row) in zip(result.places, result.values, self.rows.iterrows(), strict=True):
             known = {name: row[name] for name in self.dimensions if row[name] is not None and row[name] == row[name]}
             given = ", ".join(
                 f"{word(self.controls[name])} = {told(self.controls[name], value)}" for name, value in known.items()
             )
             text = f"trial {number}, {row['by']}: {given}: {as_percent(value)}"
+            x, y = value_at(across, x), value_at(up, y)
             found += [Point(x, y, text, 0), Point(x, float(value), text, 1)]
         return found
 
@@ -348,11 +322,6 @@ class TuningExplorer(Explorer):
         self.stop()
 
 
-def word(one: Control) -> str:
-    """The name of a setting as its slider has it."""
-    return label(one.name, one.setting)
-
-
 def told(one: Control, value: Any) -> str:
     """A value of a trial in three digits, as the slider writes it."""
     if not isinstance(one, Number):
@@ -360,19 +329,6 @@ def told(one: Control, value: Any) -> str:
     if one.setting.scale == "one-minus-log":
         return f"{1.0 - float(f'{1.0 - value:.3g}'):.9g}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def ends(one: Control) -> tuple[float, float]:
-    """Both ends of the axis of a setting, in the places of its slider or the numbers of its choices."""
-    return (one.left, one.right) if isinstance(one, Number) else (0.0, len(one.options) - 1.0)
-
-
-def ticks(one: Control) -> tuple[list[float], list[str]]:
-    """Places along the axis of a setting, and what is written there."""
-    if not isinstance(one, Number):
-        return list(range(len(one.options))), [short(str(option), 12) for option in one.options]
-    places = round_places(*ends(one), one.setting.scale)
-    return places, written([one.at(place) for place in places])
 
 
 def legend_of_sizes(figure: Figure, values: np.ndarray) -> Legend:
@@ -393,15 +349,8 @@ def draw_bars(ax: Axes, shares: Mapping[str, float], trials: int) -> None:
     ax.set_yticks(range(len(names)), [short(name, 14) for name in names])
     ax.set_ylim(-0.6, max(len(names), 1) - 0.4)
     if not names:
-        ax.text(
-            0.5,
-            0.0,
-            "from four trials on" if trials < 4 else "all trials have one value",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color=QUIET,
-        )
+        why = "from four trials on" if trials < 4 else "all trials have one value"
+        ax.text(0.5, 0.0, why, ha="center", va="center", fontsize=8.5, color=QUIET)
 
 
 def mark_sizes(values: np.ndarray) -> np.ndarray:

@@ -153,12 +153,19 @@ class Picture:
         """The picture as a theme has it (None: the one in force); sharp: its pixels per pixel of the figure."""
         if (theme or _theme) == "light":
             return image
-        keep = []
+        keep = zip(
+            self._boxes(image, sharp), (np.asarray(photo.get_array()) for photo in self.photographs), strict=True
+        )
+        return Image.fromarray(darken(np.asarray(image.convert("RGBA")), keep))
+
+    def _boxes(self, image: Image.Image, sharp: float) -> list[tuple[int, ...]]:
+        """Where the photographs stand in the picture: (left, top, right, bottom) in its pixels."""
+        found = []
         for photo in self.photographs:
             x0, y0, x1, y1 = sharp * photo.get_window_extent().extents
             box = round(x0), image.height - round(y1), round(x1), image.height - round(y0)
-            keep.append((tuple(max(0, one) for one in box), np.asarray(photo.get_array())))
-        return Image.fromarray(darken(np.asarray(image.convert("RGBA")), keep))
+            found.append(tuple(max(0, one) for one in box))
+        return found
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
         image, width = self._sharp(), round(self.figure.bbox.width)
@@ -168,6 +175,7 @@ class Picture:
         if _theme == "light" and self.photographs:  # no filter turns a picture over and leaves these: it brings both
             turned = base64.b64encode(small_png(self._themed(image, SHARP, "dark"))).decode("ascii")
             kind, dark = "ltviz-photographs", f' style="--dark:url(data:image/png;base64,{turned})"'
+            about["image/png"]["photographs"] = self._boxes(image, SHARP)  # for who makes a dark one of the kept image
         elif _theme == "light":
             kind, about["needs_background"] = "ltviz-picture", "light"  # the style of explorers and cards finds both
         # As a page too: JupyterLab shows an image without its alternative text.

@@ -194,11 +194,10 @@ def output(one: dict, chart: bool = False) -> str:
     if "image/png" in data:
         about = facts.get("image/png", {})
         source = "".join(data["image/png"].split())
-        kind, twin = ' class="ltviz-picture"', ""
-        if not chart and facts.get("needs_background") != "light":
-            twin = photographs.dark(source)
-            kind = ' class="ltviz-photographs"' if twin else ""
-            twin = f"--dark:url(data:image/png;base64,{twin});" if twin else ""
+        kind, twin = ' class="ltviz-picture"' if chart or facts.get("needs_background") == "light" else "", ""
+        if about.get("photographs"):
+            kind = ' class="ltviz-photographs"'
+            twin = f"--dark:url(data:image/png;base64,{photographs.dark(source, about['photographs'])});"
         said = html.escape(about.get("alt") or data.get("text/plain", ""), quote=True)
         width = f"width:{int(about['width'])}px;" if "width" in about else ""
         return picture(
