@@ -21,6 +21,7 @@ function mount(el, { state, frames, plans, inputs }) {
   const idle = Object.fromEntries(inputs.map(({ id }) => {
     const input = document.getElementById(id), said = document.createElement("small");
     Object.assign(said, { id: `${id}-idle`, textContent: "changes nothing here", hidden: true });
+    said.style.marginInlineStart = "0.5em";
     input.setAttribute("aria-describedby", said.id);
     input.parentElement.append(said);
     return [id, said];
