@@ -18,6 +18,7 @@ import matplotlib.path
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -28,6 +29,7 @@ from ltviz.metrics import beyond, frontier, paired, shot_accuracy, third_groups,
 from ltviz.plots import picture as shared
 from ltviz.plots import text as words
 from ltviz.plots.comparison import SeedRows, compare
+from ltviz.plots.confusion import SHARE, number_colour
 from ltviz.plots.loss_curve import LossPanels
 from ltviz.plots.picture import drawing
 from ltviz.plots.series import series_of
@@ -1234,6 +1236,35 @@ def test_seeds_that_drew_other_images_are_one_series():
             "flip": False,
         }
     assert [(one.name, len(one.runs)) for one in series_of(runs)] == [("ce", 3)]
+
+
+def contrast(one, other):
+    """The contrast of two colours, 1 to 21 (WCAG 2)."""
+    light = []
+    for colour in (one, other):
+        c = np.array(to_rgb(colour))
+        light.append(np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return max(light) / min(light)
+
+
+def test_numbers_can_be_read_on_every_share_in_both_themes():
+    """Also where a page of the site rounds colours to sixteen values a channel."""
+    assert contrast("white", "black") == pytest.approx(21.0)
+    assert contrast("#777777", "white") == pytest.approx(4.478, abs=1e-3)
+    for share in np.linspace(0, 1, 401):
+        for steps in (255, 15):
+            cell, number = (
+                np.rint(steps * np.array(to_rgb(one))) / steps for one in (SHARE(share), number_colour(share))
+            )
+            assert contrast(cell, number) >= 4.5, share
+            turned = darken(np.rint(255 * np.array([[cell, number]])).astype(np.uint8))[0]
+            assert contrast(*(1.15 * turned / 255).clip(0, 1)) >= 4.5, share  # screens are brighter by that
+    light = [sum(SHARE(share)[:3]) for share in np.linspace(0, 1, 401)]
+    assert all(one >= other for one, other in itertools.pairwise(light)), "the larger, the darker"
+    drawn = lp.plot_confusion(ONE).ax
+    shares = np.asarray(drawn.collections[0].get_array()).ravel()
+    assert len(drawn.texts) == len(shares) and 0.3 < shares.max() and shares.min() < 0.5
+    assert [text.get_color() for text in drawn.texts] == [number_colour(one) for one in shares]
 
 
 def test_a_dark_theme_turns_lightness_and_keeps_hues_and_photographs():

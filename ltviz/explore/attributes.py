@@ -18,6 +18,7 @@ from ..attributes import plain, recorded
 from ..datasets import digits_attributes
 from ..metrics.triplets import LEVELS, Mined
 from ..objective import Setting
+from ..plots.confusion import SHARE, number_colour
 from ..plots.examples import mosaic
 from ..plots.picture import INK, PALETTE, QUIET, as_percent
 from ..plots.surface import Pixels, Surface
@@ -31,7 +32,6 @@ from .screen import Click
 
 ACROSS, BATCHES, KAPPA, SHOWN = 8, 6, 10, 3  # pictures in a row; batches; hard pairs of an anchor, and those drawn
 GRID, PROFILE, BATCH = range(3)  # the regions of the picture
-STEPS = 7  # of the colours of the cells, up to one on which black can be read, as can what both become in a dark theme
 MEAN = 0.45  # rows between the attributes and their mean
 NEAR, FAR, MINOR, ALONE, LARGE = PALETTE[0], "#CC3434", PALETTE[2], "#8A8F98", "#C9CED6"
 VEIL = (1.0, 1.0, 1.0, 0.62)  # over a picture of the larger value
@@ -95,8 +95,10 @@ class Grid:
         places = np.append(np.arange(len(shares)), len(shares) + MEAN)
         for row, y in zip(np.vstack([shares, shares.mean(0)]), places, strict=True):
             for x, value in enumerate(row):
-                ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_shade(value), edgecolor="#EEF0F6"))
-                ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", fontsize=9.5, color="black")
+                shade = max(2 * value - 1, 0.0)  # white: 50%, which always one answer gives
+                ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=SHARE(shade), edgecolor="#EEF0F6"))
+                look = {"fontsize": 9.5, "color": number_colour(shade)}
+                ax.text(x, y, f"{100 * value:.0f}", ha="center", va="center", **look)
         ax.set(xlim=(-0.5, len(ROWS) - 0.5), ylim=(places[-1] + 0.5, -0.5))
         ax.grid(False)
         ax.spines[:].set_visible(False)
@@ -345,12 +347,6 @@ def first_batches(data: Any, run: Any) -> np.ndarray:
     size, order = run.recipe["batch_size"], make_generators(run.seed, torch.device("cpu"))["order"]
     found = SAMPLERS["instance"](torch.zeros(len(data), dtype=torch.int64), size, 0.0, order)
     return torch.stack(list(found)[:BATCHES]).numpy()
-
-
-def _shade(accuracy: float) -> tuple[float, float, float]:
-    """The colour of a cell; white at 50%, which always one answer gives. 16 values a channel are enough to show it."""
-    step = round(STEPS * max(2 * accuracy - 1, 0.0))
-    return 1 - step / 15, 1 - round(5 * step / STEPS) / 15, 1.0
 
 
 def ratio(value: float) -> str:

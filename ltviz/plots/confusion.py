@@ -41,9 +41,15 @@ CELLS = 25  # rows of a matrix that moves; of more classes, a cell holds several
 NAME, POINTS = 12, 8  # letters of a class's name; size of the numbers in the cells
 ROOM = 0.32  # accuracy that a label takes
 
-# White is nothing; small shares stand out, because the confusions that matter here are small.
-SHADES = [(0.0, "#FFFFFF"), (0.06, "#DDE5FF"), (0.3, "#8FADFF"), (0.65, "#1557FF"), (1.0, "#1B1B3A")]
-SHARE = LinearSegmentedColormap.from_list("share", SHADES)
+# White is nothing; small shares stand out, because the confusions that matter here are small. At one half the shade
+# leaps over those on which no number can be read both as they are and turned over in a dark theme.
+LIGHT = [(0.0, "#FFFFFF"), (0.06, "#DDE5FF"), (0.4, "#93B0FF"), (0.5, "#88A8FF")]
+SHARE = LinearSegmentedColormap.from_list("share", [*LIGHT, (0.5, "#1F5EFF"), (0.6, "#1557FF"), (1.0, "#1B1B3A")])
+
+
+def number_colour(share: float) -> str:
+    """The colour of a number on SHARE(share)."""
+    return "white" if share >= 0.5 else "black"
 
 
 @draws
@@ -119,6 +125,8 @@ def _heat(ax: Axes, share: np.ndarray, n: np.ndarray, names: list[str] | None, k
     else:
         kind |= {"rasterized": True, "cbar_kws": {"label": "share of the true class"}}
     seaborn.heatmap(share, ax=ax, **kind)
+    for text, one in zip(ax.texts, share.ravel(), strict=False):  # without numbers, no texts
+        text.set_color(number_colour(one))
     if not small:
         percent(ax.collections[0].colorbar.ax.yaxis)
     ax.spines[:].set_visible(True)
@@ -240,7 +248,7 @@ class ConfusionPanels:
         value = share[row, column]
         self.numbers.set_paths([_number(f"{one:.0f}") for one in 100 * value])
         self.numbers.set_offsets(np.column_stack([column, row]))
-        self.numbers.set_facecolor(["white" if one > 0.55 else INK for one in value])
+        self.numbers.set_facecolor([number_colour(one) for one in value])
 
     def counted(self) -> list[tuple[int, int, int, int]]:
         """Of each cell, row by row: row, column, its images, and those of the whole row."""
