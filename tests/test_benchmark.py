@@ -52,17 +52,18 @@ MEASURES = {
     "augmentation": lambda: cpu.augmentation(1024, 3),
     "digits epoch, MLP": lambda: cpu.digits("mlp", 3),
     "digits epoch, CNN": lambda: cpu.digits("cnn", 3),
+    "digits CNN, outside the network": lambda: cpu.outside_digits(3),
     "16 x 16 epoch, CNN": lambda: cpu.cnn16(1024, 3),
     "32 x 32 epoch, ResNet-32": lambda: cpu.resnet32(64, 2),
     "ResNet-32 against plain eager": lambda: cpu.eager(64, 2),
-    "ResNet-32, outside the network": lambda: cpu.outside(64, 2),
+    "ResNet-32, outside the network": lambda: cpu.outside_resnet32(64, 2),
     "slider, 2 x 10 curves": lambda: cpu.slider(10, 3),
     "slider, 2 x 100 curves": lambda: cpu.slider(100, 3),
     "slider, tau-normalisation": lambda: cpu.posthoc("tau", 4),
     "slider, logit adjustment": lambda: cpu.posthoc("prior", 4),
     "import over torch's": lambda: cpu.import_time(1),
     "first figure": lambda: cpu.first("first figure", 1),
-    "first explorer": lambda: cpu.first("first explorer", 1),
+    "first explorer, over torch's": lambda: cpu.first("first explorer, over torch's", 1),
     "first embedding, PCA": lambda: cpu.first("first embedding, PCA", 1),
     "first embedding, t-SNE": lambda: cpu.first("first embedding, t-SNE", 1),
 }
@@ -219,8 +220,8 @@ def test_the_table_and_its_json(monkeypatch, tmp_path, capsys):
 def test_sliders_are_skipped_where_there_are_no_widgets(monkeypatch):
     monkeypatch.setattr(measure.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "ltviz.explore.posthoc", None)  # importing it would fail
-    rows = list(report.attempts([lambda: cpu.posthoc("tau"), lambda: cpu.first("first explorer")]))
-    assert [row.what for row in rows] == ["slider, tau-normalisation", "first explorer"]
+    rows = list(report.attempts([lambda: cpu.posthoc("tau"), lambda: cpu.first("first explorer, over torch's")]))
+    assert [row.what for row in rows] == ["slider, tau-normalisation", "first explorer, over torch's"]
     assert {row.why for row in rows} == {"ipywidgets is not installed"}
 
 
@@ -234,17 +235,17 @@ def test_what_is_outside_the_network_is_seen(monkeypatch):
     share, wait = [], 0.0
     batch, forward = LongTailed.batch, ResNet.forward
     began = time.perf_counter()
-    share.append(cpu.outside(32, 1).ours)
+    share.append(cpu.outside_resnet32(32, 1).ours)
     wait = (time.perf_counter() - began) / 2
 
     def slow(work):
         return lambda *arguments, **named: (time.sleep(wait), work(*arguments, **named))[1]
 
     monkeypatch.setattr(LongTailed, "batch", slow(batch))
-    share.append(cpu.outside(32, 1).ours)
+    share.append(cpu.outside_resnet32(32, 1).ours)
     monkeypatch.setattr(LongTailed, "batch", batch)
     monkeypatch.setattr(ResNet, "forward", slow(forward))
-    share.append(cpu.outside(32, 1).ours)
+    share.append(cpu.outside_resnet32(32, 1).ours)
     assert share[1] > 25 and share[0] < 15 and share[2] < 15
 
 
