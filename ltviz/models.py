@@ -87,6 +87,14 @@ def _check_pixels(shape: tuple[int, int, int], model: str) -> None:
         )
 
 
+def average(maps: Tensor) -> Tensor:
+    """Global average pooling: maps (n, c, h, w) -> the mean of each, (n, c)."""
+    if maps.is_contiguous(memory_format=torch.channels_last):
+        # The same numbers, but their gradient comes back channels-last: what is below then need not change its layout.
+        return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1)
+    return maps.mean((2, 3))
+
+
 class CNN(nn.Module):
     """Three 3 x 3 convolutions with BatchNorm (16-32-64 channels), max-pooling between them, global average pooling."""
 
@@ -104,7 +112,7 @@ class CNN(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images).mean((2, 3))
+        return average(self.layers(images))
 
 
 class Block(nn.Module):
@@ -162,7 +170,7 @@ class ResNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.blocks(self.stem(F.relu(self.norm(self.conv(images))))).mean((2, 3))
+        return average(self.blocks(self.stem(F.relu(self.norm(self.conv(images))))))
 
     def initialise(self, generator: torch.Generator) -> None:
         """He's initial values (normal, fan in) for the convolutions, as in the public CIFAR code."""

@@ -17,6 +17,7 @@ from ltviz.models import (
     Net,
     ResNet,
     TorchvisionBackbone,
+    average,
     initialise,
     make_backbone,
     make_net,
@@ -176,3 +177,16 @@ def test_numpys_numbers_are_sizes():
     net = ResNet(np.array([3, 8, 8]), np.int64(8), np.int32(4))
     assert net.dim == 16 and type(net.dim) is int and net(torch.zeros(2, 3, 8, 8)).shape == (2, 16)
     assert CNN([1, 4, 4], 2).eval()(torch.zeros(1, 1, 4, 4)).shape == (1, 8)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_average_is_the_mean_in_either_layout_and_so_is_its_gradient(layout):
+    """The last digit included: recorded runs were trained with the plain mean. Below it, no layout changes."""
+    draw = torch.Generator().manual_seed(0)
+    maps, up = torch.randn(6, 5, 4, 3, generator=draw), torch.randn(6, 5, generator=draw)
+    maps = maps.contiguous(memory_format=layout).requires_grad_()
+    found, expected = average(maps), maps.mean((2, 3))
+    assert torch.equal(found, expected) and found.shape == (6, 5)
+    (gradient,) = torch.autograd.grad(found, maps, up)
+    assert torch.equal(gradient, torch.autograd.grad(expected, maps, up)[0])
+    assert layout is torch.contiguous_format or gradient.is_contiguous(memory_format=layout)
