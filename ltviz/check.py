@@ -7,6 +7,7 @@ Every check takes the argument's name and value, returns the value as plain Pyth
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import operator
 import os
@@ -51,9 +52,17 @@ def many(n: int, what: str, plural: str = "") -> str:
     return f"{n:,} {what if n == 1 else plural or what + 's'}"
 
 
+def listed(numbers: Iterable[Any], most: int = 6) -> str:
+    """Numbers of classes as a message quotes them: "10, 50, 100", cut short after `most`."""
+    found = [f"{float(one):,.15g}" for one in numbers]
+    return ", ".join(found[:most]) + (", ..." if len(found) > most else "")
+
+
 def remedy(run: Any, part: str) -> str:
     """What gives a run a part that it lacks, such as its "logits" or "features", as the end of a sentence."""
     method = getattr(run, "method", "")
+    if part == "train_features" and method in ("predictions", "collected"):
+        return "lt.collect(..., training=) gives them, from the network and its training images"
     if method == "predictions":
         return f"pass {'logits= or probabilities=' if part == 'logits' else f'{part}='} to lt.from_predictions"
     if method == "collected":
@@ -245,13 +254,51 @@ def labels(name: str, value: Any, k: int | None = None) -> np.ndarray:
     return found.astype(np.int64)
 
 
+def same_order(**given: Any) -> None:
+    """ValueError where two of them, tables or columns of pandas, have the same rows (or columns) in another order.
+
+    Which of them belong together, those of one label or those of one place, only their owner knows.
+    """
+    tables = {name: value for name, value in given.items() if hasattr(value, "to_numpy") and hasattr(value, "index")}
+    for (one, first), (other, second) in itertools.combinations(tables.items(), 2):
+        for what, axis, pick in (("indices", "index", ".loc["), ("columns", "columns", "[")):
+            left, right = getattr(first, axis, None), getattr(second, axis, None)
+            if left is None or right is None or len(left) != len(right) or left.equals(right):
+                continue
+            if left.is_unique and set(left) == set(right):
+                raise ValueError(
+                    f"{one}, {other}: their {what} are the same in another order; sort one like the other "
+                    f"({other}{pick}{one}.{axis}]), or pass .to_numpy() of both if row by row they belong together"
+                )
+
+
+def by_label(name: str, value: Any) -> Any:
+    """A Series of pandas as a mapping from its labels, unless it only numbers its rows; anything else as it is."""
+    if not (hasattr(value, "index") and hasattr(value, "to_dict") and hasattr(value, "name")):
+        return value
+    if not value.index.is_unique:
+        raise refuse(name, value, "a number for each class, each class once")
+    return value.to_numpy() if list(value.index) == list(range(len(value))) else value.to_dict()
+
+
+def per_class(name: str, value: Any, expected: str) -> np.ndarray:
+    """A number for each class (k,), in its own type; a mapping or a Series from the class numbers 0..k-1 will do."""
+    found = by_label(name, value)
+    if isinstance(found, Mapping):
+        if not found or set(found) != set(range(len(found))) or any(_is_bool(key) for key in found):
+            raise refuse(
+                name, value, f"{expected}; of a mapping or a Series whose labels are not 0 to k - 1 pass the numbers, "
+                "in the order of the classes"
+            )  # fmt: skip
+        found = [found[j] for j in range(len(found))]
+    return array(name, found, 1, expected)
+
+
 def counts(value: Any, name: str = "counts") -> np.ndarray:
     """Training images of each class (k,), as float64; also of a data set or a run, which has them."""
     expected = "the number of training images of each class (k,): one finite number a class, none negative"
     value = getattr(value, "counts", value)
-    if isinstance(value, Mapping):
-        raise refuse(name, value, f"{expected}; of a mapping pass [{name}[j] for j in range(k)]")
-    found = array(name, value, 1, expected).astype(np.float64)
+    found = per_class(name, value, expected).astype(np.float64)
     if not found.size or not np.isfinite(found).all() or (found < 0).any():
         raise refuse(name, value, expected)
     return found

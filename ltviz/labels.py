@@ -281,7 +281,7 @@ def counts_of(counts: Any, classes: Classes) -> np.ndarray:
     """Training images of each class (k,), int64: numbers, or a mapping or pandas Series by label."""
     k = classes.k
     expected = f"the training images of each of the {k} classes: whole numbers, none negative"
-    counts = _by_label(counts)
+    counts = check.by_label("counts", counts)
     if isinstance(counts, Mapping):
         row: list[Any] = [0] * k
         for key, value in counts.items():
@@ -299,18 +299,9 @@ def counts_of(counts: Any, classes: Classes) -> np.ndarray:
     return whole.astype(np.int64)
 
 
-def _by_label(counts: Any) -> Any:
-    """A Series as a mapping from labels, unless it only numbers its rows."""
-    if not (hasattr(counts, "index") and hasattr(counts, "to_dict") and hasattr(counts, "name")):
-        return counts
-    if not counts.index.is_unique:
-        raise check.refuse("counts", counts, "a number for each class, each class once")
-    return counts.to_numpy() if list(counts.index) == list(range(len(counts))) else counts.to_dict()
-
-
 def keys_of(counts: Any, labels: np.ndarray) -> list[np.ndarray]:
     """The labels that counts are given for, as an array like these labels; none where they are written otherwise."""
-    keys = list(found) if isinstance(found := _by_label(counts), Mapping) else []
+    keys = list(found) if isinstance(found := check.by_label("counts", counts), Mapping) else []
     if not keys:
         return []
     keys = flat("counts", keys)

@@ -208,7 +208,7 @@ def test_calibrated_scores_cost_least_at_the_calibrated_threshold():
         (lambda y, z: metrics.auroc(y, z, average="micro"), "average='micro': expected one of None, 'macro'"),
         (lambda y, z: metrics.auroc(a_run(y, z), z), "none beside a run"),
         (lambda y, z: metrics.auroc(a_run(y, None, [9, 2])), "keeps no test logits"),
-        (lambda y, z: metrics.cutoffs(np.zeros(5, int), np.arange(5.0)), "all 5 are of one side"),
+        (lambda y, z: metrics.cutoffs(np.zeros(5, int), np.arange(5.0)), "some that are not, none are"),
         (lambda y, z: metrics.cutoffs(a_run(y, z), positive=2), "positive=2: expected a whole number from 0 to 1"),
         (lambda y, z: metrics.cutoffs(y, z), "scores=.*log-odds"),
         (lambda y, z: metrics.cutoffs(y, z[:, 0]).cost(0), "cost=0: expected a number above 0"),

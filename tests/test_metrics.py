@@ -5,6 +5,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 import sklearn.metrics
 import torch
@@ -124,7 +125,10 @@ def test_a_class_without_test_images_is_left_out():
         (lambda: m.confusion([[0, 1], [2]], [0, 1]), ["targets", "class numbers"]),
         (lambda: m.confusion([0, 1], [0, 1], k=True), ["k=True"]),
         (lambda: m.confusion(np.ma.masked_equal([0, 1], 1), [0, 1]), ["targets", "masked"]),
-        (lambda: m.shot_groups(Counter({0: 500, 1: 20})), ["counts", "Counter"]),
+        (lambda: m.shot_groups(Counter({1: 500, 2: 20})), ["counts", "Counter", "0 to k - 1"]),
+        (lambda: m.shot_groups(Counter("aab")), ["counts", "Counter", "in the order of the classes"]),
+        (lambda: m.shot_groups(pandas.Series([5, 2], index=[0, 0])), ["counts", "each class once"]),
+        (lambda: m.gradient_sizes(float32_loss, [[1.0, 2.0]], [1]), ["loss=", "float64", "RuntimeError"]),
         (lambda: m.shot_groups([[1, 2]]), ["counts", "(k,)"]),
         (lambda: m.shot_groups([3, 1], many=True), ["many=True"]),
         (lambda: m.shot_groups([3, 1], few=np.nan), ["few=nan"]),
@@ -878,3 +882,65 @@ def test_beyond_is_paired_by_seed_at_equal_accuracy_of_the_frequent_classes():
         m.beyond(runs[:1], base[1:])
     with pytest.raises(ValueError, match="^run=.*logits"):
         m.beyond(runs, [make_run(HAND, [9, 3, 1], seed=seed) for seed in range(3)])
+
+
+def float32_loss(logits, targets):
+    """A loss of the reader's own, whose class weights are in float32."""
+    weight = torch.tensor([1.0, 2.0])
+    return torch.nn.functional.cross_entropy(logits, targets, weight=weight, reduction="none")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint64, np.float16])
+def test_scores_of_small_whole_numbers_do_not_wrap_around(dtype):
+    draw = np.random.default_rng(0)
+    z, y = draw.integers(0, 120, (300, 5)), draw.integers(0, 5, 300)
+    direction, at = [0.0, 3.0, -2.0, 9.0, 1.0], [-1.5, 0.0, 2.0]
+    found = m.accuracies_along(z.astype(dtype), direction, y, at)
+    for row, t in zip(found, at, strict=True):
+        np.testing.assert_array_equal(row, m.per_class(y, (z + t * np.array(direction)).argmax(1), 5))
+
+
+@pytest.mark.parametrize("counts", [[6, 6, 6], [3] * 10, [0.7] * 7, [0, 4, 4], [5]])
+def test_the_law_explains_nothing_where_all_counts_are_equal(counts):
+    assert np.isnan(m.law_explains(np.linspace(1, 2, len(counts)), counts, 7.0))
+
+
+def test_truth_values_are_targets_of_two_classes_however_they_are_kept():
+    truth, scores = [True, False, True, False], [0.9, 0.1, 0.2, 0.3]
+    for of in (
+        truth,
+        np.array(truth),
+        torch.tensor(truth),
+        pandas.Series(truth),
+        pandas.Series(truth, dtype="boolean"),
+    ):
+        assert m.auroc(of, scores) == 0.75 and m.cutoffs(of, scores).positives == 2
+
+
+def test_draws_may_show_more_prototypes_than_there_can_be_classes():
+    assert m.first_hits(np.array([40_000, 3, 40_000])).tolist() == [True, True, False]
+    with pytest.raises(ValueError, match="draws="):
+        m.first_hits([0.5, 1.0])
+
+
+def test_runs_without_a_fingerprint_are_paired_only_where_what_they_keep_agrees():
+    import ltviz as lt
+
+    y = np.repeat([0, 1, 2], [40, 30, 20])
+    z = np.random.default_rng(0).normal(size=(90, 3)) + np.eye(3)[y]
+
+    def run(counts=(100, 50, 10), targets=y, logits=z):
+        return [lt.from_predictions(targets, logits, counts=list(counts), seed=1)]
+
+    assert m.paired(run(), run(logits=z + np.eye(3)[y]), "tail").n == 1
+    for other, why in (
+        (run((10, 50, 100)), "training images (100, 50, 10|10, 50, 100) and .*; pass the same counts= to both"),
+        (run(targets=y[:80], logits=z[:80]), "test images 40, 30, [12]0 and 40, 30, [12]0"),
+        (run(targets=y[::-1], logits=z), "in another order"),
+    ):
+        for compare in (
+            m.paired, m.beyond, lambda a, b: m.comparison_table({"a": a, "b": b}),
+            lambda a, b: lt.plot_who_pays({"a": a}, b), lambda a, b: lt.plot_comparison({"a": a, "b": b}),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match=f"different data .*{why}"):
+                compare(run(), other)

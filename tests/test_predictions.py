@@ -377,7 +377,7 @@ TAKES = {  # what: (the parts that it takes, what it says of others)
     "lengths": (lambda run: lt.explore.lengths({"a": [run]}), {"head", "all"}, "runs with a linear classifier"),
     "desk": (lambda run: lt.explore.batch_desk(run, None), set(), "keeps no features of training images"),
     "weight_norms": (lt.plot_weight_norms, {"head", "all"}, "keeps no classifier vectors \\(head_weight\\)"),
-    "fit": (metrics.weight_norm_fit, {"head", "all"}, "head_weight=None"),
+    "fit": (metrics.weight_norm_fit, {"head", "all"}, "no classifier; pass head_weight= to"),
     "feature_norms": (lt.plot_feature_norms, {"features", "all"}, "keeps no test features"),
     "embedding": (lambda run: lt.plot_embedding(run, method="pca"), {"features", "all"}, "keeps no test features"),
     "embed": (lambda run: lt.embed(run, method="pca"), {"features", "all"}, "keeps no test features"),

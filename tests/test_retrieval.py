@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from ltviz import metrics
+from ltviz.metrics.retrieval import most_pairs
 
 
 def _orders(similarity, right):
@@ -209,3 +210,13 @@ def test_the_scale_of_features_ranks_nothing(scale, distance):
 def test_a_distance_that_no_number_holds_is_refused():
     with pytest.raises(ValueError, match="^first=.*divide all of them by the largest"):
         metrics.similarity([[1.7e308, 1.7e308]], [[-1.7e308, 0.0]], "euclidean")
+
+
+def test_nearly_all_pairs_are_drawn_without_drawing_known_ones_again_and_again():
+    """One identity with many images, many with two: evenly drawn identities repeat the same few pairs."""
+    who = np.r_[np.zeros(60, int), np.repeat(np.arange(1, 61), 2)]
+    most = most_pairs(who)
+    for n in (most, most - 200):
+        rows, same = metrics.draw_pairs(who, n)
+        assert len({tuple(pair) for pair in rows.tolist()}) == n and (rows[:, 0] != rows[:, 1]).all()
+        np.testing.assert_array_equal(who[rows[:, 0]] == who[rows[:, 1]], same)

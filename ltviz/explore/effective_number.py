@@ -44,7 +44,7 @@ class EffectiveNumber(Explorer):
     size = (7.6, 4.0)
 
     def __init__(self, counts: Any, beta: float = BETA.default):
-        self.counts = np.sort(class_counts(counts))[::-1].copy()
+        self.counts = np.sort(class_counts(counts, alone=True))[::-1].copy()
         super().__init__({"beta": control("beta", BETA, beta)})
 
     def build(self, surface: Surface) -> None:

@@ -52,7 +52,7 @@ class LossAnatomy(MethodExplorer):
 
     def __init__(self, key: str = "focal", counts: Any = None, **settings: Any):
         key = METHODS[key].key
-        self.counts = np.sort(class_counts(COUNTS if counts is None else counts))[::-1].copy()
+        self.counts = np.sort(class_counts(COUNTS if counts is None else counts, alone=True))[::-1].copy()
         if len(self.counts) < 2:
             raise check.refuse("counts", self.counts.tolist(), "the training images of at least 2 classes")
         self._plain = probe("ce", torch.from_numpy(self.counts), 0)

@@ -51,6 +51,7 @@ def attribute_scores(targets: Any, predicted: Any = None, values: Any = None) ->
             nan = np.full(len(targets.values), np.nan)
             return AttributeScores([np.full(len(of), np.nan) for of in targets.values], nan, nan.copy())
         targets, predicted, values = targets.targets, targets.predicted, [len(of) for of in targets.values]
+    check.same_order(targets=targets, predicted=predicted)
     expected = "the value of each attribute of each image, whole numbers (n, a) from 0"
     true = _grid("targets", targets, f"{expected}, -1 where it is not known", FREE)
     said = _grid("predicted", predicted, expected, 0)

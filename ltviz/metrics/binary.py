@@ -90,6 +90,7 @@ def _given(targets: Any, scores: Any) -> tuple[NDArray[np.int64], NDArray, str, 
             getattr(run, "probability", "softmax"),
             _positive(run.counts),
         )
+    check.same_order(targets=targets, scores=scores)
     z = check.array("scores", scores, None, f"a run that kept its test logits, or targets (n,) and {SCORES}")
     if z.ndim not in (1, 2) or z.shape[-1:] == (1,) or np.isnan(z).any():
         raise check.refuse("scores", scores, f"{SCORES}; none NaN")
@@ -107,8 +108,13 @@ def _given(targets: Any, scores: Any) -> tuple[NDArray[np.int64], NDArray, str, 
 
 def _labels(targets: Any, k: int) -> NDArray[np.int64]:
     """Class numbers (n,); of two classes also True and False."""
-    of_two = k == 2 and str(getattr(targets, "dtype", "")) in ("bool", "torch.bool")
-    return check.labels("targets", check.to_array(targets).astype(np.int64) if of_two else targets, k)
+    try:
+        found = check.to_array(targets, copy=False)
+    except Exception:  # what is no array: check.labels refuses it
+        found = np.empty(0)
+    # pandas' own truth values are Python's in numpy.
+    of_two = k == 2 and (found.dtype.kind == "b" or (found.size and all(type(one) is bool for one in found.flat)))
+    return check.labels("targets", found.astype(np.int64) if of_two else targets, k)
 
 
 def _positive(counts: Any) -> int | None:
@@ -282,18 +288,28 @@ def cutoffs(targets: Any, scores: Any = None, *, positive: int | None = None) ->
         positive = rare_class(targets.counts) if positive is None else positive
         of, values = truth == check.whole("positive", positive, 0, z.shape[1] - 1), log_odds(z, positive, kind)
     else:
+        check.same_order(targets=targets, scores=scores)
         of = _labels(targets, 2) == 1
         values = check.array("scores", scores, 1, "log-odds (n,), one for each target").astype(np.float64)
         if len(of) != len(values) or np.isnan(values).any() or positive is not None:
             raise check.refuse("scores", scores, "log-odds (n,), one for each target, none NaN, and no positive beside")
     if of.all() or not of.any():
-        raise ValueError(f"targets: expected images of the positive class and others, all {len(of):,} are of one side")
+        raise ValueError(_one_side(targets, positive, bool(of.any())))
     order = np.argsort(-values, kind="stable")
     falling = values[order]
     ends = np.flatnonzero(np.append(falling[1:] < falling[:-1], True))  # equal scores are decided alike
     found = np.append(0, np.cumsum(of[order])[ends])
     at = np.append(np.inf, falling[ends])
     return Cutoffs(at, found, np.append(0, ends + 1) - found, int(of.sum()), int((~of).sum()))
+
+
+def _one_side(targets: Any, positive: int | None, every: bool) -> str:
+    """What is wrong with test images that are all, or none, of the positive class."""
+    if positive is None:
+        return f"targets: expected some that are positive and some that are not, {'all' if every else 'none'} are"
+    name = (getattr(targets, "class_names", None) or {positive: positive})[positive]
+    found = f"every test image is of class {name!r}" if every else f"class {name!r} has no test image"
+    return f"positive={positive}: {found}; choose another class with positive="
 
 
 def probability(at: Any) -> Floats:

@@ -113,6 +113,7 @@ def sureness(values: Any, targets: ArrayLike | None = None) -> Sureness:
         z, targets = check.array("logits", _decided(values), 2, "test logits (n, k)"), values.targets
         confidence, guess, k = _largest(z, values.probability), z.argmax(1), z.shape[1]
     else:
+        check.same_order(probabilities=values, targets=targets)
         expected = "a run that kept its test logits, or probabilities (n, k)"
         p = check.array("probabilities", values, 2, expected).astype(np.float64)
         if not p.shape[1] or (p.size and not (p.min() >= 0.0 and p.max() <= 1.0 + 1e-6)):

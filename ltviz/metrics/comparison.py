@@ -80,6 +80,7 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
     elif any(one is not None for one in runs):
         raise ValueError("a and b must both be lists of runs, or both be numbers, one per seed")
     else:
+        check.same_order(a=a, b=b)
         x, y = _values("a", a), _values("b", b)
     if x.shape != y.shape:
         raise ValueError(f"a and b must hold one value per seed in the same order, not {x.size} and {y.size} values")
@@ -179,16 +180,33 @@ def pairs_of(a: Sequence[Any], b: Sequence[Any], names: tuple[str, str] = ("a", 
             "to pair; train both on the same seeds"
         )
     for seed in seeds:
-        data = [getattr(side[seed], "data", None) or {} for side in (left, right)]
-        prints = [d.get("fingerprint") for d in data]
-        sizes = [len(side[seed].counts) for side in (left, right)]
-        if sizes[0] != sizes[1] or (None not in prints and prints[0] != prints[1]):
+        if (why := _different_data(left[seed], right[seed])) is not None:
             raise ValueError(
-                f"the runs of seed {seed} were trained or tested on different data "
-                f"({data[0].get('name')} {prints[0]}, {data[1].get('name')} {prints[1]}); "
+                f"the runs of seed {seed} were trained or tested on different data ({why}); "
                 "compare methods on one data set at a time"
             )
     return [(left[seed], right[seed]) for seed in seeds]
+
+
+def _different_data(a: Any, b: Any) -> str | None:
+    """In words, how the data of two runs differ; None where nothing shows that they do."""
+    data = [getattr(run, "data", None) or {} for run in (a, b)]
+    prints = [d.get("fingerprint") for d in data]
+    if len(a.counts) != len(b.counts):
+        return f"{len(a.counts)} and {len(b.counts)} classes"
+    if None not in prints:
+        names = [d.get("name") for d in data]
+        return None if prints[0] == prints[1] else f"{names[0]} {prints[0]}, {names[1]} {prints[1]}"
+    # Collected and predicted runs have no fingerprint: what they keep has to agree.
+    if not np.array_equal(check.to_array(a.counts), check.to_array(b.counts)):
+        return f"training images {check.listed(a.counts)} and {check.listed(b.counts)}; pass the same counts= to both"
+    tested = [check.to_array(run.confusion).sum(1) for run in (a, b)]
+    if not np.array_equal(*tested):
+        return f"test images {check.listed(tested[0])} and {check.listed(tested[1])}"
+    targets = [getattr(run, "targets", None) for run in (a, b)]
+    if all(one is not None for one in targets) and not np.array_equal(*map(check.to_array, targets)):
+        return "the same number of test images of each class, in another order"
+    return None
 
 
 def comparison_table(

@@ -47,8 +47,12 @@ def draw_prototypes(p: ArrayLike, n: int, seed: int = 0) -> NDArray[np.int64]:
 
 def first_hits(draws: ArrayLike) -> NDArray[np.bool_]:
     """Which of the draws (n,) show a prototype that none before has shown; their running sum is the number covered."""
-    found = np.zeros(len(check.labels("draws", draws)), bool)
-    found[np.unique(draws, return_index=True)[1]] = True
+    expected = "the number of the prototype that each draw shows (n,): whole ones"
+    shown = check.array("draws", draws, 1, expected)
+    if shown.size and shown.dtype.kind == "f":
+        raise check.refuse("draws", draws, expected)
+    found = np.zeros(len(shown), bool)
+    found[np.unique(shown, return_index=True)[1]] = True
     return found
 
 

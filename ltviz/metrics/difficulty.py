@@ -90,6 +90,7 @@ def violated_triplets(features: Any, targets: Any, k: int, margin: float = 0.2) 
     zero); targets (m,), k classes. The triplets are those of `methods.triplet.triplet_loss`,
     whose mean is over the violated ones. ValueError for parts that do not fit together.
     """
+    check.same_order(features=features, targets=targets)
     expected = "finite numbers, one row per image"
     x = check.array("features", features, 2, expected).astype(np.float64)
     k = check.whole("k", k, 1, check.MOST_CLASSES)

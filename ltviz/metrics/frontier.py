@@ -62,7 +62,8 @@ def frontier(run: Any, taus: ArrayLike = TAUS) -> Frontier:
     ValueError for a run without them.
     """
     if getattr(run, "logits", None) is None or getattr(run, "targets", None) is None:
-        raise check.refuse("run", run, "a run that keeps the logits of its test images, such as a recorded 'ce'")
+        how = f"; {check.remedy(run, 'logits')}" if hasattr(run, "confusion") else ", such as a recorded 'ce'"
+        raise check.refuse("run", run, f"a run that keeps the logits of its test images{how}")
     at = check.array("taus", taus, 1, "finite numbers (t,), rising").astype(np.float64)
     if not len(at) or not np.isfinite(at).all() or (np.diff(at) <= 0).any():
         raise check.refuse("taus", taus, "finite numbers (t,), rising")

@@ -18,6 +18,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     """
     from scipy.stats import spearmanr
 
+    check.same_order(a=a, b=b)
     x, y = (check.array(name, of, 1, "numbers (n,)").astype(np.float64) for name, of in (("a", a), ("b", b)))
     if x.shape != y.shape:
         raise ValueError(f"a and b must have one length, not {x.size} and {y.size}")
@@ -45,12 +46,14 @@ def weight_norm_fit(norms: Any, counts: Any = None) -> WeightNormFit:
     """
     if hasattr(norms, "head_weight"):
         counts = norms.counts if counts is None else counts
+        if norms.head_weight is None:
+            raise ValueError(f"this run keeps no classifier; {check.remedy(norms, 'head_weight')}")
         weight = check.array("head_weight", norms.head_weight, 2, "the run's classifier (k, d)").astype(np.float64)
         norms = np.linalg.norm(weight, axis=1)
     if counts is None:
         raise ValueError("counts is needed beside the norms: the training images of each class")
     expected = "a run, or the length of each class's classifier vector (k,): finite, none negative"
-    x, n = check.array("norms", norms, 1, expected).astype(np.float64), check.counts(counts)
+    x, n = check.per_class("norms", norms, expected).astype(np.float64), check.counts(counts)
     if not np.isfinite(x).all() or (x < 0).any():
         raise check.refuse("norms", norms, expected)
     if x.shape != n.shape:
@@ -68,14 +71,16 @@ def law_explains(norms: Any, counts: Any, s: float) -> float:
     norms (k,), counts (k,) as for `weight_norm_fit`; classes without images are left out. 1: exactly; 0: no better than
     one count for all; below 0: worse. NaN where all counts are equal.
     """
-    x, n = check.array("norms", norms, 1, "lengths (k,), finite").astype(np.float64), check.counts(counts)
+    x, n = check.per_class("norms", norms, "lengths (k,), finite").astype(np.float64), check.counts(counts)
     s = check.number("s", s)
     if x.shape != n.shape or not np.isfinite(x).all():
         raise check.refuse("norms", norms, f"a finite length for each of the {n.size} classes")
-    x, logs = x[n > 0], np.log(n[n > 0])
-    spread = float(((logs - logs.mean()) ** 2).sum())
+    x, n = x[n > 0], n[n > 0]
+    if not n.size or n.min() == n.max():
+        return float("nan")
+    logs = np.log(n)
     rest = logs - logs.mean() - s * (x - x.mean())
-    return 1.0 - float((rest**2).sum()) / spread if spread > 0 else float("nan")
+    return 1.0 - float((rest**2).sum()) / float(((logs - logs.mean()) ** 2).sum())
 
 
 def feature_quality(features: Any, targets: ArrayLike | None = None, neighbours: int = 10) -> float:
@@ -93,6 +98,7 @@ def feature_quality(features: Any, targets: ArrayLike | None = None, neighbours:
         if run.features is None:
             raise ValueError(f"this run keeps no test features; {check.remedy(run, 'features')}")
         features, targets = run.features, run.targets if targets is None else targets
+    check.same_order(features=features, targets=targets)
     x = unit_rows("features", features)
     if targets is None:
         raise ValueError(f"targets must have one entry per row of features ({len(x)})")

@@ -35,13 +35,21 @@ def gradient_sizes(loss: Callable[[Any, Any], Any], logits: Any, targets: Any) -
     """
     import torch
 
+    check.same_order(logits=logits, targets=targets)
     z = check.array("logits", logits, 2, "finite numbers (n, k)").astype(np.float64)
     y = _targets(z, targets)
     if not callable(loss):
         raise check.refuse("loss", loss, LOSS)
     with torch.enable_grad():
         leaf = torch.from_numpy(z).requires_grad_()
-        found = loss(leaf, torch.from_numpy(y))
+        try:
+            found = loss(leaf, torch.from_numpy(y))
+        except Exception as error:
+            said = " ".join(str(error).split())[:160]
+            raise check.refuse(
+                "loss", loss, f"{LOSS}, from logits in float64 and targets in int64; it raised {type(error).__name__}: "
+                f"{said}"
+            ) from error  # fmt: skip
         if not isinstance(found, torch.Tensor) or found.shape != (len(z),) or not found.requires_grad:
             raise check.refuse("loss", loss, f"{LOSS}; this one gave {check.shown(found)}")
         (gradient,) = torch.autograd.grad(found.sum(), leaf)
@@ -57,6 +65,7 @@ def gradient_shares(loss: Callable[[Any, Any], Any], logits: Any, targets: Any) 
     such as lambda z, y: focal_loss(z, y, 2.0, "softmax"). logits (n, k), or (s, n, k) for the same images at s epochs;
     targets (n,). At the start of training all images have about the same g_i, so the shares are those of the counts.
     """
+    check.same_order(logits=logits, targets=targets)
     z = check.array("logits", logits, None, "numbers (n, k), or (s, n, k) for the same images at s epochs")
     if z.ndim not in (2, 3) or not z.size:
         raise check.refuse("logits", logits, "numbers (n, k), or (s, n, k) for the same images at s epochs")

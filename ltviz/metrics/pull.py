@@ -40,6 +40,7 @@ def pull(logits: Any, features: Any, targets: Any) -> Pull:
     """
     from scipy.special import softmax
 
+    check.same_order(logits=logits, features=features, targets=targets)
     z, f = (_finite(name, value) for name, value in (("logits", logits), ("features", features)))
     y = check.labels("targets", targets)
     n, k = z.shape

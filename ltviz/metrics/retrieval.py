@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from .scores import Floats
 Ints = NDArray[np.int64]
 DISTANCES = ("cosine", "euclidean")
 _CELLS = 2**23  # similarities held at once: 64 MiB in float64
+_TRIES = 10  # draws for each pair wanted, before the pairs that are left are listed
 _STEP = 1e-9  # similarities that differ by less, as a share of their scale, are ties: a rounding must not rank images
 
 
@@ -270,15 +272,38 @@ def draw_pairs(identities: Any, n: int, seed: int = 0) -> tuple[Ints, NDArray[np
     pairs = np.empty((n, 2), dtype=np.int64)
     for offset, draw in enumerate((one, two)):
         known: dict[tuple[int, int], None] = {}
-        while len(known) < n // 2:
+        for _ in range(_TRIES * n):
+            if len(known) == n // 2:
+                break
             first, second = draw()
             known[min(first, second), max(first, second)] = None
+        if len(known) < n // 2:
+            known |= dict.fromkeys(_other_pairs(rows, known, n // 2 - len(known), draw is one, rng))
         pairs[offset::2] = list(known)
     return pairs, np.arange(n) % 2 == 0
 
 
+def _other_pairs(
+    rows: list[Ints], known: Collection[tuple[int, int]], n: int, same: bool, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """n further pairs out of all that are left, each as likely as before, without drawing known ones in vain.
+
+    rows: those of each identity. All pairs of one identity, or of two, share one chance.
+    """
+    left, chance = [], []
+    for first, second in ((of, of) for of in rows) if same else itertools.combinations(rows, 2):
+        between = itertools.combinations(first, 2) if same else itertools.product(first, second)
+        every = [(min(pair), max(pair)) for pair in between]
+        fresh = [pair for pair in every if pair not in known]
+        left += fresh
+        chance += [1.0 / len(every)] * len(fresh)
+    weight = np.array(chance)
+    return [left[i] for i in rng.choice(len(left), n, replace=False, p=weight / weight.sum())]
+
+
 def similarity(first: Any, second: Any, distance: str = "cosine") -> Floats:
     """How alike the images of each pair are (n,): the cosine, or minus the Euclidean distance. first, second (n, d)."""
+    check.same_order(first=first, second=second)
     a, b = _features("first", first), _features("second", second)
     if a.shape != b.shape:
         raise ValueError(f"first and second must have one shape, not {a.shape} and {b.shape}")
@@ -339,6 +364,7 @@ def roc(similarities: Any, same: Any) -> ROC:
 
 
 def _pairs(similarities: Any, same: Any) -> tuple[Floats, NDArray[np.bool_]]:
+    check.same_order(similarities=similarities, same=same)
     expected = "how alike each pair is (n,): finite numbers"
     s = check.array("similarities", similarities, 1, expected).astype(np.float64)
     if not s.size or not np.isfinite(s).all():

@@ -16,6 +16,7 @@ def class_lengths(features: Any, targets: Any, k: Any) -> Floats:
     features (n, d), targets (n,), k classes. NaN for a class without images. ValueError for parts that do not fit
     together, and for features that are not finite.
     """
+    check.same_order(features=features, targets=targets)
     expected = "features (n, d), finite, one row per image"
     x = check.array("features", features, 2, expected).astype(np.float64)
     if not np.isfinite(x).all():

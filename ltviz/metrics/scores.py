@@ -37,6 +37,7 @@ def confusion(targets: Any, predictions: ArrayLike | None = None, k: int | None 
         if k not in (None, len(matrix)):
             raise check.refuse("k", k, f"{len(matrix)}, the number of classes of this confusion matrix, or None")
         return matrix
+    check.same_order(targets=targets, predictions=predictions)
     truth, guess = check.labels("targets", targets, k), check.labels("predictions", predictions, k)
     if truth.shape != guess.shape:
         raise ValueError(f"targets and predictions must have one length, not {truth.size} and {guess.size}")
@@ -175,7 +176,7 @@ def _prior(values: ArrayLike, k: int | None = None) -> Floats:
     """How often each class occurs (k,), checked; the largest is 1."""
     which = "each class" if k is None else f"each of the {k} classes"
     expected = f"how often {which} occurs: ({'k' if k is None else k},), none negative, not all zero"
-    prior = check.array("prior", values, 1, expected).astype(np.float64)
+    prior = check.per_class("prior", values, expected).astype(np.float64)
     if len(prior) != (len(prior) if k is None else k) or not np.isfinite(prior).all() or (prior < 0).any():
         raise check.refuse("prior", values, expected)
     if not prior.any():
@@ -190,12 +191,12 @@ def accuracies_along(scores: Any, direction: Any, targets: Any, at: Any) -> Floa
     z_iy + t d_y is at least z_ij + t d_j from, or up to, one t for each j, so an image is right on one interval of t.
     Of equal scores the first wins, as in argmax. Logit adjustment with every tau: d = -log prior. NaN as `per_class`.
     """
+    check.same_order(scores=scores, targets=targets)
     z = check.array("scores", scores, 2, "finite scores (n, k) of numbers, a row for each image")
+    z = z if z.dtype.kind == "f" else z.astype(np.float64)  # differences of small whole numbers would wrap around
     n, k = z.shape
-    d, t = (check.array(name, one, 1, what).astype(np.float64) for name, one, what in (
-        ("direction", direction, f"one finite number for each of the {k} classes: ({k},)"),
-        ("at", at, "finite numbers (m,), rising"),
-    ))  # fmt: skip
+    d = check.per_class("direction", direction, f"one finite number for each of the {k} classes: ({k},)")
+    d, t = d.astype(np.float64), check.array("at", at, 1, "finite numbers (m,), rising").astype(np.float64)
     for name, one, sound in (
         ("scores", z, k > 0), ("direction", d, len(d) == k), ("at", t, bool((np.diff(t) > 0).all())),
     ):  # fmt: skip
@@ -295,7 +296,7 @@ def shot_accuracy(
     if hasattr(run, "confusion"):
         accuracies, counts = per_class(run), run.counts if counts is None else counts
     else:
-        accuracies = check.array("run", run, 1, "a run, or the accuracy of each class (k,)").astype(np.float64)
+        accuracies = check.per_class("run", run, "a run, or the accuracy of each class (k,)").astype(np.float64)
         if np.isinf(accuracies).any():
             raise check.refuse("run", run, "a run, or the accuracy of each class (k,); found an infinite one")
         if counts is None:

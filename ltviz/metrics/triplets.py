@@ -71,6 +71,7 @@ def mine(
     margin: of the relative and the absolute comparison. bins: nodes of the histograms of the distribution comparison.
     ValueError for anything else.
     """
+    check.same_order(logits=logits, features=features, targets=targets)
     z, x = (_rows(name, value) for name, value in (("logits", logits), ("features", features)))
     n, k = z.shape
     y = check.labels("targets", targets, k)

@@ -19,14 +19,14 @@ from .text import short_names
 def plot_counts(data: Any, *, ax: Axes | None = None) -> Picture:
     """Training images of each class, most frequent first, on a log axis.
 
-    data: a data set, a run, counts (k,), or a Counter of class names. Dotted lines at 100 and 20 images part many-,
-    medium- and few-shot classes.
+    data: a data set, a run, counts (k,), or a Counter or a Series of class names. Dotted lines at 100 and 20 images
+    part many-, medium- and few-shot classes.
     `.data`: counts, names. A class without images has no point.
 
     Shows how long the tail is. Cannot show how hard a class is: a rare class may still be easy.
     """
     no_labels(data, "data")
-    counts = class_counts(data, "data")
+    counts = class_counts(data, "data", alone=True)
     order = by_count(counts)
     n, given = counts[order], given_names(data, len(counts))
     names = [given[j] for j in order]

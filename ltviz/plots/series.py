@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ def labelled_features(
             f"{missing}=None: features need targets (n,) and counts (k,) beside them; or pass a run that "
             "kept its features"
         )
+    check.same_order(**{name: features, "targets": targets})
     x, n = image_features(features, name, whose), class_counts(counts)
     return x, class_labels(targets, len(x), len(n)), n, given_names(counts, len(n))
 
@@ -115,20 +117,24 @@ def test_scores(run: Any, shown: str) -> tuple[np.ndarray, np.ndarray]:
     return scores, class_labels(run.targets, len(scores), k)
 
 
-def class_counts(data: Any, name: str = "counts") -> np.ndarray:
+def class_counts(data: Any, name: str = "counts", alone: bool = False) -> np.ndarray:
     """Training images of each class (k,) as float64 from a data set, a run, or the counts themselves.
 
-    A mapping (a Counter) from the class numbers 0..k-1, or from class names in the order of the classes, will do.
-    ValueError for anything else: negative, not finite, no image at all.
+    A mapping or a Series of pandas from the class numbers 0..k-1 will do, and a dict from class names in the order of
+    the classes. A Counter or a Series has names in an order of its own: they will do where nothing but the counts is
+    given (alone). ValueError for anything else: negative, not finite, no image at all.
     """
-    if isinstance(data, Mapping):
-        if data and all(isinstance(key, str) for key in data):
-            data = list(data.values())
-        elif set(data) == set(range(len(data))) and not any(isinstance(key, bool) for key in data):
-            data = [data[j] for j in range(len(data))]
-        else:
-            raise check.refuse(name, data, "as keys the class numbers from 0 on, or class names")
-    counts = check.counts(data, name)
+    found = check.by_label(name, data)
+    if isinstance(found, Mapping) and found and all(isinstance(key, str) for key in found):
+        if not alone and (found is not data or isinstance(data, Counter)):
+            raise check.refuse(
+                name, data, "the counts in the order of the classes; the names of a Counter or a Series stand in an "
+                "order of their own: pass [counts[name] for name in class_names]"
+            )  # fmt: skip
+        found = list(found.values())
+    elif isinstance(found, Mapping) and set(found) != set(range(len(found))):
+        raise check.refuse(name, data, "as keys the class numbers from 0 on, or class names")
+    counts = check.counts(found, name)
     if not counts.max() >= 1:  # shares and probabilities, too, are no counts
         raise check.refuse(name, data, "numbers of training images, at least one in some class")
     return counts
@@ -138,7 +144,7 @@ def no_labels(data: Any, name: str) -> None:
     """ValueError for labels of images in the place of counts: each class number from 0 or 1 on, again and again."""
     if isinstance(data, Mapping) or hasattr(data, "counts"):
         return
-    values = check.counts(data, name)
+    values = check.counts(check.to_array(data), name)
     found = np.unique(values)
     every = np.array_equal(found, np.arange(len(found)) + found[0]) and found[0] in (0, 1) and len(found) > 1
     if every and len(values) >= 3 * len(found) and (np.diff(values) > 0).any():  # sorted counts fall
@@ -148,6 +154,7 @@ def no_labels(data: Any, name: str) -> None:
 
 def given_names(data: Any, k: int) -> list[str]:
     """The names of the classes: a data set's or run's own, the keys of a mapping, else their numbers."""
+    data = check.by_label("counts", data)
     names = list(data) if isinstance(data, Mapping) and all(isinstance(key, str) for key in data) else None
     names = getattr(data, "class_names", None) if names is None else names
     return [str(j) for j in range(k)] if names is None or len(names) != k else [str(name) for name in names]

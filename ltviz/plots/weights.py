@@ -78,7 +78,7 @@ def plot_effective_number(data: Any, beta: float | Sequence[float] | None = None
 
     Shows from which count on further images hardly add. Cannot show which beta is right: train and compare.
     """
-    counts = class_counts(data, "data")
+    counts = class_counts(data, "data", alone=True)
     counts = counts[by_count(counts)]
     betas = _betas(beta)
     points = np.array([effective(counts, b) for b in betas])
@@ -121,7 +121,7 @@ def plot_class_weights(
 
     Shows how much more an image of a rare class counts. Cannot show what that does to accuracy.
     """
-    counts = class_counts(data, "data")
+    counts = class_counts(data, "data", alone=True)
     order = by_count(counts)
     n, curves = counts[order], {}
     if beta is not None or weights is None:
