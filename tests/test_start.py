@@ -1,5 +1,6 @@
 """The start of JupyterLab: a reader's copies of the chapters, and what an updated course does to them."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -240,6 +241,34 @@ def test_jupyterlab_may_save_the_copies_and_not_the_originals(tmp_path, monkeypa
     assert files.is_writable("notebooks2.ipynb")
     for path in ("notebooks", "notebooks/a.ipynb", "notebooks/new.ipynb", "link/a.ipynb"):
         assert not files.is_writable(path)
+
+
+def with_widget(model_id, **more):
+    """A display output as an explorer makes it: the widget, and beneath it what is shown where there is none."""
+    data = {start.WIDGET_VIEW: {"model_id": model_id, "version_major": 2}, "text/plain": "Widget", **more}
+    return nbformat.v4.new_output("display_data", data)
+
+
+def test_an_output_whose_widget_is_not_saved_with_it_shows_its_picture_when_it_is_opened_again(tmp_path):
+    """JupyterLab would show it as "model not found": after a day on which only some of the cells were run again."""
+    kept, lost = with_widget("here", **{"text/html": "one"}), with_widget("gone", **{"text/html": "<img>two"})
+    alone = with_widget("gone too")  # a reader's own slider has nothing beneath it
+    cell = nbformat.v4.new_code_cell("x", outputs=[kept, lost, alone, nbformat.v4.new_output("stream", text="said")])
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("Text."), cell])
+    nb.metadata["widgets"] = {start.WIDGET_STATE: {"state": {"here": {}}, "version_major": 2, "version_minor": 0}}
+    files = start.Contents(root_dir=str(tmp_path))
+    given = json.loads(nbformat.writes(nb))
+    asyncio.run(files.save({"type": "notebook", "content": given, "format": "json"}, "a.ipynb"))
+    cells = nbformat.read(tmp_path / "a.ipynb", 4).cells
+    assert [sorted(one.get("data", {})) for one in cells[1].outputs] == [
+        sorted(kept.data), ["text/html", "text/plain"], sorted(alone.data), []
+    ]  # fmt: skip
+    assert cells[1].outputs[1].data["text/html"] == "<img>two" and cells[0].source == "Text."
+    assert given == json.loads(nbformat.writes(nb)), "what JupyterLab holds is not touched"
+    del nb.metadata["widgets"]  # saved before anything ran: none is there
+    given = json.loads(nbformat.writes(nb))
+    asyncio.run(files.save({"type": "notebook", "content": given, "format": "json"}, "a.ipynb"))
+    assert start.WIDGET_VIEW not in nbformat.read(tmp_path / "a.ipynb", 4).cells[1].outputs[0].data
 
 
 def test_a_checkout_that_cannot_be_written_is_left_alone(tmp_path, monkeypatch):

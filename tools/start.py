@@ -18,12 +18,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
 from ltviz.compiling import compiled
 from ltviz.files import check_writable, write_atomically
+
+from .notebooks import WIDGET_STATE, WIDGET_VIEW
 
 REPO = Path(__file__).resolve().parent.parent
 FOLDER = REPO / "notebooks"
@@ -37,6 +40,33 @@ class Contents(AsyncLargeFileManager):
     def is_writable(self, path: str) -> bool:
         """Whether JupyterLab may save, rename or delete this file."""
         return not Path(self._get_os_path(path)).resolve().is_relative_to(FOLDER) and super().is_writable(path)
+
+    async def save(self, model: dict[str, Any], path: str = "") -> dict[str, Any]:
+        """Save a file; of a notebook, an explorer or a card whose kernel has ended as the picture that lies beneath."""
+        if model.get("type") == "notebook" and isinstance(model.get("content"), dict):
+            model = {**model, "content": without_lost_widgets(model["content"])}
+        return await super().save(model, path)
+
+
+def without_lost_widgets(notebook: dict[str, Any]) -> dict[str, Any]:
+    """The notebook without those views of widgets whose state is not in it.
+
+    JupyterLab saves the widgets of the kernel that runs now. It would show outputs of an earlier one as "model not
+    found"; without their view it shows the HTML that each of them holds as well.
+    """
+    state = notebook.get("metadata", {}).get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    cells = []
+    for cell in notebook.get("cells", []):
+        outputs = [_without_lost_widget(output, state) for output in cell.get("outputs", ())]
+        cells.append({**cell, "outputs": outputs} if outputs else cell)
+    return {**notebook, "cells": cells}
+
+
+def _without_lost_widget(output: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    data = output.get("data", {})
+    if WIDGET_VIEW not in data or "text/html" not in data or data[WIDGET_VIEW].get("model_id") in state:
+        return output
+    return {**output, "data": {kind: value for kind, value in data.items() if kind != WIDGET_VIEW}}
 
 
 @dataclass
