@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .check import suggest
@@ -24,7 +25,11 @@ def main(argv: list[str]) -> int:
         return 0 if asked else 2
     from . import commands  # torch is imported only now
 
-    return getattr(commands, f"main_{command}")(argv[1:])
+    try:
+        return getattr(commands, f"main_{command}")(argv[1:])
+    except BrokenPipeError:  # who reads has had enough, as in `python -m ltviz table | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest of the lines goes nowhere
+        return 0
 
 
 if __name__ == "__main__":

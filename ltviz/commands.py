@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ def main_tune(argv: Sequence[str]) -> int:
         print(table.head(10).to_string(na_rep=""))
         print(tuning)
         if (table["ended"] == "finished").any():
-            print(f"trained with: {_train_line(tuning)}")
+            print(f"to train it: {_train_line(tuning)}")
     except (ValueError, KeyError, OSError, StorageLost) as error:
         print(error, file=sys.stderr)
         return 2
@@ -171,14 +172,15 @@ def main_table(argv: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, default=RUNS)
     parser.add_argument("--csv", type=Path, help="write it there as well, FILE_<recipe>.csv for FILE.csv")
     given = parser.parse_intermixed_args(argv)
-    there = [recipe for recipe in RECIPES if (given.folder / recipe).is_dir()]
+    there = [recipe for recipe in RECIPES if any((given.folder / recipe).glob("*-seed*.safetensors"))]
     for recipe in given.recipes or there or ["digits"]:
         if recipe not in there:
-            print(
-                f"nothing is recorded in {given.folder / recipe}{suggest(recipe, [*there, *tables.TABLES])}; "
-                "`make record` in a checkout of the repository trains every method",
-                file=sys.stderr,
-            )
+            other = (given.folder / recipe / "recognition.csv").exists()
+            how = "what it has is about classes never trained on: see chapter 11" if other else (
+                "`make record` in a checkout of the repository trains every method"
+            )  # fmt: skip
+            near = "" if other else suggest(recipe, [*there, *tables.TABLES])
+            print(f"no run is recorded in {given.folder / recipe}{near}; {how}", file=sys.stderr)
             return 2
         try:
             frame = grid_table(given.folder / recipe)
@@ -186,7 +188,7 @@ def main_table(argv: Sequence[str]) -> int:
             print(error, file=sys.stderr)
             return 2
         print(f"\n{recipe}: test accuracy in percent; difference to ce in percentage points, paired by seed")
-        print(frame.to_string(float_format=lambda x: f"{x:.1f}", na_rep=""))
+        print(frame.to_string(float_format=lambda x: f"{x:.1f}", formatters={"p": _p}, na_rep=""))
         if given.csv:
             try:
                 path = given.csv.with_stem(f"{given.csv.stem}_{recipe}")
@@ -196,6 +198,11 @@ def main_table(argv: Sequence[str]) -> int:
                 return 2
             print(path)
     return 0
+
+
+def _p(p: float) -> str:
+    """A p-value with as many digits as its verdict is made of."""
+    return "" if math.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0")
 
 
 def grid_table(folder: str | Path) -> pandas.DataFrame:

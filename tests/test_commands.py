@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas
@@ -165,7 +167,7 @@ def test_a_papers_table_is_made_by_tables(monkeypatch):
 def test_the_table_is_of_the_recorded_runs_unless_it_is_told_otherwise(recorded, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(commands, "RUNS", tmp_path)
     assert commands.main_table([]) == 2
-    assert capsys.readouterr().err.startswith(f"nothing is recorded in {tmp_path / 'digits'}; ")
+    assert capsys.readouterr().err.startswith(f"no run is recorded in {tmp_path / 'digits'}; ")
     monkeypatch.setattr(commands, "RUNS", recorded)
     assert commands.main_table([]) == 0 and "digits: test accuracy" in capsys.readouterr().out
 
@@ -250,3 +252,25 @@ def test_an_unknown_command_gets_the_list(arguments, capsys):
     shown = capsys.readouterr()
     assert all(f"  {name} " in shown.out for name in ("train", "table"))
     assert ("did you mean 'train'?" in shown.err) == (arguments[:1] == ["trian"])
+
+
+def test_the_table_lists_what_has_runs_and_says_where_the_rest_stands(capsys):
+    """Some recipes are recorded as rows of a table of their own."""
+    assert commands.main_table([]) == 0
+    out, err = capsys.readouterr()
+    assert "digits: test accuracy" in out and "cifar16: test accuracy" in out and not err
+    assert commands.main_table(["glyphs"]) == 2
+    assert "classes never trained on: see chapter 11" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("p", "shown"), [
+    (0.0004, "< .001"), (0.0049, ".005"), (0.0321, ".032"), (0.5, ".500"), (1.0, "1.000"), (float("nan"), "")
+])  # fmt: skip
+def test_a_p_value_has_the_digits_of_its_verdict(p, shown):
+    assert commands._p(p) == shown
+
+
+def test_a_reader_that_has_had_enough_ends_the_table_quietly():
+    call = f"{sys.executable} -m ltviz table digits | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", call], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

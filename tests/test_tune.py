@@ -564,7 +564,7 @@ def test_the_command_tunes_and_goes_on(capsys):
     assert commands.main_tune([*line, "--trials", "2"]) == 0
     first = capsys.readouterr().out
     assert "2 of 2 trials, best" in first and "best: class_balanced beta=0.999" in first
-    line_to_train = first.partition("trained with: python -m ltviz train ")[2].split()
+    line_to_train = first.partition("to train it: python -m ltviz train ")[2].split()
     assert set(line_to_train) == {
         "class_balanced", "beta=0.999", "loss=softmax", "reduction=weight", "recipe=digits", "epochs=2"
     }  # fmt: skip

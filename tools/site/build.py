@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ltviz.check import many
 from ltviz.files import write_atomically
 from ltviz.methods import METHODS
 
@@ -104,6 +105,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     start, paths = time.perf_counter(), notebooks(given.names)
     size = build(paths, given.folder)
-    said = f"{len(paths)} chapters, {size / 1e6:.1f} MB, {time.perf_counter() - start:.0f} s"
+    said = f"{many(len(paths), 'chapter')}, {size / 1e6:.1f} MB, {time.perf_counter() - start:.0f} s"
     print(f"ltviz: {said}: open {given.folder / 'index.html'}")
     return 0

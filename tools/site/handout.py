@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ltviz as lt
+from ltviz.check import many
 from ltviz.files import write_atomically
 
 from . import chapters, markup
@@ -82,7 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     for name, solutions in (("exercises", False), ("solutions", True)):
         write_atomically(given.folder / f"{name}.html", page(paths, solutions).encode())
-    print(f"ltviz: the exercises of {len(paths)} chapters: {given.folder / 'exercises.html'}, solutions.html beside it")
+    print(
+        f"ltviz: the exercises of {many(len(paths), 'chapter')}: {given.folder / 'exercises.html'}, solutions.html beside it"
+    )
     return 0
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltviz.check import many
 from ltviz.files import write_atomically
 
 from . import chapters, markup
@@ -310,7 +311,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         write_atomically(given.folder / f"{path.stem}.html", page(path).encode())
-    print(f"ltviz: the slides of {len(paths)} chapters: {given.folder}; arrow keys move, printing gives a page a slide")
+    print(
+        f"ltviz: the slides of {many(len(paths), 'chapter')}: {given.folder}; arrow keys move, printing gives a page a slide"
+    )
     return 0
 
 
