@@ -83,9 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     for name, solutions in (("exercises", False), ("solutions", True)):
         write_atomically(given.folder / f"{name}.html", page(paths, solutions).encode())
-    print(
-        f"ltviz: the exercises of {many(len(paths), 'chapter')}: {given.folder / 'exercises.html'}, solutions.html beside it"
-    )
+    of = many(len(paths), "chapter")
+    print(f"ltviz: the exercises of {of}: {given.folder / 'exercises.html'}, solutions.html beside it")
     return 0
 
 

@@ -311,9 +311,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         write_atomically(given.folder / f"{path.stem}.html", page(path).encode())
-    print(
-        f"ltviz: the slides of {many(len(paths), 'chapter')}: {given.folder}; arrow keys move, printing gives a page a slide"
-    )
+    of = many(len(paths), "chapter")
+    print(f"ltviz: the slides of {of}: {given.folder}; arrow keys move, printing gives a page a slide")
     return 0
 
 
