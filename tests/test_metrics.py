@@ -523,7 +523,7 @@ def test_paired_agrees_with_the_t_test():
         ([0.5], "one seed: no verdict"),
         ([0.01, 0.02], "undecided"),  # t = 3, but two seeds need 12.7
         ([0.0100, 0.0101], "clearly better"),  # t = 201, p = .003
-        ([0.01, 0.01], "undecided"),  # two equal differences: nothing is known of their spread
+        ([0.01, 0.01], "equal differences: no verdict"),  # two equal differences: nothing is known of their spread
         ([0.01, 0.01, 0.01], "clearly better"),
         ([0.010, 0.012, 0.020], "suggestive: better"),  # t = 4.6, p = .045
         ([0.010, 0.012, 0.030], "undecided"),  # t = 2.8

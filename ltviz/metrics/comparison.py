@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
 ONE_SEED = "one seed: no verdict"
+NO_SPREAD = "equal differences: no verdict"  # of two seeds
 NO_DATA = "not defined"
 SHOWN = ("all", "head", "mid", "tail")  # of the groups, in a table
 CLEAR, SUGGESTIVE, UNDECIDED = 0.005, 0.05, "undecided"  # levels of p (Benjamin et al. 2018), and the word for the rest
@@ -48,7 +49,7 @@ class Paired(NamedTuple):
         return self.mean - reach, self.mean + reach
 
     def __str__(self) -> str:
-        if self.n < 2 or np.isnan(self.mean):
+        if np.isnan(self.se):
             return f"{self.mean:+.3f} ({self.verdict})"
         low, high = self.interval
         return f"{self.mean:+.3f} [{low:+.3f}, {high:+.3f}] over {self.n} seeds ({self.verdict})"
@@ -63,8 +64,8 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
     seeds that only one side has are left out, so that n may be less than either length). Positive means that a is
     better. Verdict: "clearly better" or "clearly worse" where p < 0.005, "suggestive: better" or "suggestive: worse"
     where p < 0.05, else "undecided" (Benjamin et al. 2018); p carries the price of few seeds. Beside m comparisons,
-    luck alone would call about m / 20 suggestive. Two seeds whose differences happen to be equal are no evidence. One
-    seed: "one seed: no verdict". A run that
+    luck alone would call about m / 20 suggestive. One seed: "one seed: no verdict", and two whose differences happen to
+    be equal tell no more: "equal differences: no verdict". A run that
     was stopped or diverged: "a stopped run: no verdict". A NaN on either side: "not defined". ValueError: two runs of
     one seed on a side, no seed in common, different data.
     """
@@ -94,11 +95,12 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
         return Paired(mean, nan, nan, nan, 1, unfinished or ONE_SEED)
     se = float(stats.sem(d))
     if se <= 1e-12 * max(1.0, abs(mean)):  # equal differences up to rounding
+        if n == 2 and abs(mean) >= 1e-12:
+            return Paired(mean, nan, nan, nan, n, unfinished or NO_SPREAD)
         se, t, p = (0.0, 0.0, 1.0) if abs(mean) < 1e-12 else (0.0, float(np.copysign(np.inf, mean)), 0.0)
     else:
         t, p = map(float, stats.ttest_1samp(d, 0.0))
-    p_or_none = 1.0 if n == 2 and se == 0.0 else p
-    return Paired(mean, se, t, p, n, unfinished or _verdict(mean, p_or_none))
+    return Paired(mean, se, t, p, n, unfinished or _verdict(mean, p))
 
 
 def line_beside(values: pandas.Series, base: pandas.Series) -> dict[str, Any]:
