@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,16 @@ from .check import shown, suggest
 from .files import checksum, request_id
 from .heads import EXACT, HALF, Head, fit_head
 from .labels import Classes
-from .run import Run, compact
+from .run import Run, class_means, compact, parts
 
-PART = 2**18  # numbers that are looked at together, so that no second copy of all of them is made
 SUM = 2e-2  # how far the probabilities of a row may be from 1 in sum: some files keep only two digits
+TINY = 1e-9  # zeros beside no smaller probability than this are rounded ones
 UNCOUNTED = (
     "counts: taken from the targets, whose images are judged; if the classifier was trained on others, pass counts=, "
     "the training images of each class"
 )
-_BELOW = {2: 24, 4: 149, 8: 1074}  # bytes of a float: its smallest positive number is 2 to minus this
+# Bytes of a float: the log of its smallest positive number, which stands for that of zero.
+_LOG_OF_ZERO = {size: np.float32(-np.log(2.0) * power) for size, power in ((2, 24), (4, 149), (8, 1074))}
 
 
 def from_predictions(
@@ -52,7 +53,8 @@ def from_predictions(
                    logits, probabilities and features each a list of them, and the columns name the classes
     counts         (k,) training images of each class, as numbers, or a mapping or Series by class; without it, with a
                    warning, those of the targets: head and tail are then classes frequent and rare among the answers
-    features       (n, d) what the classifier saw; head_weight (k, d) and head_bias (k,) the classifier
+    features       (n, d) what the classifier saw; head_weight (k, d), head_bias (k,): then W f + b gives the logits, or
+                   s cos(f, W), or W f + b with f or W scaled to one length, which is kept so, with a warning
     class_names    (k,) in the order of the columns; without them, the columns of a DataFrame, the index of the counts,
                    the sorted names among the targets, or "0", "1", ...
     ignore         the label, such as -100, of rows that are left out
@@ -75,14 +77,13 @@ def from_predictions(
     names = class_names if class_names is not None or columns is None else _spelled(columns, found)
     if names is None and (names := _index(counts, found)) is not None:
         warnings.warn(f"class_names: taken from the index of counts, in its order: {shown(names)}", stacklevel=2)
-    if counts is None:
-        warnings.warn(UNCOUNTED, stacklevel=2)
     said = [*found.values(), *labels.keys_of(counts, found["targets"])]
     named = names is not class_names and columns is not None
     classes, numbers = _numbered(found, said, k, names, which[0] if named else "")
     near = HALF if _half(given["logits"], given["features"], head_weight) else EXACT
-    # Probabilities in files are often rounded, and their logs then far from the logits: only logits are compared.
-    head = _head(head_weight, head_bias, classes.k, z if which == ["logits"] else None, f, near)
+    head = _head(head_weight, head_bias, classes.k, z, f, near, which == ["probabilities"])
+    for doubt in _doubts(head, head_weight, z if which == ["probabilities"] else None, counts):
+        warnings.warn(doubt, stacklevel=2)
     f = None if f is None else compact(f if head is None else head.sees(f))
     return as_run("predictions", classes, numbers, z, counts=counts, features=f, head=head, seed=seed, name=name)
 
@@ -166,7 +167,7 @@ def as_run(
     images = np.bincount(y, minlength=k)
     norm = None
     if features is not None:
-        lengths = np.concatenate([np.linalg.norm(features[of].astype(np.float64), axis=1) for of in _parts(features)])
+        lengths = np.concatenate([np.linalg.norm(features[of].astype(np.float64), axis=1) for of in parts(features)])
         norm = np.where(images > 0, np.bincount(y, lengths, k) / np.maximum(images, 1), np.nan).astype(np.float32)
     return Run(
         method=method,
@@ -181,7 +182,7 @@ def as_run(
         head_weight=None if head is None else head.weight,
         head_bias=None if head is None else head.bias,
         scale=None if head is None else head.scale,
-        class_means=None if train_features is None else _means(train_features, train, k),
+        class_means=None if train_features is None else class_means(train_features, train, k),
         class_feature_norm=norm,
         targets=y,
         logits=z,
@@ -194,26 +195,10 @@ def as_run(
     )
 
 
-def _parts(rows: np.ndarray) -> list[slice]:
-    step = max(PART // rows.shape[1], 1)
-    return [slice(first, first + step) for first in range(0, len(rows), step)]
-
-
-def _means(features: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
-    """Mean feature of each class (k, d), float32; NaN for a class without images."""
-    total = np.zeros((k, features.shape[1]))
-    for part in _parts(features):
-        order = np.argsort(targets[part], kind="stable")
-        at, first = np.unique(targets[part][order], return_index=True)
-        total[at] += np.add.reduceat(features[part][order].astype(np.float64), first, axis=0)
-    number = np.bincount(targets, minlength=k)[:, None]
-    return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
-
-
 def _ece(z: np.ndarray, y: np.ndarray) -> float:
     """`metrics.ece` of the softmax, a part at a time."""
     gap = np.zeros(15)
-    for part in _parts(z):
+    for part in parts(z):
         bins = metrics.reliability(metrics.probabilities(z[part]), y[part], len(gap))
         gap += np.nan_to_num(bins.share * (bins.accuracy - bins.confidence)) * len(y[part])
     return float(np.abs(gap).sum() / len(z))
@@ -224,8 +209,10 @@ def probable(z: np.ndarray) -> bool:
     return bool(len(z) and (z >= 0).all() and (np.abs(z.sum(1, dtype=np.float64) - 1.0) <= SUM).all())
 
 
-def _head(weight: Any, bias: Any, k: int, z: np.ndarray | None, f: np.ndarray | None, near: float) -> Head | None:
-    """The classifier that is given. z: the logits that it has to give for features f, or None."""
+def _head(
+    weight: Any, bias: Any, k: int, z: np.ndarray | None, f: np.ndarray | None, near: float, logs: bool
+) -> Head | None:
+    """The classifier that is given. z: the logits, or logs of probabilities, that it gives for features f, or None."""
     if weight is None:
         if bias is not None:
             raise check.refuse("head_bias", bias, "head_weight (k, d) beside it")
@@ -244,13 +231,55 @@ def _head(weight: Any, bias: Any, k: int, z: np.ndarray | None, f: np.ndarray | 
     if z is None or f is None:
         return Head(w, b)
     rows = np.linspace(0, len(z) - 1, min(len(z), 256)).astype(np.int64)
-    head = fit_head(z[rows].astype(np.float32), f[rows].astype(np.float32), w, b, near)
+    fit, found = (_fit_logs, "the probabilities are the softmax of") if logs else (fit_head, "the logits are")
+    head = fit(z[rows].astype(np.float32), f[rows].astype(np.float32), w, b, near)
     if head is None:
         raise ValueError(
-            "head_weight: W f + b of these features is not what the logits are (nor s cos(f, W)); pass the layer that "
-            "gives the logits, with its bias, and the features that it sees, or leave head_weight out"
+            f"head_weight: W f + b of these features is not what {found} (nor s cos(f, W)); pass the layer that gives "
+            "the logits, with its bias, and the features that it sees, or leave head_weight out"
         )
     return head
+
+
+def _fit_logs(z: np.ndarray, f: np.ndarray, w: np.ndarray, b: np.ndarray | None, near: float) -> Head | None:
+    """The classifier whose softmax has these logs z (n, k) of probabilities, which may be rounded; None for none.
+
+    Rows without a zero are compared as logits are. Logs of rounded probabilities are too far from the logits for that:
+    then the probabilities are compared with those of W f + b, to what two digits leave.
+    """
+    whole = ~_zero(z).any(1)
+    head = fit_head(z[whole], f[whole], w, b, near) if whole.sum() >= min(8, len(z)) else None
+    if head is None:
+        p = metrics.probabilities(z)
+        far = np.abs(metrics.probabilities(f @ w.T + (0.0 if b is None else b)) - p).max()
+        head = Head(w, b) if far <= max(SUM, near) * p.max() else None
+    return head
+
+
+def _zero(z: np.ndarray) -> np.ndarray:
+    """Which logs stand for those of zeros."""
+    return np.isin(z, list(_LOG_OF_ZERO.values()))
+
+
+def _doubts(head: Head | None, weight: Any, logs: np.ndarray | None, counts: Any) -> Iterator[str]:
+    """What is said of counts that are not given, features or vectors of one length, and logs of rounded zeros."""
+    if counts is None:
+        yield UNCOUNTED
+    if head is not None and head.length is not None:
+        yield (
+            f"features: the logits are those of features scaled to the length {head.length:.4g}, so the run keeps them "
+            "at this length, as the classifier sees them; leave head_weight out to keep the lengths of your own"
+        )
+    if head is not None and not np.array_equal(head.weight, np.asarray(check.to_array(weight), np.float32)):
+        length = np.linalg.norm(head.weight[0].astype(np.float64))
+        yield f"head_weight: the logits are those of vectors scaled to the length {length:.4g}; the run keeps these"
+    zero = np.zeros(1, bool) if logs is None else _zero(logs)
+    if zero.any() and not zero.all() and logs[~zero].min() > np.log(TINY):
+        yield (
+            f"probabilities: {zero.mean():.1%} of them are 0, rounded from numbers whose logs are not known (they "
+            f"count as {logs[zero].min():.0f}), so what adds to logits, such as logit adjustment, may decide otherwise "
+            "for these classes; pass logits=, or probabilities with all their digits"
+        )
 
 
 # ------------------------------------------------------------------------------------------------------ what is given
@@ -282,7 +311,7 @@ def _scores(name: str, value: Any) -> np.ndarray:
     found = found.astype(np.float64) if found.dtype.kind != "f" else found
     with np.errstate(divide="ignore"):
         logs = np.log(found, dtype=max(found.dtype, np.dtype(np.float32))).astype(np.float32)
-    logs[found <= 0] = -np.log(2.0) * _BELOW[found.dtype.itemsize]
+    logs[found <= 0] = _LOG_OF_ZERO[found.dtype.itemsize]
     return logs
 
 

@@ -19,6 +19,7 @@ from .files import ForeignFile, RunFileError, checksum, read_record, request_id,
 from .methods import METHODS
 from .objective import Output
 
+PART = 2**18  # numbers that are looked at together, so that no second copy of all of them is made
 _TEST_ARRAYS = ("targets", "logits", "scores", "features")  # one row a test image
 _BULKY = ("train_features", "train_targets", "network")
 
@@ -33,6 +34,23 @@ def compact(features: np.ndarray) -> np.ndarray:
     small = features.astype(np.float16)
     close = np.abs(small.astype(features.dtype) - features) <= 1e-3 * np.abs(features) + 1e-6 * largest
     return small if close.all() else features
+
+
+def parts(rows: np.ndarray) -> list[slice]:
+    """Rows (n, d) a part at a time."""
+    step = max(PART // rows.shape[1], 1)
+    return [slice(first, first + step) for first in range(0, len(rows), step)]
+
+
+def class_means(features: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Mean feature of each class (k, d), float32; NaN for a class without images."""
+    total = np.zeros((k, features.shape[1]))
+    for part in parts(features):
+        order = np.argsort(targets[part], kind="stable")
+        at, first = np.unique(targets[part][order], return_index=True)
+        total[at] += np.add.reduceat(features[part][order].astype(np.float64), first, axis=0)
+    number = np.bincount(targets, minlength=k)[:, None]
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan).astype(np.float32)
 
 
 def narrow(whole: np.ndarray) -> np.ndarray:
@@ -50,6 +68,16 @@ def stopped_id(request: str, network: Mapping[str, np.ndarray]) -> str:
 def checksums(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """sha256 of each array."""
     return {name: checksum(value) for name, value in arrays.items()}
+
+
+@dataclass(frozen=True)
+class Kept(Output):
+    """What a run kept of its network's outputs, for post-hoc rules.
+
+    head_bias (k,): of a linear classifier, zeros where it has none; None where that is not known.
+    """
+
+    head_bias: torch.Tensor | None = None
 
 
 @dataclass(repr=False, eq=False)
@@ -207,12 +235,7 @@ class Run:
             raise ValueError(f"{method.key} has no post-hoc rule; these have: {with_rule}")
         self._need("logits", "logits of test images")
         rule = method(**settings)
-        out = Output(
-            torch.from_numpy(self.logits),
-            None if self.features is None else torch.from_numpy(self.features.astype(np.float32)),
-            None if self.head_weight is None else torch.from_numpy(self.head_weight),
-            self.scale,
-        )
+        out = self.kept()
         asked: list[bool] = []  # for the training features
         try:
             with torch.no_grad():
@@ -224,6 +247,19 @@ class Run:
             raise
         return logits.numpy()
 
+    def kept(self, rows: slice = slice(None), logits: torch.Tensor | None = None) -> Kept:
+        """What the network gave for these test images, or with other logits (n, k) in the place of its own."""
+        features, weight, bias = self.features, self.head_weight, self.head_bias
+        if bias is None and weight is not None and self.method in ("predictions", "collected"):
+            bias = np.zeros(self.k)  # W f alone was seen to give the logits
+        return Kept(
+            torch.from_numpy(self.logits[rows]) if logits is None else logits,
+            None if features is None else torch.from_numpy(features[rows].astype(np.float32)),
+            None if weight is None else torch.from_numpy(weight),
+            self.scale,
+            head_bias=None if bias is None or self.scale is not None else torch.from_numpy(bias.astype(np.float32)),
+        )
+
     def gallery(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Training features (n, d) and targets (n,). ValueError where the record does not keep them."""
         self._need("train_features", "features of training images")
@@ -231,7 +267,7 @@ class Run:
 
     def _need(self, name: str, what: str) -> None:
         if getattr(self, name) is None:
-            raise ValueError(f"this record of {self.name!r} keeps no {what} ({name}). {self._remedy}")
+            raise ValueError(f"this record of {self.name!r} keeps no {what} ({name}); {check.remedy(self, name)}")
 
     def _need_network(self) -> None:
         """ValueError for a run without one, and for one whose network gives nothing."""
@@ -244,18 +280,6 @@ class Run:
                 "smaller learning rate (lr=)"
             )
         self._need("network", "network")
-
-    @property
-    def _remedy(self) -> str:
-        """What gives a run a part that it lacks."""
-        if self.method == "predictions":
-            return "Pass from_predictions what it should hold: logits, features, head_weight."
-        if self.method == "collected":
-            return "collect finds the classifier and its features where head= is one, and training ones with training=."
-        return (
-            "Train it here, or load a full record (run.save(path) keeps everything; run.save(path, small=True) does "
-            "not)."
-        )
 
     @property
     def filename(self) -> str:

@@ -10,6 +10,7 @@ import statistics
 import time
 import tracemalloc
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -98,6 +99,62 @@ def test_every_rule_that_starts_from_the_trained_network_is_a_control(run):
         lt.explore.posthoc(run, shore=1.0)
 
 
+def rounded(digits, run, **more):
+    """The run's probabilities with so many digits (16: in float16), as answers of its own."""
+    p = metrics.probabilities(run)
+    p = p.astype(np.float16) if digits == 16 else np.round(p, digits)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "probabilities: .* are 0, rounded")
+        return lt.from_predictions(
+            run.targets, probabilities=p, counts=run.counts, class_names=run.class_names, features=run.features,
+            head_weight=run.head_weight, **more,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("digits", [3, 4, 6, 16])
+@pytest.mark.parametrize("biased", [True, False])
+def test_rounded_probabilities_are_decided_again_as_their_logits_are(digits, biased):
+    """Zeros among them have no logs, so the bias is the classifier's own and not what the logs have beyond W f."""
+    rng = np.random.default_rng(3)
+    weight, features = rng.normal(size=(8, 12)).astype(np.float32), 2 * rng.normal(size=(400, 12)).astype(np.float32)
+    bias = np.linspace(3, -3, 8).astype(np.float32) * biased
+    logits = features @ weight.T + bias
+    exact = made(400, 12, 8, counts=np.arange(80, 0, -10), head_weight=weight, head_bias=bias, features=features,
+                 logits=logits)  # fmt: skip
+    run = rounded(digits, exact, **({"head_bias": bias} if biased else {}))
+    assert (metrics.probabilities(exact).astype(np.float16) == 0).mean() > 0.02 and run.logits.min() < -16
+    for tau in (0.0, 0.5, 1.0):
+        for kept in ("keep", "drop"):
+            right = exact.posthoc("tau_norm", tau=tau, bias=kept)
+            np.testing.assert_allclose(run.posthoc("tau_norm", tau=tau, bias=kept), right, atol=2e-2)
+            if tau:
+                result = lt.explore.posthoc(run, tau=tau, bias=kept).result
+                assert result.per_class == pytest.approx(metrics.recall(run.targets, right.argmax(1), run.k), abs=0.02)
+
+
+@pytest.mark.parametrize("change", ["cosine", "other vectors", "scaled features"])
+def test_vectors_that_do_not_give_the_logits_are_not_shortened(change):
+    run, rng = made(300, 12, 6), np.random.default_rng(4)
+    run = dataclasses.replace(run, logits=run.features.astype(np.float32) @ run.head_weight.T)
+    run.posthoc("tau_norm")
+    if change == "cosine":
+        run = dataclasses.replace(run, scale=16.0, head_bias=None)
+    elif change == "other vectors":
+        run = dataclasses.replace(run, head_weight=rng.normal(size=run.head_weight.shape).astype(np.float32))
+    else:
+        bias = np.linspace(8, -8, 6).astype(np.float32)
+        run = dataclasses.replace(run, logits=run.logits / 20 + bias, head_bias=bias)
+    says = "is a cosine head" if change == "cosine" else r"W f \+ b of this run decides \d+% of its images otherwise"
+    for tau in (0.0, 1.0):
+        with pytest.raises(ValueError, match=f"^tau_norm: .*{says}"):
+            run.posthoc("tau_norm", tau=tau, bias="keep")
+    explorer = lt.explore.posthoc(run, prior=1.0)
+    assert list(explorer.controls) == ["prior", "deployment"] and explorer.error is None
+    with pytest.raises(ValueError, match="^tau=1.0: .*(cosine head|decides).*; leave it out"):
+        lt.explore.posthoc(run, tau=1.0)
+    assert "τ" not in lt.explore.posthoc(run).sentence
+
+
 def test_posthoc_refuses_a_record_without_logits(run, tmp_path):
     small = lt.load_run(run.save(tmp_path, small=True))
     with pytest.raises(ValueError, match="keeps no logits of test images"):
@@ -182,9 +239,10 @@ def tied(seed):
     weight = np.repeat(np.diag(4.0 ** rng.integers(0, 3, 8)).astype(np.float32), 2, axis=0)[:, rng.permutation(8)]
     weight[[3, 10]] = 0
     features = rng.integers(-2, 3, (256, 8)).astype(np.float16)
-    logits = features.astype(np.float32) @ weight.T + rng.integers(-2, 3, 16).astype(np.float32)
+    bias = rng.integers(-2, 3, 16).astype(np.float32)
+    logits = features.astype(np.float32) @ weight.T + bias
     counts = np.repeat([64, 32, 16, 8, 4, 2, 1, 0], 2)
-    return made(256, 8, 16, counts=counts, head_weight=weight, features=features, logits=logits)
+    return made(256, 8, 16, counts=counts, head_weight=weight, head_bias=bias, features=features, logits=logits)
 
 
 @pytest.mark.parametrize("run", [tied(0), tied(1), made(), made(300, 40, 25, counts=np.arange(25))], ids=range(4))

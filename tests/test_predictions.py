@@ -70,6 +70,7 @@ def test_half_precision():
     np.testing.assert_allclose(run.logits, Z, rtol=1e-2, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:probabilities. .* are 0, rounded")
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_probabilities_become_logits_by_their_logs(dtype):
     tiny = {np.float16: 2.0**-24, np.float32: 2.0**-149, np.float64: 2.0**-1074}[dtype]
@@ -81,6 +82,70 @@ def test_probabilities_become_logits_by_their_logs(dtype):
     assert run.logits[0, 1] == pytest.approx(np.log(2.0) * np.log2(tiny), rel=1e-6)  # that of the smallest number
     assert run.logits[1, 0] == pytest.approx(run.logits[1, 1], rel=1e-6) and np.isfinite(run.logits).all()
     assert from_predictions(Y[:3], probabilities=np.eye(3, dtype=int)).logits[0].argmax() == 0
+
+
+def test_zeros_that_are_rounded_numbers_are_said():
+    given = np.round(np.where(P < 0.02, 0.0, P) / np.where(P < 0.02, 0.0, P).sum(1, keepdims=True), 3)
+    share = f"{(given == 0).mean():.1%}".replace(".", r"\.")
+    with pytest.warns(UserWarning, match=rf"^probabilities: {share} of them are 0, rounded .*\(they count as -744\)"):
+        from_predictions(Y, probabilities=given, counts=[9, 5, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_predictions(Y, probabilities=P, counts=[9, 5, 2])
+        underflow = np.array([[1, 0, 1e-30], [0, 1, 1e-35], [1e-38, 0, 1]], np.float32)  # no rounding: a sure network
+        from_predictions([0, 1, 2], probabilities=underflow, counts=[9, 5, 2])
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+COSINE = 6 * unit(F) @ unit(W).T
+
+
+@pytest.mark.filterwarnings("ignore:probabilities. .* are 0, rounded")
+@pytest.mark.parametrize("digits", [None, 16, 6, 2])
+@pytest.mark.parametrize("z, bias, scale", [(3 * F @ W.T / 3 + B, B, None), (F @ W.T, None, None), (COSINE, None, 6.0)])
+def test_a_classifier_beside_probabilities_is_compared_with_them(digits, z, bias, scale):
+    p = metrics.probabilities(z)
+    p = p if digits is None else p.astype(np.float16) if digits == 16 else np.round(p, digits)
+    given = {"probabilities": p, "counts": [9, 5, 2], "features": F}
+    if scale and digits == 2:  # the logs of rounded numbers do not tell the scale
+        with pytest.raises(ValueError, match="^head_weight: W f"):
+            from_predictions(Y, **given, head_weight=W)
+        return
+    run = from_predictions(Y, **given, head_weight=W, head_bias=bias)
+    assert run.scale == (None if scale is None else pytest.approx(scale, rel=0.05))
+    np.testing.assert_array_equal(run.head_weight, W)
+    other = np.random.default_rng(7)
+    for wrong in (
+        {"head_weight": other.normal(size=W.shape), "head_bias": bias},
+        {"head_weight": W[[1, 2, 0]], "head_bias": bias},
+        {"head_weight": W, "head_bias": B[::-1] * 3},
+        {"head_weight": W, "head_bias": bias, "features": F[::-1]},
+        *([{"head_weight": W}] if bias is not None else []),
+    ):
+        with pytest.raises(ValueError, match=r"^head_weight: W f \+ b of these features is not what the probabilities"):
+            from_predictions(Y, **given | wrong)
+
+
+def test_features_or_vectors_that_are_kept_scaled_are_said():
+    z = 8 * unit(F) @ W.T
+    with pytest.warns(UserWarning, match="^features: the logits are those of features scaled to the length 8, so"):
+        run = from_predictions(Y, z, counts=[9, 5, 2], features=F, head_weight=W)
+    np.testing.assert_allclose(np.linalg.norm(run.features.astype(float), axis=1), 8, rtol=1e-3)
+    np.testing.assert_array_equal(run.head_weight, W)
+    with pytest.warns(
+        UserWarning, match="^head_weight: the logits are those of vectors scaled to the length 5; the run"
+    ):
+        run = from_predictions(Y, 5 * F @ unit(W).T, counts=[9, 5, 2], features=F, head_weight=W)
+    np.testing.assert_allclose(np.linalg.norm(run.head_weight, axis=1), 5, rtol=1e-5)
+    np.testing.assert_allclose(run.features.astype(float), F, atol=1e-2)
+    for logits, kept in ((F @ W.T, F), (COSINE, F), (z, None)):  # these keep what was given
+        given = {"features": kept, "head_weight": None if kept is None else W}
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            from_predictions(Y, logits, counts=[9, 5, 2], **given)
 
 
 def test_predictions_alone_give_all_that_needs_no_logits(tmp_path):

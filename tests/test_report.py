@@ -208,6 +208,14 @@ def test_what_keeps_a_remedy_from_being_tried_is_said(changes, lacks):
     assert [one.lacks == "" for one in found] == [lack == "" for lack in lacks]
 
 
+def test_a_classifier_that_does_not_give_the_logits_is_not_normalised():
+    run = made()
+    run = replace(run, logits=np.roll(run.logits, 1, axis=0))
+    found = remedies.tried(run, {"all": np.ones(6, bool)}, None, 0)
+    assert [one.lacks == "" for one in found][:2] == [True, False]
+    assert re.match(r"W f \+ b of this run decides \d+% of its images otherwise than its logits", found[1].lacks)
+
+
 def test_thinned_samples_keep_small_classes_whole():
     y = np.repeat([0, 1, 2], [1000, 50, 3])
     some = remedies.thin(y, 150, 0)

@@ -14,7 +14,8 @@ from .. import metrics
 from ..functional import log_prior, safe_norm
 from ..methods import METHODS
 from ..methods.logit_adjustment import subtract_prior
-from ..objective import Method, Output
+from ..methods.tau_norm import STRAY, not_its_head, strays
+from ..objective import Method
 from ..run import Run
 
 GROUPS = ("all", "head", "mid", "tail")
@@ -121,20 +122,18 @@ class Rules:
         self.targets = run.targets[self.numbers]
         self.masks = {"all": np.ones(run.k, bool)} | metrics.third_groups(run.counts)
         self.rules = list(self._find(set(taken)))
+        self.no_lengths = ""  # why tau-normalisation is not among the rules, where it might have been
         if any(rule.method.key == "tau_norm" for rule in self.rules):
             self.products, self.bias = self._multiply()
+            own = Scores(self.products, None, (self.bias,)).best()
+            if (wrong := self._strays(own)) > STRAY:
+                self.no_lengths = not_its_head(wrong)
+                self.rules = [rule for rule in self.rules if rule.method.key != "tau_norm"]
             length = safe_norm(torch.from_numpy(run.head_weight)).numpy()
             self.lengths = np.where(length > 0, length, np.float32(1))  # (k,), as tau-normalisation divides by them
 
-    def _out(self, logits: torch.Tensor, rows: slice = slice(None)) -> Output:
-        """What the network gave for these test images, with other logits (n, k), in the order of the run."""
-        run = self.run
-        features = None if run.features is None else torch.from_numpy(run.features[rows].astype(np.float32))
-        weight = None if run.head_weight is None else torch.from_numpy(run.head_weight)
-        return Output(logits, features, weight, run.scale)
-
     def _multiply(self) -> tuple[np.ndarray, np.ndarray]:
-        """W f of every test image (n, k) float32, and the bias (k,): what the logits have beyond it, on average.
+        """W f of every test image (n, k) float32, and the bias (k,): the run's, or what its logits have beyond W f.
 
         Tau-normalisation divides the products by a power of a length, and a slider needs no other for its next step.
         """
@@ -145,7 +144,14 @@ class Rules:
             features = torch.from_numpy(run.features[part].astype(np.float32))
             torch.mm(features, weight.T, out=torch.from_numpy(products[part]))
             bias += (run.logits[part] - products[part]).sum(0, dtype=np.float64)
-        return products, (bias / max(len(products), 1)).astype(np.float32)
+        known = run.kept(slice(0)).head_bias
+        return products, (bias / max(len(products), 1)).astype(np.float32) if known is None else known.numpy()
+
+    def _strays(self, answers: np.ndarray) -> float:
+        """The share of images for which the logits clearly prefer another class to the answer (n,)."""
+        differ = np.flatnonzero(answers != Scores(self.run.logits).best())
+        logits = torch.from_numpy(self.run.logits[differ].astype(np.float32))
+        return strays(logits, torch.from_numpy(answers[differ])) * len(differ) / max(len(answers), 1)
 
     def _find(self, taken: set[str]) -> Iterator[Rule]:
         """Rules that decide from the features first, then those that go on from the logits."""
@@ -171,7 +177,7 @@ class Rules:
     def _reads(self, part: str, method: Method, settings: dict[str, Any]) -> bool:
         """Whether a rule needs this part of what the network gave."""
         some = slice(2)  # images: enough to see what it asks for
-        out = self._out(torch.from_numpy(self.run.logits[some].astype(np.float32)), some)
+        out = self.run.kept(some)
         try:
             method(**settings).decide(replace(out, **{part: None}), self.counts, self.run.gallery)
         except Exception:  # whatever a rule says of None
@@ -214,7 +220,7 @@ class Rules:
             bias = (self.bias,) if settings["bias"] == "keep" else ()
             return Scores(self.products, self.lengths ** -settings["tau"], bias)
         with torch.no_grad():
-            found = rule.method(**settings).decide(self._out(scores.whole()), self.counts, self.run.gallery)
+            found = rule.method(**settings).decide(self.run.kept(logits=scores.whole()), self.counts, self.run.gallery)
         return Scores(found.numpy())
 
     def decide(self, values: Mapping[str, Any], power: float = 0.0) -> Decision:

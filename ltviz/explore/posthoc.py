@@ -99,9 +99,7 @@ class Posthoc(Explorer):
                 known = ", ".join([*controls, "deployment"])
                 raise ValueError(f"no control {name!r}{check.suggest(name, controls)}; there are: {known}")
             if value != START[name]:
-                why = f"{self.run.name!r} has a cosine head, which has neither tau nor bias"
-                if self.run.features is None:
-                    why = f"this record of {self.run.name!r} keeps no features, from which tau and bias decide"
+                why = self.rules.no_lengths or _no_lengths(self.run)
                 raise ValueError(f"{name}={value!r}: {why}; leave it out")
         return controls
 
@@ -334,10 +332,7 @@ def _checked(run: Any) -> Run:
     """A run that kept what the rules need: finite logits, features if any, classifier. ValueError for any other."""
     check.instance("run", run, Run, "a run: what ltviz.train returns, or a full record that load_run reads")
     if run.logits is None or run.targets is None:
-        raise ValueError(
-            f"this record of {run.name!r} keeps no logits of test images. Train it here, or load a full "
-            "record (run.save(path) keeps everything; run.save(path, small=True) does not)."
-        )
+        raise ValueError(f"this record of {run.name!r} keeps no logits of test images; {check.remedy(run, 'logits')}")
     for name in ("logits", "features", "head_weight"):
         rows = getattr(run, name)
         if rows is None:  # fewer rules, then
@@ -349,6 +344,17 @@ def _checked(run: Any) -> Run:
                 "nothing can be decided. It diverged, or features beyond 65,504 were kept in float16: train it again."
             )
     return run
+
+
+def _no_lengths(run: Run) -> str:
+    """Why nothing can be said of a run by tau and bias."""
+    if run.features is None:
+        lacks = check.remedy(run, "features")
+        return f"this record of {run.name!r} keeps no features, from which tau and bias decide ({lacks})"
+    if run.head_weight is None:
+        lacks = check.remedy(run, "head_weight")
+        return f"this record of {run.name!r} keeps no classifier vectors, which tau shortens ({lacks})"
+    return f"{run.name!r} has a cosine head, which has neither tau nor bias"
 
 
 def _matching(data: Any, run: Run) -> LongTailed | None:

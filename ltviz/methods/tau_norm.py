@@ -12,6 +12,9 @@ from ..objective import Limit, Method, Output, Setting
 from .ce import CrossEntropy
 from .sampling import KANG
 
+CLEAR = 0.02  # by how much of probability: rounded probabilities differ by as much where they should be equal
+STRAY = 0.05  # of the images, at most, that W x + b may decide otherwise than the logits: features are kept in float16
+
 
 def normalised_weight(weight: Tensor, tau: float) -> Tensor:
     """w_j / ||w_j||^tau for each row of weight (k, d); a zero row stays zero. Source: Kang et al. 2020, eq. (5)."""
@@ -32,12 +35,39 @@ class TauNormalisation(CrossEntropy):
     """
 
 
+def strays(logits: Tensor, answers: Tensor) -> float:
+    """Share of the images for which logits (n, k) clearly prefer another class to the answer (n,), by `CLEAR`."""
+    top, own = logits.max(1).values, logits.gather(1, answers[:, None])[:, 0]
+    gap = (top - logits.logsumexp(1)).exp() - (own - logits.logsumexp(1)).exp()
+    return float((gap > CLEAR).double().mean()) if len(logits) else 0.0
+
+
 def posthoc(out: Output, counts: Tensor, gallery: Any, tau: float, bias: str) -> Tensor:
-    """Logits (n, k) with normalised rows; the bias is what the logits have beyond W x."""
+    """Logits (n, k) with normalised rows; the bias is the head's, or where it is not known, what they have beyond W x.
+
+    ValueError for a cosine head, and where W x and the bias decide otherwise than the logits.
+    """
+    if out.scale is not None:
+        raise ValueError(
+            "tau_norm: the classifier is a cosine head, its logits are s cos(f, w): the lengths of its vectors decide "
+            "nothing, so there is nothing to normalise"
+        )
+    products = out.features @ out.head_weight.T
+    known = getattr(out, "head_bias", None)
+    own = (out.logits - products).mean(0) if known is None else known
+    if (wrong := strays(out.logits, (products + own).argmax(1))) > STRAY:
+        raise ValueError(not_its_head(wrong))
     logits = out.features @ normalised_weight(out.head_weight, tau).T
-    if bias == "keep":
-        logits = logits + (out.logits.mean(0) - out.head_weight @ out.features.mean(0))
-    return logits
+    return logits + own if bias == "keep" else logits
+
+
+def not_its_head(wrong: float) -> str:
+    """Why a run is refused whose W x + b decides this share of its images otherwise than its logits."""
+    return (
+        f"tau_norm: W f + b of this run decides {wrong:.0%} of its images otherwise than its logits, which were made "
+        "in another way (l2_constrained scales the features) or by another classifier, so the lengths of these vectors "
+        "say nothing of them"
+    )
 
 
 METHOD = Method(

@@ -100,7 +100,14 @@ def _lacks(run: Run, where: Run, key: str) -> str:
     if key == "tau_norm":
         if run.head_weight is None:
             return f"the run holds no classifier vectors: {check.remedy(run, 'head_weight')}"
-        return "" if run.scale is None else "the classifier compares directions only, so its vectors have no lengths"
+        if run.scale is not None:
+            return "the classifier compares directions only, so its vectors have no lengths"
+        some = _part(run, where, thin(where.targets, at_most(run.k), 0))
+        try:
+            some.posthoc(key, tau=0.0, bias="keep")
+        except ValueError as error:  # W f + b is not what its logits are
+            return str(error).removeprefix(f"{key}: ")
+        return ""
     if run.train_features is None and run.class_means is None:
         return "it needs features of training samples, which lt.collect(..., training=loader) collects"
     return ""
