@@ -7,8 +7,9 @@ setting in its own way, so a point of difference between two papers means little
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import check
 from .files import data_folder
@@ -49,6 +50,7 @@ METRICS = {
     "map": "retrieval: mean average precision",
     "verification": "accuracy over pairs, same or not",
 }
+ON_TEST = "chosen on the test set"  # what a note says of such a number
 FILTERS = ("dataset", "ratio", "key", "profile", "metric", "group", "method", "source")
 
 
@@ -94,6 +96,27 @@ def published(
             values = [_known(name, one, whole[name]) for one in values]
         table = table[table[name].isin(values)]
     return table.reset_index(drop=True)
+
+
+class Report(Protocol):
+    """What is known of a printed number: the protocol that it was obtained under, and who prints it."""
+
+    group: str
+    source: str
+
+
+def comparable(a: Report, b: Report) -> bool:
+    """Whether two numbers of one data set and ratio may be compared: they have one protocol. A protocol that is not
+    stated ("-") is taken to be that of the other numbers of its source, and of no others."""
+    return a.source == b.source if "-" in (a.group, b.group) else a.group == b.group
+
+
+@functools.cache
+def chosen_on_test() -> frozenset[tuple[str, str]]:
+    """(source, method) of the numbers whose setting was chosen on the test images: too good beside one that was not."""
+    table = published()
+    found = table[table["note"].str.contains(ON_TEST, regex=False)]
+    return frozenset(zip(found["source"], found["method"], strict=True))
 
 
 def _known(name: str, value: Any, column: Any) -> str:

@@ -8,11 +8,15 @@ from matplotlib.colors import to_hex
 
 import ltviz as lt
 from ltviz import tables
-from ltviz.explore.papers import ALL, DATA, FAMILIES, MOST, PAPERS, SLOPES, Papers, compared, spans
-from ltviz.papers import CUI, SLIDES, swapped
-from ltviz.plots.picture import PALETTE, QUIET
+from ltviz.explore.papers import (
+    ALL, DATA, FAMILIES, MOST, PAPERS, SLOPES, Papers, _message, _order_said, _shorter, _sign, compared, spans,
+)  # fmt: skip
+from ltviz.papers import CUI, SLIDES, pairs_kept, swapped
+from ltviz.plots.picture import INK, PALETTE, QUIET
 from ltviz.published import GROUPS
 from ltviz.tables import OURS, Printed
+
+MENON = "Menon et al. 2021, table 3"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,29 @@ def test_only_one_protocol_is_joined():
     assert spans([*some, one("focal", "A", 5.0)]) == {("ce", "A"): (1.0, 3.0)}
 
 
+def test_what_was_chosen_on_the_test_images_is_marked_and_not_joined(still):
+    found = tables.reports("CIFAR-10-LT", 100)
+    best = [one for one in found if one.source == MENON and "best tau" in one.method]
+    assert sorted(one.error for one in best) == [19.08, 21.50]
+    assert not {key for key in spans(found) if key[1] == "B"}, "a choice of tau is no second report"
+    still.set(paper=MENON, beside="photographs")
+    assert sorted(map(float, still.hollow.get_xdata())) == [19.08, 21.50]
+    names = [text.get_text() for text in still.printed if text.get_text()]
+    assert names[:2] == ["post-hoc adj., best τ†  19.1", "tau-norm., best τ†  21.5"]
+    assert "post-hoc adj., τ 1  22.6" in names and "tau-norm., τ 1  24.0" in names
+    told = [mark.text for mark in still.marks(still.result) if "best tau" in mark.text]
+    assert len(told) == 4 and all("tau chosen on the test images" in text for text in told)
+    assert still.sentence.endswith("test images: logit adjustment post-hoc, best tau and tau-normalisation, best tau.")
+    assert "† τ chosen on the test images" in still.message.get_text()
+
+
+def test_no_two_rows_of_a_paper_have_one_name_in_the_picture():
+    for data, paper in itertools.product(DATA.values(), PAPERS[1:]):
+        result = compared(*data, paper, "table")
+        names = [_shorter(one.method) + _sign(result, one.method) for one in result.rows]
+        assert len(set(names)) == len(names) and not any("..." in name or "…" in name for name in names), (data, names)
+
+
 def test_every_protocol_has_a_look_of_its_own_and_nothing_is_cut_off():
     errors = [one for data in DATA.values() for one in tables.reports(*data)]
     assert {one.group for one in errors} <= set(FAMILIES) <= set(GROUPS)
@@ -58,7 +85,7 @@ def test_every_protocol_has_a_look_of_its_own_and_nothing_is_cut_off():
 
 def test_what_is_drawn_and_said(explorer):
     result = explorer.result
-    assert (result.left.right, result.left.pairs) == (17, 21) and result.groups == {"A", "-"}
+    assert (result.left, result.apart) == ((13, 15), (4, 6)) and result.groups == {"A", "-"}
     strong, faint = drawn(explorer.strong), drawn(explorer.faint)
     assert set(strong) == {"A", "-"} and strong["-"] == [24.10] and 29.64 in strong["A"]
     assert set(faint) == {"B", "B+", "C", "F"} and min(faint["C"]) == 16.3
@@ -66,9 +93,10 @@ def test_what_is_drawn_and_said(explorer):
     assert [text.get_text() for text in explorer.printed][:2] == ["Dual Loss*  24.1", "best class-balanced  25.4"]
     assert [text.get_text() for text in explorer.measured][:3] == ["29.2", "33.2", "33.2"]
     said = explorer.sentence
-    assert "between 22.6 and 29.6%, 7.0 points" in said and "17 of 21 pairs of methods keep their order" in said
-    assert "one seed each" in said and "Pairs that swap: 4, of which nearly tied: 3." in said
-    assert said.endswith("Dual Loss: protocol not stated.") and "* protocol not stated" in explorer.message.get_text()
+    assert "between 22.6 and 29.6%, 7.0 points" in said and "13 of 15 pairs of methods under one protocol keep" in said
+    assert "one seed each" in said and "Pairs that swap: 2, of which nearly tied: 2." in said
+    assert said.endswith("Dual Loss: protocol not stated, so its 6 pairs stand apart; 4 of them keep their order.")
+    assert "* protocol not stated; apart: 4 of 6 pairs" in explorer.message.get_text()
     low, high = explorer.left.get_xlim()
     assert (low, high) == (15, 50)
 
@@ -89,11 +117,27 @@ def test_what_is_not_run_yet_is_said(still):
 
 
 def test_the_photographs_beside_a_paper(still):
-    still.set(paper="Menon et al. 2021, table 3", beside="photographs")
+    still.set(paper=MENON, beside="photographs")
     result = still.result
-    assert (result.left.right, result.left.pairs) == (10, 10) and set(map(len, result.ours.values())) == {10}
+    assert (result.left, result.apart) == ((10, 10), (0, 0)) and set(map(len, result.ours.values())) == {10}
     assert "5 of 7 rows beside ours (the photographs, ten seeds): 10 of 10" in still.sentence
     assert colours(still) == [PALETTE[0]] * 5, "all keep their order"
+
+
+@pytest.mark.parametrize("data", [name for name in DATA if name != "CIFAR-10-LT, 100"])
+def test_the_photographs_stand_beside_their_own_data_alone(data):
+    for paper in PAPERS[1:]:
+        result = compared(*DATA[data], paper, "photographs")
+        assert result.ours == {} and result.left is None and result.swaps == ()
+        if result.rows:
+            assert "our photographs are CIFAR-10 at ratio 100" in _order_said(result)
+            assert "CIFAR-10 at ratio 100" in _message(result)
+
+
+def test_the_photographs_beside_other_data_draw_no_order(still):
+    still.set(data="CIFAR-10-LT, 10", beside="photographs")
+    assert "57.6" not in " ".join(text.get_text() for text in still.measured) and len(still.slopes.get_segments()) == 0
+    assert all(mark.text.endswith("no run on these data") for mark in still.marks(still.result) if mark.region == 1)
 
 
 def colours(explorer):
@@ -101,18 +145,42 @@ def colours(explorer):
     return [to_hex(colour).upper() for colour in explorer.slopes.get_color()]
 
 
-def test_a_line_is_orange_where_it_swaps_and_grey_where_it_is_nearly_tied(explorer):
-    blue, orange, grey = (to_hex(colour).upper() for colour in (PALETTE[0], PALETTE[1], QUIET))
+def test_a_line_is_orange_where_it_swaps_and_grey_where_it_is_nearly_tied(still):
+    explorer = still
+    blue, orange, grey, ink = (to_hex(colour).upper() for colour in (PALETTE[0], PALETTE[1], QUIET, INK))
     names = [one.method for one in explorer.result.rows]
     assert dict(zip(names, colours(explorer), strict=True)) == {
-        "Dual Loss": orange, "best class-balanced": orange, "BCE (sigmoid)": grey, "focal, gamma 1": grey,
+        "Dual Loss": ink, "best class-balanced": blue, "BCE (sigmoid)": grey, "focal, gamma 1": grey,
         "CE (softmax)": blue, "focal, gamma 0.5": grey, "focal, gamma 2": grey,
     }  # fmt: skip
-    crossing = set()
-    for (_, a), (_, b) in itertools.combinations(enumerate(explorer.slopes.get_segments()), 2):
+    dotted = [pattern is not None for _, pattern in explorer.slopes.get_linestyle()]
+    assert dotted == [name == "Dual Loss" for name in names], "a row that may not be compared"
+    apart = {pair for pair in crossing(explorer) if "Dual Loss" in pair}
+    assert len(apart) == 2 and crossing(explorer) - apart == {pair[:2] for pair in explorer.result.swaps}
+    explorer.set(paper="Ren et al. 2020, table 2", beside="photographs")
+    assert crossing(explorer) == {pair[:2] for pair in explorer.result.swaps}, "lines cross exactly where a pair swaps"
+    assert orange in colours(explorer)
+
+
+def crossing(explorer):
+    """Pairs of names whose lines cross."""
+    names, found = [one.method for one in explorer.result.rows], set()
+    for a, b in itertools.combinations(explorer.slopes.get_segments(), 2):
         if (a[0][1] - b[0][1]) * (a[1][1] - b[1][1]) < 0:
-            crossing.add((names[round(a[0][1])], names[round(b[0][1])]))
-    assert crossing == {pair[:2] for pair in explorer.result.swaps}, "two lines cross exactly where a pair swaps"
+            found.add((names[round(a[0][1])], names[round(b[0][1])]))
+    return found
+
+
+def test_pairs_that_may_be_compared_are_counted_apart_from_the_others():
+    def row(group, source="x"):
+        return Printed("m", "ce", group, source, 0.0)
+
+    rows = [row("A"), row("A", "y"), row("-"), row("-"), row("-", "y")]
+    assert pairs_kept(rows, [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]) == ((5, 5), (5, 5)), "by group, or by source"
+    assert pairs_kept(rows, [1, 2, 3, 4, 5], [2, 1, 3, 4, 0]) == ((3, 5), (2, 5))
+    assert pairs_kept(rows[:2], [1, 1], [1, 2]) == ((0, 0), (0, 0)) == pairs_kept([], [], [])
+    with pytest.raises(ValueError, match=r"^rows=.*: expected"):
+        pairs_kept(rows, [1, 2], [1, 2])
 
 
 def test_swapped_pairs():

@@ -12,12 +12,12 @@ from matplotlib.collections import LineCollection
 
 from .. import check
 from ..objective import Setting
-from ..papers import NEAR, RATIOS, SLIDES, swapped
+from ..papers import NEAR, RATIOS, SLIDES, Kept, pairs_kept, swapped
 from ..plots.picture import EDGE, INK, PALETTE, QUIET
 from ..plots.surface import Surface
 from ..plots.text import short, wrap
-from ..published import GROUPS
-from ..tables import OURS, Order, Printed, order, our_errors, paper_reports, reports
+from ..published import GROUPS, chosen_on_test, comparable
+from ..tables import OURS, Printed, our_errors, paper_reports, reports
 from .base import Explorer
 from .controls import Choice
 from .frames import Point, Region
@@ -39,7 +39,12 @@ CALLED = {
     "lws": "LWS", "cdb": "CDB", "tricdb": "TriCDB", "dual": "Dual Loss", "logit_adjusted": "logit adj., post-hoc",
     "logit_adjustment": "logit adj., loss", "tau_norm": "tau-norm.",
 }  # fmt: skip
-SHORTER = ((", strong augmentation", ""), ("logit adjustment", "logit adj."), ("normalisation", "norm."))
+SHORTER = (
+    (", strong augmentation", ""), (", OpenLT", ""), ("logit adjustment post-hoc", "post-hoc adj."),
+    ("logit adjustment", "logit adj."), ("normalisation", "norm."), ("best tau", "best τ"), (" tau ", " τ "),
+)  # fmt: skip
+PHOTOGRAPHS = ("CIFAR-10-LT", 100)  # the data that our runs on the photographs stand beside, at 16 x 16 pixels
+HOLLOW = {"markerfacecolor": "white", "markeredgecolor": QUIET, "markeredgewidth": 2.0, "markersize": 5}
 MOST, SLOPES, LEAST = 18, 10, 12  # rows of the left part, of the right part; room on the left is for at least 12
 LEFT, RIGHT = range(2)  # the regions of the picture
 DATA_SETTING = Setting("CIFAR-10-LT, 100", choices=tuple(DATA), meaning="data set and imbalance ratio")
@@ -51,8 +56,9 @@ BESIDE = Setting("table", choices=tuple(OURS), meaning="our runs that stand besi
 class Comparison:
     """found: every printed error of a method of ours, on these data; methods: their rows in the picture; groups: the
     protocols of the chosen paper. rows: the paper's, best first; ours: name -> our errors, one a seed; left: what is
-    left of the order of the rows that we have, None for fewer than two; swaps: the pairs of them that do not keep it,
-    (name, name, whether nearly tied)."""
+    left of the order of the rows that we have, by pairs that may be compared, and apart: by the others; both None for
+    fewer than two rows. swaps: the pairs that may be compared and do not keep their order, (name, name, whether nearly
+    tied)."""
 
     dataset: str
     ratio: float
@@ -63,8 +69,19 @@ class Comparison:
     groups: frozenset[str]
     rows: tuple[Printed, ...]
     ours: Mapping[str, list[float]]
-    left: Order | None
+    left: Kept | None
+    apart: Kept | None
     swaps: tuple[tuple[str, str, bool], ...]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether our runs that were asked for are on other data than the printed errors."""
+        return self.kind == "photographs" and (self.dataset, self.ratio) != PHOTOGRAPHS
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """Rows whose setting was chosen on the test images: they have no run of ours."""
+        return tuple(one.method for one in self.rows if _on_test(one))
 
     @property
     def unstated(self) -> tuple[str, ...]:
@@ -78,20 +95,28 @@ def compared(dataset: str, ratio: float, paper: str, kind: str) -> Comparison:
     found = tuple(one for one in reports(dataset, ratio) if one.key)
     methods = tuple(dict.fromkeys(one.key for one in found))[:MOST]
     rows = [] if paper == ALL else sorted(paper_reports(dataset, ratio, paper), key=lambda one: one.error)[:SLOPES]
-    ours = our_errors(dataset, ratio, rows, kind)
+    other_data = kind == "photographs" and (dataset, ratio) != PHOTOGRAPHS
+    ours = {} if other_data else our_errors(dataset, ratio, rows, kind)
     both = [one for one in rows if one.method in ours]
-    pairs = [one.error for one in both], [float(np.mean(ours[one.method])) for one in both]
-    left = order(*pairs) if len(both) > 1 else None
-    swaps = tuple((both[i].method, both[j].method, near) for i, j, near in swapped(*pairs))
+    errors = [one.error for one in both], [float(np.mean(ours[one.method])) for one in both]
+    left, apart = pairs_kept(both, *errors) if len(both) > 1 else (None, None)
+    swaps = tuple(
+        (both[i].method, both[j].method, near) for i, j, near in swapped(*errors) if comparable(both[i], both[j])
+    )
     groups = frozenset(one.group for one in rows)
-    return Comparison(dataset, ratio, paper, kind, found, methods, groups, tuple(rows), ours, left, swaps)
+    return Comparison(dataset, ratio, paper, kind, found, methods, groups, tuple(rows), ours, left, apart, swaps)
+
+
+def _on_test(one: Printed) -> bool:
+    return (one.source, one.method) in chosen_on_test()
 
 
 def spans(found: Sequence[Printed]) -> dict[tuple[str, str], tuple[float, float]]:
-    """(method, protocol) -> lowest and highest error, where one protocol has several."""
+    """(method, protocol) -> lowest and highest error, where one protocol has several that were not chosen on the test
+    images."""
     values: dict[tuple[str, str], list[float]] = {}
     for one in found:
-        if one.group != "-":  # two that are not stated need not be the same
+        if one.group != "-" and not _on_test(one):  # two protocols that are not stated need not be the same
             values.setdefault((one.key, one.group), []).append(one.error)
     return {key: (min(some), max(some)) for key, some in values.items() if len(some) > 1}
 
@@ -120,8 +145,8 @@ class Papers(Explorer):
         self._build_reports(surface.figure.add_axes((0.2, 0.205, 0.285, 0.72)))
         self._build_slopes(surface.figure.add_axes((0.785, 0.35, 0.125, 0.50)))
         surface.animate(
-            self.joined, *self.faint.values(), *self.strong.values(), *self.names, *self.printed, *self.measured,
-            self.slopes, self.message, self.heading, self.source,
+            self.joined, *self.faint.values(), *self.strong.values(), self.hollow, *self.names, *self.printed,
+            *self.measured, self.slopes, self.message, self.heading, self.source,
         )  # fmt: skip
 
     def _build_reports(self, ax: Axes) -> None:
@@ -136,6 +161,7 @@ class Papers(Explorer):
             look = {"linestyle": "", "marker": mark, "color": colour, **EDGE}
             self.faint[group] = ax.plot([], [], markersize=4.5, alpha=0.42, zorder=3, **look)[0]
             self.strong[group] = ax.plot([], [], markersize=6.5, zorder=4, **look)[0]
+        self.hollow = ax.plot([], [], linestyle="", marker="o", color="white", markersize=3, zorder=5)[0]
         self.names = [
             ax.text(-0.03, row, "", transform=ax.get_yaxis_transform(), ha="right", va="center", fontsize=9)
             for row in range(MOST)
@@ -144,6 +170,7 @@ class Papers(Explorer):
             ax.plot([], [], linestyle="", marker=mark, color=colour, label=label, **EDGE)[0]
             for colour, mark, label in FAMILIES.values()
         ]
+        marks += ax.plot([], [], linestyle="", marker="o", label="chosen on test", **HOLLOW)
         ax.figure.legend(
             handles=marks, loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=5, fontsize=9, handletextpad=0.1,
             columnspacing=1.3, labelspacing=0.4, borderaxespad=0.2,
@@ -188,6 +215,8 @@ class Papers(Explorer):
             lit = group in result.groups or result.paper == ALL
             self.strong[group].set_data(*((x, y) if lit else ((), ())))
             self.faint[group].set_data(*(((), ()) if lit else (x, y)))
+        some = [(one.error, rows[one.key]) for one in result.found if _on_test(one)]
+        self.hollow.set_data(*(zip(*some, strict=True) if some else ((), ())))
         joined = {at: ends for at, ends in spans(result.found).items() if at[1] in result.groups or result.paper == ALL}
         self.joined.set_segments([[(low, rows[key]), (high, rows[key])] for (key, _), (low, high) in joined.items()])
         self.joined.set_color([FAMILIES[group][0] for _, group in joined])
@@ -201,9 +230,10 @@ class Papers(Explorer):
         ranked = sorted(both, key=means.get)
         self.slopes.set_segments([[(0, _row_of(result, name)), (1, ranked.index(name))] for name in both])
         self.slopes.set_color([_colour(result, name) for name in both] or [INK])
+        self.slopes.set_linestyle([":" if name in result.unstated else "-" for name in both] or ["-"])
         for row, text in enumerate(self.printed):
             one = result.rows[row] if row < len(result.rows) else None
-            star = "*" if one and one.method in result.unstated else ""
+            star = _sign(result, one.method) if one else ""
             text.set_text(f"{_shorter(one.method)}{star}  {one.error:.1f}" if one else "")
             text.set_color(INK if one and one.method in result.ours else QUIET)
         for row, text in enumerate(self.measured):
@@ -234,12 +264,15 @@ class Papers(Explorer):
         rows = {key: row for row, key in enumerate(result.methods)}
         found = [
             Point(
-                one.error, rows[one.key], f"{one.method}: {one.error:g}%, {one.source}; protocol {_protocol(one.group)}"
+                one.error,
+                rows[one.key],
+                f"{one.method}: {one.error:g}%, {one.source}; protocol {_protocol(one.group)}"
+                + ("; tau chosen on the test images" if _on_test(one) else ""),
             )
             for one in result.found
         ]
         return found + [
-            Point(0, row, f"{one.method}: {one.error:g}% printed, {_ours_said(result.ours.get(one.method))}", RIGHT)
+            Point(0, row, f"{one.method}: {one.error:g}% printed, {_ours_said(result, one)}", RIGHT)
             for row, one in enumerate(result.rows)
         ]
 
@@ -252,7 +285,10 @@ def _row_of(result: Comparison, name: str) -> int:
 
 
 def _colour(result: Comparison, name: str) -> str:
-    """Of a row's line: orange where it swaps with another row, grey where it does so with near ties alone."""
+    """Of a row's line: orange where it swaps with another row, grey where it does so with near ties alone; black where
+    it may not be compared."""
+    if name in result.unstated:
+        return INK
     near = [pair[2] for pair in result.swaps if name in pair[:2]]
     return PALETTE[0] if not near else QUIET if all(near) else PALETTE[1]
 
@@ -271,14 +307,24 @@ def _protocol(group: str) -> str:
     return "not stated" if group == "-" else f"{group}: {GROUPS[group]}"
 
 
-def _ours_said(errors: list[float] | None) -> str:
+def _sign(result: Comparison, name: str) -> str:
+    """The mark behind a row's name."""
+    return "*" if name in result.unstated else "†" if name in result.tuned else ""
+
+
+def _ours_said(result: Comparison, one: Printed) -> str:
+    errors = result.ours.get(one.method)
+    if result.elsewhere:
+        return "no run on these data"
     if not errors:
-        return "not run yet"
+        return "left out: tau chosen on the test images" if _on_test(one) else "not run yet"
     return f"ours {np.mean(errors):.2f}%" + (" (one seed)" if len(errors) == 1 else f" (mean of {len(errors)} seeds)")
 
 
 def _order_said(result: Comparison) -> str:
     """What is left of the paper's order, in a sentence."""
+    if result.elsewhere:
+        return "no order is drawn, as our photographs are CIFAR-10 at ratio 100 and these are other data."
     if not result.ours:
         return f"none of its {len(result.rows)} rows has been run here ({OURS[result.kind]})."
     n = len(next(iter(result.ours.values())))
@@ -286,10 +332,16 @@ def _order_said(result: Comparison) -> str:
     beside = f"{len(result.ours)} of {len(result.rows)} rows beside ours ({OURS[result.kind]}{seeds})"
     if result.left is None:
         return f"{beside}: one row has no order."
-    text = f"{beside}: {result.left.right} of {result.left.pairs} pairs of methods keep their order."
+    fair = " under one protocol" if result.apart.pairs else ""
+    text = f"{beside}: {result.left.right} of {result.left.pairs} pairs of methods{fair} keep their order."
     near = sum(pair[2] for pair in result.swaps)
     text += f" Pairs that swap: {len(result.swaps)}, of which nearly tied: {near}." if result.swaps else ""
-    return text + "".join(f" {name}: protocol not stated." for name in result.unstated)
+    if result.apart.pairs:
+        names, right, pairs = " and ".join(result.unstated), *result.apart
+        text += f" {names}: protocol not stated, so its {pairs} pairs stand apart; {right} of them keep their order."
+    if result.tuned:
+        text += f" Left out, as their tau was chosen on the test images: {' and '.join(result.tuned)}."
+    return text
 
 
 def _message(result: Comparison) -> str:
@@ -300,6 +352,8 @@ def _message(result: Comparison) -> str:
         return head + "\n".join(wrap(one, 52) for one in told)
     if not result.rows:
         return "This paper prints nothing for these data."
+    if result.elsewhere:
+        return "Our photographs are CIFAR-10 at ratio 100:\nother data than these, so there is no order."
     if not result.ours:
         return "Ours: not run yet."
     if result.left is None:
@@ -307,7 +361,11 @@ def _message(result: Comparison) -> str:
     lines = [f"{result.left.right} of {result.left.pairs} pairs keep their order"]
     if result.swaps:
         lines += ["Two lines that cross: a pair that swaps", f"Grey: only with rows under {NEAR} points away"]
-    return "\n".join(lines + ["* protocol not stated"] * bool(result.unstated))
+    if result.unstated:
+        lines.append(f"* protocol not stated; apart: {result.apart.right} of {result.apart.pairs} pairs")
+    if result.tuned:
+        lines.append("† τ chosen on the test images: left out")
+    return "\n".join(lines)
 
 
 def papers(
@@ -317,6 +375,7 @@ def papers(
 
     data: "CIFAR-10-LT, 100", or another data set and ratio of DATA; paper: the source whose rows, and all under the
     same protocols, are strong ("all papers": everything); beside: our runs beside it, "table" (the paper's network and
-    recipe), "reduced" (a small network, few epochs) or "photographs" (16 x 16 pixels, a small network, ten seeds).
+    recipe), "reduced" (a small network, few epochs) or "photographs" (16 x 16 pixels, a small network, ten seeds; for
+    CIFAR-10-LT at ratio 100 only).
     """
     return Papers(data, paper, beside)
