@@ -352,6 +352,12 @@ def test_the_explorer_refuses_other_runs_and_pictures(run, photographs):
         lt.explore.batch_desk("ce", photographs)
     with pytest.raises(ValueError, match="keeps no features of training images"):
         lt.explore.batch_desk(lt.recorded("cifar16", "ce", seed=1)[0], photographs)
+    answers = lt.from_predictions([0, 1], [[0, 5.0], [5.0, 0]], counts=[9, 5], features=[[1.0], [2.0]])
+    for call in (lambda: lt.explore.batch_desk(answers, photographs), lambda: answers.posthoc("ncm")):
+        with pytest.raises(ValueError, match=r"keeps no features of training .*lt.collect\(..., training="):
+            call()
+    with pytest.raises(TypeError, match="photographs"):
+        lt.explore.batch_desk(run)
     of = photographs.of
     for batches in (None, {}, {"a": [[1, 2]]}, {"a": np.array([[0, 9999]])}, {"a": np.array([[-1, 3]])}):
         with pytest.raises(ValueError, match="^photographs.*: expected"):

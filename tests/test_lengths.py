@@ -115,3 +115,22 @@ def test_what_has_no_lengths_is_refused(groups):
         lt.explore.lengths({"plain": [broken]})
     with pytest.raises(ValueError, match="linear classifier"):
         lt.explore.lengths({"cosine": lt.recorded("digits", "cosface")[:1]})
+
+
+def test_classes_without_training_images_are_left_out_and_said():
+    """The log of no image is not known: with it the line had no end, and the axis no unit."""
+    rng = np.random.default_rng(0)
+    counts, weight = [400, 90, 20, 5, 0], rng.normal(size=(5, 3)) * np.array([6.0, 5, 4, 3, 9])[:, None]
+    run = lt.from_predictions(np.arange(50) % 5, rng.normal(size=(50, 5)), counts=counts, head_weight=weight)
+    made = lt.explore.lengths({"a": [run]}, factor=4.0)
+    known = np.linalg.norm(weight[:4], axis=1)
+    assert made.result.norms == pytest.approx(known) and made.result.counts == pytest.approx(counts[:4])
+    (low, high), ends = made.result.line
+    assert ends == pytest.approx([5, 400]) and high - low == pytest.approx(np.log(80) / 4)
+    assert (low + high) / 2 == pytest.approx(known.mean() + (np.log([5, 400]).mean() - np.log(counts[:4]).mean()) / 4)
+    assert made.law.get_xlim()[1] == pytest.approx(1.08 * known.max())
+    assert made.sentence.endswith(" 1 class without training images is left out.")
+    made.close()
+    same = lt.from_predictions([0, 1, 2], np.eye(3) * 5 - 2, counts=[7, 7, 0], head_weight=weight[:3])
+    with pytest.raises(ValueError, match="classes of several sizes"):
+        lt.explore.lengths({"a": [same]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import html
 import io
 import itertools
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+import ltviz as lt
 import ltviz.plots as lp
 from ltviz.datasets import digits_lt
 from ltviz.metrics import beyond, frontier, paired, shot_accuracy, third_groups, weight_norm_fit
@@ -382,7 +384,8 @@ def test_runs_of_one_name_and_other_data_are_kept_apart():
         ([], "no run given"),
         ({}, "no run given"),
         ({"a": []}, "no run given"),
-        ([3], "expected a run, given int"),
+        ([3], "arrays need counts"),
+        (["a"], "expected a run, given str"),
         ([ONE, HUNDRED], "10 and 100 classes"),
     ],
 )
@@ -1478,3 +1481,42 @@ def test_groups_that_equal_counts_do_not_make_are_refused():
         lp.plot_comparison(EQUAL, group="tail")
     with pytest.raises(ValueError, match="groups: All classes have the same number of training images"):
         lp.plot_who_pays(EQUAL[1::2], EQUAL[::2])
+
+
+@pytest.mark.parametrize("plot, arrays", [
+    (lp.plot_confusion, [[5, 1], [2, 3]]), (lp.plot_class_accuracy, [0.9, 0.5, 0.1]),
+    (lp.plot_class_accuracy, np.full((2, 3), 0.5)), (lp.plot_weight_norms, np.ones((3, 4))),
+])  # fmt: skip
+def test_arrays_without_counts_are_told_that_they_need_them(plot, arrays):
+    for given in (arrays, np.array(arrays)):
+        with pytest.raises(ValueError, match=r"^counts=None: arrays need counts \(k,\) beside them"):
+            plot(given)
+
+
+def test_lengths_of_a_cosine_head_are_said_to_decide_nothing():
+    rng = np.random.default_rng(0)
+    f, w = rng.normal(size=(40, 4)), rng.normal(size=(3, 4))
+    unit = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (f, w)]
+    made = dict(targets=np.arange(40) % 3, counts=[9, 5, 2], features=f, head_weight=w)
+    cosine = lt.from_predictions(logits=16 * unit[0] @ unit[1].T, name="cosine", **made)
+    linear = lt.from_predictions(logits=f @ w.T, name="linear", **made)
+    says = "is a cosine head, which compares directions only: its lengths change no decision."
+    assert cosine.scale == pytest.approx(16)
+    assert lp.plot_weight_norms(cosine).text.endswith(f" The classifier {says}")
+    assert lp.plot_weight_norms([cosine, linear]).text.endswith(f" That of cosine {says}")
+    assert "cosine" not in lp.plot_weight_norms(linear).text
+
+
+def test_who_pays_where_no_rare_image_was_tested_says_undefined():
+    run = lt.from_predictions([0, 1] * 10, np.random.default_rng(0).normal(size=(20, 3)), counts=[9, 5, 2])
+    said = lp.plot_who_pays({"a": [run]}, [run]).text
+    assert "% and undefined (its distance from it is undefined)" in said and "nan" not in said
+
+
+@pytest.mark.parametrize("method", ["predictions", "collected"])
+def test_answers_without_a_training_have_no_history_and_are_told_why(method):
+    run = lt.from_predictions([0, 1], predictions=[0, 1], counts=[9, 5])
+    run = dataclasses.replace(run, method=method)
+    made = "from_predictions" if method == "predictions" else "collect"
+    with pytest.raises(ValueError, match=f"has no history: lt.{made} sees no training; lt.train records one"):
+        lp.plot_history(run)

@@ -160,10 +160,30 @@ def test_controls_code_and_handle():
         ),
         (
             lambda run: lt.explore.threshold(lt.from_predictions([0, 0], run.logits[:2], counts=run.counts)),
-            "all 2 are of one side",
+            "class .* has no test image; choose another class",
         ),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(call, says):
     with pytest.raises(ValueError, match=says):
         call(answers(200))
+
+
+def test_a_class_without_images_is_named():
+    z = np.random.default_rng(0).normal(size=(20, 3))
+    seen, lacks = np.arange(20) % 3, np.arange(20) % 2
+    run = lt.from_predictions(seen, z, counts=[9, 5, 2], class_names=["a", "b", "c"])
+    other = lt.from_predictions(lacks, z, counts=[9, 5, 2], class_names=["a", "b", "c"])
+    says = "positive=2: class 'c' has no {} image; choose another class with positive="
+    with pytest.raises(ValueError, match=f"^{says.format('test')}$"):
+        lt.explore.threshold(other)
+    with pytest.raises(ValueError, match=f"^{says.format('validation')}$"):
+        lt.explore.threshold(run, validation=other)
+    for plot in (lt.plot_precision_recall, lt.plot_cost):
+        with pytest.raises(ValueError, match=f"^{says.format('test')}$"):
+            plot(other)
+    with pytest.raises(ValueError, match="^positive=0: every test image is of class 'a'; choose"):
+        lt.explore.threshold(
+            lt.from_predictions(0 * seen, z, counts=[9, 5, 2], class_names=["a", "b", "c"]), positive=0
+        )
+    assert lt.explore.threshold(other, positive="b").name == "b"

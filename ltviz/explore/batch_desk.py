@@ -417,7 +417,7 @@ def _batches(photographs: Any, run: Run) -> Mapping[str, np.ndarray]:
 
 def batch_desk(
     run: Run,
-    photographs: Any = None,
+    photographs: Any,
     *,
     rho: float = RHO.default,
     kappa: int = KAPPA.default,

@@ -29,7 +29,7 @@ LAW, TRAININGS = range(2)  # the regions of the picture
 
 @dataclass(frozen=True)
 class Law:
-    """One way of training: lengths, counts (seeds * classes,), the law as a line, and how well it fits.
+    """One way of training: lengths, counts (seeds * classes with images,), the law as a line, and how well it fits.
 
     line: lengths and counts of its two ends, from the smallest count to the largest
     explains (seeds,): R^2 of log n under the factor; fitted (seeds,): the factor that fits best.
@@ -68,12 +68,13 @@ class Lengths(Explorer):
     def compute(self, factor: float, training: str) -> Law:
         runs, norms = self.groups[training], self.norms[training]
         counts = [run.counts.astype(np.float64) for run in runs]
-        logs = np.log(np.concatenate(counts))
+        seen = np.concatenate(counts) > 0  # the log of none is not known
+        lengths, logs = np.concatenate(norms)[seen], np.log(np.concatenate(counts)[seen])
         ends = np.array([logs.min(), logs.max()])
-        reached = np.concatenate(norms).mean() + (ends - logs.mean()) / factor
+        reached = lengths.mean() + (ends - logs.mean()) / factor
         explains = [metrics.law_explains(x, n, factor) for x, n in zip(norms, counts, strict=True)]
         return Law(
-            training, factor, np.concatenate(norms), np.exp(logs), (reached, np.exp(ends)), np.array(explains),
+            training, factor, lengths, np.exp(logs), (reached, np.exp(ends)), np.array(explains),
             np.array([fit.s for fit in self.fits[training]]),
         )  # fmt: skip
 
@@ -87,6 +88,7 @@ class Lengths(Explorer):
     def _build_law(self, ax: Axes) -> None:
         every = np.concatenate([row for rows in self.norms.values() for row in rows])
         counts = np.concatenate([run.counts for runs in self.groups.values() for run in runs])
+        every, counts = every[counts > 0], counts[counts > 0]
         # The law predicts log n from the length, so its errors are vertical here, as the fit measures them.
         ax.set_yscale("log")
         ax.set(ylim=(counts.min() / 1.3, counts.max() * 1.3), xlim=(0, 1.08 * every.max()))
@@ -138,7 +140,16 @@ class Lengths(Explorer):
         return (
             f"{result.shown}: with s = {result.factor:g} the law {how}, mean over {n} seed{'s' if n > 1 else ''}. "
             f"Best s: {result.fitted.min():.1f} to {result.fitted.max():.1f}; rank correlation with counts {rho:.2f}."
+            f"{self._left_out(result.shown)}"
         )
+
+    def _left_out(self, shown: str) -> str:
+        """A sentence where classes have no training images, whose logs are not known."""
+        none = max(int((run.counts == 0).sum()) for run in self.groups[shown])
+        if not none:
+            return ""
+        verb = "is" if none == 1 else "are"
+        return f" {check.many(none, 'class', 'classes')} without training images {verb} left out."
 
     # ------------------------------------------------------------------------------------------------- pointing
     def regions(self) -> list[Region]:
@@ -193,10 +204,10 @@ def _checked(groups: Any) -> Mapping[str, Sequence[Run]]:
             raise check.refuse(f"groups[{name!r}]", runs, "a list of runs, one a seed")
         for run in runs:
             linear = run.scale is None and run.head_weight is not None and np.isfinite(run.head_weight).all()
-            if not linear or np.ptp(run.counts) == 0:
-                raise check.refuse(
-                    f"groups[{name!r}]", run, "runs with a linear classifier, finite, and classes of several sizes"
-                )
+            if not linear or np.ptp(run.counts[run.counts > 0]) == 0:
+                how = f" ({check.remedy(run, 'head_weight')})" if run.head_weight is None else ""
+                expected = f"runs with a linear classifier, finite, and classes of several sizes{how}"
+                raise check.refuse(f"groups[{name!r}]", run, expected)
     return groups
 
 

@@ -89,7 +89,7 @@ class Threshold(Explorer):
         self.run, self.given = run, (positive, validation)
         self.j = the_class(run, positive)
         self.name, self.called = (of(given_names(run, run.k)[self.j], 20) for of in (short, spoken))
-        self.of = targets == self.j
+        self.of = _two_sides(targets == self.j, "test", run, self.j)
         self.odds = metrics.log_odds(scores, self.j, run.probability)
         self.cut = metrics.cutoffs(self.of, self.odds)
         self.held = _held_out(run, validation, self.j)
@@ -285,7 +285,8 @@ def _held_out(run: Run, validation: Any, j: int) -> metrics.Cutoffs | None:
             raise check.refuse("validation", validation, f"{expected}; its classes are not those of {run.name!r}")
         if validation.logits is not None and validation.targets is not None and _same_answers(validation, run):
             raise check.refuse("validation", validation, f"{expected}; these are the test images themselves")
-        test_scores(validation, validation.name)
+        _, targets = test_scores(validation, validation.name)
+        _two_sides(targets == j, "validation", run, j)
         return metrics.cutoffs(validation, positive=j)
     check.instance("validation", validation, LongTailed, expected)
     if not validation.has_validation:
@@ -293,8 +294,17 @@ def _held_out(run: Run, validation: Any, j: int) -> metrics.Cutoffs | None:
     if run.data.get("fingerprint") != validation.fingerprint:
         raise check.refuse("validation", validation, f"{expected}; its images are not those of {run.name!r}")
     answered = run.predict(validation.val_images.cpu().numpy())
-    of = check.to_array(validation.val_targets) == j
+    of = _two_sides(check.to_array(validation.val_targets) == j, "validation", run, j)
     return metrics.cutoffs(of, metrics.log_odds(answered.logits, j, run.probability))
+
+
+def _two_sides(of: np.ndarray, which: str, run: Run, j: int) -> np.ndarray:
+    """Which images (n,) are of class j. ValueError where none or all of them are."""
+    if of.any() and not of.all():
+        return of
+    name = given_names(run, run.k)[j]
+    found = f"every {which} image is of class {name!r}" if of.any() else f"class {name!r} has no {which} image"
+    raise ValueError(f"positive={j}: {found}; choose another class with positive=")
 
 
 def _same_answers(one: Run, other: Run) -> bool:

@@ -403,7 +403,7 @@ def _pictures(photographs: Any, run: Run) -> tuple[np.ndarray, list[str]]:
 
 def wall(
     run: Run,
-    photographs: Any = None,
+    photographs: Any,
     others: Mapping[str, Sequence[Run]] | None = None,
     *,
     tau: float = 0.0,

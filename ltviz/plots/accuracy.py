@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
-from .classes import class_axis, class_band, no_groups
+from .classes import class_axis, class_band, need_counts, no_groups
 from .picture import (
     MANY,
     Picture,
@@ -46,6 +46,7 @@ def plot_class_accuracy(runs: Any, counts: Any = None, *, ax: Axes | None = None
         drawn, names = [("accuracy", "accuracy", rows[:, by_count(n)])], None
         n = n[by_count(n)]
     else:
+        need_counts(runs)
         found = series_of(runs)
         n, names = found[0].counts, class_names(found)
         drawn = [(one.name, one.shown, one.stack(metrics.per_class)) for one in found]

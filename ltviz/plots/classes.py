@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from .. import check
 from ..metrics import third_groups
 from .picture import (
     EDGE,
@@ -26,6 +28,16 @@ from .picture import (
 from .text import literal, short_names, width
 
 NAMED = 14  # classes; of more, the axis shows ranks
+
+
+def need_counts(values: Any) -> None:
+    """ValueError for numbers in the place of runs, which nothing says the counts of."""
+    try:
+        found = check.to_array(values, copy=False)
+    except Exception:  # whatever it is, it is no array
+        return
+    if found.size and found.dtype.kind in "iuf":
+        raise ValueError("counts=None: arrays need counts (k,) beside them, the training images of each class")
 
 
 def class_axis(

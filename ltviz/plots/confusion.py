@@ -15,7 +15,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from .. import check, metrics
-from .classes import GroupPoints, drawn_groups, no_groups
+from .classes import GroupPoints, drawn_groups, need_counts, no_groups
 from .picture import (
     BINNED,
     DOTTED,
@@ -102,6 +102,7 @@ def _matrix(runs: Any, counts: Any) -> tuple[np.ndarray, np.ndarray, list[str] |
         matrix = metrics.confusion(given)
         order = by_count(n)
         return matrix[np.ix_(order, order)], n[order], [str(j) for j in order], "", 1
+    need_counts(runs)
     found = series_of(runs)
     if len(found) > 1:
         raise ValueError(f"plot_confusion draws one method, given {', '.join(s.shown for s in found)}; choose one")

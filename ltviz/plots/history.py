@@ -105,7 +105,11 @@ def mean_of_classes(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _history(run: Any, name: str) -> Any:
     history = getattr(run, "history", None) or {}
     if "epoch" not in history or len(history["epoch"]) == 0:
-        raise ValueError(f"runs: {name!r} has no history: it was collected, or stopped before the end of an epoch")
+        why = {
+            "predictions": "lt.from_predictions sees no training; lt.train records one",
+            "collected": "lt.collect sees no training; lt.train records one",
+        }.get(getattr(run, "method", ""), "it was stopped before the end of an epoch")
+        raise ValueError(f"runs: {name!r} has no history: {why}")
     return history
 
 

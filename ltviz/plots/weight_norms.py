@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from .. import check
 from ..metrics import WeightNormFit, weight_norm_fit
-from .classes import no_groups
+from .classes import need_counts, no_groups
 from .picture import (
     EDGE,
     REFERENCE,
@@ -82,12 +82,24 @@ def plot_weight_norms(runs: Any, counts: Any = None, *, ax: Axes | None = None) 
     ax.set_xlabel("training images of the class, $n_j$ (log scale)", parse_math=True)
     ax.set_ylabel(r"length of the classifier vector, $\|W_j\|$", parse_math=True)
     finish(ax, "Weight norm against sample count")
-    return Picture(ax, data | rows, "; ".join(said) + " (the dual-loss slides: s = 7; log count = s ||W|| + c).")
+    said = "; ".join(said) + " (the dual-loss slides: s = 7; log count = s ||W|| + c)."
+    return Picture(ax, data | rows, said + (_directions(runs) if counts is None else ""))
+
+
+def _directions(runs: Any) -> str:
+    """A sentence on runs whose classifier has lengths that decide nothing."""
+    found = series_of(runs)
+    of = [one.shown for one in found if any(getattr(run, "scale", None) is not None for run in one.runs)]
+    if not of:
+        return ""
+    whose = "The classifier" if len(of) == len(found) else f"That of {', '.join(of)}"
+    return f" {whose} is a cosine head, which compares directions only: its lengths change no decision."
 
 
 def _series(runs: Any, counts: Any) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
     """(label, label as shown, counts by rank (k,), norms by rank (seeds, k)) of every series."""
     if counts is None:
+        need_counts(runs)
         return [(one.name, one.shown, one.counts, one.stack(head_norms)) for one in _checked(series_of(runs))]
     if is_run(runs):
         alone(counts=counts)

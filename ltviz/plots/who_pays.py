@@ -140,6 +140,13 @@ class _Dot:
         middle = "" if np.isnan(self.middle.mean) else f"\nmiddle {_points(self.middle)}"  # two classes have none
         return f"rare {_points(found)}: {found.verdict}{middle}"
 
+    @property
+    def placed(self) -> str:
+        """Where it lies, as a part of a sentence."""
+        if np.isnan(self.beyond.mean):
+            return "its distance from it is undefined"
+        return f"beyond it by {self.words.replace(chr(10), ', ')}"
+
 
 def _draw_dots(ax: Axes, rows: Sequence[_Dot]) -> list[Line2D]:
     """A dot with its interval for each group; returns the entries of the legend, with the distances from the line."""
@@ -306,11 +313,12 @@ def _data(rows: Sequence[_Dot], tau: np.ndarray, head: np.ndarray, tail: np.ndar
     }  # fmt: skip
 
 
+def _whole(share: float) -> str:
+    return "undefined" if np.isnan(share) else f"{share:.0%}"
+
+
 def _sentence(rows: Sequence[_Dot], goal: tuple[float, float] | None, head: np.ndarray, tail: np.ndarray) -> str:
-    dots = [
-        f"{row.name} {row.mean[0]:.0%} and {row.mean[1]:.0%} (beyond it by {row.words.replace(chr(10), ', ')})"
-        for row in rows
-    ]
+    dots = [f"{row.name} {_whole(row.mean[0])} and {_whole(row.mean[1])} ({row.placed})" for row in rows]
     text = "Accuracy of frequent and of rare classes, beside what one slider reaches: " + "; ".join(dots) + "."
     if goal:
         does = "reaches" if ((head >= goal[0]) & (tail >= goal[1])).any() else "does not reach"

@@ -316,6 +316,10 @@ def norms(case: Case) -> Section:
     else:
         lengths = np.linalg.norm(run.head_weight.astype(np.float64), axis=1)
         body += [para(_lengths(case, "the classifier vectors", lengths)), figure(plots.plot_weight_norms(run))]
+        if run.scale is not None:
+            body.append(
+                para("The classifier compares directions only, so the lengths of its vectors change no decision.")
+            )
     if run.class_feature_norm is None:
         body.append(lacks(case.lacking("features", "features")))
     elif run.features is not None and not np.isfinite(run.features).all():
