@@ -1,6 +1,7 @@
 """The cards of chapter 13: its exercises name mistakes, its answers are those of the papers and of the records."""
 
 import itertools
+import types
 
 import numpy as np
 import pytest
@@ -45,14 +46,40 @@ def test_three_baselines_are_numbers_of_another_data_set(cards):
     assert said in found and "LDAM-DRW, ratio 10: 58.71" in found and ".71 in table 2 and .72 in table 3" in found
 
 
+def test_how_much_was_searched_for_the_agreements_and_what_they_are_worth(cards):
+    found = cards.open_below_plain()
+    searched = {key: len(cards.elsewhere(key, "CIFAR-100-LT")) for key in ("class_balanced", "focal", "ldam_drw")}
+    assert searched == {"class_balanced": 9, "focal": 16, "ldam_drw": 4}
+    said = found.content_text
+    for numbers, whole, lowest in ((9, 7, 69), (16, 9, 64), (4, 4, 77)):
+        assert f"Searched: {numbers} printed numbers, {whole} different ones after rounding." in said
+        assert f"on CIFAR-10-LT, at any ratio: {lowest}%" in said
+    assert "columns" not in found.because and "taken from CIFAR-100-LT is our inference" in found.because
+
+
+def test_why_two_protocols_are_compared_once(cards):
+    found = cards.plain_errors()
+    assert found[-1].source == cards.CUI and len(found) == 4, "the least accurate of four"
+    said = cards.open_below_plain().content_text
+    assert "three of these losses lie below it by more than the 7.0 points of the whole spread" in said
+    assert "(class-balanced 12.4, focal 18.4, LDAM-DRW 11.4)" in said and "CDB-CE, re-run, 5.4 points below" in said
+
+
 def test_orders(cards):
-    kept = {source: cards.kept(source, "photographs")[0][:2] for source in cards.PAPERS}
-    assert list(kept.values()) == [(6, 10), (10, 15), (14, 21), (10, 10), (6, 10)]
+    kept = {source: cards.kept(source, "photographs")[0] for source in cards.PAPERS}
+    assert list(kept.values()) == [(6, 10), (14, 21), (10, 10), (6, 10)]
+    assert cards.kept(cards.SLIDES, "photographs") == ((6, 10), (4, 5), 6), "a row without a protocol is counted apart"
     assert cards.kept(cards.CUI, "table", ratio=50) is None
     assert set(cards.SURVIVES.values()) == set(cards.PAPERS), "the question offers what its picture shows"
     because = cards.open_whose_order().because
-    assert "6 of 10 in 41%; 10 of 10 in 1%; 10 of 15 in 23%; 14 of 21 in 19% of cases" in because
-    assert "Menon et al. 2021 1.3; Darkwah & Kang 2023 6.0" in because and "five papers are no test" in because
+    assert "6 of 10 pairs in 41% of cases; 10 of 10 in 1%; 14 of 21 in 19%." in because
+    assert "Menon et al. 2021 1.3; Darkwah & Kang 2023 6.0" in because and "four papers cannot test" in because
+    assert "4 of its 5 pairs keep their order" in because
+
+
+def test_the_reduced_table_counts_the_dual_losss_pairs_apart(cards):
+    said = cards.say_reduced().html
+    assert "Of the 15 pairs of rows of Cui et al., 12 have the printed order; of the 6 pairs with the Dual Loss" in said
 
 
 def test_what_chance_keeps(cards):
@@ -67,11 +94,22 @@ def test_claims_are_judged_by_ten_seeds_alone(cards):
     assert len(lines) == 10
     ends = [line.split("  ")[-1].strip() for line in lines]
     assert ends[:2] == ends[3:5] == ["one seed: no verdict"] * 2
-    assert ends[2] == "also there" and ends[5] == "its sign also there, its size not" and ends[6] == "not there"
-    assert ends[7:] == ["undecided there", "not there", "another task; not there"]
+    assert ends[2] == "also there" and ends[5] == "also there, but smaller than printed" and ends[6] == "not there"
+    assert ends[7:] == ["undecided there, but smaller than printed", "not there", "another task; not there"]
     for line, end in zip(lines, ends, strict=True):
         assert line.startswith(("Cui et al.", "Li et al.", "Darkwah & Kang", "Dong et al.")), "a claim names its source"
         assert ("on the photographs (another protocol)" in line) == ("there" in end)
+
+
+@pytest.mark.parametrize(("low", "high", "p", "printed", "said"), [
+    (1.0, 3.0, 0.001, 2.0, "also there"), (1.0, 3.0, 0.001, 5.0, "also there, but smaller than printed"),
+    (4.0, 6.0, 0.001, 2.0, "also there, but larger than printed"), (-3.0, -1.0, 0.001, 2.0, "not there"),
+    (-1.0, 2.0, 0.4, 1.5, "undecided there"), (-1.0, 2.0, 0.4, 7.0, "undecided there, but smaller than printed"),
+    (-1.0, 2.0, 0.4, -3.0, "undecided there, but smaller than printed"),
+])  # fmt: skip
+def test_what_is_said_of_sign_and_size(cards, low, high, p, printed, said):
+    found = types.SimpleNamespace(mean=(low + high) / 200, half=(high - low) / 200, p=p)
+    assert cards._there(found, printed) == said
 
 
 def test_two_reports_of_one_method(cards):
@@ -79,7 +117,7 @@ def test_two_reports_of_one_method(cards):
         (dataset, ratio, a.key): round(abs(a.error - b.error), 2) for dataset, ratio, a, b in cards.twice_reported()
     }
     assert found == {
-        ("CIFAR-10-LT", 50, "ce"): 1.17, ("CIFAR-10-LT", 50, "class_balanced"): 0.09,
+        ("CIFAR-10-LT", 50, "ce"): 1.17,
         ("CIFAR-100-LT", 100, "ce"): 1.98, ("CIFAR-100-LT", 100, "ldam_drw"): 0.86,
     }  # fmt: skip
 
@@ -87,7 +125,9 @@ def test_two_reports_of_one_method(cards):
 def test_the_gaps_beside_two_seeds(cards):
     said = cards.say_twice().html
     assert cards.one_seed_sd() == pytest.approx(0.762, abs=5e-4)
-    assert "1.96 × 0.76 × √2 = <b>2.1</b>" in said and "Of the 4 gaps, <b>0</b> are beyond that" in said
+    assert "1.96 × 0.76 × √2 = <b>2.1</b>" in said and "Of the 3 gaps, <b>0</b> are beyond that" in said
+    assert "CE (softmax) <b>61.68</b>" in said and "CE (softmax), OpenLT <b>59.70</b>" in said, "each by its name"
+    assert "class-balanced" not in said, "best class-balanced at ratio 50 is focal, its re-run softmax"
 
 
 def test_nothing_is_said_before_its_question(cards):

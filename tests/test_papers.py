@@ -9,7 +9,19 @@ from matplotlib.colors import to_hex
 import ltviz as lt
 from ltviz import tables
 from ltviz.explore.papers import (
-    ALL, DATA, FAMILIES, MOST, PAPERS, SLOPES, Papers, _message, _order_said, _shorter, _sign, compared, spans,
+    ALL,
+    DATA,
+    FAMILIES,
+    MOST,
+    PAPERS,
+    SLOPES,
+    Papers,
+    _message,
+    _order_said,
+    _shorter,
+    _sign,
+    compared,
+    spans,
 )  # fmt: skip
 from ltviz.papers import CUI, SLIDES, pairs_kept, swapped
 from ltviz.plots.picture import INK, PALETTE, QUIET
