@@ -251,7 +251,7 @@ def with_widget(model_id, **more):
 
 def test_an_output_whose_widget_is_not_saved_with_it_shows_its_picture_when_it_is_opened_again(tmp_path):
     """JupyterLab would show it as "model not found": after a day on which only some of the cells were run again."""
-    kept, lost = with_widget("here", **{"text/html": "one"}), with_widget("gone", **{"text/html": "<img>two"})
+    kept, lost = with_widget("here", **{"text/html": "one"}), with_widget("gone", **{"image/png": "two"})
     alone = with_widget("gone too")  # a reader's own slider has nothing beneath it
     cell = nbformat.v4.new_code_cell("x", outputs=[kept, lost, alone, nbformat.v4.new_output("stream", text="said")])
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("Text."), cell])
@@ -261,9 +261,9 @@ def test_an_output_whose_widget_is_not_saved_with_it_shows_its_picture_when_it_i
     asyncio.run(files.save({"type": "notebook", "content": given, "format": "json"}, "a.ipynb"))
     cells = nbformat.read(tmp_path / "a.ipynb", 4).cells
     assert [sorted(one.get("data", {})) for one in cells[1].outputs] == [
-        sorted(kept.data), ["text/html", "text/plain"], sorted(alone.data), []
+        sorted(kept.data), ["image/png", "text/plain"], sorted(alone.data), []
     ]  # fmt: skip
-    assert cells[1].outputs[1].data["text/html"] == "<img>two" and cells[0].source == "Text."
+    assert cells[1].outputs[1].data["image/png"] == "two" and cells[0].source == "Text."
     assert given == json.loads(nbformat.writes(nb)), "what JupyterLab holds is not touched"
     del nb.metadata["widgets"]  # saved before anything ran: none is there
     given = json.loads(nbformat.writes(nb))

@@ -52,7 +52,7 @@ def without_lost_widgets(notebook: dict[str, Any]) -> dict[str, Any]:
     """The notebook without those views of widgets whose state is not in it.
 
     JupyterLab saves the widgets of the kernel that runs now. It would show outputs of an earlier one as "model not
-    found"; without their view it shows the HTML that each of them holds as well.
+    found"; without their view it shows the picture or the HTML that each of them holds as well.
     """
     state = notebook.get("metadata", {}).get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     cells = []
@@ -64,7 +64,8 @@ def without_lost_widgets(notebook: dict[str, Any]) -> dict[str, Any]:
 
 def _without_lost_widget(output: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
     data = output.get("data", {})
-    if WIDGET_VIEW not in data or "text/html" not in data or data[WIDGET_VIEW].get("model_id") in state:
+    beneath = data.keys() - {WIDGET_VIEW, "text/plain"}  # a picture or HTML; a reader's own widget has none
+    if WIDGET_VIEW not in data or not beneath or data[WIDGET_VIEW].get("model_id") in state:
         return output
     return {**output, "data": {kind: value for kind, value in data.items() if kind != WIDGET_VIEW}}
 
