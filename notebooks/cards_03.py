@@ -33,7 +33,7 @@ def best(values):
 # -------------------------------------------------------------------------------------------------------- pictures
 @draws
 def plot_turned(run, photographs, n=4):
-    """Photographs whose answer turns between τ = 0 and τ = 1: n that become right, and n that no longer are."""
+    """Photographs on which the answer changes between τ = 0 and τ = 1: n that become right, and n that become wrong."""
     m = len(photographs.images)
     scores = torch.from_numpy(run.logits[:m])
     subtract = lt.methods.logit_adjustment.subtract_prior
@@ -63,7 +63,7 @@ def plot_turned(run, photographs, n=4):
 
 
 def _draw_world(ax, runs, i, name, star):
-    """One world's curve, mean over runs and ±1 sd; star: mark the networks' best τ, in the mean. What it says."""
+    """One world's curve, mean over runs and ±1 sd; star: mark the mean of the networks' best τ. What it says."""
     curves = np.stack([in_world(run, WORLDS[name]) for run in runs])
     mean, spread = mean_sd(curves)
     kind = {key: value for key, value in look(i).items() if key != "marker"}
@@ -174,13 +174,13 @@ def open_keeps_the_tail(runs):
         truth=float(cost.mean()),
         tolerance=2,
         because=f"Mean over {len(runs)} networks: {curves[:, 0].mean():.1%} at τ = 0, {curves[:, 20].mean():.1%} at τ = 1. The "
-        f"cost, taken before rounding, is {cost.mean():.1f} points ({cost.min():.0f} to {cost.max():.0f} over the networks). By the road the prior is true, and τ = 1 takes it out.",
+        f"cost, taken before rounding, is {cost.mean():.1f} points ({cost.min():.0f} to {cost.max():.0f} over the networks). By the road the training prior is the right one, and τ = 1 removes it.",
     )
 
 
 best_tau = lt.Predict(
     "Now the whole curve. Left end (search party): the rarest class occurs most often; middle (zoo): all equally often; right end "
-    "(road): as in training. Draw the **best τ** as measured on the photographs, in the mean over ten networks.",
+    "(road): as in training. Draw the **best τ** as measured on the photographs, averaged over ten networks.",
     curve=lt.study.Axes((-1, 1), (0, 3), "power of the training counts", "best τ", points=9),
     default={-1: 1.5, 0: 1.0, 1: 0.5},
 )
@@ -230,7 +230,7 @@ def open_best_tau(runs):
 
 how_many = lt.Predict(
     "In the zoo, all classes occur equally often. How many validation images **of each class** does it take before the chosen τ "
-    "scatters by no more than 0.2 from draw to draw (sd), in the mean over ten networks?",
+    "scatters by no more than 0.2 from draw to draw (sd), averaged over ten networks?",
     choices=["2", "5", "20", "100", "500"],
     default="5",
 )
@@ -379,11 +379,11 @@ _why = "Accuracy of each class first, then its mean with the shares of `prior` a
 
 tau_for_a_world = lt.Exercise(
     "A τ for three worlds",
-    """The ranger's network will be used in three places. Write `choose_tau(logits, targets, counts, prior)`: the $\\tau$ of `taus` (0, 0.05, ..., 3) under which the **validation images** promise the highest accuracy where class $j$ occurs with the share `prior[j]`.
+    """The ranger's network will be used in three places. Write `choose_tau(logits, targets, counts, prior)`: the $\\tau$ of `taus` (0, 0.05, ..., 3) with the highest accuracy on the **validation images** for a place where class $j$ occurs with the share `prior[j]`.
 
 All four arguments are **torch tensors**: logits (n, k), targets (n,), counts (k,), prior (k,); `taus` is the NumPy array above. If you prefer NumPy, begin with `logits.numpy()` and so on. Of equally good $\\tau$, take the smallest, and return it as a number.
 
-The number of validation images in each class need not match the prior, nor be the same for all classes. No test image may be looked at: that is what the function's arguments are for.""",
+The number of validation images in each class need not match the prior, nor be the same for all classes. Use only the validation images you are given.""",
     """
 def choose_tau(logits, targets, counts, prior):
     log_prior = torch.log(counts.double() / counts.sum())
@@ -414,7 +414,7 @@ def choose_tau(logits, targets, counts, prior):
     oracle=_choose,
     hints=[
         "Three steps for each τ: decide the validation images anew, find the share of right answers in each class, average over the classes.",
-        "The average over the classes is where the world comes in: which class counts how much there?",
+        "How much weight does each class get in that average?",
         "An image of a class with many validation images must not count for more: divide within the class before you weight.",
     ],
     mistakes={
@@ -439,7 +439,7 @@ _pairs[:, 0] = torch.tensor([1.2, 2.0, 2.8, 2.2, 1.2, 3.0, -1.0, 4.0])
 _pairs[range(8), [1, 1, 1, 2, 3, 3, 1, 2]] = 0.0
 any_world = lt.Exercise(
     "Any world",
-    """A power of the counts is a convenient family of worlds, not the only one. Write `decide(logits, counts, prior)`: the class of each image (n,) that Bayes' rule answers where class $j$ occurs with probability `prior[j]`.
+    """A power of the counts is a convenient family of worlds, not the only one. Write `decide(logits, counts, prior)`: the class (n,) that Bayes' rule predicts for each image where class $j$ occurs with probability `prior[j]`.
 
 All three are **torch tensors**: logits (n, k), counts (k,), prior (k,), which sums to 1. Some classes may not occur there at all: `prior[j] = 0`. Stay with torch here: `torch.log` takes a zero without a warning, `np.log` does not.""",
     """
@@ -484,10 +484,10 @@ def decide(logits, counts, prior):
         "You only look at which classes occur: how often they occur matters as well.": lambda logits, counts, prior: (
             (logits.double() - torch.log(counts.double() / counts.sum())).masked_fill(prior == 0, -torch.inf).argmax(1)
         ),
-        "The log priors come in by half: Bayes' rule has no factor before them.": lambda logits, counts, prior: (
+        "You used only half of the log priors: Bayes' rule has no factor before them.": lambda logits, counts, prior: (
             logits.double() + 0.5 * torch.log(prior.double() * counts.sum() / counts.double())
         ).argmax(1),
-        "The log priors come in twice: Bayes' rule has no factor before them.": lambda logits, counts, prior: (
+        "You used the log priors twice: Bayes' rule has no factor before them.": lambda logits, counts, prior: (
             logits.double() + 2 * torch.log(prior.double() * counts.sum() / counts.double())
         ).argmax(1),
         "The two priors have changed places.": lambda logits, counts, prior: (

@@ -154,7 +154,7 @@ def open_falls_like_zipf():
 
 ratio_at_99 = lt.Predict(
     "The most frequent class of the photographs has 2,000 training images, the rarest 20. With $\\beta = 0.99$, how "
-    "many times as much does an image of the rarest class count as one of the most frequent?",
+    "many times the weight of an image of the most frequent class does one of the rarest class get?",
     number=(1, 100, 1),
     default=100,
     unit=" times",
@@ -171,7 +171,7 @@ def open_ratio_at_99():
         lt.plot_class_weights(counts, beta=list(BETAS)),
         truth=float(weights.max() / weights.min()),
         tolerance=2,
-        because=f"This is calculated from the counts. Their ratio is {most / least:.0f}, to which β → 1 leads. At "
+        because=f"This is calculated from the counts. Their ratio is {most / least:.0f}, the limit as β → 1. At "
         f"β = 0.99 no class counts for more than {1 / (1 - 0.99):.0f} images, and {least} images already count for "
         f"{float(effective.min()):.1f}.",
     )
@@ -207,7 +207,7 @@ best_beta = lt.Predict(
 
 
 def open_best_beta():
-    """The answer, and what the last step of β gives and takes."""
+    """The answer, and what the last step of β changes."""
     ladder = {"no weights": lt.recorded("cifar16", "ce"), **{f"β = {beta}": photos(beta=beta) for beta in BETAS}}
     mean = {label: np.mean([run.accuracy for run in runs]) for label, runs in ladder.items() if label != "no weights"}
     last = {g: lt.metrics.paired(ladder["β = 0.9999"], ladder["β = 0.999"], g) for g in ("all", "tail", "head")}
@@ -282,25 +282,30 @@ def open_beyond_the_line():
     else:
         truth = {0: "none of them", 4: "all four"}.get(len(better), " and ".join(better))
     rare, middle, everyone = (lt.metrics.beyond(groups["β = 0.99"], base, group) for group in ("tail", "mid", "all"))
+    further = lt.metrics.beyond(groups["β = 0.999"], base, "mid")
+    trained = {label: lt.metrics.paired(groups[label], base, "mid") for label in ("β = 0.99", "β = 0.999")}
     nearly = lt.metrics.paired(groups["β = 0.9"], base)
     forms = [f"{loss} {points(lt.metrics.beyond(photos(loss), base))}" for loss in ("sigmoid", "focal")]
     told = lt.say(
-        f"**Who pays?** The **middle** classes of β = 0.99: against the slider they have {points(middle)}, all "
-        f"classes together {points(everyone)}. The axes of the chart do not show the middle classes, its legend does. "
+        f"**Who pays?** The **middle** classes of β = 0.99. Compared with the slider: {points(middle)}, all classes "
+        f"together {points(everyone)}; and the middle classes of β = 0.999: {points(further)}. Compared with the plain "
+        f"network as trained: {points(trained['β = 0.99'])} and {points(trained['β = 0.999'])}. So what they "
+        "pay shows only beside the slider, which would have left them more. The axes of the chart do not show "
+        "them, its legend does. "
         "Where the slider may take one point more from the frequent classes, the lead of the rare ones is "
         f"{points(given_more(groups['β = 0.99'], base, 0.01))}.",
         f"**β = 0.9 can hardly be compared.** It is almost the plain network: over all classes, {points(nearly)}. It "
         "lies at the start of the line, where the frequent classes hardly react to the slider: under "
-        f"{before_the_line(groups['β = 0.9'], base)} of {len(base)} seeds no τ >= 0 leaves them as much, and the "
-        "interval of the middle classes is wide.",
-        "**The other losses.** Sigmoid and focal at β = 0.999 lie close to softmax and are not drawn. Against the "
-        f"slider, their rare classes have: {'; '.join(forms)}.",
+        f"{before_the_line(groups['β = 0.9'], base)} of {len(base)} seeds the frequent classes are more accurate than "
+        "the slider leaves them at any τ >= 0, and the interval of the middle classes is wide.",
+        "**The other losses.** Sigmoid and focal at β = 0.999 lie close to softmax and are not drawn. Their rare "
+        f"classes, compared with the slider: {'; '.join(forms)}.",
     )
     return beyond_the_line.reveal(
         [lt.plot_who_pays(groups, base), told],
         truth=truth,
-        because="Compare β = 0.99 with the slider set so that the frequent classes keep as much: against that, its "
-        f"rare classes have {points(rare)}.",
+        because="Compare β = 0.99 with the slider set so that the frequent classes keep as much: the "
+        f"difference for its rare classes is {points(rare)}.",
     )
 
 
@@ -464,10 +469,10 @@ def cb_softmax(logits, targets, weight):
         "The class weights are missing.": lambda logits, targets, weight: torch.nn.functional.cross_entropy(
             logits, targets
         ),
-        "The weight is that of the image's place in the batch. Take its class's.": lambda logits, targets, weight: (
+        "The weight is that of the image's place in the batch, not of its class.": lambda logits, targets, weight: (
             weight[: len(targets)] * lt.functional.cross_entropy(logits, targets)
         ).mean(),
-        "The weight is that of the class that the network answers. Take that of the class to which the image "
+        "The weight is that of the class that the network predicts. Take that of the class to which the image "
         "belongs.": lambda logits, targets, weight: (
             weight[logits.argmax(1)] * lt.functional.cross_entropy(logits, targets)
         ).mean(),

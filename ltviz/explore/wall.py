@@ -298,7 +298,8 @@ class Wall(Explorer):
         won = int((result.changed & result.right).sum())
         lost = int((result.changed & (self.plain == self.targets)).sum())
         where = {0.0: "all classes occur equally often", 1.0: "classes occur as in training"}.get(
-            result.power, f"classes occur as their training images to the power {result.power:g}"
+            result.power,
+            f"class frequency is proportional to n^{result.power:g}, n being the training images of the class",
         )
         groups = zip(("frequent", "middle", "rare"), result.groups, strict=True)
         tau, accuracy = result.best
