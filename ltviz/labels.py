@@ -133,6 +133,7 @@ class Classes:
     first: int = 0
     table: Mapping[Any, int] = field(default_factory=dict)
     by_name: bool = False  # whole numbers too are looked up
+    unsure: bool = False  # no label is a whole number, so nothing says how one is meant
 
     @property
     def k(self) -> int:
@@ -151,6 +152,8 @@ class Classes:
         """The number of one label, a key of a mapping."""
         label = check.plain(label)
         if isinstance(label, (int, np.integer)) and not self.by_name and 0 <= label - self.first < self.k:
+            if self.unsure:
+                _ask_which(name, [int(label)], self.names, self.first)
             return int(label) - self.first
         if label not in self.table and str(label) not in self.table:
             raise self._strange(name, label)
@@ -210,7 +213,7 @@ def learn(
     if numbers:
         return Classes(names, 0, table, by_name=True)
     if not whole.size or (by_place and whole[0] >= 0 and whole[-1] < len(names)):
-        return Classes(names, 0, table)
+        return Classes(names, 0, table, unsure=not whole.size)
     return Classes(names, _first(name, whole, len(names), names), table)
 
 
@@ -238,12 +241,9 @@ def _first(name: str, whole: np.ndarray, k: int, names: list[str] | None) -> int
             "numbers, in the order of the logits, or number the classes anew"
         )
     first = int(high == k)
-    if low and names and all(str(one) in names for one in whole):
-        if any(names.index(str(one)) != one - first for one in whole):
-            raise ValueError(
-                f"{name}: is {low} the class {names[low - first]!r}, by its place, or {str(low)!r}, by its name? Pass "
-                "class_names as whole numbers to have labels looked up among them, or the labels as texts"
-            )
+    of_folders = not low and names == sorted(names or ())  # whose loader numbers them in this order, from 0
+    if names and not of_folders and all(str(one) in names for one in whole):
+        _ask_which(name, whole.tolist(), names, first)
     if first:
         warnings.warn(f"{name}: the classes are numbered from 1 to {k}; 1 is taken for the first", stacklevel=4)
     elif low:
@@ -252,6 +252,17 @@ def _first(name: str, whole: np.ndarray, k: int, names: list[str] | None) -> int
         one = "subtract 1 from them" if names else numbers
         warnings.warn(f"{said}. If they are numbered from 1, {one}", stacklevel=4)
     return first
+
+
+def _ask_which(name: str, whole: Sequence[int], names: list[str], first: int) -> None:
+    """ValueError where a whole number is the place of one class and the name of another."""
+    for one in whole:
+        if str(one) in names and names.index(str(one)) != one - first:
+            raise ValueError(
+                f"{name}: is {one} the class {names[one - first]!r}, by its place, or {str(one)!r}, by its name? Pass "
+                "class_names as whole numbers to have labels looked up among them, or the labels as texts "
+                "([class_names[j] for j in labels] where they are places)"
+            )
 
 
 def _first_of(names: Sequence[Any]) -> str:

@@ -136,3 +136,25 @@ def test_counts():
     for wrong, match in (({4: 1}, "counts: 4 is no class"), ({1: 2.5}, "counts.1.=2.5"), ({1: 0}, "counts=")):
         with pytest.raises(ValueError, match=match):
             labels.counts_of(wrong, found)
+
+
+@pytest.mark.parametrize("given", [[0, 3, 1], [1, 3, 2], [0]])
+def test_a_number_that_is_the_place_of_one_class_and_the_name_of_another_is_asked_for(given):
+    """Whether or not the label 0 occurs: it is the class "3" by its place here."""
+    names = ["3", "0", "1", "2"]
+    with pytest.raises(ValueError, match=r"^y: is \d the class '\d', by its place, or '\d', by its name\? Pass"):
+        labels.learn("y", [np.array(given)], 4, names)
+    by_name = labels.learn("y", [np.array(given)], 4, [int(one) for one in names])
+    assert by_name.numbers("y", np.array(given)).tolist() == [names.index(str(one)) for one in given]
+    by_place = labels.learn("y", [np.array(given)], 4, names, by_place=True)  # those of a data set
+    assert by_place.numbers("y", np.array(given)).tolist() == given
+
+
+def test_whole_keys_of_counts_beside_texts_are_asked_for_too():
+    names = ["3", "0", "1", "2"]
+    classes = labels.learn("y", [np.array(["3", "0"], object)], 4, names)
+    with pytest.raises(ValueError, match="^counts: is 3 the class '2', by its place, or '3', by its name"):
+        labels.counts_of({3: 9, 0: 8, 1: 7, 2: 6}, classes)
+    assert labels.counts_of({"3": 9, "0": 8, "1": 7, "2": 6}, classes).tolist() == [9, 8, 7, 6]
+    plain = labels.learn("y", [np.array(["0", "1"], object)], 3, ["0", "1", "2"])
+    assert labels.counts_of({0: 9, 1: 8, 2: 7}, plain).tolist() == [9, 8, 7]

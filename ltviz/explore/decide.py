@@ -264,4 +264,7 @@ class Rules:
         if not len(self.taus):
             return None
         found = metrics.expected_accuracy(self.along, occurs)
-        return None if np.isnan(found).any() else (float(self.taus[found.argmax()]), float(found.max()))
+        if np.isnan(found).any():
+            return None
+        best = found.round(12).argmax()  # of equal ones, whose last digits may differ, the first
+        return float(self.taus[best]), float(found[best])

@@ -243,7 +243,7 @@ class Wall(Explorer):
         here = self._accuracies([tau])
         occurs = metrics.power_prior(self.run.counts, deployment)
         curve = metrics.expected_accuracy(self.along, occurs)
-        best = int(np.nanargmax(curve))
+        best = int(np.nanargmax(curve.round(12)))  # of equal ones, whose last digits may differ, the first
         return Answers(
             tau, deployment, p, answered, answered == self.targets, answered != self.plain,
             self._groups(here)[:, 0], occurs, curve, metrics.expected_accuracy(here[0], occurs),

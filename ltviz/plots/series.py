@@ -144,7 +144,7 @@ def no_labels(data: Any, name: str) -> None:
     """ValueError for labels of images in the place of counts: each class number from 0 or 1 on, again and again."""
     if isinstance(data, Mapping) or hasattr(data, "counts"):
         return
-    values = check.counts(check.to_array(data), name)
+    values = check.counts(check.to_array(data) if hasattr(data, "to_numpy") else data, name)
     found = np.unique(values)
     every = np.array_equal(found, np.arange(len(found)) + found[0]) and found[0] in (0, 1) and len(found) > 1
     if every and len(values) >= 3 * len(found) and (np.diff(values) > 0).any():  # sorted counts fall

@@ -297,8 +297,9 @@ def _written(value: float, digits: int) -> str:
 
 
 def _between(unit: str) -> str:
-    """The unit of a difference: two percentages lie points apart."""
-    return " points" if unit.strip().startswith("%") else unit
+    """The unit of a difference: two percentages lie points apart; two factors, shares or ratios a bare number."""
+    counts = unit.strip() in ("times", "time") or any(sign in unit for sign in " of : 0123456789".split())
+    return " points" if unit.strip().startswith("%") else "" if counts else unit
 
 
 def _off(off: float, digits: int) -> str:

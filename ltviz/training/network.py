@@ -293,9 +293,11 @@ def _channels(images: Any, channels: int, width: int) -> Tensor:
     x = x if isinstance(images, Tensor) else x.permute(0, 3, 1, 2)
     if x.shape[1] not in (1, channels):
         order = "(n, c, h, w)" if isinstance(images, Tensor) else "(n, h, w, c)"
-        turned = (
-            "" if isinstance(images, Tensor) or x.shape[2] != channels else "; torch.from_numpy(images) has c first"
-        )
+        turned = ""
+        if isinstance(images, Tensor) and x.shape[3] in (1, channels):
+            turned = "; images.numpy() has c last, images.permute(0, 3, 1, 2) has it first"
+        elif not isinstance(images, Tensor) and x.shape[2] == channels:
+            turned = "; torch.from_numpy(images) has c first"
         raise check.refuse("images", images, f"{order} with c = {channels}{'' if channels == 1 else ' or 1'}{turned}")
     if x.is_floating_point():
         if not bool(((x >= 0) & (x <= 1)).all()):
