@@ -147,7 +147,11 @@ def test_a_slider_does_what_its_curve_says(explorer, run, data):
 def test_all_that_is_set_acts_together(explorer, data):
     explorer.set(blur=1.0, occlusion=0.2)
     both = occlude(blur(data.test_images.numpy(), 1.0), 0.2)
-    assert (explorer.result.tiles == both[:6]).all() and "blur, pixels 1; occlusion, share 0.2" in explorer.sentence
+    assert (explorer.result.tiles == both[:6]).all()
+    assert "blur of sd 1 px; occlusion of a share of 0.2:" in explorer.sentence
+    explorer.set(low_resolution=8.0)
+    assert "8 times fewer pixels a side" in explorer.sentence
+    assert explorer.handles(explorer.result)[1].told == "8 times fewer pixels a side"
 
 
 def test_each_fault_has_a_handle_on_its_curve(explorer):

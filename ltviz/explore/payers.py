@@ -173,7 +173,7 @@ class PayersAxes:
         (self.line,) = ax.plot([], [], color=LINE, linewidth=3, solid_capstyle="round", zorder=1.6)
         ring = {"color": "white", "markeredgecolor": LINE, "markeredgewidth": 1.6, "markersize": 4.5}
         (self.marks,) = ax.plot([], [], "o", zorder=1.8, **ring)
-        beside = offset("right", "top") | {"fontsize": 7.5, "color": QUIET, "xytext": (-4, -2), "zorder": 1.9}
+        beside = offset("right", "top") | {"fontsize": 8.5, "color": QUIET, "xytext": (-4, -2), "zorder": 1.9}
         beside["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}  # thin lines cross there
         self.taus = [ax.annotate("", (0, 0), **beside) for _ in WRITTEN]
         self.dots = [ax.plot([], [], linestyle="", markersize=7, zorder=5, **EDGE)[0] for _ in range(rows)]

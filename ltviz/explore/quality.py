@@ -33,9 +33,15 @@ SETTINGS = {
 }
 UNITS = {
     "blur": "blur, pixels",
-    "low_resolution": "fewer pixels a side",
+    "low_resolution": "times fewer pixels a side",
     "noise": "noise, sd",
     "occlusion": "occlusion, share",
+}
+TOLD = {  # the same with a value, in a sentence
+    "blur": "blur of sd {:.3g} px",
+    "low_resolution": "{:.3g} times fewer pixels a side",
+    "noise": "noise of sd {:.3g}",
+    "occlusion": "occlusion of a share of {:.3g}",
 }
 STEPS = 13  # strengths at which each curve is computed
 COLUMNS, ROWS = 3, 2  # pictures that are shown
@@ -160,7 +166,7 @@ class QualityExplorer(Explorer):
             dot.set_data([at], [np.interp(at, curve[:, 0], curve[:, 1])])
 
     def say(self, result: Quality) -> str:
-        moved = [f"{UNITS[name]} {value:g}" for name, value in result.strengths.items() if value != SETTINGS[name].low]
+        moved = [TOLD[name].format(value) for name, value in result.strengths.items() if value != SETTINGS[name].low]
         what = "; ".join(moved) if moved else "as they are"
         return (
             f"{len(self.images):,} pictures, {what}: mean feature length {number(result.norm * self.whole)} (clean "
@@ -179,7 +185,7 @@ class QualityExplorer(Explorer):
         found = []
         for region, (name, curve) in enumerate(self.curves.items()):
             for at, length, accuracy in curve:
-                told = f"{UNITS[name]} {at:.3g}, alone: length times {length:.2f}, accuracy {as_percent(accuracy)}"
+                told = f"{TOLD[name].format(at)}, alone: length times {length:.2f}, accuracy {as_percent(accuracy)}"
                 found.append(Point(at, min(length, self.top), told, region))
         return found
 
@@ -188,7 +194,8 @@ class QualityExplorer(Explorer):
         for region, (name, curve) in enumerate(self.curves.items()):
             at, setting = result.strengths[name], SETTINGS[name]
             y = min(float(np.interp(at, curve[:, 0], curve[:, 1])), self.top)
-            found.append(Handle(name, at, y, UNITS[name], "x", (setting.low, setting.high), region=region))
+            ends, told = (setting.low, setting.high), TOLD[name].format(at)
+            found.append(Handle(name, at, y, UNITS[name], "x", ends, region=region, told=told))
         return found
 
     def _framed(self, result: Quality) -> Frame:

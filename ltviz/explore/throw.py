@@ -85,7 +85,8 @@ _test = functools.lru_cache(plane_test)
 
 
 class Throw(Explorer):
-    """A throw: drawn points, the borders learned from them (dashed: those of equally frequent classes), its scores."""
+    """A throw: drawn points, the borders learned from them, its scores. Dashed: the best borders of equally frequent
+    classes, from the true centres; no sample has a part in them."""
 
     function = "throw"
     title = "One throw"
@@ -121,9 +122,9 @@ class Throw(Explorer):
         surface.animate(*moving)
 
     def _build_plane(self, ax: Axes) -> list[Any]:
-        """Regions, points, and the borders of equally frequent classes."""
+        """Regions, points, and the best borders of equally frequent classes."""
         ax.set(xlim=EDGES[0], ylim=EDGES[1], xticks=[], yticks=[])
-        ax.set_title("Learned borders (dashed: all equally frequent)", loc="left", fontsize=9.5, pad=4)
+        ax.set_title("Learned borders (dashed: best if equally frequent)", loc="left", fontsize=9.5, pad=4)
         ax.grid(False)
         extent = (*EDGES[0], *EDGES[1])
         blank = np.full((*GRID[::-1], 3), 255, np.uint8)
