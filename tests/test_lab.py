@@ -518,7 +518,7 @@ def test_who_pays_draws_the_mean_accuracies_beside_the_frontier_of_ce(data, thre
 def test_the_sentence_and_the_points_say_how_far_beyond_the_slider_a_method_lies(data, three):
     def written(runs, base):
         found = lt.metrics.beyond(runs, base)
-        error = "" if len(runs) < 2 else f" ± {100 * found.half:.1f}"
+        error = "" if np.isnan(found.half) else f" ± {100 * found.half:.1f}"
         return f"{100 * found.mean:+.1f}{error} pp ({found.verdict})"
 
     ce, focal, adjusted = three[:2], three[2:4], three[4:]
@@ -591,6 +591,29 @@ def test_without_a_slider_to_compare_with_accuracy_by_class_is_shown(data, three
     lab = lt.explore.lab(data, runs=[bare[0], three[1], *three[2:4]])  # the slider of one seed alone
     found = lt.metrics.beyond(three[3:4], three[1:2])
     assert f"Beyond the slider of ce: rare {100 * found.mean:+.1f} pp (one seed: no verdict)." in lab.sentence
+
+
+def test_curves_are_headed_by_whose_they_are_and_other_data_are_dashed_and_named(data, three):
+    lab = lt.explore.lab(data, "logit_adjustment", runs=three[:2], epochs=15, seeds=2, class_order="fixed")
+    assert lab.board.whose.get_text() == "ce. Bold: mean over the seeds; faint: each seed"
+    assert lab.board.whose.get_color() == colours("ce")["color"]
+    lab.set(ratio=5)
+    lab.start()
+    rows = [row.shown for row in lab.result.rows]
+    assert rows == ["ce ratio=20", "ce ratio=5", "logit_adjustment ratio=5"] and lab.error is None
+    assert lab.result.title == "Colours as below. Bold: mean over the seeds; faint: each seed; dashed: other data"
+    first, other, method = (line.get_linestyle() for line in lab.board.bold[1][:3])
+    assert first == "-" and other == method == "--"
+    assert len({str(style) for style in lab.board.faint[0].get_linestyle()}) == 2
+    told = [point.text for point in lab.screen.frame.points]
+    assert any(text.startswith("logit_adjustment ratio=5, seed=1: ") for text in told)
+    assert "logit_adjustment ratio=5 (2 seeds)" in lab.sentence
+    lab = lt.explore.lab(data, runs=three)
+    assert (
+        lab.result.title.startswith("ce, focal, logit_adjustment. Bold") and lab.board.bold[1][2].get_linestyle() == "-"
+    )
+    one = board.look_at(three, board.compare(three, "tail"), None, "", "tail", 15, "")
+    assert {curve.other for curve in [*one.faint, *one.bold]} == {0}
 
 
 def test_a_row_is_compared_with_the_slider_of_its_own_data(three, data):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .. import metrics
 from ..plots.comparison import NOT_COMPARED, WORDS, Row, SeedRows
 from ..plots.comparison import compare as compare_series
 from ..plots.history import mean_of_classes
-from ..plots.picture import DRAW_LOCK, INK, MANY, QUIET, REFERENCE, as_percent, look, mean_sd, percent, rung
+from ..plots.picture import DASHES, DRAW_LOCK, INK, MANY, QUIET, REFERENCE, as_percent, look, mean_sd, percent, rung
 from ..plots.series import Series, series_of
 from ..plots.surface import Surface
 from ..plots.text import literal, short
@@ -28,6 +29,8 @@ from .payers import PayersAxes, Who, same_data
 __all__ = ["ROWS", "Board", "Comparison", "Curve", "Entry", "View", "colours", "compare", "look_at", "mean_of_classes"]
 
 ROWS = 6  # of the comparison in sight: the reference, and the latest
+NAMES = 40  # letters of their names above the curves
+OF_THE_SEED = ("seed", "spec", "fingerprint", "class_names", "mean", "std")  # of a run's data: no argument, or drawn
 NOTHING = np.array([])
 _numbers: dict[str, int] = {"ce": 0}  # label -> the number of its colour, for as long as this process lives
 
@@ -54,6 +57,7 @@ class Entry(Row):
     epochs: int = 0
     by_class: np.ndarray = field(default_factory=lambda: NOTHING)
     shown: str = ""  # its name without the number of seeds
+    other: int = 0  # 0: on data loaded as those of the first row; 1, 2, ...: the number of its other data
 
 
 def compare(runs: Sequence[Run], group: str, reference: str | None = None) -> list[Entry]:
@@ -62,13 +66,34 @@ def compare(runs: Sequence[Run], group: str, reference: str | None = None) -> li
     Of several runs of the reference (other data, other epochs) a row is compared with those on its own data and, if it
     can be, of as many epochs; the first stand in the first row. Unequal epochs are said before a verdict is.
     """
-    found = series_of(list(runs)) if runs else []
+    found = _with_data(series_of(list(runs))) if runs else []
     for one in found:
         one.runs.sort(key=lambda run: run.seed)
     wanted = label_of(runs[0]) if runs and reference is None else reference
     bases = [one for one in found if label_of(one.runs[0]) == wanted]
     ordered = bases[:1] + [one for one in found if one not in bases[:1]]
-    return [_entry(one, bases, group, wanted) for one in ordered]
+    loaded = [json.dumps(_data_of(one), sort_keys=True, default=str) for one in ordered]
+    numbers = {content: i for i, content in enumerate(dict.fromkeys(loaded))}
+    rows = [_entry(one, bases, group, wanted) for one in ordered]
+    return [replace(row, other=numbers[content]) for row, content in zip(rows, loaded, strict=True)]
+
+
+def _data_of(one: Series) -> dict[str, Any]:
+    """How the data of these runs were loaded, apart from the seed."""
+    data = dict(one.runs[0].data or {})
+    return {key: value for key, value in {**data, **(data.get("spec") or {})}.items() if key not in OF_THE_SEED}
+
+
+def _with_data(found: list[Series]) -> list[Series]:
+    """The same series; where their data differ by more than the seed, each name says how its own were loaded."""
+    loaded = [_data_of(one) for one in found]
+    keys = dict.fromkeys(key for data in loaded for key in data)
+    differ = [key for key in keys if len({json.dumps(data.get(key), default=str) for data in loaded}) > 1]
+    for one, data in zip(found, loaded, strict=True):
+        words = [f"{key}={data[key]}" for key in differ if key in data]
+        extra = "".join(f" {word}" for word in words if word not in one.name.split())
+        one.name, one.shown = one.name + extra, one.shown + extra
+    return found
 
 
 class Comparison:
@@ -126,16 +151,22 @@ class Curve:
     whose: str
     loss: np.ndarray
     accuracy: np.ndarray
+    other: int = 0  # as that of its row
+
+    @property
+    def dashes(self) -> Any:
+        """Solid on the data of the first row; other data are dashed, each in its own way."""
+        return DASHES[self.other % len(DASHES)]
 
 
 @dataclass(frozen=True)
 class View:
-    """What is drawn: faint and bold curves, accuracy by class as (label, values (k,)), rows of the comparison."""
+    """What is drawn: faint and bold curves, accuracy by class (label, values (k,), other), rows of the comparison."""
 
     epochs: int
     faint: list[Curve]
     bold: list[Curve]
-    classes: list[tuple[str, np.ndarray]]
+    classes: list[tuple[str, np.ndarray, int]]
     title: str  # of the bold curves
     by_class: str  # which accuracy by class: "validation" or "test"
     note: str
@@ -154,23 +185,40 @@ def look_at(
     epochs: of an empty picture. While a run trains, accuracy by class is that on validation images, its own beside
     that of the reference under the same seed; afterwards it is the mean of each row on the test set.
     """
-    faint = [_curve(label_of(run), f"{label_of(run)}, seed={run.seed}", run.history, run.counts, group) for run in runs]
+    of = {id(run): row for row in rows for run in row.runs}
+    faint = []
+    for run in runs:
+        row = of.get(id(run))  # None: the same run twice is one
+        curve = _curve(
+            label_of(run), f"{row.shown if row else label_of(run)}, seed={run.seed}", run.history, run.counts, group
+        )
+        faint.append(replace(curve, other=row.other if row else 0))
     length = max((len(one.loss) for one in faint), default=0)
     if live is None:
         bold = [_mean(row, faint, runs) for row in rows_in_sight(rows)]
-        classes = [(row.label, row.by_class) for row in rows_in_sight(rows)]
-        title = "Bold: mean over the seeds; faint: each seed" if rows else ""
+        classes = [(row.label, row.by_class, row.other) for row in rows_in_sight(rows)]
+        title = _heading(rows) if rows else ""
         return View(length or epochs, faint, bold, classes, title, "test", note, group, rows, NOTHING)
     label, history = live.request.label, live.history
     now = _curve(label, whose, history, live.data.counts.cpu().numpy(), group)
     content = live.request.identity["fingerprint"]
     others = [run for row in rows if row.label == rows[0].label != label for run in row.runs]
     beside = [run for run in others if run.seed == live.seed and run.data.get("fingerprint") == content]
-    classes = [(label_of(run), _last(run.history)) for run in beside[-1:]]
-    classes = [one for one in (*classes, (label, _last(history))) if len(one[1])]
+    classes = [(label_of(run), _last(run.history), 0) for run in beside[-1:]]
+    classes = [one for one in (*classes, (label, _last(history), 0)) if len(one[1])]
     return View(
         max(length, live.recipe.epochs), faint, [now], classes, whose, "validation", note, group, rows, now.loss
     )  # fmt: skip
+
+
+def _heading(rows: Sequence[Entry]) -> str:
+    """Whose curves are seen, and how they are drawn; of more names than there is room for, where they stand."""
+    seen = rows_in_sight(rows)
+    names = ", ".join(row.shown for row in seen)
+    dashed = "; dashed: other data" if any(row.other for row in seen) else ""
+    names = short(names, NAMES) if len(seen) == 1 else names
+    whose = names if len(names) + len(dashed) <= NAMES else "Colours as below"
+    return f"{whose}. Bold: mean over the seeds; faint: each seed{dashed}"
 
 
 def _curve(label: str, whose: str, history: Mapping[str, Any], counts: np.ndarray, group: str) -> Curve:
@@ -190,7 +238,7 @@ def _mean(row: Entry, faint: Sequence[Curve], runs: Sequence[Run]) -> Curve:
         curves = [getattr(curve, part) for curve in of]
         shortest = min((len(curve) for curve in curves), default=0)
         parts.append(mean_sd(np.array([curve[:shortest] for curve in curves]))[0] if shortest else NOTHING)
-    return Curve(row.label, f"{row.name}, mean", *parts)
+    return Curve(row.label, f"{row.name}, mean", *parts, row.other)
 
 
 def _last(history: Mapping[str, Any]) -> np.ndarray:
@@ -267,17 +315,20 @@ class Board:
             curves = [(curve, getattr(curve, part)) for curve in view.faint]
             lines.set_segments([np.column_stack([_epoch(y), y]) for _, y in curves])
             lines.set_color([colours(curve.label)["color"] for curve, _ in curves] or INK)
+            lines.set_linestyle([curve.dashes for curve, _ in curves] or "-")
             for line, curve in _filled(bold, view.bold):
                 y = NOTHING if curve is None else getattr(curve, part)
                 line.set(data=(_epoch(y), y), color=INK if curve is None else colours(curve.label)["color"])
+                line.set_linestyle("-" if curve is None else curve.dashes)
         self.surface.show(self.right, view.who is None)
         self.surface.show(self.payers.ax, view.who is not None)
         self.payers.draw(view.who)
         for line, of in _filled(self.classes, [] if view.who else view.classes):
-            label, y = of or ("ce", NOTHING)
+            label, y, other = of or ("ce", NOTHING, 0)
             beside = view.by_class == "validation" and of is not None and of is not view.classes[-1]
             line.set(data=(np.arange(len(y)), y), color=colours(label)["color"], alpha=0.4 if beside else 1.0)
             line.set_marker(colours(label)["marker"] if 0 < len(y) <= MANY else "")
+            line.set_linestyle(DASHES[other % len(DASHES)])
         self.whose.set(text=view.title, color=colours(view.bold[0].label)["color"] if len(view.bold) == 1 else INK)
         self.note.set_text(view.note)
         self.rows.update(rows)
@@ -336,12 +387,12 @@ class Board:
                     found.append(Point(len(y), y[-1], f"{curve.whose}: {value} after epoch {len(y)}", region))
         if view.who:
             found += self.payers.points(view.who, 2)
-        for label, values in [] if view.who else view.classes:
+        for label, values, _ in [] if view.who else view.classes:
             found += [Point(j, y, f"{label}, class {j}: {as_percent(y)}", 2) for j, y in enumerate(values)]
         for i, row in enumerate(rows_in_sight(view.rows)):
             where = self.rows.dots[i].get_ydata()
             of = zip(row.runs, row.values, where, strict=True)
-            found += [Point(x, y, f"{row.label}, seed={run.seed}: {as_percent(x)}", 3) for run, x, y in of]
+            found += [Point(x, y, f"{row.shown}, seed={run.seed}: {as_percent(x)}", 3) for run, x, y in of]
         return found
 
 
