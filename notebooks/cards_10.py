@@ -6,6 +6,9 @@ import html
 import json
 import os
 import shutil
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +16,15 @@ import torch
 from PIL import Image
 
 import ltviz as lt
-from ltviz import metrics
-from ltviz.datasets.tree import PARTS
+from ltviz import check, metrics
+from ltviz.datasets import sources
+from ltviz.datasets.tree import LISTED, PARTS, SYSTEM, listed, scan
 from ltviz.files import data_folder
 from ltviz.metrics.comparison import CLEAR, SUGGESTIVE
 from ltviz.plots.picture import Picture, draws, look, new_figure
 from ltviz.plots.picture import points as signed
 from ltviz.reporting.intervals import mean_accuracy
-from ltviz.study.cards import Card, Panel, box, inline, literal, plain, prose, safe
+from ltviz.study.cards import Card, Panel, box, fold, inline, literal, plain, prose, safe, sentence, show
 from ltviz.study.kinds import Choice, Found
 
 SHEET = "folder_photographs.png"
@@ -31,6 +35,7 @@ SIDE, ACROSS = 16, 32  # pixels of a photograph; photographs in a row of the she
 METHODS = ("ce", "crt", "class_balanced_sampling")  # what is trained, the plain network first
 MODEL = "cnn:8"  # small: the runs of the course's folder travel with it, and thirty on another folder take minutes
 MINE, OTHER, RUNS, PAGE = Path("my_photographs"), Path("my_second_folder"), Path("my_runs"), Path("my_report.html")
+LINKED = Path("my_linked_folder")  # of links to the images of the reader's own folder
 MADE = ".made_by_chapter_10"  # is in folders that the chapter may replace
 BROKEN, COPY, ORIGINAL = "train/deer/deer_017.png", "train/dog/dog_140.png", "train/dog/dog_004.png"
 PLANTED, HIDDEN_IN, SWAPPED = "airplane", "frog", 27  # the fault of the second folder: so many labels are exchanged
@@ -76,30 +81,127 @@ def training_part(home):
 def prepare(folder=None):
     """The folder to work with, as `train/` and `test/`: that of the course, or the reader's, whose images stay as they are.
 
-    A folder without a test part gets one: every fifth image of each class, in a folder of links beside this notebook.
+    A folder without a test part gets one, in a folder of links beside this notebook: every fifth image of each class
+    that can be read, and at least one. FileNotFoundError, ValueError, before anything is made, for a folder with which
+    a later cell could not work; they name FOLDER.
     """
     if folder is None:
         bring_recorded()
         return write_photographs(fresh(MINE))
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"FOLDER={str(folder)!r}: there is no such folder here")
-    named = {path.name.lower(): path for path in folder.iterdir() if path.is_dir()}
-    found = {part: next((named[name] for name in names if name in named), None) for part, names in PARTS.items()}
-    if found["train"] and found["test"]:
-        return linked([(part, path) for part, path in found.items() if path and part != "val"])
-    return linked([("train", found["train"] or folder)], fifth=True)
+    told, folder = f"FOLDER={str(folder)!r}", Path(folder).expanduser()
+    if not folder.exists():
+        raise FileNotFoundError(f"{told}: there is no such folder here")
+    may_replace(LINKED)
+    refuse_linked(told, [folder])
+    tree = looked_through(folder)
+    refuse_linked(told, {os.path.dirname(file.path) for file in tree.files})
+    good = readable(tree.files)
+    enough(told, tree, good)
+    roots = {part: root_of(tree, part) for part in tree.parts}
+    if roots["train"] != folder:
+        looked_through(roots["train"])  # as the loader will: by itself
+        say_what_is_beside(told, folder)
+    held = set()
+    if not has_test(tree):
+        for name in tree.class_names:
+            own = [Path(file.path) for file in good if file.class_name == name]
+            held.update(own[4::5] or own[-1:])
+    return linked(roots, held)
+
+
+def looked_through(folder):
+    """The training and the test part of the reader's folder, if they have a clear meaning; what is wrong names FOLDER."""
+    try:
+        return scan(folder, ("train", "test"))
+    except ValueError as error:
+        told = str(error).replace("root=", "FOLDER=")
+        raise ValueError(told if "FOLDER=" in told else f"FOLDER={str(folder)!r}: {told}") from None
+
+
+def refuse_linked(told, folders):
+    """ValueError where one of the reader's folders lies in the one that is emptied before links are made there."""
+    home = Path(os.path.realpath(LINKED))
+    if any(Path(os.path.realpath(one)).is_relative_to(home) for one in folders):
+        raise ValueError(
+            f"{told} has images in {LINKED}/, which this cell makes anew each time: give the folder of your own files"
+        )
+
+
+def readable(files):
+    """Those files whose image can be read."""
+
+    def good(file):
+        try:
+            sources.decode(Path(file.path).read_bytes(), file.name)
+        except (sources.BadImage, OSError):
+            return False
+        return True
+
+    if len(files) > 5000:
+        print(f"looking at {len(files):,} image files")
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore")
+        return [file for file, fine in zip(files, pool.map(good, files), strict=True) if fine]
+
+
+def enough(told, tree, good):
+    """ValueError, naming them, where classes have too few images to train on, to validate and to test."""
+    there, needed = Counter((file.part, file.class_name) for file in good), {"train": 3}
+    why = "one each to train on, for validation and for the test"
+    if has_test(tree):
+        needed, why = {"train": 2, "test": 1}, "in train/ one to train on and one for validation, in test/ one"
+    short = [
+        f"class {name!r} has {check.many(there[part, name], 'image')} that can be read{f' in {part}/' if len(needed) > 1 else ''}, at least {least} needed"
+        for part, least in needed.items()
+        for name in tree.class_names
+        if there[part, name] < least
+    ]
+    if short:
+        more = f"; and {len(short) - LISTED:,} more" if len(short) > LISTED else ""
+        raise ValueError(f"{told}: {'; '.join(short[:LISTED])}{more} ({why}); add images, or leave the class out")
+
+
+def has_test(tree):
+    """Whether the folder has a test part, whose images need not be readable."""
+    names = [*tree.bad, *(file.name for file in tree.files)]
+    return any(name.partition("/")[0].strip().lower() in PARTS["test"] for name in names)
+
+
+def say_what_is_beside(told, folder):
+    """UserWarning of folders beside train/ that are no part and hold images, which nothing reads."""
+    parts = sum(PARTS.values(), ())
+    beside = [
+        f"{path.name}/"
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and path.name.strip().lower() not in (*parts, *SYSTEM)
+        if not (path / MADE).is_file() and any(sources.is_image(name) for *_, names in os.walk(path) for name in names)
+    ]
+    if beside:
+        warnings.warn(
+            f"{told}: beside train/, {listed(beside)} is not read; parts are called {', '.join(parts)}", stacklevel=3
+        )
+
+
+def root_of(tree, part):
+    """The folder of a part that has images."""
+    file = next(file for file in tree.files if file.part == part)
+    return Path(file.path).parents[file.class_name.count("/") + 1]
 
 
 def fresh(home):
     """An empty folder in the place of the one that was made here before. What somebody else made stays."""
+    may_replace(home)
     if home.exists():
-        if not (home / MADE).is_file():
-            raise FileExistsError(f"{home.name}/ is in the way, and this chapter did not make it: rename it")
         shutil.rmtree(home)
     home.mkdir()
     (home / MADE).touch()
     return home
+
+
+def may_replace(home):
+    """FileExistsError for a folder that the chapter did not make."""
+    if home.exists() and not (home / MADE).is_file():
+        raise FileExistsError(f"{home.name}/ is in the way, and this chapter did not make it: rename it")
 
 
 def bring_recorded():
@@ -110,39 +212,88 @@ def bring_recorded():
             shutil.copy(path, RUNS)
 
 
-def linked(parts, fifth=False):
-    """A folder `train/`, `test/` of links (copies, where there can be none) to the images of these parts."""
-    home = fresh(Path("my_linked_folder"))
-    for part, root in parts:
-        for name in sorted(path.relative_to(root) for path in root.rglob("*") if path.is_dir()):
-            files = sorted(path for path in (root / name).iterdir() if path.is_file())
-            for i, path in enumerate(files):
-                place = home / ("test" if fifth and i % 5 == 4 else part) / name
-                place.mkdir(parents=True, exist_ok=True)
+def linked(roots, held):
+    """A folder `train/`, `test/` of links (copies, where there can be none) to all files of these parts.
+
+    roots: the folder of each part; held: paths of images in "train" that go to "test". Links to folders are followed.
+    """
+    home = fresh(LINKED)
+    for part, root in roots.items():
+        for folder, below, names in os.walk(root, followlinks=True):
+            below[:] = [name for name in below if not name.startswith(".")]
+            for path in (Path(folder) / name for name in sorted(names)):
+                place = home / ("test" if path in held else part) / path.relative_to(root)
+                place.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    os.symlink(path.resolve(), place / path.name)
+                    os.symlink(os.path.realpath(path), place)
                 except OSError:
-                    shutil.copy(path, place)
+                    if path.is_file():
+                        shutil.copy(path, place)
     return home
 
 
-def what_was_found(data, said):
-    """Size of the data, and what was wrong with the folder; `said`: the warnings of its loader."""
-    held, found = np.bincount(data.test_targets.numpy(), minlength=data.k), data.folder
+LOOSE = "images beside the class folders"  # what the loader calls them
+
+
+def what_was_found(data, said, home):
+    """Size of the data, what was wrong with the folder, and which test images were trained on.
+
+    said: the warnings of the loader of `data`; home: the folder with both parts, of which only the files are compared.
+    """
+    with warnings.catch_warnings(record=True) as more:
+        warnings.simplefilter("always")
+        same_way = {name: data.spec[name] for name in ("size", "memory")}
+        found = lt.folder_lt(home, validation=0, on_error="skip", **same_way).folder
+    if data.counts.min() == data.counts.max():
+        raise ValueError(
+            f"all {data.k} classes have {data.counts[0]} training images, so that none is rare; take a folder of classes that differ in size, or cut this one: folder_lt(..., ratio=10)"
+        )
+    held = np.bincount(data.test_targets.numpy(), minlength=data.k)
     bad = "; ".join(f"{literal(name)}, {literal(why)}" for name, why in list(found.bad.items())[:3])
-    same = "; ".join(literal(" = ".join(one)) for one in found.repeated[:3])
     groups = metrics.third_groups(data.counts.numpy())
     frequent, rare = (
         in_words([data.class_names[j] for j in np.flatnonzero(groups[name])]) for name in ("head", "tail")
     )
-    warned = [literal(str(one.message)) for one in said if "left out, unreadable" not in str(one.message)]
+    loose = found.ignored.get(LOOSE, 0)
+    beside = f" Images that lie beside the folders of classes, and are not read: **{loose}**." if loose else ""
     return lt.say(
         f"**{len(data):,}** images to train on, in {data.k} classes of {data.counts[0]:,} to {data.counts[-1]:,}; "
         f"**{len(data.test_targets):,}** validation images, {held.max()} of the most frequent class and {held.min()} of the rarest. Frequent here: {frequent}. **Rare: {rare}.**",
-        f"Left out, as they cannot be read: **{len(found.bad)}**{f' ({bad})' if bad else ''}. Files that are no images: **{sum(found.ignored.values())}**. "
-        f"Images that are there more than once: **{len(found.repeated)}**{f' ({same})' if same else ''}.",
-        *(f"Warning of the loader: {one}" for one in warned),
+        f"Left out, as they cannot be read: **{len(found.bad)}**{f' ({bad})' if bad else ''}. Files that are no images: **{sum(found.ignored.values()) - loose}**.{beside} "
+        f"Images that are there more than once: **{len(found.repeated)}**{examples(found.repeated)}.",
+        across(found.repeated),
+        *loader_warnings(said, more),
     )
+
+
+def across(repeated):
+    """How many test images are training images as well, by name; `repeated`: files with equal pixels."""
+    both = [same for same in repeated if len({name.partition("/")[0] for name in same}) > 1]
+    n = sum(name.startswith("test/") for same in both for name in same)
+    told = f"Test images that are in the training part as well: **{n}**{examples(both)}."
+    if not n:
+        return told
+    return f"{told} **They make test accuracy too high**: a network knows them by heart. Remove one of each from your folder, and run from the top, before you train."
+
+
+def examples(repeated):
+    """The first three groups of equal images, in brackets."""
+    same = "; ".join(literal(" = ".join(one)) for one in repeated[:3])
+    return f" ({same}{'; …' if len(repeated) > 3 else ''})" if same else ""
+
+
+def loader_warnings(said, whole):
+    """What the loader warned of and the card does not count. said: of the training part; whole: of both parts.
+
+    An image under two classes is told with the names in both parts; one in training and validation is in `said` alone.
+    """
+    twice, counted = "under more than one class", "left out, unreadable"
+    texts = [text for one in said if counted not in (text := str(one.message)) and twice not in text]
+    texts += [text for one in whole if twice in (text := str(one.message))]
+    return [
+        f"Warning of the loader{' (its “test” are the validation images here)' if '(test)' in text and twice not in text else ''}: {literal(text)}"
+        for text in texts
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- in numbers
@@ -298,8 +449,8 @@ def few_images(runs):
 
 
 def called(remedies):
-    """The four of `WAYS`, by these names."""
-    return {name: remedies[key] for name, key in zip(WAYS, KEYS, strict=True)}
+    """Those of the four of `WAYS` that are there, by these names."""
+    return {name: remedies[key] for name, key in zip(WAYS, KEYS, strict=True) if key in remedies}
 
 
 def open_which_remedy(remedies):
@@ -352,8 +503,45 @@ def gains(remedies, opened, group="all"):
     """Name -> (difference to the plain network on validation images, on the hidden test), paired by seed."""
     seen, hidden = called(remedies), called(opened)
     return {
-        name: tuple(metrics.paired(runs[name], runs[WAYS[0]], group) for runs in (seen, hidden)) for name in WAYS[1:]
+        name: tuple(metrics.paired(runs[name], runs[WAYS[0]], group) for runs in (seen, hidden))
+        for name in WAYS[1:]
+        if name in hidden
     }
+
+
+def to_open(folder):
+    """Keys of the remedies that answer the hidden test: of the course's folder all, of the reader's own the chosen one."""
+    if folder is None:
+        return KEYS[1:]
+    return (taken(),) if chosen.committed else ()
+
+
+class Uncounted(Panel):
+    """What opens once the reader has answered, where the answer is neither right nor wrong; `why` says so."""
+
+    closed = box("note", "CLOSED", "", "Commit to an answer above: then this opens.")
+
+    def __init__(self, gate, content, why):
+        self.gate = gate
+        self.page = show(content) + box("note", "NOT COUNTED", "", f"<div>{inline(why)}</div>")
+        self.text = f"{sentence(content)}\n{plain(why)}"
+        self.frame = prose(self.closed)
+        super().__init__([self.frame])
+        gate.control.observe(lambda change: self.follow(), "locked")
+        self.follow()
+
+    def follow(self):
+        if self.gate.committed:
+            self.frame.value = self.page
+
+    def static(self):
+        text = self.text if self.gate.committed else "Folded: answer the question above first."
+        return Card(fold("Answer first; then open this", self.page), text)
+
+
+def still_closed(why):
+    """In the place of what the test would show."""
+    return Card(box("note", "CLOSED", "", f"<div>{inline(why)}</div>"), plain(why))
 
 
 @draws
@@ -385,6 +573,10 @@ def plot_gains(remedies, opened):
 
 def open_hidden(remedies, opened, tau):
     """How much of the gain is left, and how much of what is lost comes from choosing τ."""
+    if "adjusted" not in opened:
+        return still_closed(
+            "The question above is about logit adjustment, which answers the hidden test of your own folder only where you have chosen it."
+        )
     sides = [called(of) for of in (remedies, opened)]
     fixed = [[lt.study.redecide(run, "logit_adjusted", tau=1.0) for run in of[WAYS[0]]] for of in sides]
 
@@ -404,16 +596,28 @@ def open_hidden(remedies, opened, tau):
         because = f"A setting chosen on few images looks better than it is. Agreement of {len(tau)} seeds was no warning: all of them used the same validation images."
     else:
         because = "Here the two sides agree within what these seeds can show. The seeds alone could not have told you."
+    content = [
+        f"Balanced accuracy, τ chosen for each seed (from {min(tau):g} to {max(tau):g}): {points(seen)} on validation, {points(hidden)} on the hidden test.",
+        f"τ = 1 for all seeds, where nothing is chosen: {points(at_one[0])} and {points(at_one[1])}.",
+        f"Of the gain, {size(whole)} points are missing on the hidden test. {from_images(images, few)} The rest, {size(choice)} points, estimates the *optimism* of choosing τ on these images.",
+    ]
+    if not seen.mean > 1e-9:
+        del content[2:]
+        return Uncounted(
+            how_much_left, content, "There was no gain on validation images, so no part of one can be left."
+        )
+    left = 100 * hidden.mean / seen.mean
     return how_much_left.reveal(
-        [
-            f"Balanced accuracy, τ chosen for each seed (from {min(tau):g} to {max(tau):g}): {points(seen)} on validation, {points(hidden)} on the hidden test.",
-            f"τ = 1 for all seeds, where nothing is chosen: {points(at_one[0])} and {points(at_one[1])}.",
-            f"Of the gain, {size(whole)} points are missing on the hidden test. {from_images(images, few)} The rest, {size(choice)} points, estimates the *optimism* of choosing τ on these images.",
-        ],
-        truth=float(np.clip(100 * hidden.mean / seen.mean, 0, 200)) if seen.mean > 0 else 100.0,
-        tolerance=8,
-        because=because,
+        content, truth=float(np.clip(left, 0, 200)), tolerance=8, because=f"{beyond_scale(left)}{because}"
     )
+
+
+def beyond_scale(left):
+    """That the share of a gain which is left lies outside the card's scale, if it does."""
+    told = f"In truth {left:,.0f}% is left".replace("-", "−")
+    if round(left) < 0:
+        return f"{told}: on the hidden test the gain became a loss. The card's scale ends at 0%. "
+    return f"{told}; the card's scale ends at 200%. " if round(left) > 200 else ""
 
 
 def from_images(found, few):
@@ -441,27 +645,36 @@ def size(found):
 def open_chosen(remedies, opened):
     """The hidden test by remedy: was it the best, and did its gain hold?"""
     found = gains(remedies, opened)
+    if not found:
+        return still_closed(
+            "With a folder of your own the test opens for one remedy alone. Commit to it above, then run the cell above this one, and those from here on, again."
+        )
     best = max(found, key=lambda name: found[name][1].mean)
     before = max(found, key=lambda name: found[name][0].mean)
     held = "; ".join(f"{name}: {points(pair[0])} became {points(pair[1])}" for name, pair in found.items())
     runs = called(opened)
+    payers = "**Who pays?** The chart of the course, on the hidden test. The line is the slider of this folder's plain network; logit adjustment lies on it by construction. Dashed: the recorded photographs."
+    content = [
+        lt.study.comparison(runs),
+        plot_gains(remedies, opened),
+        f"Balanced accuracy: {held}.",
+        payers,
+        plot_payers(opened),
+    ]
+    wide, images = share(runs[best][0], "tail")
+    width = f"The interval of one network's rare classes is still {100 * (wide.high - wide.low):.0f} points wide, from {images} test images."
+    if len(found) < len(WAYS) - 1:
+        alone = "Only the remedy that you chose was opened. Whether another would have done better stays unknown: that is the price of a test that has chosen nothing."
+        return Uncounted(chosen, content, f"{alone} {width}")
     others = sorted((name for name in found if name != best), key=lambda name: -found[name][1].mean)
     ahead = {name: metrics.paired(runs[best], runs[name]) for name in others}
     chosen.asks.good = tuple(name for name in others if not ahead[name].p < SUGGESTIVE)
-    wide, images = share(runs[best][0], "tail")
     return chosen.reveal(
-        [
-            lt.study.comparison(runs),
-            plot_gains(remedies, opened),
-            f"Balanced accuracy: {held}.",
-            "**Who pays?** The chart of the course, on the hidden test. The line is the slider of this folder's plain network; logit adjustment lies on it by construction. Dashed: the recorded photographs.",
-            plot_payers(opened),
-        ],
+        content,
         truth=best,
         because=f"On validation the best was *{before}*; on the hidden test the mean is highest for *{best}*, ahead of "
         + "; ".join(f"*{name}* by {points(gap)}" for name, gap in ahead.items())
-        + ". "
-        f"The interval of one network's rare classes is still {100 * (wide.high - wide.low):.0f} points wide, from {images} test images.",
+        + f". {width}",
     )
 
 
@@ -477,7 +690,7 @@ def recorded_line():
 def plot_payers(opened):
     """The remedies on the hidden test beside this folder's own slider, and the slider of the recorded photographs."""
     groups = called(opened)
-    picture = lt.plot_who_pays({name: groups[name] for name in WAYS[1:]}, groups[WAYS[0]])
+    picture = lt.plot_who_pays({name: groups[name] for name in WAYS[1:] if name in groups}, groups[WAYS[0]])
     head, tail = recorded_line()
     picture.ax.plot(head, tail, color="#8a6d00", linestyle=(0, (4, 2)), linewidth=1.6, zorder=1.1, label="_recorded")
     middle = len(head) // 3
@@ -499,40 +712,48 @@ def plot_payers(opened):
 
 # ------------------------------------------------------------------------------------------------------- the page
 def taken():
-    """The key of the remedy that the reader has chosen; before that, of the card's default."""
-    return dict(zip(WAYS, KEYS, strict=True))[chosen.answer or chosen.default]
+    """The key of the remedy that the reader has committed to."""
+    return dict(zip(WAYS, KEYS, strict=True))[chosen.answer]
 
 
 class Opened(Panel):
-    """A page of `lt.report` inside the notebook, once the remedy is chosen: it would tell how one of them did.
+    """A page of `lt.report` inside the notebook. It is written once the remedy is chosen, for it tells how one of them did.
 
-    write: a function of a remedy's key that writes the page and returns its path.
+    write: a function of a remedy's key that writes the page and returns its path; opened: runs on the hidden test by key.
     """
 
-    closed = box("note", "CLOSED", "", "Choose a remedy above: then the page opens here.")
+    closed = box("note", "CLOSED", "", "Choose a remedy above: then the page is written, and opens here.")
+    other = box(
+        "note",
+        "CLOSED",
+        "",
+        "The remedy that you chose has not answered the test: run the cell that opens it, and this one, again.",
+    )
 
-    def __init__(self, write):
-        self.write, self.key = write, None
+    def __init__(self, write, opened):
+        self.write, self.opened, self.key = write, opened, None
         self.frame = prose(self.closed)
         super().__init__([self.frame])
-        self._make()
         chosen.control.observe(lambda change: self.follow(), "locked")
         self.follow()
 
     def _make(self):
         """The page of the chosen remedy, unless it is there."""
         if self.key != taken():
-            self.key = taken()
-            self.path = Path(self.write(self.key))
-            self.text = self.path.read_text(encoding="utf-8")
+            self.path = Path(self.write(taken()))
+            self.text, self.key = self.path.read_text(encoding="utf-8"), taken()
 
     def follow(self):
         """Show the page of the remedy that the reader has chosen."""
-        if chosen.committed:
+        if chosen.committed and taken() not in self.opened:
+            self.frame.value = self.other
+        elif chosen.committed:
             self._make()
             self.frame.value = f'<iframe title="Report" style="width:100%;height:34em;border:1px solid #888" srcdoc="{html.escape(self.text)}"></iframe>'
 
     def static(self):
+        if self.key is None:
+            return Card(self.frame.value, "Closed: the report is written once a remedy is chosen.")
         size = len(self.text.encode()) / 1e6
         body = f"<div>{size:.1f} MB, in <code>{safe(self.path.name)}</code> beside this notebook. Run this cell to see it here.</div>"
         return Card(box("note", "PAGE", "The report", body), f"The report is in {self.path.name}.")
@@ -553,7 +774,7 @@ def second_folder():
 
 rescue = lt.Exercise(
     "Rescue a tail",
-    """A colleague's folder has the same classes and counts. On its hidden test the plain network does as badly on rare classes as yours. Then the prior is subtracted, and the two rarest classes come back, but **one that is more frequent than they are does not, whatever τ**. Find out why, with whatever you like: the cell gives `faulty`, the training part, and `answers`, a run of the plain network on the hidden test. Set `found` to the names of the two classes that are involved, such as `("ship", "dog")`.""",
+    """A colleague's folder has the same classes and counts as the course's folder. On its hidden test the plain network does as badly on rare classes as there. Then the prior is subtracted, and the two rarest classes come back, but **one that is more frequent than they are does not, whatever τ**. Find out why, with whatever you like: the cell gives `faulty`, the training part, and `answers`, a run of the plain network on the hidden test. Set `found` to the names of the two classes that are involved, such as `("ship", "dog")`.""",
     f"""
 found = ("{PLANTED}", "{HIDDEN_IN}")
 """,
@@ -579,7 +800,7 @@ found = ("{PLANTED}", "{HIDDEN_IN}")
         ),
     ],
     hints=[
-        '`lt.study.redecide(answers, "logit_adjusted", tau=1.5).per_class`, beside the same of `opened["plain"][0]`.',
+        '`lt.study.redecide(answers, "logit_adjusted", tau=1.5).per_class`, beside `answers.counts`: which class is worse than rarer ones?',
         "A τ cannot bring back what was never learnt. What did the network get to see under this class's name?",
         "`lt.plot_examples(faulty)` shows what lies in each folder. Which row shows something else than its name says?",
     ],

@@ -1,6 +1,7 @@
 """The cards of chapter 10: its folder is what it says, its runs are found, its exercises name mistakes."""
 
 import importlib.util
+import shutil
 import warnings
 
 import numpy as np
@@ -11,10 +12,16 @@ from PIL import Image
 
 import ltviz as lt
 from ltviz.training.request import make_request
+from tools import notebooks
 
 
 @pytest.fixture(scope="module")
 def cards():
+    return load_cards()
+
+
+def load_cards():
+    """The chapter's cards, as a notebook that starts has them."""
     spec = importlib.util.spec_from_file_location("cards_10", REPO / "notebooks" / "cards_10.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -42,8 +49,10 @@ def test_the_folder_has_a_long_tail_and_three_flaws(cards, here):
     assert data.folder.repeated == [["dog/dog_004.png", "dog/dog_140.png"]]
     assert len(said) == 1 and "deer_017.png" in said[0]
     assert len(list((home / "test").rglob("*.png"))) == 8 * 60
-    text = cards.what_was_found(data, []).text
-    assert "771 images" in text and "deer/deer_017.png" in text and "dog/dog_004.png = dog/dog_140.png" in text
+    text = cards.what_was_found(data, [], home).text
+    assert "771 images" in text and "train/deer/deer_017.png, image file is truncated" in text
+    assert "more than once: 1 (train/dog/dog_004.png = train/dog/dog_140.png)" in text
+    assert "in the training part as well: 0." in text and "Warning" not in text
 
 
 def test_the_sheet_is_the_photographs(cards):
@@ -62,20 +71,155 @@ def test_the_recorded_runs_are_those_of_the_folder(cards, here, method):
     assert len(asked) == 10 and asked <= there
 
 
-def test_a_folder_without_a_test_part_gets_one_and_stays_as_it_was(cards, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, n in (("a", 11), ("b", 5)):
-        (tmp_path / "own" / name).mkdir(parents=True)
+def coloured(path, i):
+    """A file with an image of a colour of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (i % 256, i // 256, 99)).save(path)
+
+
+def own_folder(root, first=0, **classes):
+    """A folder with so many images of each class, no two alike. A class `test__a` is `a` of the part `test`."""
+    for c, (name, n) in enumerate(classes.items(), first):
         for i in range(n):
-            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "own" / name / f"{i:02d}.png")
-    before = sorted(path.relative_to(tmp_path) for path in (tmp_path / "own").rglob("*"))
+            coloured(root / name.replace("__", "/") / f"{i:02d}.png", 100 * c + i)
+    return root
+
+
+def names_in(home, part):
+    return sorted(path.relative_to(home / part).as_posix() for path in (home / part).rglob("*.*"))
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """An empty folder of a reader, to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def looked_at(cards, home):
+    """The training part of a prepared folder and the text of what was found in both, as the chapter asks for them."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        data = cards.training_part(home)
+    return data, cards.what_was_found(data, said, home).text
+
+
+def test_a_folder_without_a_test_part_gets_one_and_stays_as_it_was(cards, reader):
+    own = own_folder(reader / "own", a=11, b=5, c=3)
+    before = sorted(path.relative_to(reader) for path in own.rglob("*"))
     home = cards.prepare("own")
-    assert sorted(path.relative_to(tmp_path) for path in (tmp_path / "own").rglob("*")) == before
-    held = [path.relative_to(home).as_posix() for path in sorted((home / "test").rglob("*.png"))]
-    assert held == ["test/a/04.png", "test/a/09.png", "test/b/04.png"]
-    assert len(list((home / "train").rglob("*.png"))) == 13
-    with pytest.raises(FileNotFoundError, match="there is no such folder"):
+    assert sorted(path.relative_to(reader) for path in own.rglob("*")) == before
+    assert names_in(home, "test") == ["a/04.png", "a/09.png", "b/04.png", "c/02.png"]
+    assert len(names_in(home, "train")) == 15
+    with pytest.raises(FileNotFoundError, match="FOLDER='nowhere': there is no such folder"):
         cards.prepare("nowhere")
+
+
+def test_the_test_part_is_of_images_that_can_be_read(cards, reader):
+    """The fifth file may be broken, or a text: it neither goes to the test nor counts, and the card tells of it."""
+    own = own_folder(reader / "own", a=10, b=10, c=5)
+    (own / "a" / "04.png").write_bytes(b"broken")
+    (own / "b" / "03b.txt").write_text("no image")
+    (own / "c" / "04.png").write_bytes(b"broken too")
+    coloured(own / "loose.png", 5000)
+    home = cards.prepare(own)
+    assert names_in(home, "test") == ["a/05.png", "b/04.png", "b/09.png", "c/03.png"]
+    text = looked_at(cards, home)[1]
+    assert "cannot be read: 2 (train/a/04.png" in text and "train/c/04.png" in text
+    assert "no images: 1. Images that lie beside the folders of classes, and are not read: 1." in text
+
+
+@pytest.mark.parametrize(("link", "n"), [(False, 2), (True, 4)])
+def test_classes_below_a_linked_folder_are_there(cards, reader, link, n):
+    own = own_folder(reader / "own", round__a=9, round__b=6)
+    elsewhere = own_folder(reader / "elsewhere", 2, c=7, d=8)
+    if link:
+        (own / "straight").symlink_to(elsewhere, target_is_directory=True)
+    data, _ = looked_at(cards, cards.prepare(own))
+    told = lt.folder_lt(own).class_names
+    assert data.k == n and set(data.class_names) == set(told)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (dict(a=9, b=2), "FOLDER=.*own': class 'b' has 2 images that can be read, at least 3 needed"),
+        (dict(train__a=9, train__b=1, test__a=1, test__b=1), "'b' has 1 image that can be read in train/, at least 2"),
+        (dict(train__a=9, train__b=5, test__a=1), "FOLDER=.*own': test/ and train/ hold different .* test/ lacks b"),
+        (dict(set__train__a=5, set__train__b=5, set__test__a=5), "own holds set/test/a/, .*; pass FOLDER='.*own/set'"),
+        (dict(train__val__a=5, train__b__a=5, test__val__a=5, test__b__a=5), "train holds val/ and no train/"),
+    ],
+)
+def test_a_folder_that_cannot_work_is_refused_before_anything_is_made(cards, reader, classes, words):
+    own = own_folder(reader / "own", **classes)
+    with pytest.raises(ValueError, match=words):
+        cards.prepare(own)
+    assert not cards.LINKED.exists()
+
+
+def test_an_empty_class_and_a_test_that_cannot_be_read_are_refused(cards, reader):
+    own = own_folder(reader / "own", a=5, b=5)
+    (own / "c").mkdir()
+    with pytest.raises(ValueError, match="FOLDER=.*class folder .*own/c holds no image"):
+        cards.prepare(own)
+    other = own_folder(reader / "other", train__a=5, train__b=5)
+    for name in ("a", "b"):
+        (other / "test" / name).mkdir(parents=True)
+        (other / "test" / name / "0.heic").write_bytes(b"not read here")
+    with pytest.raises(ValueError, match="class 'a' has 0 images that can be read in test/, at least 1 needed"):
+        cards.prepare(other)
+
+
+def test_a_folder_in_the_one_that_is_emptied_is_refused_and_stays(cards, reader):
+    home = cards.prepare(own_folder(reader / "own", train__a=5, train__b=5, test__a=1, test__b=1))
+    before = sorted(home.rglob("*"))
+    (reader / "link").symlink_to(home / "train", target_is_directory=True)
+    for folder in (home, home / "train", "link"):
+        with pytest.raises(ValueError, match="FOLDER=.* has images in my_linked_folder/, .*: give the folder of your"):
+            cards.prepare(folder)
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_notebook_may_lie_beside_the_parts(cards, reader):
+    own_folder(reader, train__a=5, train__b=5, test__a=1, test__b=1)
+    for _ in range(2):  # what the first call makes is no part of the folder
+        home = cards.prepare(".")
+        assert len(names_in(home, "train")) == 10 and len(names_in(home, "test")) == 2
+
+
+def test_a_folder_without_a_tail_is_refused(cards, reader):
+    with pytest.raises(ValueError, match="all 2 classes have 4 training images, so that none is rare"):
+        looked_at(cards, cards.prepare(own_folder(reader / "own", a=6, b=6)))
+
+
+def test_images_beside_the_parts_are_told(cards, reader):
+    own = own_folder(reader / "own", train__a=5, train__b=5, test__a=1, test__b=1, val__a=1, more__a=2)
+    with pytest.warns(UserWarning, match="FOLDER=.*: beside train/, more/ is not read"):
+        home = cards.prepare(own)
+    assert len(names_in(home, "train")) == 10 and len(names_in(home, "test")) == 2
+
+
+def test_test_images_that_are_trained_on_are_told_before_training(cards, reader):
+    """In the reader's own test part, and in one that the chapter makes: with the names, and how many there are."""
+    own = own_folder(reader / "own", train__a=20, train__b=5, test__a=3, test__b=3)
+    for i in range(2):
+        shutil.copy(own / "train" / "a" / f"{i:02d}.png", own / "test" / "a" / f"copy{i}.png")
+    text = looked_at(cards, cards.prepare(own))[1]
+    assert "Test images that are in the training part as well: 2 (train/a/00.png = test/a/copy0.png; train/a/01" in text
+    assert "They make test accuracy too high" in text
+    flat = own_folder(reader / "flat", a=10, b=10)
+    shutil.copy(flat / "a" / "00.png", flat / "a" / "03b.png")  # the fifth
+    text = looked_at(cards, cards.prepare(flat))[1]
+    assert "in the training part as well: 1 (train/a/00.png = test/a/03b.png). They make" in text
+
+
+def test_an_image_in_training_and_validation_is_not_said_to_be_in_the_test(cards, reader):
+    own = own_folder(reader / "own", train__a=20, train__b=9, test__a=2, test__b=2)
+    for i in range(9):
+        shutil.copy(own / "train" / "b" / f"{i:02d}.png", own / "train" / "b" / f"again{i}.png")
+    text = looked_at(cards, cards.prepare(own))[1]
+    assert "more than once: 9 (" in text and "Test images that are in the training part as well: 0." in text
+    assert "Warning of the loader (its “test” are the validation images here): " in text and "(test)" in text
 
 
 def test_a_folder_that_the_chapter_did_not_make_is_never_replaced(cards, tmp_path, monkeypatch):
@@ -241,8 +385,21 @@ def test_the_card_counts_as_right_what_ties_with_the_best(cards, gains, good):
     assert set(cards.chosen.asks.good) == {cards.WAYS[1:][i] for i in good}
 
 
-def test_the_page_is_of_the_remedy_that_was_chosen(cards, tmp_path):
-    made = []
+@pytest.fixture
+def fresh_cards():
+    """The cards of a reader who has answered nothing."""
+    return load_cards()
+
+
+def four(gains):
+    """Made-up runs of three seeds by key, with so many points more than the plain network's."""
+    truth = np.repeat([0, 1, 2], 100)
+    return {key: [made_up(truth, 40 + gain + seed, seed) for seed in range(3)]
+            for key, gain in zip(load_cards().KEYS, (0, *gains), strict=True)}  # fmt: skip
+
+
+def test_the_page_is_written_once_the_remedy_is_chosen(fresh_cards, tmp_path):
+    cards, made = fresh_cards, []
 
     def write(key):
         made.append(key)
@@ -250,7 +407,69 @@ def test_the_page_is_of_the_remedy_that_was_chosen(cards, tmp_path):
         path.write_text(f"<p>the page of {key}</p>")
         return path
 
-    page = cards.Opened(write)
-    assert made == ["crt"] and "the page of" not in page.frame.value and "the page of" not in page.static().html
+    page = cards.Opened(write, dict.fromkeys(cards.KEYS))
+    assert made == [] and "the page of" not in page.frame.value and page.static().text.startswith("Closed")
     cards.chosen.commit(cards.WAYS[3])
-    assert made == ["crt", "balanced"] and "the page of balanced" in page.frame.value
+    assert made == ["balanced"] and "the page of balanced" in page.frame.value
+    assert page.static().text == "The report is in page.html."
+    cards.chosen.reopen()
+    cards.chosen.commit(cards.WAYS[2])
+    assert made == ["balanced", "crt"] and "the page of crt" in page.frame.value
+
+
+def test_of_a_readers_own_folder_the_chosen_remedy_alone_is_opened(fresh_cards):
+    cards, runs = fresh_cards, four((4, 8, 2))
+    assert cards.to_open(None) == ("adjusted", "crt", "balanced") and cards.to_open("own") == ()
+    opened = {"plain": runs["plain"]}
+    assert "Commit to it above" in cards.open_chosen(runs, opened).text
+    assert "logit adjustment" in cards.open_hidden(runs, opened, [1.0] * 3).text
+    page = cards.Opened(lambda key: pytest.fail("nothing may be written"), opened)
+    cards.chosen.commit(cards.WAYS[2])
+    assert "has not answered the test" in page.frame.value and cards.to_open("own") == ("crt",)
+    opened["crt"] = runs["crt"]
+    shown = cards.open_chosen(runs, opened)
+    assert "NOT COUNTED" in shown.frame.value and "cRT: classifier trained again: +8.0 ± 0.0 points" in repr(shown)
+    assert "Balanced accuracy: cRT" in repr(shown) and "balanced sampling" not in repr(shown)
+    assert "A SURPRISE" not in shown.frame.value and "AS PREDICTED" not in shown.frame.value
+
+
+@pytest.mark.parametrize("gain", [0, -3])
+def test_of_no_gain_no_part_can_be_left(fresh_cards, gain):
+    cards = fresh_cards
+    shown = cards.open_hidden(four((gain, 1, 1)), four((2, 1, 1)), [1.0] * 3)
+    assert "gain" not in shown.frame.value
+    cards.how_much_left.commit(100)
+    assert "There was no gain on validation images" in shown.frame.value and "NOT COUNTED" in shown.frame.value
+    assert "The answer" not in repr(shown) and "+2.0" in repr(shown)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "truth", "words"),
+    [(2, 50, None), (-3, 0, "In truth −75% is left: on the hidden test the gain became a loss"),
+     (12, 200, "In truth 300% is left; the card's scale ends at 200%")],
+)  # fmt: skip
+def test_a_share_beyond_the_scale_is_told(fresh_cards, hidden, truth, words):
+    cards = fresh_cards
+    shown = cards.open_hidden(four((4, 1, 1)), four((hidden, 1, 1)), [1.0] * 3)
+    cards.how_much_left.commit(100)
+    assert shown.truth == pytest.approx(truth)
+    assert words in repr(shown) if words else "In truth" not in repr(shown)
+
+
+def test_the_exercise_compares_with_nothing_of_the_readers(cards):
+    """Whose folder may have other classes."""
+    assert not any("opened" in hint for hint in cards.rescue.hints) and "as yours" not in cards.rescue.task
+
+
+def test_the_chapter_silences_what_it_has_told_alone():
+    """Later loads still warn of an image that is in two parts."""
+    told = "1 image is left out, unreadable: a.png"
+    new = "5 images are in more than one of the training, validation and test parts"
+    cells = [cell.source for cell in notebooks.read(*notebooks.chapters(["10"])).cells if cell.cell_type == "code"]
+    (line,) = (line for source in cells for line in source.splitlines() if line.startswith("warnings."))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        exec(line, {"warnings": warnings})
+        for text in (told, new):
+            warnings.warn(text, stacklevel=1)
+    assert [str(one.message) for one in said] == [new]
