@@ -540,7 +540,8 @@ def test_the_limit_s_name_lies_on_no_line_and_no_mark(beta):
         x, y = np.broadcast_arrays(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float))
         places = line.get_transform().transform(np.column_stack([x, y]))
         assert not any(box.contains(*place) for place in places), line.get_label()
-    assert f"β = {beta:g}: " in explorer.sentence and "times as much as one of the most frequent." in explorer.sentence
+    assert f"β = {beta:g}: " in explorer.sentence and "as much as one of the most frequent." in explorer.sentence
+    assert ("weighs as much as one" in explorer.sentence) == (beta <= 0.5)
 
 
 def test_effective_number_refuses_counts_without_an_image():

@@ -331,7 +331,7 @@ def test_the_sentence_says_where_the_network_is_used_once_that_is_looked_at(run)
     explorer = lt.explore.posthoc(run, first="deployment")
     for power, words in (
         (0.0, "all classes occur equally often"), (1.0, "classes occur as in training"),
-        (-0.5, "training images to the power -0.5"),
+        (-0.5, "class frequency is proportional to n^-0.5, n being the training images"),
     ):  # fmt: skip
         explorer.set(deployment=power)
         assert f"{words}: {100 * explorer.result.deployed:.1f}%" in explorer.sentence

@@ -187,3 +187,9 @@ def test_a_class_without_images_is_named():
             lt.from_predictions(0 * seen, z, counts=[9, 5, 2], class_names=["a", "b", "c"]), positive=0
         )
     assert lt.explore.threshold(other, positive="b").name == "b"
+
+
+def test_where_deciding_without_looking_costs_nothing_no_factor_is_made_up(trained):
+    sentence = lt.explore.threshold(trained, prevalence=1.0).sentence
+    assert "0 without looking: more." in sentence or "0 without looking: just as much." in sentence
+    assert not any(len(word.strip(",.")) > 12 and word[0].isdigit() for word in sentence.split())

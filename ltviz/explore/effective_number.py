@@ -121,11 +121,11 @@ class EffectiveNumber(Explorer):
     def say(self, result: Effect) -> str:
         rarest = int(np.flatnonzero(self.counts).max())  # of the classes that have images
         most, least = self.counts[0], self.counts[rarest]
-        times = result.weight[rarest] / result.weight[0]
+        times = number(result.weight[rarest] / result.weight[0])
+        weighs = "as much as" if times == "1" else f"{times} times as much as"
         return (
             f"β = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
-            f"{number(result.effective[rarest])}, so an image of the rarest class weighs "
-            f"{number(times)} times as much as one of the most frequent."
+            f"{number(result.effective[rarest])}, so an image of the rarest class weighs {weighs} one of the most frequent."
         )
 
     def regions(self) -> list[Region]:

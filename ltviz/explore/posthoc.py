@@ -375,7 +375,7 @@ def _matching(data: Any, run: Run) -> LongTailed | None:
 def _deployed(result: Decision) -> str:
     """What is said of the prior at deployment, once it is what the reader looks at."""
     where = {0.0: "all classes occur equally often", 1.0: "classes occur as in training"}.get(
-        result.power, f"classes occur as their training images to the power {result.power:g}"
+        result.power, f"class frequency is proportional to n^{result.power:g}, n being the training images"
     )
     said = f"Deployed where {where}: {as_percent(result.deployed)}"
     if result.best is None:

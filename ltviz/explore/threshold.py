@@ -212,8 +212,8 @@ class Threshold(Explorer):
             f"{self.called} answered from {now} on, where {base(result.prevalence)} of the images are: of {OF:,} it "
             f"finds {_many(found)}, misses {_many(missed)} and gives {false_alarms(_many(alarms))}; {right}. An image "
             f"costs {false_alarms(number(result.cost))} on average, {number(result.blind)} without looking: "
-            f"{_times(result.cost, result.blind)}. {where}: on the test images that costs "
-            f"{number(result.chosen_cost)}, {_times(result.chosen_cost, result.blind)} as without looking."
+            f"{_times(result.cost, result.blind)[0]}. {where}: on the test images that costs "
+            f"{number(result.chosen_cost)}, {' '.join(_times(result.chosen_cost, result.blind))} without looking."
         )
 
     def _moved(self, result: Decision) -> str:
@@ -262,10 +262,12 @@ class Threshold(Explorer):
         return super().as_code()[:-1] + "".join(f", {one}" for one in more) + ")"
 
 
-def _times(cost: float, blind: float) -> str:
-    """How many times as much as deciding without looking."""
-    times = number(cost / max(blind, 1e-300))
-    return "just as much" if times == "1" else f"{times} times as much"
+def _times(cost: float, blind: float) -> tuple[str, str]:
+    """How many times as much as deciding without looking: "2 times as much", "as"; without any cost "more", "than"."""
+    if cost and not blind:
+        return "more", "than"
+    times = number(cost / blind) if blind else "1"
+    return "just as much" if times == "1" else f"{times} times as much", "as"
 
 
 def _many(n: float) -> str:
