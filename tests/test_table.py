@@ -454,3 +454,35 @@ def with_column(values):
 def test_what_makes_no_sense_is_refused_by_name(call, says):
     with pytest.raises(ValueError, match=says):
         call(*rows())
+
+
+def people_aged(values):
+    """480 rows with a number and this column, its values in turn."""
+    n = 480
+    column = [values[i % len(values)] for i in range(n)]
+    return pd.DataFrame({"x": np.arange(n) / n, "age": column}), (np.arange(n) % 12 == 0).astype(int)
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ([*map(str, range(18, 80)), "unknown"], "63 columns.*62 of them are numbers.*others are 'unknown'.*to_numeric"),
+    (["12,5", "3,25", "8,0"], "3 of them are numbers written as text: make it a number .replace the decimal comma"),
+    (["1.5", "2.5", "4"], "3 of them are numbers written as text"),
+])  # fmt: skip
+def test_numbers_that_are_written_as_text_are_told(values, words):
+    frame, y = people_aged(values)
+    with pytest.warns(UserWarning, match=f"column 'age'.*{words}"):
+        lt.table_lt(frame, y)
+    frame["age"] = frame["age"].astype("category")
+    assert len(lt.table_lt(frame, y).encoder.columns.encoded) == 1 + len(values), "said to be categories"
+
+
+def test_too_many_different_texts_that_are_numbers_are_told_too():
+    frame, y = people_aged([f"{i},50" for i in range(200)])
+    with pytest.raises(ValueError, match="200 different texts.*decimal comma"):
+        lt.table_lt(frame, y)
+
+
+@pytest.mark.parametrize("values", [["1", "2", "30"], ["a", "b", "3"], ["S", "M", "38"], ["red", "blue"]])
+def test_whole_codes_and_names_are_categories_without_a_word(values):
+    frame, y = people_aged(values)
+    assert len(lt.table_lt(frame, y).encoder.columns.encoded) == 1 + len(values)

@@ -6,6 +6,7 @@ An `Encoder` is kept by the data set and, as JSON, by every run on it, so that n
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -297,9 +298,33 @@ def _categories(name: str, column: Any, most: int | None = MOST_CATEGORIES) -> t
         )
     if not kinds:
         raise ValueError(f"features: column {name!r} holds no value; leave it out")
-    if most is not None and (len(kinds) > most or len(set(kinds)) < len(kinds)):
+    if most is None:
+        return tuple(kinds)
+    numbers = [] if hasattr(kind, "categories") else _written_numbers(kinds)
+    told = f"; {len(numbers):,} of them are numbers written as text{_how_to_read(kinds, numbers)}" if numbers else ""
+    if len(kinds) > most or len(set(kinds)) < len(kinds):
         raise ValueError(
             f"features: column {name!r} holds {len(kinds):,} different texts, each of which would become a column; "
-            f"leave it out, or group the rare ones (at most {most})"
+            f"leave it out, or group the rare ones (at most {most}){told}"
+        )
+    if told:
+        warnings.warn(
+            f"features: column {name!r} becomes {len(kinds)} columns, one for each of its texts{told}; if they are "
+            "categories, say so by .astype('category')",
+            stacklevel=5,
         )
     return tuple(kinds)
+
+
+def _written_numbers(kinds: Sequence[str]) -> list[str]:
+    """Texts that are numbers, where most are, and not simply whole codes: "12,5", or "31" beside "unknown"."""
+    found = [one for one in kinds if re.fullmatch(r"\s*[-+]?\d+([.,]\d+)?\s*", one)]
+    codes = len(found) == len(kinds) and not any(sign in one for one in found for sign in ".,")
+    return [] if codes or len(found) < max(3, len(kinds) / 2) else found
+
+
+def _how_to_read(kinds: Sequence[str], numbers: Sequence[str]) -> str:
+    others = [repr(one) for one in kinds if one not in set(numbers)]
+    comma = any("," in one for one in numbers)
+    how = "replace the decimal comma (.str.replace(',', '.')), then pandas.to_numeric" if comma else "pandas.to_numeric"
+    return (f", others are {first(others)}" if others else "") + f": make it a number ({how}, errors='coerce')"
