@@ -95,3 +95,17 @@ def test_rows_whose_labels_say_nothing_about_each_other_belong_together_by_place
     twice = pd.Series([0, 1, 1], index=[5, 5, 6])
     assert metrics.accuracy(twice, twice.iloc[[2, 1, 0]]) == 1 / 3
     check.same_order(a=None, b=A, c=[1, 2, 3])
+
+
+def test_a_plot_of_accuracies_takes_them_by_number_too():
+    falling = pd.Series(ACCURACY).sort_values(ascending=False)
+    drawn = lt.plot_class_accuracy(falling, COUNTS).data["accuracy/accuracy"]
+    assert drawn.tolist() == lt.plot_class_accuracy(ACCURACY, COUNTS).data["accuracy/accuracy"].tolist()
+
+
+def test_a_gain_is_not_drawn_between_runs_of_other_test_images():
+    y = np.repeat([0, 1, 2], [40, 30, 20])
+    z = np.eye(3)[y] + np.random.default_rng(0).normal(size=(90, 3))
+    runs = [lt.from_predictions(y[:n], z[:n], counts=[9, 5, 2], seed=1, name=str(n)) for n in (90, 80)]
+    with pytest.raises(ValueError, match="different data .*test images"):
+        lt.plot_gain(*runs)

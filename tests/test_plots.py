@@ -580,7 +580,7 @@ def test_gain_is_paired_by_seed():
         lp.plot_gain(METHOD[:2], BASE[3:])
     with pytest.raises(ValueError, match="base must be the runs of one name"):
         lp.plot_gain(METHOD, SEEDS)
-    with pytest.raises(ValueError, match="different training images"):
+    with pytest.raises(ValueError, match="different data"):
         lp.plot_gain(make_run(name="a", ratio=10), ONE)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .. import check, metrics
+from ..metrics.comparison import pairs_of
 from .classes import class_axis, class_band, need_counts, no_groups
 from .picture import (
     MANY,
@@ -72,6 +73,8 @@ def _accuracies(values: Any, counts: Any) -> np.ndarray:
     expected = f"accuracies as fractions from 0 to 1, shape ({k},) or (seeds, {k}), as long as counts"
     if is_run(values):
         alone(counts=counts)
+    if np.ndim(values) == 1:
+        values = check.per_class("runs", values, expected)
     rows = np.atleast_2d(array(values, np.float64, "runs", expected))
     inside = np.isnan(rows) | ((rows >= 0) & (rows <= 1))
     if rows.ndim != 2 or rows.shape[1] != k or not inside.all() or np.isnan(rows).all():
@@ -81,23 +84,7 @@ def _accuracies(values: Any, counts: Any) -> np.ndarray:
 
 def paired_gain(one: Series, base: Series) -> np.ndarray:
     """Accuracy difference of each class by rank, one row for each seed that both have: (seeds, k)."""
-    left, right = ({run.seed: run for run in of.runs} for of in (one, base))
-    for side, of in ((left, one), (right, base)):
-        if len(side) < len(of.runs):
-            raise ValueError(f"{of.name!r} holds two runs of one seed; a comparison pairs one run per seed")
-    common = sorted(left.keys() & right.keys())
-    if not common:
-        raise ValueError(
-            f"{one.name!r} (seeds {sorted(left)}) and {base.name!r} (seeds {sorted(right)}) have no seed "
-            "in common, so there is nothing to pair; train both on the same seeds"
-        )
-    pairs = [(left[seed], right[seed]) for seed in common]
-    for a, b in pairs:
-        if not np.array_equal(class_counts(a), class_counts(b)):
-            raise ValueError(
-                f"seed {a.seed} of {one.name!r} and {base.name!r} had different training images per "
-                "class; compare methods on one data set"
-            )
+    pairs = pairs_of(one.runs, base.runs, (repr(one.name), repr(base.name)))
     return np.array([(metrics.per_class(a) - metrics.per_class(b))[by_count(class_counts(a))] for a, b in pairs])
 
 
