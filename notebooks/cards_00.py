@@ -94,6 +94,16 @@ def plot_photographs(photographs, run):
     return Picture([bars, photos], {"counts": run.counts[rank]}, text)
 
 
+def plot_matrix(run, title):
+    """The confusion matrix of a network, in the words of the explorer: answers."""
+    picture = lt.plot_confusion(run, title=title)
+    matrix, bars = picture.axes
+    matrix.set_xlabel("answered class (cells: % of the true class)")
+    bars.set_ylabel("share of\nanswers")
+    picture.text = picture.text.replace("of predictions", "of answers").replace("never predicted", "never answered")
+    return picture
+
+
 # ------------------------------------------------------------------------------------------------------ predictions
 never = lt.Predict(
     "There are ten answers. How many of them does such a network practically **never** give (to fewer than 1 in 200 test "
@@ -116,7 +126,7 @@ def open_never(runs):
     frequent, rare = group(runs, "head"), group(runs, "tail")
     title = f"Where the images of each class go: plain network {one.seed}"
     return never.reveal(
-        [READING, lt.plot_confusion(one, title=title)],
+        [READING, plot_matrix(one, title)],
         truth=float(np.mean(found)),
         tolerance=1,
         because=f"Shown is a typical network, with {seldom([one])[0]} (nearly) empty columns. Over the {len(runs)} networks there are "
@@ -356,7 +366,7 @@ def moved(p, old, new):
 # -------------------------------------------------------------------------------------------------------- self-check
 def matrix_only(run, letter):
     """The matrix of a network under a letter. Its text tells what the bars show, and not which rule decided."""
-    picture, given = lt.plot_confusion(run, title=letter), run.confusion.sum(0) / run.confusion.sum()
+    picture, given = plot_matrix(run, letter), run.confusion.sum(0) / run.confusion.sum()
     told = (
         f"{given[mask].sum():.0%} to {CALLED[name]} classes"
         for name, mask in lt.metrics.third_groups(run.counts).items()
