@@ -6,7 +6,7 @@
 # make readme     write the table of methods into README.md again, from their records
 # make site       the course as pages in build/site that open from disk; some chapters: ARGS="03"
 # make handout    the exercises as a page to print, and with their solutions, in build/handout; ARGS="03"
-# make slides   the chapters as slides to show and to print, in build/slides; some chapters: ARGS="03"
+# make slides     the chapters as slides to show and to print, in build/slides; some chapters: ARGS="03"
 # make record     train every method on the small recipes for the chapters; what is in data/runs stays: hours
 # make bench      measure what we claim to be fast; also ARGS="--quick", ARGS="losses", ARGS="page" and, on a GPU, ARGS="gpu"
 # make clean      remove the environment and the caches

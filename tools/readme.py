@@ -58,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; the status says whether it is stale")
     given = parser.parse_args(argv)
     text = README.read_text(encoding="utf-8")
-    filled = fill(text)
+    try:
+        filled = fill(text)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     if given.check and filled != text:
         print("the method table in README.md is stale: python -m tools.readme", file=sys.stderr)
         return 1
