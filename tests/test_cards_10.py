@@ -174,7 +174,7 @@ def test_a_folder_in_the_one_that_is_emptied_is_refused_and_stays(cards, reader)
     home = cards.prepare(own_folder(reader / "own", train__a=5, train__b=5, test__a=1, test__b=1))
     before = sorted(home.rglob("*"))
     (reader / "link").symlink_to(home / "train", target_is_directory=True)
-    for folder in (home, home / "train", "link"):
+    for folder in (home, home / "train", home / "train" / "a", "link"):
         with pytest.raises(ValueError, match="FOLDER=.* has images in my_linked_folder/, .*: give the folder of your"):
             cards.prepare(folder)
     assert sorted(home.rglob("*")) == before
@@ -211,6 +211,15 @@ def test_test_images_that_are_trained_on_are_told_before_training(cards, reader)
     shutil.copy(flat / "a" / "00.png", flat / "a" / "03b.png")  # the fifth
     text = looked_at(cards, cards.prepare(flat))[1]
     assert "in the training part as well: 1 (train/a/00.png = test/a/03b.png). They make" in text
+
+
+def test_images_of_several_sizes_are_compared_as_they_are_trained_on(cards, reader):
+    own = own_folder(reader / "own", train__a=9, train__b=5, test__a=1, test__b=1)
+    with Image.open(own / "train" / "a" / "00.png") as image:
+        image.resize((16, 16)).save(own / "test" / "a" / "large.png")
+    home = cards.prepare(own)
+    data = lt.folder_lt(home / "train", size=8, test=0.2, validation=0)
+    assert "1 (train/a/00.png = test/a/large.png)" in cards.what_was_found(data, [], home).text
 
 
 def test_an_image_in_training_and_validation_is_not_said_to_be_in_the_test(cards, reader):
