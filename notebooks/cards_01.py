@@ -10,8 +10,10 @@ import torch
 from scipy import stats
 
 import ltviz as lt
-from ltviz.explore.throw import throws
+from ltviz.datasets.plane import plane_test
+from ltviz.explore.throw import NAMES, throws
 from ltviz.methods import METHODS
+from ltviz.metrics.throws import decide
 from ltviz.plots.photo_row import PhotoRow
 from ltviz.plots.picture import GROUP_COLOURS, INK, PALETTE, QUIET, Picture, draws, new_figure, percent
 from ltviz.study.cards import Card, fold, inline
@@ -24,7 +26,7 @@ header = lt.chapter(
         "read a difference with its interval, paired by seed",
         "say what three seeds can show, and what a fixed class order leaves out",
     ],
-    prerequisites=["[chapter 00](00_start_here.ipynb): recall, confusion matrix, τ", "softmax cross-entropy"],
+    prerequisites=["[chapter 00](00_start_here.ipynb): confusion matrix, τ", "softmax cross-entropy"],
     reading=60,
     computing="about half a minute",
     papers=[
@@ -134,17 +136,34 @@ def half_unpaired(ours, base):
 
 
 # ------------------------------------------------------------------------------------------------------- sentences
+def rare_answers(ratio, seed=0):
+    """The share of the answers that go to the two rarest classes, on a test set of equally many points of each."""
+    return float((decide(throws(ratio, "exp", "seed", 100).weights[seed], plane_test()[0]) >= 4).mean())
+
+
+def spread(shares):
+    """Standard deviation in points."""
+    return 100 * shares.std(ddof=1)
+
+
 def say_throws():
-    """What twenty throws at ratio 50 say, with the class order drawn and with the natural one."""
+    """What the throws say: one at ratio 1 and 100, and all of them with the class order drawn and the natural one."""
+    first, last = ([100 * one for one in throws(ratio, "exp", "seed", 100).scores[:, 0]] for ratio in (1.0, 100.0))
+    told = [f"{name} from {a:.1f} to {b:.1f}%" for name, a, b in zip(NAMES[1:], first[1:], last[1:], strict=True)]
+    given = [rare_answers(ratio) for ratio in (1.0, 100.0)]
     scores, natural = (throws(50.0, "exp", order, 100).scores for order in ("seed", "natural"))
-    even = throws(1.0, "exp", "natural", 100).scores
+    even = {order: throws(1.0, "exp", order, 100).scores[3].mean() for order in ("seed", "natural")}
     low, high = scores.min(1), scores.max(1)
     lines = (
+        "Task 1. Throw 0, from ratio 1 to 100: the borders of the rare classes move into their clouds. With equally "
+        f"many test points of each class, the two rarest get {given[0]:.0%} of the answers, then **{given[1]:.0%}**. "
+        f"Three scores tell you: {', '.join(told)}. Accuracy does not: it rises from {first[0]:.1f} to {last[0]:.1f}%.",
         f"Task 2. Ratio 50, twenty throws: accuracy from **{low[0]:.0%}** to **{high[0]:.0%}**, rare recall from "
-        f"**{low[3]:.0%}** to **{high[3]:.0%}**.",
-        f"Task 3. Mean rare recall: {scores[3].mean():.0%} with the class order drawn by seed, "
-        f"{natural[3].mean():.0%} with the natural order. In the natural order it is only {even[3].mean():.0%} even "
-        "at ratio 1, because these two classes overlap at any frequency.",
+        f"**{low[3]:.0%}** to **{high[3]:.0%}** (standard deviation {spread(scores[3]):.0f} points).",
+        "Task 3. In the natural order the same two clouds are the rarest in every throw. Rare recall still goes from "
+        f"**{natural[3].min():.0%}** to **{natural[3].max():.0%}** (standard deviation {spread(natural[3]):.0f} "
+        f"points). Its mean is {natural[3].mean():.0%}, against {scores[3].mean():.0%} with the order drawn by seed. "
+        f"At ratio 1 it is {even['natural']:.0%} and {even['seed']:.0%}: these two clouds overlap at any frequency.",
     )
     page = "".join(f"<p>{inline(line)}</p>" for line in lines)
     return Card(fold("Try the tasks first; then open this", page), "Folded: try the tasks first.")
@@ -346,7 +365,8 @@ def reveal_two_scores():
     share = float(plain[0].counts.max() / plain[0].counts.sum())
     wins = sum(same_tail(a) > same_tail(b) for a, b in zip(plain, adjusted, strict=True))
     return two_scores.reveal(
-        f"Recall of the three most frequent classes: **{most:.0%}**; of the three rarest: **{rare:.0%}**. In training, "
+        "The **recall** of a class is the share of its images that are answered correctly. Mean recall of the three "
+        f"most frequent classes: **{most:.0%}**; of the three rarest: **{rare:.0%}**. In training, "
         f"{share:.0%} of the photographs are of the most frequent class: always giving that answer would score as much "
         f"there.",
         truth=100 * mean(same_tail, plain),

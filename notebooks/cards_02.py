@@ -13,7 +13,7 @@ from ltviz.datasets.corrupt import CORRUPTIONS
 from ltviz.plots.picture import EDGE, GROUP_COLOURS, PALETTE, QUIET, Picture, draws, new_figure, percent
 from ltviz.plots.theme import PHOTO
 from ltviz.plots.weight_norms import SLIDES
-from ltviz.study.cards import Card, plain, safe
+from ltviz.study.cards import Card, Panel, box, fold, plain, prose, safe, sentence, show
 from ltviz.training.snapshots import take_snapshots
 
 GROUPS = {"head": "frequent", "mid": "middle", "tail": "rare"}
@@ -33,6 +33,11 @@ def longest_to_shortest(run):
 def share(runs, group="tail"):
     """Mean accuracy of a group over runs."""
     return float(np.mean([lt.metrics.shot_accuracy(run)[group] for run in runs]))
+
+
+def typical(runs):
+    """The network whose rare accuracy is nearest to the mean of all: the one that opens the chapter."""
+    return min(runs, key=lambda run: abs(share([run]) - share(runs)))
 
 
 def redecided(runs, tau=1.0):
@@ -71,7 +76,8 @@ def plot_lengths_and_errors(run, photographs):
     percent(right.yaxis)
     text = (
         f"Seed {run.seed}, most frequent class first. Lengths: {lengths[0]:.2f} ({run.class_names[0]}) to "
-        f"{lengths[-1]:.2f} ({run.class_names[-1]}). Accuracy: {run.per_class[0]:.0%} to {run.per_class[-1]:.0%}."
+        f"{lengths[-1]:.2f} ({run.class_names[-1]}). Accuracy: {run.per_class[0]:.0%} to {run.per_class[-1]:.0%}; "
+        f"the three rarest classes: {share([run]):.1%}."
     )
     return Picture([left, right], {"lengths": lengths, "accuracy": run.per_class}, text)
 
@@ -156,6 +162,43 @@ def with_explorer(gate, reveal, explorer):
     return reveal
 
 
+class After(Panel):
+    """Content that waits for several predictions, whose answers it would give away."""
+
+    def __init__(self, gates, *content):
+        self.gates, self.html, self.text = gates, show(list(content)), sentence(list(content))
+        self.page = prose(box("note", "CLOSED", "", self.closed))
+        super().__init__([self.page])
+        for gate in gates:
+            gate.control.observe(self.follow, "locked")
+        self.follow()
+
+    closed = "Commit to an answer in both cards on equal lengths above: then this opens."
+
+    @property
+    def opened(self):
+        return all(gate.committed for gate in self.gates)
+
+    def follow(self, change=None):
+        """Show the content once every card is answered."""
+        if self.opened:
+            self.page.value = self.html
+
+    def close(self):
+        for gate in self.gates:
+            gate.control.unobserve(self.follow, "locked")
+        super().close()
+
+    def static(self):
+        page = self.html if self.opened else fold("Answer both cards first; then open this", self.html)
+        return Card(page, self.text if self.opened else "Folded: answer both cards on equal lengths first.")
+
+
+def after_both(*content):
+    """What gives the answers of `which_switch` and `equal_from_start` away, and so waits for them."""
+    return After((which_switch, equal_from_start), *content)
+
+
 which_switch = lt.Predict(
     "A post-hoc rule changes how a trained network decides, not what it has learnt. Which one restores **more** accuracy on the three "
     "rarest classes?",
@@ -173,12 +216,13 @@ def open_which_switch(one, plain, equal, prior):
     again = lt.study.redecide(one, "tau_norm", tau=1.0)
     gap = share(prior) - share(equal)
     kept = sum(run.features is not None for run in plain)
+    place = 1 + sum(share([run]) > share([one]) for run in plain)
     truth = which_switch.options[1 if abs(gap) <= 0.03 else 2 if gap > 0 else 0]
     return which_switch.reveal(
         [
             lt.say(
-                f"The network above, rare classes: as trained **{share([one]):.1%}**, equal lengths **{share([again]):.1%}** "
-                f"({bias_kept(one):.1%} with the bias kept), log prior **{share(prior[:1]):.1%}**.",
+                f"One network (seed {one.seed}, number {place} of {len(plain)} by rare accuracy), rare classes: as trained **{share([one]):.1%}**, equal lengths **{share([again]):.1%}** "
+                f"({bias_kept(one):.1%} with the bias kept), log prior **{share(redecided([one])):.1%}**.",
                 f"Now {len(plain)} seeds. The log prior is subtracted from the scores of the same networks as in the first row. Equal lengths need the "
                 f"features, and only {kept} of these {len(plain)} recorded networks kept them. So the second row shows {len(equal)} other networks, "
                 "trained in the same way on the same images.",
@@ -339,18 +383,23 @@ def open_noisy(explorer):
     change, accuracy = explorer.result.norm - 1, explorer.result.accuracy
     explorer.set(**before)
     clean = explorer.curves["noise"][0, 2]
-    ends = {name: curve[-1, 1] - 1 for name, curve in explorer.curves.items()}
+    ends = {name.replace("_", " "): curve[-1, 1] - 1 for name, curve in explorer.curves.items()}
+    changed = contrasts(explorer)
+    against = [name for name in ends if ends[name] > 0 > changed[name]]
     truth = noisy.options[0 if change < -0.05 else 2 if change > 0.05 else 1]
     reveal = noisy.reveal(
         lt.say(
             f"Noise 0.2: mean length **{change:+.0%}**, accuracy **{clean:.0%}** before and **{accuracy:.0%}** after "
             f"({len(explorer.images)} photographs, one network). At the end of each slider: "
-            + ", ".join(f"{name.replace('_', ' ')} **{end:+.0%}**" for name, end in ends.items())
+            + ", ".join(f"{name} **{end:+.0%}**" for name, end in ends.items())
+            + ". Contrast (standard deviation of an image's pixels) changes by: "
+            + ", ".join(f"{name} {change:+.0%}" for name, change in changed.items())
             + ". Try them:"
         ),
         truth=truth,
-        because="A likely reason: filters respond to edges and contrast, and noise is full of both. So **a short feature is no proof "
-        "of a bad picture, nor a long one of a good picture**.",
+        because="A tempting reason: filters respond to edges and contrast, and noise is full of both. But "
+        f"{' and '.join(against)} take contrast away, and they lengthen features, too: contrast alone does not explain it. "
+        "In any case **a short feature is no proof of a bad picture, nor a long one of a good picture**.",
     )
     return with_explorer(noisy, reveal, explorer)
 
@@ -391,22 +440,50 @@ def factor_table(trained):
     return table(["training", "best s", "rank correlation with counts", "frequent accuracy", "rare accuracy"], rows)
 
 
+def say_own_loss(mine, theirs, data):
+    """The reader's loss beside the library's, and on how many images."""
+    return lt.say(
+        f"{len(data)} training images, {data.counts[0]} to {data.counts[-1]} a class (in the plane above {bench_counts[0]} to {bench_counts[-1]}). "
+        f"Yours and the library's answer all {len(theirs.targets)} test images alike: rare accuracy "
+        f"**{share([mine]):.0%}**, longest vector **{longest_to_shortest(mine):.2f}** times the shortest."
+    )
+
+
+def say_bench(equal, plain, photographs):
+    """Both rules on the bench, and a likely reason why they differ less there than on the photographs."""
+    return lt.say(
+        "On the bench, rare classes:",
+        lt.study.difference(equal, redecided(plain), "tail", ("equal lengths", "log prior")).markdown,
+        f"As trained they reach {share(plain):.1%}, with equal lengths {share(equal):.1%}: there both rules help. "
+        "Only on the photographs does the log prior help far more. A likely reason: on the bench the score of the true class is "
+        f"negative for only {never_positive(plain[0]):.1%} of the test images of rare classes (on the photographs "
+        f"{never_positive(photographs[0]):.0%}; seed 0 of each), so the lengths can decide.",
+    )
+
+
 def say_gaps(trained):
     """How far rare classes stay behind frequent ones, over all ways of training."""
     gaps = [100 * (share(runs, "head") - share(runs)) for runs in trained.values()]
     return f"In all {len(gaps)}, rare classes stay behind frequent ones, by {min(gaps):.0f} to {max(gaps):.0f} points."
 
 
+def contrasts(explorer):
+    """By what share each fault at its worst changes the mean contrast of the pictures: the sd of an image's pixels."""
+    found, clean = {}, explorer.images.std((1, 2, 3)).mean()
+    for name, curve in explorer.curves.items():
+        worst = CORRUPTIONS[name](explorer.images, curve[-1, 0])
+        found[name.replace("_", " ")] = float(worst.std((1, 2, 3)).mean() / clean - 1)
+    return found
+
+
 def say_faults(runs):
     """Feature length of the bench's test images under each fault at its worst, a network a seed; and their contrast."""
-    ends, contrast = {}, {}
+    ends = {}
     for run in runs:
         explorer = lt.explore.quality(run, lt.digits_lt(seed=run.seed, class_order="seed"))
         for name, curve in explorer.curves.items():
             ends.setdefault(name.replace("_", " "), []).append(100 * (curve[-1, 1] - 1))
-            worst = CORRUPTIONS[name](explorer.images, curve[-1, 0])
-            change = worst.std((1, 2, 3)).mean() / explorer.images.std((1, 2, 3)).mean() - 1
-            contrast[name.replace("_", " ")] = f"{change:+.0%}"  # the test images are the same under every seed
+        contrast = contrasts(explorer)  # the test images are the same under every seed
         explorer.close()
     told = ", ".join(f"{name} **{np.mean(change):+.0f}%**" for name, change in ends.items())
     shorter = sum(all(change[i] < 0 for change in ends.values()) for i in range(len(runs)))
@@ -414,7 +491,7 @@ def say_faults(runs):
         f"On the bench, mean feature length with each slider at its end: {told}. "
         f"All four shorten features in {shorter} of {len(runs)} networks.",
         "Contrast (standard deviation of an image's pixels): "
-        + ", ".join(f"{a} {b}" for a, b in contrast.items())
+        + ", ".join(f"{name} {change:+.0%}" for name, change in contrast.items())
         + ".",
     )
 
@@ -628,7 +705,7 @@ quiz = lt.Quiz(
             "Unequal lengths are neither necessary nor sufficient for the errors.",
         ),
         lt.study.Question(
-            "A test image of a rare class has W_j · x = -1.2 for its own class. You divide every vector by its length. Its own score becomes",
+            "A test image of a rare class has $W_j \\cdot x = -1.2$ for its own class. You divide every vector by its length. Its own score becomes",
             {
                 "positive, because the vector was short.": "Dividing by a length keeps the sign.",
                 "still negative: another class wins if its score is positive.": "Yes. A length scales a score; subtracting the log prior shifts it.",
