@@ -185,8 +185,10 @@ class After(Panel):
             self.page.value = self.html
 
     def close(self):
-        for gate in self.gates:
-            gate.control.unobserve(self.follow, "locked")
+        """Also follows no card any more. It is called once more when Python forgets the panel."""
+        if self.comm is not None:
+            for gate in self.gates:
+                gate.control.unobserve(self.follow, "locked")
         super().close()
 
     def static(self):
