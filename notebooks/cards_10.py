@@ -375,7 +375,7 @@ def open_how_sure(runs):
         ),
         truth=width,
         tolerance=8,
-        because=f"About {width:.0f} points, from {n} images. The seeds say how much *training* varies on the same images; they say nothing about how another set of images would have come out.",
+        because=f"About {width:.0f} points, from {check.many(n, 'image')}. The seeds say how much *training* varies on the same images; they say nothing about how another set of images would have come out.",
     )
 
 
@@ -445,7 +445,7 @@ which_remedy = lt.Predict(
 def few_images(runs):
     """What the intervals over seeds leave out."""
     found, n = share(runs[0], "tail")
-    return f"± is over seeds. It leaves out that only {n} validation images are rare: one network's accuracy on them has an interval of {100 * (found.high - found.low):.0f} points."
+    return f"± is over seeds. It leaves out that only {check.many(n, 'validation image')} {'is' if n == 1 else 'are'} rare: one network's accuracy on them has an interval of {100 * (found.high - found.low):.0f} points."
 
 
 def called(remedies):
@@ -626,7 +626,7 @@ def from_images(found, few):
     if not found.p < SUGGESTIVE:
         return f"{sure.format(size(found))}, which may be nothing but the noise of training."
     how = "that comes" if found.p < CLEAR else "that probably comes"
-    return f"{sure.format(size(found))}: {how} from the images themselves ({few} rare ones, the same for every seed)."
+    return f"{sure.format(size(found))}: {how} from the images themselves ({check.many(few, 'rare one')}, the same for every seed)."
 
 
 def balanced(run):
@@ -662,7 +662,7 @@ def open_chosen(remedies, opened):
         plot_payers(opened),
     ]
     wide, images = share(runs[best][0], "tail")
-    width = f"The interval of one network's rare classes is still {100 * (wide.high - wide.low):.0f} points wide, from {images} test images."
+    width = f"The interval of one network's rare classes is still {100 * (wide.high - wide.low):.0f} points wide, from {check.many(images, 'test image')}."
     if len(found) < len(WAYS) - 1:
         alone = "Only the remedy that you chose was opened. Whether another would have done better stays unknown: that is the price of a test that has chosen nothing."
         return Uncounted(chosen, content, f"{alone} {width}")
