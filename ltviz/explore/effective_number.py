@@ -125,7 +125,8 @@ class EffectiveNumber(Explorer):
         weighs = "as much as" if times == "1" else f"{times} times as much as"
         return (
             f"β = {result.beta:g}: {most:,.0f} images count for {number(result.effective[0])}, {least:,.0f} for "
-            f"{number(result.effective[rarest])}, so an image of the rarest class weighs {weighs} one of the most frequent."
+            f"{number(result.effective[rarest])}, so an image of the rarest class weighs {weighs} one of the most "
+            "frequent."
         )
 
     def regions(self) -> list[Region]:
