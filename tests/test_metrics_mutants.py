@@ -80,7 +80,7 @@ def test_what_is_not_known_is_nan():
     [
         ([0.0, 0.0, 0.0], 0.0, "undecided"), ([0.25] * 3, np.inf, "clearly better"),
         ([-0.25] * 3, -np.inf, "clearly worse"),
-        ([1e-12] * 3, np.inf, "clearly better"), ([9e-13] * 3, 0.0, "undecided"), ([0.25] * 2, np.inf, "undecided"),
+        ([1e-12] * 3, np.inf, "clearly better"), ([9e-13] * 3, 0.0, "undecided"),
         ([100.0, 100.0, 100.0 + 1e-10], np.inf, "clearly better"), ([0.0, 1.8e-12, 5.2e-12], None, "undecided"),
     ],
 )  # fmt: skip
@@ -92,6 +92,15 @@ def test_differences_that_are_equal_up_to_rounding(differences, t, verdict):
     else:
         d = np.array(differences)
         assert found.se > 0 and found.t == pytest.approx(d.mean() / (d.std(ddof=1) / np.sqrt(3)))
+
+
+@pytest.mark.parametrize("difference", [0.25, -0.25, 1e-12, 9e-13, 0.0])
+def test_two_equal_differences_tell_nothing_of_their_spread(difference):
+    found = metrics.paired([difference] * 2, [0.0] * 2)
+    told = abs(difference) >= 1e-12
+    assert found.mean == difference and found.n == 2
+    assert found.verdict == ("equal differences: no verdict" if told else "undecided")
+    assert np.isnan(found.half) == np.isnan(found.p) == np.isnan(found.t) == told
 
 
 def test_whole_numbers_are_compared_as_fractions_are():
@@ -112,7 +121,7 @@ def test_runs_without_a_status_are_whole():
     left, right = ([run(seed, right) for seed in range(2)] for right in ((4, 3, 1), (4, 2, 1)))
     for one in (*left, *right):
         del one.status
-    assert metrics.paired(left, right).verdict == "undecided"  # two seeds, equal differences
+    assert metrics.paired(left, right).verdict == "equal differences: no verdict"
     table = metrics.comparison_table({"x": left, "y": right})
     assert table.loc["x", "verdict"] == "reference"
 

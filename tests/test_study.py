@@ -1121,11 +1121,11 @@ def test_the_photographs_are_those_of_cifar():
     np.testing.assert_array_equal(study.photographs().images, data.test_images[:100].numpy())
 
 
-def test_a_mistake_is_named_only_where_it_explains_all_that_is_wrong():
+def test_a_mistake_is_named_only_where_it_explains_most_of_what_is_wrong():
     """In one case a constant may happen to be what that mistake gives."""
     result = exercise().check(lambda counts, beta: torch.tensor([1 - 0.9**n for n in counts.tolist()]))
-    assert result.state == "wrong" and "forgot" not in result.text, "with beta = 0 that mistake is none"
-    constant = exercise(checks=[study.Case("one", (2.0,)), study.Case("two", (3.0,))], oracle=lambda x: x,
+    assert result.state == "wrong" and "forgot" in result.text, "of two wrong cases it explains one"
+    constant = exercise(checks=[study.Case(str(x), (x,)) for x in (2.0, 3.0, 5.0)], oracle=lambda x: x,
                         mistakes={"You halved it.": lambda x: x / 2, "You squared it.": lambda x: x * x},
                         given={}, solution_source="def f(x):\n    return x\n")  # fmt: skip
     assert "halved" not in constant.check(lambda x: 1.0).text
