@@ -1124,7 +1124,7 @@ def test_the_photographs_are_those_of_cifar():
 @pytest.mark.parametrize(("unit", "words"), [
     (" times", "7 too low."), (" : 1", "7 too low."), (" of 10", "7 too low."), (" of 100 batches", "7 too low."),
     ("%", "7 points too low."), ("% of the gradient", "7 points too low."), (" points", "7 points too low."),
-    (" different things", "7 different things too low."), ("°", "7° too low."),
+    (" different things", "7 different things too low."), (" softmaxes", "7 softmaxes too low."), ("°", "7° too low."),
 ])  # fmt: skip
 def test_the_difference_of_two_factors_or_shares_has_no_unit(unit, words):
     gate = study.Predict("how much?", number=(0, 10, 1), unit=unit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -298,8 +299,9 @@ def _written(value: float, digits: int) -> str:
 
 def _between(unit: str) -> str:
     """The unit of a difference: two percentages lie points apart; two factors, shares or ratios a bare number."""
-    counts = unit.strip() in ("times", "time") or any(sign in unit for sign in " of : 0123456789".split())
-    return " points" if unit.strip().startswith("%") else "" if counts else unit
+    if unit.strip().startswith("%"):
+        return " points"
+    return "" if re.match(r"\s*(times?\b|of\b|:)", unit) else unit
 
 
 def _off(off: float, digits: int) -> str:
