@@ -65,9 +65,9 @@ def paired(a: Sequence[Any] | ArrayLike, b: Sequence[Any] | ArrayLike, group: st
     better. Verdict: "clearly better" or "clearly worse" where p < 0.005, "suggestive: better" or "suggestive: worse"
     where p < 0.05, else "undecided" (Benjamin et al. 2018); p carries the price of few seeds. Beside m comparisons,
     luck alone would call about m / 20 suggestive. One seed: "one seed: no verdict", and two whose differences happen to
-    be equal tell no more: "equal differences: no verdict". A run that
-    was stopped or diverged: "a stopped run: no verdict". A NaN on either side: "not defined". ValueError: two runs of
-    one seed on a side, no seed in common, different data.
+    be equal tell no more: "equal differences: no verdict". A run that was stopped or diverged: "a stopped run: no
+    verdict". A NaN on either side: "not defined". ValueError: two runs of one seed on a side, no seed in common,
+    different data.
     """
     from scipy import stats
 
