@@ -1,6 +1,7 @@
 """The site in Chromium, opened from disk: nothing is asked for from elsewhere, explorers move, addresses hold them."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def drawn(page):
     page.locator(f"{SCREEN}[aria-busy=false]").wait_for()
 
 
+def until(page, condition):
+    """Wait until an expression is true. `wait_for_function` would repeat it as the page's own script, which the page's
+    policy stops."""
+    ends = time.monotonic() + 10
+    while not page.evaluate(condition):
+        assert time.monotonic() < ends, f"after 10 seconds it is still not true: {condition}"
+        page.wait_for_timeout(20)
+
+
 def told(page):
     return page.locator("#explorer-effective_number .caption").inner_text()
 
@@ -89,7 +99,7 @@ def test_an_explorer_moves_and_the_address_holds_where_it_is(opened, site):  # n
     slider = page.get_by_role("slider", name="β", exact=True)
     slider.press("End")
     value = page.locator("#explorer-effective_number output").inner_text()
-    page.wait_for_function(f"document.querySelector('.caption').textContent.includes({value!r})")
+    until(page, f"document.querySelector('.caption').textContent.includes({value!r})")
     assert page.url.endswith(f"#explorer=effective_number&beta={value}")
     link = page.get_by_role("link", name="Link to this moment")
     moment, before = link.get_attribute("href"), page.evaluate("scrollY")
@@ -107,7 +117,7 @@ def test_an_explorer_moves_and_the_address_holds_where_it_is(opened, site):  # n
     assert there.locator("#explorer-effective_number output").inner_text() == value and value in told(there)
     assert there.evaluate("scrollY") > 100
     there.evaluate("location.hash = '#explorer=effective_number&beta=0'")
-    there.wait_for_function("document.querySelector('.explorer output').textContent === '0'")
+    until(there, "document.querySelector('.explorer output').textContent === '0'")
     there.evaluate("location.hash = '#explorer=effective_number&beta=nonsense'")
     assert there.locator("#explorer-effective_number output").inner_text() == "0"
     assert page.wrong == [] and there.wrong == []
@@ -182,7 +192,7 @@ def test_the_search_is_used_by_keyboard_and_knows_greek_letters_by_both_names(op
 def test_a_page_has_two_hits_those_that_teach_before_lists_of_sources_and_words_are_whole(opened):
     page = opened("index.html")
     page.get_by_role("searchbox", name="Search the course").focus()
-    page.wait_for_function("window.ltvizIndex")
+    until(page, "window.ltvizIndex")
     page.evaluate("""() => { window.ltvizIndex = [
       ...[1, 2, 3].map((i) => ({ t: `One: part ${i}`, u: `one.html#${i}`, x: "dual loss" })),
       { t: "Two: References", u: "two.html#references", x: "Dual loss, dual loss, dual loss, dual loss: loss." },
@@ -199,10 +209,10 @@ def test_what_is_cut_at_the_side_says_so_until_it_is_moved(opened):
     page = opened("42_small.html", 390)
     drawn(page)
     box, hint = page.locator("#explorer-effective_number .stage-box"), page.locator("#explorer-effective_number .swipe")
-    page.wait_for_function("document.querySelector('.stage-box').classList.contains('more-right')")
+    until(page, "document.querySelector('.stage-box').classList.contains('more-right')")
     assert hint.is_visible() and "linear-gradient" in box.evaluate("one => getComputedStyle(one).maskImage")
     box.evaluate("one => { one.scrollLeft = one.scrollWidth; }")
-    page.wait_for_function("document.querySelector('.stage-box').className === 'scroll stage-box more-left'")
+    until(page, "document.querySelector('.stage-box').className === 'scroll stage-box more-left'")
     assert not hint.is_visible() and page.wrong == []
     desk = opened("42_small.html")
     drawn(desk)
@@ -216,7 +226,7 @@ def test_a_phone_keeps_the_search_in_sight_and_gives_a_slider_its_line(opened):
     tops = [page.locator(one).bounding_box()["y"] for one in ("#search", "#theme", "header .up")]
     assert min(tops) >= 0 and max(tops) < 20
     page.get_by_role("link", name="To the beginning of the page").click()
-    page.wait_for_function("scrollY < 80")
+    until(page, "scrollY < 80")
     slider = page.locator("#explorer-effective_number input[type=range]").bounding_box()
     assert slider["width"] > 300 and slider["y"] > page.locator("#explorer-effective_number label").bounding_box()["y"]
 
