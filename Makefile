@@ -1,5 +1,5 @@
 # make lab        make the environment if needed and open JupyterLab on your copy of the first chapter, in my_notebooks/
-# make test       make the environment if needed and run the tests (no GPU, no download)
+# make test       make the environment if needed and run the tests in two processes (no GPU, no download)
 # make torture    damaged files, wrong arguments, kills and buttons in any order: minutes
 # make mutants    change the package in one place at a time, in copies, and see whether the tests notice: hours
 # make notebooks  run every chapter again and keep its figures; some of them: ARGS="04"
@@ -40,7 +40,8 @@ lab: $(READY)
 
 test: $(READY)
 	@echo "ltviz: running the tests that need no GPU, no browser and no downloaded data"
-	@"$(BIN)/python" -m pytest -m "not realdata and not browser and not slow and not gpu and not postgres" $(ARGS)
+	@"$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile \
+	    -m "not realdata and not browser and not slow and not gpu and not postgres" $(ARGS)
 
 torture: $(READY)
 	@echo "ltviz: damaged files, wrong arguments, kills, and buttons pressed in any order; this takes minutes"

@@ -691,7 +691,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, call, value", WRONG, ids=[f"{i}-{w[0]}-{w[2]!r}"[:40] for i, w in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    "name, call, value", WRONG, ids=[f"{i}-{w[0]}-{w[2]!r}".split(" at 0x")[0][:40] for i, w in enumerate(WRONG)]
+)
 def test_a_wrong_argument_is_refused_by_name(name, call, value, run, data):
     open_before = lt.explore.registry()
     with pytest.raises(ValueError, match=name):

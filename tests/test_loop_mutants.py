@@ -336,7 +336,11 @@ def test_the_rule_for_threads_is_asked_for_this_run(data, monkeypatch):
     assert asked == [("cnn:4", (1, 8, 8), 50)]
 
 
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu")], ids=str)
+@pytest.mark.parametrize(
+    "context",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu")],
+    ids=("no_grad", "inference_mode", "autocast"),
+)
 def test_the_callers_contexts_change_nothing(data, context):
     plain = Trainer("ce", data, recipe=TINY, epochs=1).run()
     with context():

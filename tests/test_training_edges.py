@@ -77,7 +77,9 @@ def test_a_trainer_that_was_stopped_within_an_epoch_does_not_go_on(data):
 
 # -------------------------------------------------------------------------------------------------- the caller's torch
 @pytest.mark.parametrize(
-    "context", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)], ids=str
+    "context",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
 )
 def test_the_callers_contexts_change_nothing(data, context):
     plain = quick(data, model="cnn")

@@ -86,18 +86,19 @@ def chapters(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Path]:
     return [path for path in paths if not names or path.name.startswith(tuple(names))]
 
 
-def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None) -> ChapterRun:
+def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None, patience: float = 1.0) -> ChapterRun:
     """Execute a notebook in a fresh kernel and an empty folder, without network, and drive its explorers.
 
     profile "fast" uses recorded runs and short inline training, "full" is what a reader gets. `files` is a folder
-    beside the notebook whose pictures it shows. All errors are collected; none is raised.
+    beside the notebook whose pictures it shows. It may take `patience` times the budget. All errors are collected;
+    none is raised.
     """
     nb = copy.deepcopy(notebook)
     nb.metadata.pop("widgets", None)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    problems, explorers = [], 0
+    problems, explorers, budget = [], 0, round(patience * SECONDS[profile])
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="ltviz-") as folder:
         work = Path(folder) / "notebooks"
@@ -108,9 +109,7 @@ def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None
             shutil.copy(cards, work)
         env = {**os.environ, "LTVIZ_PROFILE": profile, "IPYTHONDIR": str(Path(folder) / "ipython")}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), env.get("PYTHONPATH")]))  # this ltviz
-        client = NotebookClient(
-            nb, timeout=SECONDS[profile], kernel_name="python3", allow_errors=True, coalesce_streams=True
-        )
+        client = NotebookClient(nb, timeout=budget, kernel_name="python3", allow_errors=True, coalesce_streams=True)
         client.resources = {"metadata": {"path": str(work)}}
         client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]  # no hint about TCP: it is this machine's own
         with client.setup_kernel(env=env):
@@ -130,13 +129,13 @@ def run(notebook: NotebookNode, profile: str = "full", files: Path | None = None
                 problems += said
             except CellTimeoutError:
                 seconds = time.perf_counter() - started
-                problems.append(f"cell {count} ran for more than {SECONDS[profile]} s")
+                problems.append(f"cell {count} ran for more than {budget} s")
             except DeadKernelError:
                 seconds = time.perf_counter() - started
                 problems.append(f"the kernel died in cell {count}")
             client.set_widgets_metadata()
-    if seconds > SECONDS[profile]:
-        problems.append(f"took {seconds:.0f} s; the budget of the {profile} profile is {SECONDS[profile]} s")
+    if seconds > budget:
+        problems.append(f"took {seconds:.0f} s; the budget of the {profile} profile is {budget} s")
     return ChapterRun(nb, seconds, explorers, problems + errors(nb))
 
 
