@@ -290,6 +290,7 @@ OURS = {
     "reduced": "reduced: small network, few epochs",
     "photographs": "the photographs, ten seeds",
 }
+PHOTOGRAPHS = ("CIFAR-10-LT", 100)  # what the recorded photographs are, at 16 x 16 pixels
 #: Settings that a paper states for its rows of class-balanced losses; they are in no table of ours.
 STATED = {
     "CB focal": {"loss": "focal", "beta": 0.9999, "gamma": 1.0},
@@ -300,15 +301,17 @@ STATED = {
 def our_errors(dataset: str, ratio: float, found: Sequence[Printed], kind: str) -> dict[str, list[float]]:
     """Printed name -> our errors in percent, one a seed, for the rows that we have.
 
-    kind is one of OURS: runs of the paper's table, of its reduced form, or the recorded photographs (CIFAR-10 at
-    16 x 16, ratio 100, whatever `dataset` and `ratio`) with the row's settings.
+    kind is one of OURS: runs of the paper's table, of its reduced form, or the recorded photographs with the row's
+    settings; these are of PHOTOGRAPHS, and stand beside no other data.
     """
     check.choice("kind", kind, OURS)
+    if kind == "photographs" and (dataset, ratio) != PHOTOGRAPHS:
+        return {}
     ours = {}
     for one in found:
         row = next((row for row in _rows(dataset) if (row[1].name, row[2]) == (one.method, one.source)), None)
         if kind == "photographs":
-            if "best tau" not in one.method:  # chosen on the test set
+            if "best tau" not in one.method:  # no table says which tau that was
                 given = row[1].settings_at(ratio) if row else STATED.get(one.method, {})
                 settings = METHODS[one.key](**given).settings
                 ours[one.method] = _photographs().get((one.key, repr(sorted(settings.items()))), [])

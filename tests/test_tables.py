@@ -257,6 +257,8 @@ def test_our_errors_beside_a_paper():
     assert set(map(len, photographs.values())) == {10} and "focal, gamma 0.5" not in photographs
     ce = [100 * (1 - run.accuracy) for run in tables.load_runs(tables.RUNS / "cifar16", method="ce")]
     assert photographs["CE (softmax)"] == pytest.approx(ce)
+    other = tables.paper_reports("CIFAR-10-LT", 50, "Li et al. 2020 (Dual Loss), slides")
+    assert other and tables.our_errors("CIFAR-10-LT", 50, other, "photographs") == {}, "they are of ratio 100"
     best = tables.paper_reports("CIFAR-10-LT", 100, "Menon et al. 2021, table 3")
     assert not [name for name in tables.our_errors("CIFAR-10-LT", 100, best, "photographs") if "best tau" in name]
     with pytest.raises(ValueError, match="kind="):

@@ -17,7 +17,7 @@ from ..plots.picture import EDGE, INK, PALETTE, QUIET
 from ..plots.surface import Surface
 from ..plots.text import short, wrap
 from ..published import GROUPS, chosen_on_test, comparable
-from ..tables import OURS, Printed, our_errors, paper_reports, reports
+from ..tables import OURS, PHOTOGRAPHS, Printed, our_errors, paper_reports, reports
 from .base import Explorer
 from .controls import Choice
 from .frames import Point, Region
@@ -43,7 +43,6 @@ SHORTER = (
     (", strong augmentation", ""), (", OpenLT", ""), ("logit adjustment post-hoc", "post-hoc adj."),
     ("logit adjustment", "logit adj."), ("normalisation", "norm."), ("best tau", "best τ"), (" tau ", " τ "),
 )  # fmt: skip
-PHOTOGRAPHS = ("CIFAR-10-LT", 100)  # the data that our runs on the photographs stand beside, at 16 x 16 pixels
 HOLLOW = {"markerfacecolor": "white", "markeredgecolor": QUIET, "markeredgewidth": 2.0, "markersize": 5}
 MOST, SLOPES, LEAST = 18, 10, 12  # rows of the left part, of the right part; room on the left is for at least 12
 LEFT, RIGHT = range(2)  # the regions of the picture
@@ -95,8 +94,7 @@ def compared(dataset: str, ratio: float, paper: str, kind: str) -> Comparison:
     found = tuple(one for one in reports(dataset, ratio) if one.key)
     methods = tuple(dict.fromkeys(one.key for one in found))[:MOST]
     rows = [] if paper == ALL else sorted(paper_reports(dataset, ratio, paper), key=lambda one: one.error)[:SLOPES]
-    other_data = kind == "photographs" and (dataset, ratio) != PHOTOGRAPHS
-    ours = {} if other_data else our_errors(dataset, ratio, rows, kind)
+    ours = our_errors(dataset, ratio, rows, kind)
     both = [one for one in rows if one.method in ours]
     errors = [one.error for one in both], [float(np.mean(ours[one.method])) for one in both]
     left, apart = pairs_kept(both, *errors) if len(both) > 1 else (None, None)
