@@ -607,13 +607,13 @@ def test_a_cell_shows_the_photographs_that_there_are_and_says_so():
     assert 0 < len(few) < len(cell.images)
     shown = explorer.cells.widget.value
     assert f"{len(cell.images)} of {cell.of} images" in shown and ", ".join(map(str, few[:PICTURES])) in shown
-    assert f". {len(few)} of them are among the 300 images that are pictured here: numbers {few[0]}, " in shown
+    assert f". {len(few)} of them are among the 300 images that are pictured here: test images {few[0]}, " in shown
     picture = base64.b64decode(re.search("base64,([^']+)'", shown).group(1))
     pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     assert pixels[0, 0].tolist() == images[few[0], 0, 0].tolist()
     single = lt.explore.posthoc(run, images=images[: few[0] + 1])
     single.choose(0, 0)
-    told = f". One of them is among the {few[0] + 1} images that are pictured here: number {few[0]}."
+    told = f". One of them is among the {few[0] + 1} images that are pictured here: test image {few[0]}."
     assert told in single.cells.widget.value
     one = lt.explore.posthoc(run, images=images[:1])
     other = one.choose((run.targets[0] + 1) % 6, 0)

@@ -87,7 +87,7 @@ class Cells:
             told += f". {few} among the {kept:,} {which} pictured here"
         if len(shown):
             some = ", ".join(map(str, shown[:PICTURES])) + (", …" if len(shown) > PICTURES else "")
-            told += f": number{'s' if len(shown) > 1 else ''} {some}"
+            told += f": test image{'s' if len(shown) > 1 else ''} {some}"
         told += "."
         if len(shown) and self.source is not None:
             shown = shown[:PICTURES]
