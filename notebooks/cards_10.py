@@ -509,11 +509,18 @@ def gains(remedies, opened, group="all"):
     }
 
 
+TESTED = []  # remedies that the hidden test of the reader's own folder has been opened for, since the kernel started
+
+
 def to_open(folder):
     """Keys of the remedies that answer the hidden test: of the course's folder all, of the reader's own the chosen one."""
     if folder is None:
         return KEYS[1:]
-    return (taken(),) if chosen.committed else ()
+    if not chosen.committed:
+        return ()
+    if chosen.answer not in TESTED:
+        TESTED.append(chosen.answer)
+    return (taken(),)
 
 
 class Uncounted(Panel):
@@ -665,6 +672,8 @@ def open_chosen(remedies, opened):
     width = f"The interval of one network's rare classes is still {100 * (wide.high - wide.low):.0f} points wide, from {check.many(images, 'test image')}."
     if len(found) < len(WAYS) - 1:
         alone = "Only the remedy that you chose was opened. Whether another would have done better stays unknown: that is the price of a test that has chosen nothing."
+        if len(TESTED) > 1:
+            alone = f"**You have now opened the test for {in_words(TESTED)}.** Whichever of them you keep, the test has helped to choose it, so its number here is too good. A fair one needs new images."
         return Uncounted(chosen, content, f"{alone} {width}")
     others = sorted((name for name in found if name != best), key=lambda name: -found[name][1].mean)
     ahead = {name: metrics.paired(runs[best], runs[name]) for name in others}

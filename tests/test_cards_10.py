@@ -442,6 +442,17 @@ def test_of_a_readers_own_folder_the_chosen_remedy_alone_is_opened(fresh_cards):
     assert "A SURPRISE" not in shown.frame.value and "AS PREDICTED" not in shown.frame.value
 
 
+def test_a_second_remedy_on_the_test_of_a_readers_own_folder_is_told(fresh_cards):
+    cards, runs, told = fresh_cards, four((4, 8, 2)), []
+    for way, key in ((cards.WAYS[2], "crt"), (cards.WAYS[3], "balanced")):
+        cards.chosen.commit(way)
+        assert cards.to_open("own") == cards.to_open("own") == (key,)
+        told.append(repr(cards.open_chosen(runs, {"plain": runs["plain"], key: runs[key]})))
+        cards.chosen.reopen()
+    assert "Only the remedy that you chose was opened" in told[0] and "too good" not in told[0]
+    assert f"You have now opened the test for {cards.WAYS[2]} and {cards.WAYS[3]}." in told[1] and "too good" in told[1]
+
+
 @pytest.mark.parametrize("gain", [0, -3])
 def test_of_no_gain_no_part_can_be_left(fresh_cards, gain):
     cards = fresh_cards
