@@ -27,13 +27,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and /pr
 
 @dataclasses.dataclass(frozen=True)
 class Fails(Recipe):
-    """A recipe that a worker can import, and that goes wrong there, at the tenth epoch of the last run."""
+    """A recipe that a worker can import, and that goes wrong there at the tenth epoch; a kill, once another run is kept
+    in the folder `after`."""
 
     how: str = "raise"
+    after: str = ""
 
     def learning_rate(self, epoch, *rest):
         if epoch == 10 and workers.MARK in os.environ and self.how != "print":
-            os.kill(os.getpid(), signal.SIGKILL) if self.how == "kill" else 1 / 0
+            if self.how == "raise":
+                raise ZeroDivisionError
+            ends = time.monotonic() + 60
+            while not list(Path(self.after).glob("*.safetensors")) and time.monotonic() < ends:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.how == "print":
             print("to stdout")
         return super().learning_rate(epoch, *rest)
@@ -191,7 +198,8 @@ def test_a_second_caller_does_not_wait(data):
 
 # ---------------------------------------------------------------------------------------------------------- what fails
 def test_a_killed_worker_is_named_and_what_is_done_is_kept(data, tmp_path):
-    asked = {"seeds": 2, "recipe": [recipe(), recipe(Fails, how="kill")], "epochs": 12, "folder": tmp_path, **ASKED}
+    fails = recipe(Fails, how="kill", after=str(tmp_path))
+    asked = {"seeds": 2, "recipe": [recipe(), fails], "epochs": 12, "folder": tmp_path, **ASKED}
     with pytest.raises(workers.WorkerLost, match=r"trained ce, seed \d, was ended from outside by SIGKILL") as lost:
         train_many("ce", data, **asked)
     assert lost.value.runs and len(list(tmp_path.iterdir())) == len(lost.value.runs) < 4
