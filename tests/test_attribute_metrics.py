@@ -1,4 +1,4 @@
-"""Class-balanced accuracy of many attributes, against counting by hand."""
+"""Balanced accuracy of many attributes, against counting by hand."""
 
 from types import SimpleNamespace
 

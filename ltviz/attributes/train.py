@@ -195,7 +195,7 @@ class AttributeTrainer:
         return self.whole[j].features[rows], self.labels.targets[rows, j]
 
     def validate(self) -> np.ndarray:
-        """Class-balanced accuracy of each attribute (a,) on the validation images; NaN where there are none."""
+        """Balanced accuracy of each attribute (a,) on the validation images; NaN where there are none."""
         if not self.data.has_validation:
             return np.full(self.data.a, np.nan)
         _, found = self.answers(self.data.val_batch, len(self.data.val_images))

@@ -26,12 +26,12 @@ class AttributeScores(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Mean class-balanced accuracy: the mean of `balanced` over the attributes that have test labels."""
+        """Mean balanced accuracy: the mean of `balanced` over the attributes that have test labels."""
         return _mean(self.balanced)
 
 
 def attribute_scores(targets: Any, predicted: Any = None, values: Any = None) -> AttributeScores:
-    """Class-balanced accuracy of each attribute.
+    """Balanced accuracy of each attribute.
 
         A_j = 1/v_j sum_v (images with value v that are told / images with value v),    mean A = 1/a sum_j A_j
 

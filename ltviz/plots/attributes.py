@@ -28,7 +28,7 @@ ROUND = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10_00
 
 @draws
 def plot_attributes(runs: Any, imbalance: Any = None, names: Any = None, *, ax: Axes | None = None) -> Picture:
-    """Class-balanced accuracy of each attribute, over how imbalanced it is.
+    """Balanced accuracy of each attribute, over how imbalanced it is.
 
     runs: a run of `lt.train_attributes`, runs (those of one label are seeds of one series), a dict label -> runs; or a
     dict label -> balanced accuracies (a,) or (seeds, a), as fractions, with imbalance (a,), most frequent / rarest
@@ -64,10 +64,10 @@ def plot_attributes(runs: Any, imbalance: Any = None, names: Any = None, *, ax: 
         reference(ax, 0.5, "chance, 1/2")
     defined = [rows[~np.isnan(rows)] for name, rows in data.items() if name.startswith("balanced/")]
     low = np.concatenate([[0.5], *defined]).min()
-    ax.set(ylim=(low - 0.03, 1.02), ylabel="class-balanced accuracy")
+    ax.set(ylim=(low - 0.03, 1.02), ylabel="balanced accuracy")
     percent(ax.yaxis)
     finish(ax, f"{len(x)} attributes by imbalance")
-    return Picture(ax, data, "Mean class-balanced accuracy of the attributes: " + "; ".join(text) + ".")
+    return Picture(ax, data, "Mean balanced accuracy of the attributes: " + "; ".join(text) + ".")
 
 
 def _mean(values: np.ndarray) -> str:
