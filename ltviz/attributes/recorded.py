@@ -29,7 +29,7 @@ def recorded(file: str | Path = RECORDED) -> pandas.DataFrame:
     """The recorded runs on `digits_attributes`, one line a run and attribute; made by `python -m tools.attributes`.
 
     Columns: row (the method's name in the papers), method, settings (JSON), seed (of data and run), attribute,
-    imbalance, positives (training images of the rarest value), balanced (accuracy), accuracy,
+    imbalance, positives (training images of the rarest value), balanced (mean recall), accuracy,
     recall_rare (of the rarest value), status, seconds (of the run, on a machine with other work), run (its id). Shares,
     not percent.
     """
