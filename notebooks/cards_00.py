@@ -432,7 +432,7 @@ def make_quiz(run):
         lt.study.Question(
             "A loss is better than another by 0.4 points; the 95% interval goes from -0.7 to +1.5. What can you say?",
             {
-                "It is better.": "The interval holds 0: it may also be worse.",
+                "It is better.": "The interval contains 0: it may also be worse.",
                 "They are equally good.": "That is not shown either: a true difference of a point lies inside.",
                 "With these seeds it is undecided.": "Yes. More seeds, paired, would make the interval shorter.",
             },

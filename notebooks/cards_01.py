@@ -185,8 +185,9 @@ def say_unhelpful():
     return lt.say(
         "Pairing helps to the extent that both sides rise and fall together. Here the correlation over seeds is "
         f"**{np.corrcoef(rule, rare)[0, 1]:.1f}**: both sides are the same network; only the decision rule differs.",
-        "A counterexample: the accuracy over all classes of the class-balanced loss, which trains networks of its "
-        f"own, against plain. The correlation is **{np.corrcoef(ours, base)[0, 1]:.1f}**, and the interval is "
+        "A counterexample: the accuracy over all classes of the class-balanced loss (chapter 04: class weights by "
+        "count), which trains networks of its own, against plain. "
+        f"The correlation is **{np.corrcoef(ours, base)[0, 1]:.1f}**, and the interval is "
         f"± {100 * lt.metrics.paired(ours, base).half:.1f} points paired, ± {100 * half_unpaired(ours, base):.1f} not "
         "paired.",
     )
@@ -430,10 +431,10 @@ def same_spread(one, other):
 def reveal_order(*bench):
     """bench: the same comparison on the digits, as lines."""
     rows, ratios, chance, open_ = [], [], [], []
-    for name, label in (
-        ("logit-adjusted loss", "logit_adjustment"),
-        ("class-balanced loss", "class_balanced"),
-        ("LDAM-DRW", "ldam_drw"),
+    for name, label, what in (
+        ("logit-adjusted loss", "logit_adjustment", ""),
+        ("class-balanced loss", "class_balanced", ""),
+        ("LDAM-DRW", "ldam_drw", " (chapter 06: margins by count, class weights late in training)"),
     ):
         gains_of = _orders(label)
         fixed, drawn = map(against_zero, gains_of)
@@ -442,8 +443,8 @@ def reveal_order(*bench):
         open_ += [name] * (p >= lt.metrics.comparison.SUGGESTIVE)
         ratios.append(drawn.half / fixed.half)
         told = [f"{100 * one.mean:+.1f} ± **{100 * one.half:.1f}**" for one in (fixed, drawn)]
-        rows.append(f"Photographs, {name}: {told[0]} points in the published order, {told[1]} with the order drawn; "
-                    f"{ratios[-1]:.1f} times as wide.")  # fmt: skip
+        rows.append(f"Photographs, {name}{what}: {told[0]} points in the published order, {told[1]} with the order "
+                    f"drawn; {ratios[-1]:.1f} times as wide.")  # fmt: skip
     rows.append("Widths are estimates, too. Are the two spreads different (F-test; p < .05 is suggestive)? "
                 f"{', '.join(chance)}."
                 + (f" For {' and '.join(open_)} the difference may be chance." if open_ else ""))  # fmt: skip
@@ -485,8 +486,8 @@ def reveal_three():
 
 
 survive = lt.Predict(
-    "Now the other way round. Take every method of the bench and every choice of three seeds at which its gain "
-    "in accuracy over all classes is *clear*. "
+    "Now the other way round. Take every recorded setting of every method of the bench and every choice of three seeds "
+    "at which its gain in accuracy over all classes is *clear*. "
     "In what percentage of these cases is it still clear at **ten** seeds?",
     number=(0, 100, 1),
     default=99,
@@ -512,12 +513,12 @@ def reveal_survive():
             pairs.append(lt.study.difference(runs("digits", label)[:n], plain_runs[:n], names=names))
     return survive.reveal(
         [
-            f"{found.clear} clear gains at three seeds, over {found.methods} methods and 120 choices each; "
-            f"{found.survive} of them are clear at ten, {found.clear - found.survive} are not: {told}, and "
-            f"{len(found.lost) - len(often)} methods once each. (cRT trains a new classifier on finished features, "
+            f"{found.clear} clear gains at three seeds, over {found.methods} recorded settings of methods and 120 "
+            f"choices each; {found.survive} of them are clear at ten, {found.clear - found.survive} are not: {told}, "
+            f"and {len(found.lost) - len(often)} others once each. (cRT trains a new classifier on finished features, "
             "NormFace compares directions only; both come in later chapters.)",
             f"Can a clear verdict vanish altogether? With seeds 0, 1, 2 and then all ten, it does for {len(lost)} "
-            "methods:",
+            "settings:",
             *pairs,
             "An interval from three seeds is itself a rough estimate: their spread can come out small by chance.",
         ],
@@ -557,7 +558,7 @@ pairing = lt.Exercise(
 their accuracies under the same $n$ seeds (two tensors of length $n$).
 
 The interval reaches a certain number of standard errors to each side of the mean difference; `t975(n)` gives that
-number for $n$ seeds.""",
+number for $n$ seeds. Then say what happens to the interval where both sides rise and fall together.""",
     """
 def half_width(ours, base):
     d = ours - base
@@ -605,7 +606,9 @@ users = lt.Exercise(
 
 Write `regret(confusion, occurs, cost)`. A user meets class $i$ with share `occurs[i]`, and an error on one of its
 images costs `cost[i]`. Return the average cost of an image, divided by what it would be if every answer were wrong.
-`confusion` (k, k) has true classes in rows; its rows need not hold as many images as the user meets.""",
+`confusion` (k, k) has true classes in rows; its rows need not hold as many images as the user meets.
+
+Then run `serve`, two cells below: which network should each of the three take, and why?""",
     """
 def regret(confusion, occurs, cost):
     recall = confusion.diagonal() / confusion.sum(1)

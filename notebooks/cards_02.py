@@ -365,7 +365,7 @@ def open_equal_from_start(groups, plain):
         f"{100 * found.half:.1f} points ({found.verdict}). The logit-adjusted loss leaves the vectors as unequal as before "
         f"(mean ratio {np.mean([longest_to_shortest(run) for run in adjusted]):.2f}) and reaches {share(adjusted):.1%}. "
         "Equal lengths are neither sufficient nor necessary. A likely reason: a length only scales a score. It cannot turn a negative score "
-        "into a positive one, and it moves no border to where the vector does not point. The log prior *shifts* a score: by Bayes' rule, "
+        "into a positive one. The log prior *shifts* a score: by Bayes' rule, "
         "that is what an imbalanced training set adds to it.",
     )
 
@@ -690,7 +690,7 @@ quiz = lt.Quiz(
         lt.study.Question(
             "In the first steps the vector of a rare class moves away from nearly all features. Why?",
             {
-                "Its images are few, and every image of every other class pushes it.": "Yes: the sums count images, and it is outnumbered.",
+                "Its images are few, and every image of every other class pushes it.": "Yes: each image adds one term, and its few images are outnumbered.",
                 "Its own images have a smaller gradient each.": "Each pulls with 1 - p, as much as any other image.",
                 "Weight decay shortens it.": "Weight decay shortens all vectors by the same factor.",
             },
@@ -719,7 +719,7 @@ quiz = lt.Quiz(
             "A colleague trains with Adam, finds no relation between length and count, and concludes that the network has no bias to frequent classes. Your answer?",
             {
                 "Right: no relation, no bias.": "Its rare accuracy tells whether there is a bias. The prior need not sit in the lengths.",
-                "Adam must have been set up wrongly.": "Above, lengths followed counts less closely than under SGD with both learning rates.",
+                "Adam must have been set up wrongly.": "Above, under Adam lengths followed counts less closely than under SGD, at both of Adam's learning rates.",
                 "The relation depends on the optimiser; look at the accuracy of the rare classes instead.": "Yes. The law holds under SGD, and its factor changes with the recipe.",
             },
             "The relation depends on the optimiser; look at the accuracy of the rare classes instead.",

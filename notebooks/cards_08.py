@@ -335,7 +335,7 @@ def _whole_batches():
     found = [(counted("instance", data)[0].sum(1) > 0) for data in ("cifar16", "digits")]
     some = [f"all {len(one):,}" if one.all() else f"{one.sum():,} of {len(one):,}" for one in found]
     kept = f"The weighting acts on every batch that has a triplet. Over fifty epochs {some[0]} batches of photographs and {some[1]} of the bench had one."
-    return f"{kept} So on the photographs an image of such a batch keeps only $1 - a$ = {1 - omega()[1]:.0%} of its cross-entropy, and your `weaker` may scale every batch."
+    return f"{kept} So on the photographs every image keeps only $1 - a$ = {1 - omega()[1]:.0%} of its cross-entropy. And as every batch of the bench has a triplet, your `weaker`, which scales every batch, does what the weighting does to cross-entropy."
 
 
 def _most_triplets():
@@ -572,11 +572,11 @@ def sources_disagree():
         f"**The absolute comparison.** Journal version: both parts squared; poster: the distance to positives is not. On d(+) = .1, .3, .5 and d(-) = .2, .6, .9 with m = .5: {squared:.3f} or {linear:.3f}. Here: `absolute`, `absolute_poster`.",
         f"**The histograms.** The poster does not divide by the width of a bin. With five nodes from 0 to 1 the same distances give {divided:.2f} or {not_divided:.4f}: the loss then shrinks with the square of the width. Here: `distribution`, `distribution_poster`.",
         f"**The margin.** 0.5 in re-implementations, $2\\pi/k$ in the journal version: {2 * np.pi / 10:.2f} with ten classes. Here: `margin_rule`.",
-        "**Level.** Poster: instance above class level. Journal version, as reviewed: class above instance level. Here: `level`.",
+        "**Level.** Poster: instance above class level. Journal version, as descriptions by others have it: class above instance level. Here: `level`.",
         "**Not confirmed in any source that we could read:** κ, the margin of the absolute comparison, the number of bins, η. The recorded runs use κ = 10, m = 0.5, 100 nodes, η = 0.01.",
     ]
     title = "Where sources disagree"
-    html = box("note", "SOURCES", title, fold("Seven readings, and what each one changes", bullets(lines)))
+    html = box("note", "SOURCES", title, fold("Six readings, and what no source confirms", bullets(lines)))
     return Card(html, "\n".join([f"{title}:", *map(plain, lines)]))
 
 

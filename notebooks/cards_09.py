@@ -150,7 +150,7 @@ def say_rare_and_hard():
     return lt.say(
         f"Seed {run.seed}, where the contrast is largest: {run.class_names[harder]} has {run.counts[harder]} training images and reaches "
         f"**{run.per_class[harder]:.0%}**, {run.class_names[easier]} has {run.counts[easier]} and reaches **{run.per_class[easier]:.0%}**. "
-        f"Such a pair, more than 5 points apart, is there under **{sum(lead > 0.05 for lead in leads)}** of {len(runs)} seeds. "
+        f"**{sum(lead > 0.05 for lead in leads)}** of the {len(runs)} seeds have such a pair, more than 5 points apart. "
         f"Still, accuracy mostly follows the count: their rank correlation is between {min(ranks):.2f} and {max(ranks):.2f}. Blue, green and orange are the frequent, the middle and the rare classes."
     )
 
@@ -808,6 +808,34 @@ def told_of_all(place):
     )
 
 
+def by_default(key, settings):
+    """Whether these settings of a method are its default ones."""
+    return all(lt.METHODS[key].settings[name].default == value for name, value in settings.items())
+
+
+def same_loss(labels):
+    """Those pairs of methods that are one loss at their default settings: the limits of their records say so."""
+    found = {}
+    for label in labels:
+        for limit in lt.METHODS[label].limits:
+            if limit.other in labels and by_default(label, limit.settings):
+                if by_default(limit.other, limit.other_settings):
+                    found[frozenset((label, limit.other))] = label, limit
+    return list(found.values())
+
+
+def told_of_one_loss(labels):
+    """Which of these methods are two names of one loss, and how many different ones there are, in words."""
+    pairs, told = same_loss(labels), ""
+    for label, limit in pairs:
+        sides = []
+        for key, settings in ((label, limit.settings), (limit.other, limit.other_settings)):
+            at = ", ".join(f"{lt.METHODS[key].settings[name].symbol or name} = {v:g}" for name, v in settings.items())
+            sides.append(f"*{called(key)}*{f' at {at}' if at else ''}")
+        told += f"Here {' is '.join(sides)}: two names and two trainings of one loss. "
+    return f"{told}So the {len(labels)} are {len(labels) - len(pairs)} different ones. " if pairs else ""
+
+
 def told_of_the_slider():
     """Which of the methods are rules after training, and how far the slider lies from its own line, in words."""
     again = ", ".join(called(label) for label in every_method("cifar16") if lt.METHODS[label].posthoc is not None)
@@ -849,7 +877,7 @@ def open_how_many_in_all():
         ],
         truth=len(sides_of_all("cifar16")[0]),
         tolerance=2,
-        because="Default settings are not the best ones, and the verdict holds for these data, networks and recipes.",
+        because=f"{told_of_one_loss(sides_of_all('cifar16')[0])}Default settings are not the best ones, and the verdict holds for these data, networks and recipes.",
     )
 
 
@@ -953,7 +981,9 @@ def _uncapped(right, images):
 
 one_more = lt.Exercise(
     "The noise of one validation image",
-    """Of `images` validation images of each class, `right[j]` are right (a tensor (k,)). Write `one_more(right, images)`: by how much the class weight of each class $j$ changes if one more image of **that class alone** were right. Take τ = 1 and weights of mean 1. A class that is perfect already cannot get better: its change is 0. Where no class has an error left, all weights are 1.""",
+    """Of `images` validation images of each class, `right[j]` are right (a tensor (k,)). Write `one_more(right, images)`: by how much the class weight of each class $j$ changes if one more image of **that class alone** were right. Take τ = 1 and weights of mean 1. A class that is perfect already cannot get better: its change is 0. Where no class has an error left, all weights are 1.
+
+Then compare 10 with 250 images at the same accuracies: what is one image worth?""",
     """
 def one_more(right, images):
     def weights(errors):

@@ -783,7 +783,9 @@ def second_folder():
 
 rescue = lt.Exercise(
     "Rescue a tail",
-    """A colleague's folder has the same classes and counts as the course's folder. On its hidden test the plain network does as badly on rare classes as there. Then the prior is subtracted, and the two rarest classes come back, but **one that is more frequent than they are does not, whatever τ**. Find out why, with whatever you like: the cell gives `faulty`, the training part, and `answers`, a run of the plain network on the hidden test. Set `found` to the names of the two classes that are involved, such as `("ship", "dog")`.""",
+    f"""A colleague's folder has the same classes and counts as the course's folder. On the hidden test of this second folder the plain network is as bad on rare classes as on that of the course's folder. Then the prior is subtracted, and the two rarest classes come back, but **one that is more frequent than they are does not, whatever τ**. Find out why, with whatever you like: the cell gives `faulty`, the training part, and `answers`, a run of the plain network on the hidden test. Set `found` to the names of the two classes that are involved, such as `("ship", "dog")`.
+
+Then say why the validation images did not show it; move the files in `{OTHER}/train` back, and train again (in a new cell: the one below writes the folder anew).""",
     f"""
 found = ("{PLANTED}", "{HIDDEN_IN}")
 """,
@@ -811,7 +813,7 @@ found = ("{PLANTED}", "{HIDDEN_IN}")
     hints=[
         '`lt.study.redecide(answers, "logit_adjusted", tau=1.5).per_class`, beside `answers.counts`: which class is worse than rarer ones?',
         "A τ cannot bring back what was never learnt. What did the network get to see under this class's name?",
-        "`lt.plot_examples(faulty)` shows what lies in each folder. Which row shows something else than its name says?",
+        "`lt.plot_examples(faulty)` shows what lies in each folder. Which row shows something else than its name says? Files that changed places have the same numbers in both folders.",
     ],
 )
 
@@ -842,7 +844,9 @@ def _case(seed, cost, n=300):
 
 choose_tau = lt.Exercise(
     "τ for given costs",
-    """Missing a picture of a rare class may cost more than missing one of a frequent class. Write `choose_tau(logits, targets, counts, cost)`: of τ = 0, 0.1, …, 2 the one with the smallest **mean cost** over the validation images, where an image of class $j$ costs `cost[j]` if the answer is wrong and 0 if it is right. Decide by the largest $z_j - \\tau \\log \\pi_j$; of equally good τ take the smallest. `logits` (n, k), `targets` (n,), `counts` and `cost` (k,) are tensors.""",
+    """Missing a picture of a rare class may cost more than missing one of a frequent class. Write `choose_tau(logits, targets, counts, cost)`: of τ = 0, 0.1, …, 2 the one with the smallest **mean cost** over the validation images, where an image of class $j$ costs `cost[j]` if the answer is wrong and 0 if it is right. Decide by the largest $z_j - \\tau \\log \\pi_j$; of equally good τ take the smallest. `logits` (n, k), `targets` (n,), `counts` and `cost` (k,) are tensors.
+
+Then say how much a class with two validation images takes part, and what changes where classes occur with other shares.""",
     """
 def choose_tau(logits, targets, counts, cost):
     best, least = 0.0, float("inf")
@@ -908,7 +912,7 @@ def quiz():
     return lt.Quiz(
         [
             lt.study.Question(
-                "Ten seeds agree within a point that a remedy gains 3 points on the rare classes. They have 11 validation images. What do the ten seeds not tell you?",
+                "Under each of ten seeds a remedy gets two more images of the rare classes right than the plain network. The rare classes have 11 validation images. What do the ten seeds not tell you?",
                 {
                     "whether training is stable": "That is what they tell.",
                     "whether other images of these classes would show the gain": "Yes: all ten were judged on the same 11 images.",

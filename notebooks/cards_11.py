@@ -476,7 +476,7 @@ def rank1(similarity, who):
         lt.study.Case("eight pictures of four people", (_alike(8, 8), _WHO), "A query's own picture is no answer, and the last picture has no other one of its identity."),
         lt.study.Case("mostly negative", (_NEGATIVE, np.array([0, 1, 0, 1])), "Some rows hold negative similarities only: 0 is larger than each of them."),
         lt.study.Case("two of each", (_alike(6, 5), np.array([0, 1, 2, 0, 1, 2])), "Leave the diagonal out."),
-        lt.study.Case("one identity", (_alike(4, 1), np.zeros(4, int)), "Whoever is found is right."),
+        lt.study.Case("one identity", (_alike(4, 1), np.zeros(4, int)), "Every picture that can be found is right."),
     ],
     oracle=_leak,
     hints=["What does the colleague's 100% measure?", "Two things have to go: an entry of each row, and some of the rows.", "Which value can never be the largest of a row, whatever else stands in it?"],
@@ -547,9 +547,9 @@ def _drawn(n, seed):
 
 folds_exercise = lt.Exercise(
     "A threshold from nine folds",
-    """Verification needs a threshold: pairs at or above it are taken for one identity. Whoever chooses it on the pairs that it is judged by reports too much.
+    """Verification needs a threshold: pairs at or above it are taken for one identity. If it is chosen on the same pairs on which it is judged, the reported accuracy is too high.
 
-Write `verify(similarity, same, folds)`; `similarity` and `same` (n,) are NumPy arrays. Cut the n pairs, as they are listed, into `folds` parts of n / folds pairs. For each part, choose the threshold on all *other* parts: of their similarities the one that tells most of their pairs rightly, and of equally good ones the largest. Return the mean accuracy of the parts.""",
+Write `verify(similarity, same, folds)`; `similarity` and `same` (n,) are NumPy arrays. Cut the n pairs, as they are listed, into `folds` parts of n / folds pairs. For each part, choose the threshold on all *other* parts: among their similarities, the one that classifies the most of their pairs correctly, and among equally good ones the largest. Return the mean accuracy of the parts.""",
     """
 def verify(similarity, same, folds):
     found = []
@@ -566,12 +566,12 @@ def verify(similarity, same, folds):
         lt.study.Case("forty pairs, ten folds", (*_drawn(40, 1), 10), "Choose on nine parts, judge on the tenth."),
         lt.study.Case("noise: nothing can be told apart", (_drawn(60, 4)[0] - 0.8 * _drawn(60, 4)[1], np.arange(60) % 2 == 0, 10), "On pure noise a threshold chosen on its own pairs is above 50%."),
         lt.study.Case("two folds", (*_drawn(20, 7), 2), "Each half is judged with the threshold of the other."),
-        lt.study.Case("separated", (np.array([2.0, 1.0, 3.0, 0.5, 2.5, 0.0]), np.array([True, False, True, False, True, False]), 3), "Whoever lies at or above the threshold is accepted."),
+        lt.study.Case("separated", (np.array([2.0, 1.0, 3.0, 0.5, 2.5, 0.0]), np.array([True, False, True, False, True, False]), 3), "A pair at or above the threshold is accepted."),
     ],
     oracle=_folds,
     hints=["A loop over the parts; in it, a mask of the pairs that do not belong to the part.", "Only similarities of the other parts need be tried: between two of them nothing changes.", "Of several best thresholds: `levels[right == right.max()].max()`."],
     mistakes={
-        "The threshold was chosen on all pairs, those that it is judged by among them.": lambda s, same, folds: _folds(s, same, folds, "all"),
+        "The threshold was chosen on all pairs, those on which it is judged among them.": lambda s, same, folds: _folds(s, same, folds, "all"),
         "The threshold was chosen on the very part that it is judged on.": lambda s, same, folds: _folds(s, same, folds, "held"),
     },
     given={"np": np},
@@ -584,7 +584,7 @@ quiz = lt.Quiz(
         lt.study.Question(
             "Your network reaches 95% on test pictures of the people it was trained on. What do you know about finding *other* people with its features?",
             {
-                "About 95%, less a little.": "Two losses of this chapter with very different accuracy rank strangers the other way round.",
+                "About 95%, less a little.": "Of two losses in this chapter, the one with the far lower accuracy is the better on strangers.",
                 "At least that it beats a network with 80%.": "Not even that: ArcFace had the lowest accuracy here and the best rank-1.",
                 "Nothing yet: measure retrieval on identities that were left out.": "Yes. Leave identities out, not only pictures.",
             },

@@ -395,7 +395,7 @@ def open_pair_chance():
         truth=100 * found[-1],
         tolerance=5,
         because="A binary attribute has only two values, and batches are large: pairs are there. At instance level CRL moves the *features*, which all twelve attributes share, and each attribute wants other images near. "
-        f"{_collapsed(own)} Why the class level does better, these runs do not separate.",
+        f"{_collapsed(own)} Whether the class level is better than the instance level, five seeds do not decide.",
     )
 
 
@@ -469,7 +469,7 @@ def claims():
     said = lines(
         f"Not comparable in value: faces and clothes with large networks there, {len(digits())} small digits here. What can be compared is the order of neighbours.",
         f"Clearly kept: {kept} of {len(rows)} steps. The poster has no row with class weights or logit adjustment for each attribute; here they are {points(against('Class-balanced', 'CRL (class level)'))} and {points(against('Logit adjustment', 'CRL (class level)'))} against CRL at class level.",
-        "MTCT was made for easy and hard *domains*, which digits do not have; that balanced attributes are taught first is our reading, and the rare ones then have the last third of the epochs alone.",
+        "MTCT was made for easy and hard *domains*, which digits do not have; that balanced attributes are taught first is our reading; the four rarest attributes are then trained in the last third of the epochs only, together with all others.",
     )
     return folded("CLAIMS", "The poster's order, and ours", "Open the table", lt.study.claims_table(rows), said)
 
@@ -500,7 +500,7 @@ def open_how_many_beyond(plain_runs):
                 [[row, f"**{signed(one)}**", one.verdict] for row, one in found.items()],
             ),
             lines(
-                f"The recall of the frequent values is the same. At least suggestively above the line: {above} of {len(found)}; below it: {below} of {len(found)}.",
+                f"Method and line are compared at the same recall of the frequent values. At least suggestively above the line: {above} of {len(found)}; below it: {below} of {len(found)}.",
                 "Where the line is steep, near τ = 0 and below, a small difference in the frequent values is a large one in the rare ones; intervals are wide there.",
             ),
         ],
@@ -609,10 +609,10 @@ quiz = lt.Quiz(
             "“Wears a hat”: 2% of the images. The network is right on 98.3%. What do you know?",
             {
                 "It has learned the attribute nearly perfectly.": "Always “no” is right on 98%.",
-                "It is better than always “no”, by 0.3 points, and perhaps finds a sixth of the hats.": "Yes, if it never calls a bare head a hat. Its balanced accuracy would be about 58%.",
-                "It has learned nothing at all.": "It is slightly better than always “no”; ask for the recall of both values.",
+                "On these images it is right 0.3 points more often than always “no”, and perhaps finds 15% of the hats.": "Yes, if it never calls a bare head a hat. Its balanced accuracy would then be 57.5%.",
+                "It has learned nothing at all.": "Here it is right slightly more often than always “no”; ask for the recall of both values.",
             },
-            "It is better than always “no”, by 0.3 points, and perhaps finds a sixth of the hats.",
+            "On these images it is right 0.3 points more often than always “no”, and perhaps finds 15% of the hats.",
         ),
         lt.study.Question(
             "A batch of 64 has 40 images with attribute A and 5 with attribute B; ρ = 0.5. What does CRL rectify?",
@@ -624,7 +624,7 @@ quiz = lt.Quiz(
             "“has not A” (24 images) and “has B” (5 images)",
         ),
         lt.study.Question(
-            "Why can a class weight act on every attribute at once, where resampling cannot?",
+            "Why can class weights balance every attribute in its own way, where resampling cannot?",
             {
                 "Weights are larger than one.": "Resampling acts as a weight, too, and may be as large.",
                 "Each attribute has its own loss, and its own weights: an image may weigh much in one and little in another.": "Yes. Resampling gives an image one weight for all of them.",

@@ -202,7 +202,7 @@ def open_uniform_betas():
         plot_scales(),
         truth=truth,
         tolerance=8,
-        because=f"{truth:.0f}, calculated from the share of the range. But chapter 04 reads β as {1 / (1 - 0.999):,.0f} prototypes there and {1 / (1 - 0.9999):,.0f} at the end, and there the weights change most. On the scale of 1 − β every decade gets a third.",
+        because=f"{truth:.0f}, calculated from the share of the range. But from 0.999 to 0.9999 chapter 04's number of prototypes grows from {1 / (1 - 0.999):,.0f} to {1 / (1 - 0.9999):,.0f}, by the same factor as from 0.9 to 0.99. On the scale of 1 − β every decade gets a third.",
     )
 
 
@@ -491,7 +491,7 @@ def open_best_pruned():
         [plot_pruning(), listed(lines)],
         truth=100 * blind[0].mean(),
         tolerance=8,
-        because=f"{late} of the {settings} settings change during training, most of them for the last fifth of the epochs. Until then they are plain networks: half-way, {late * below_median():.1f} of these {late} lie below the median of all settings (mean of ten seeds). The rule looks several times, and ends {late * blind[3].mean():.1f} of the {late}. `lt.tune` ends a trial in its last stage only.",
+        because=f"{late} of the {settings} settings have a second stage, most of them for the last fifth of the epochs. Until then they neither weight nor re-sample the classes: half-way, {late * below_median():.1f} of these {late} lie below the median of all settings (mean of ten seeds). The rule looks several times, and ends {late * blind[3].mean():.1f} of the {late}. `lt.tune` ends a trial in its last stage only.",
     )
 
 
@@ -678,7 +678,7 @@ def say_chosen():
     beats = "beats" if overall.p < 0.005 and overall.mean > 0 else "does not clearly beat"
     return lt.say(
         *told,
-        f"For all classes together, the choice among {len(records())} settings {beats} the slider. The choice for the rare classes leaves the frequent ones at {head:.1%}, of {before:.1%} in the plain network.",
+        f"For all classes together, the choice among {len(records())} settings {beats} the slider. The choice for the rare classes leaves the frequent ones at {head:.1%}, down from {before:.1%} in the plain network.",
     )
 
 
@@ -718,7 +718,7 @@ def best_of(n, m, p):
         "The highest of n numbers is at most c exactly if each of them is.",
         "With F(c) the probability of at most c right answers, all n settings have at most c with probability F(c) to the power n.",
         "The mean of a number that is 0, 1, … m is the sum, for c from 0 to m − 1, of the probability that it exceeds c.",
-        "On your question: the settings of the last panel are tried on the *same* images and answer most of them alike, so they are less than 1,000 different chances.",
+        "On your question: the settings of the last panel are tried on the *same* images and answer most of them alike, so they are fewer than 1,000 independent chances.",
     ],
     mistakes={
         "That is the mean of one setting. The best of n is asked for.": _expected_of_mean,
@@ -756,7 +756,7 @@ def ends(own, others, begins):
 """,
     [
         lt.study.Case("poor, in its last stage", (_SLOW[:2], [_FAIR, _GOOD], 0), "0.2 is below the median at epoch 2."),
-        lt.study.Case("poor, but its last stage has not begun", (_SLOW[:3], [_FAIR, _GOOD], 3), "A deferred method is a plain network until then."),
+        lt.study.Case("poor, but its last stage has not begun", (_SLOW[:3], [_FAIR, _GOOD], 3), "Until then a deferred method neither weights nor re-samples the classes."),
         lt.study.Case("its last stage has just begun", (_SLOW[:3], [_FAIR, _GOOD], 2), "After epoch 3 of which 2 pass before the last stage, it may be ended."),
         lt.study.Case("it was good once", ([0.5, 0.1], [_FAIR, _GOOD, _FAIR], 0), "Its best value so far counts, not the last one."),
         lt.study.Case("the others at the same epoch", ([0.38], [_FAIR, _GOOD], 0), "The others are complete: take their values after as many epochs."),
@@ -817,9 +817,9 @@ def quiz():
         lt.study.Question(
             "A method changes its loss after 80% of the epochs. A pruner compares it with others after a third. What happens?",
             {
-                "It is compared before its own loss is in force.": "Yes: until then it is a plain network.",
+                "It is compared before its own loss is in force.": "Yes: until then it is trained with another loss.",
                 "Nothing, all are compared at the same epoch.": "The same epoch is another point of its training.",
-                "It has an advantage.": "Its early stage is a plain network's.",
+                "It has an advantage.": "On the contrary: the rule ended most such settings of this chapter.",
             },
             "It is compared before its own loss is in force.",
         ),

@@ -123,6 +123,14 @@ def test_who_pays_is_answered_from_the_records(cards):
     assert "0 lie beyond the line," in bench and "the plain network reaches it, too" in bench
 
 
+def test_two_names_of_one_loss_are_told(cards):
+    told = cards.told_of_one_loss(cards.sides_of_all("cifar16")[0])
+    assert "*balanced softmax* is *logit adjustment (loss)* at τ = 1: two names and two trainings of one loss." in told
+    assert told.endswith("So the 5 are 4 different ones. ") and cards.open_how_many_in_all().because.startswith(told)
+    assert cards.told_of_one_loss(["normface", "balanced_softmax"]) == ""
+    assert len(cards.same_loss(cards.every_method("cifar16"))) == 1
+
+
 def test_logit_adjusted_is_the_slider_on_the_same_or_on_another_training(cards):
     for place, same in (("digits", True), ("cifar16", False)):
         for run, base in zip(cards.every_method(place)["logit_adjusted"], cards.plain_runs(place), strict=True):

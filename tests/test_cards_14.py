@@ -112,7 +112,7 @@ def test_who_pays_for_the_choices(cards):
     overall = lt.metrics.beyond(chosen, plain, "all")
     assert overall.p > 0.005 and "the choice among 88 settings does not clearly beat" in said
     before = np.mean([lt.metrics.shot_accuracy(run)["head"] for run in plain])
-    assert f"of {before:.1%} in the plain network" in said and before == pytest.approx(0.796, abs=0.001)
+    assert f"down from {before:.1%} in the plain network" in said and before == pytest.approx(0.796, abs=0.001)
 
 
 @pytest.fixture(scope="module")
