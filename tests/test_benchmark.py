@@ -246,7 +246,7 @@ def test_what_is_outside_the_network_is_seen(monkeypatch):
     monkeypatch.setattr(LongTailed, "batch", batch)
     monkeypatch.setattr(ResNet, "forward", slow(forward))
     share.append(cpu.outside_resnet32(32, 1).ours)
-    assert share[1] > 25 and share[0] < 15 and share[2] < 15
+    assert share[1] > 15 > max(share[0], share[2]), "1, 50 and 1 on a quiet machine"
 
 
 # --------------------------------------------------------------------------------------------------------------- gpu

@@ -433,7 +433,7 @@ def test_checks_look_at_no_value_and_take_microseconds():
     losses = f.cross_entropy(logits, targets)
     assert f.weighted_mean(losses, targets, logits[0]).shape == () and f.one_hot(targets, logits).shape == (64, 10)
     assert f.target_entries(logits, targets).shape == (64,) and f.pair_masks(targets)[0].shape == (64, 64)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1000):
         f.check_tensor("losses", FLOATS, 2, "float", "a float tensor", FLOATS)
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05

@@ -264,7 +264,7 @@ def test_the_background_is_drawn_once_while_sliders_move():
 def test_a_sweep_is_quick():
     explorer, took = lt.explore.throw(), []
     for ratio in np.geomspace(1.0, 100.0, 12):
-        began = time.perf_counter()
+        began = time.process_time()
         explorer._frame({**explorer.values, "ratio": float(ratio)})
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert sorted(took)[6] < 0.2  # 0.02 to 0.04 s on an idle core

@@ -22,7 +22,20 @@ from ltviz.device import PLAIN, Speed, threads
 from ltviz.run import Run
 from ltviz.training import RECIPES, Recipe, RunControl, Stopped, Trainer
 
-from .measure import CIFAR10_LT, Measurement, child, eight, fastest, need, now, reference, shrink, synthetic, typical
+from .measure import (
+    CIFAR10_LT,
+    Measurement,
+    as_code,
+    child,
+    eight,
+    fastest,
+    need,
+    now,
+    reference,
+    shrink,
+    synthetic,
+    typical,
+)
 
 
 def augmentation(n: int = 12_406, repeats: int = 5, batch_size: int = 128) -> Measurement:
@@ -247,8 +260,7 @@ def stored(n: int = 10_000, d: int = 64, k: int = 100) -> Run:
 
 def import_time(repeats: int = 5) -> Measurement:
     """What `import ltviz` adds to `import torch`, in fresh processes."""
-    code = "import time; import torch; began = time.perf_counter(); import ltviz; print(time.perf_counter() - began)"
-    times = [float(child(code)) for _ in range(repeats)]
+    times = [float(child(f"import torch; {as_code('import ltviz')}")) for _ in range(repeats)]
     return Measurement("import over torch's", min(times), detail="fresh processes")
 
 
@@ -279,11 +291,7 @@ def first(what: str, repeats: int = 3) -> Measurement:
         with tempfile.TemporaryDirectory() as empty:
             for seed in range(2 if what.startswith("next") else 1):
                 work = FIRST[what].format(seed=seed)
-                said = child(
-                    f"{before}import time; began = time.perf_counter(); import ltviz as lt; {work}; "
-                    "print(time.perf_counter() - began)",
-                    LTVIZ_CACHE=empty,
-                )
+                said = child(before + as_code(f"import ltviz as lt; {work}"), LTVIZ_CACHE=empty)
             times.append(float(said.splitlines()[-1]))  # UMAP says before that it compiles
     detail = "500 x 64 features, nothing recorded or cached" if "embedding" in what else "with every import"
     return Measurement(what, min(times), detail=detail)

@@ -139,6 +139,12 @@ def timed(work: Callable[[], Any], device: torch.device | None = None) -> float:
     return now(device) - began
 
 
+def as_code(work: str) -> str:
+    """Code for a process of its own: it does this work and prints the seconds, by the same clock."""
+    clock = f"time.{CLOCK.__name__}()"
+    return f"import time; began = {clock}; {work}; print({clock} - began)"
+
+
 def in_turns(repeats: int, *works: Callable[[], Any]) -> list[list[float]]:
     """Seconds of each piece of work in each of `repeats` rounds, in turns, after one round that is not counted."""
     rounds = [[timed(work) for work in works] for _ in range(repeats + 1)]
