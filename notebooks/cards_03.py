@@ -383,7 +383,7 @@ tau_for_a_world = lt.Exercise(
 
 All four arguments are **torch tensors**: logits (n, k), targets (n,), counts (k,), prior (k,); `taus` is the NumPy array above. If you prefer NumPy, begin with `logits.numpy()` and so on. Of equally good $\\tau$, take the smallest, and return it as a number.
 
-The number of validation images in each class need not match the prior, nor be the same for all classes. Use only the validation images you are given.""",
+The number of validation images in each class need not match the prior, nor be the same for all classes. Use only the validation images you are given, and say why no test image may take part.""",
     """
 def choose_tau(logits, targets, counts, prior):
     log_prior = torch.log(counts.double() / counts.sum())

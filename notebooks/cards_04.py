@@ -289,9 +289,10 @@ def open_beyond_the_line():
     told = lt.say(
         f"**Who pays?** The **middle** classes of β = 0.99. Compared with the slider: {points(middle)}, all classes "
         f"together {points(everyone)}; and the middle classes of β = 0.999: {points(further)}. Compared with the plain "
-        f"network as trained: {points(trained['β = 0.99'])} and {points(trained['β = 0.999'])}. So what they "
-        "pay shows only beside the slider, which would have left them more. The axes of the chart do not show "
-        "them, its legend does. "
+        f"network as trained: {points(trained['β = 0.99'])} and {points(trained['β = 0.999'])}. So the "
+        "loss of the middle classes shows only in the comparison with the slider: at the same accuracy of the frequent "
+        "classes, the slider leaves the middle ones more accurate. The axes of the chart do not show them, its legend "
+        "does. "
         "Where the slider may take one point more from the frequent classes, the lead of the rare ones is "
         f"{points(given_more(groups['β = 0.99'], base, 0.01))}.",
         f"**β = 0.9 can hardly be compared.** It is almost the plain network: over all classes, {points(nearly)}. It "
@@ -332,10 +333,12 @@ def sources_disagree():
         f"under weights 0.05 and 4 give {by_n:.3f} or {by_weight:.3f}. The sum changes from batch to batch, so these "
         "are two optimisation problems: state which one you solve. On the photographs at β = 0.999 the second gives "
         f"{points(other['all'])}: frequent classes {points(other['head'])}, middle {points(other['mid'])}, rare "
-        f"{points(other['tail'])}. Here: `reduction='weight'`.",
+        f"{points(other['tail'])}. This chapter divides by the number of images (`reduction='n'`); "
+        "`reduction='weight'` gives the other.",
         "**Weight decay on the last bias.** A blog summary of the paper says that only this bias is decayed. The paper "
         "(section 5.2) and its code say the opposite for the sigmoid forms: everything *except* this bias. Decaying "
-        f"it as well changes the plain sigmoid loss on the photographs by {points(decayed)}. Here: `decay_bias=True`.",
+        f"it as well changes the plain sigmoid loss on the photographs by {points(decayed)}. This chapter leaves it "
+        "out of weight decay (`decay_bias=False`); `decay_bias=True` decays it, too.",
         "**A lost sign.** The same summary prints the focal form without its minus. On the four logits above it "
         f"gives {printed:.3f}, a loss below zero, which rewards mistakes; eq. (12) gives {right:.3f}.",
         "**A row that is the best of many.** The paper's class-balanced row on CIFAR-10-LT (errors in percent: "
@@ -520,7 +523,8 @@ def quiz():
             lt.study.Question(
                 "Which of these two shows the class weights at $\\beta = 0.9999$?",
                 {
-                    "A": "In A the frequent classes all weigh the same: they are past $1/(1-\\beta)$, so β is small.",
+                    "A": "In A the most frequent classes weigh nearly the same: their counts are far above "
+                    "$1/(1-\\beta)$. At $\\beta = 0.9999$ that limit is 10,000, above all counts.",
                     "B": "Yes: nearly a straight line on log axes, so the weights follow one over the count.",
                 },
                 "B",

@@ -363,7 +363,7 @@ def bench_recorded():
         lines.append(f"Sigmoid form, γ = {gamma:g}: {against[0]}; against the sigmoid loss: {against[1]}.")
     weighted, both = balanced("digits", "softmax"), balanced("digits")
     lines.append(
-        f"Class-balanced (β = 0.9999, divided by n) without focusing: {points(lt.metrics.paired(weighted, base, 'tail'))}; "
+        f"Class-balanced (β = 0.9999) without focusing: {points(lt.metrics.paired(weighted, base, 'tail'))}; "
         f"class-balanced focal ({TOGETHER}): {points(lt.metrics.paired(both, base, 'tail'))}; the second "
         f"against the first: {points(lt.metrics.paired(both, weighted, 'tail'))}."
     )
@@ -402,7 +402,9 @@ def open_rare_gain():
     return rare_gain.reveal(
         [
             lt.study.comparison(groups, group="tail"),
-            f"**Little to take away.** In the plain network of seed 0, training images with p > {EASY:g} are {many:.0%} of "
+            "*Divided by n*: the weighted losses of a batch are divided by its number of images n, as in chapter 04. DRW "
+            "in chapter 03 divides by the sum of their weights.",
+            f"**Easy images give little gradient.** In the plain network of seed 0, training images with p > {EASY:g} are {many:.0%} of "
             f"all, and give {gives:.0%} of the gradient.",
             f"**With class weights.** Class-balanced weights raise the rare classes by {points(weights)} without focusing. "
             f"Class-balanced focal ({TOGETHER}) against them: {points(focusing)}. Deferred weights (DRW) come next.",
@@ -604,10 +606,10 @@ def sources_disagree():
         "**Where p comes from.** The loss was published for detection, with sigmoids; Cui et al. use that form, the code "
         f"of Cao et al. (2019) the softmax. On the photographs at γ = 1 the sigmoid form against the softmax form: "
         f"{points(forms)} over all classes. Without focusing, sigmoids against softmax: {points(unfocused)}. The first "
-        f"less the second: {points(apart)}. Here: `form`.",
+        f"less the second: {points(apart)}. In the library the setting `form` chooses (default: softmax).",
         "**What p is, under class weights.** The code of Cao et al. (2019) computes p from the *weighted* cross-entropy, "
         "so that it is $p^{w}$, and a heavy class looks harder than it is. Logits 2, -1, 0.5, class weight 2, γ = 1: "
-        f"{weighted:.4f} in place of {usual:.4f}. Here: `form='weighted_softmax'`; focal-DRW as recorded has it.",
+        f"{weighted:.4f} in place of {usual:.4f}. In the library this is `form='weighted_softmax'`; focal-DRW as recorded has it.",
         "**The size of the step.** A focal loss is smaller than cross-entropy, and so is its gradient, except for the "
         "hardest images. The code of Cui et al. doubles the learning rate on ImageNet, and takes four times the rate on iNaturalist, where it trains with "
         "the focal loss. Our records keep one learning rate for all losses; what a tuned one would change, we did not test.",
@@ -826,7 +828,7 @@ def quiz():
                 {
                     "It is faster.": "It takes more operations.",
                     "For γ < 1 the power has an infinite slope at p = 1, and the gradient becomes NaN.": "Yes. The true "
-                    "gradient goes to 0 there; only this way of computing it fails.",
+                    "gradient goes to 0 there; only automatic differentiation of the power itself, `(1 - p) ** γ`, fails.",
                     "So that the loss is never zero.": "A loss of zero is no problem.",
                 },
                 "For γ < 1 the power has an infinite slope at p = 1, and the gradient becomes NaN.",

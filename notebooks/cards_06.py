@@ -297,9 +297,10 @@ def open_late():
         truth=_gainers(found),
         because=f"Deferral against weights from the start, both divided by the number of images: frequent "
         f"{points(found['head'])}, middle {points(found['mid'])}, rare {points(found['tail'])}, all {points(found['all'])}. "
-        f"In the first epoch with weights, rare validation accuracy goes from {before:.0%} to {after:.0%}. Until then DRW "
-        f"and the plain network train alike, but {moved} of {len(plain)} pairs were recorded on different machines, with "
-        f"other batches: their means are up to {100 * apart:.1f} points apart. Dividing by the sum of the weights, as DRW "
+        f"In the first epoch with weights, rare validation accuracy goes from {before:.0%} to {after:.0%}. Before "
+        "the weights begin, the curves of DRW and of the plain network should coincide. They do not, because "
+        f"{moved} of {len(plain)} pairs were recorded on different machines, with other batches: the mean curves are up to "
+        f"{100 * apart:.1f} points apart there. Smaller differences in the figure may be chance. Dividing by the sum of the weights, as DRW "
         f"here does unless said otherwise, changes DRW by: frequent {points(other['head'])}, middle "
         f"{points(other['mid'])}, rare {points(other['tail'])}. On the bench it changes the rare classes by "
         f"{gained(drw(bench), drw(bench, 'n'))}.",
@@ -723,7 +724,7 @@ branches = lt.Exercise(
     "When should the weights begin?",
     """`trunk` is a `Trainer` of `ce_drw` that stands between two epochs; its weights have not begun. Write `branches(trunk, starts)`: a list with one finished run for each number in `starts`, the run in which the weights begin after that many epochs. Train the epochs that they share only once.
 
-`branch(trunk, ...)` takes settings of the method, and `deferral` is the share of the epochs before the weights; `trunk.recipe.epochs` says how many epochs there are. When your function passes, use it on the bench: `trunk = Trainer("ce_drw", digits)`, five epochs, then `starts = (6, 12, 24, 48)`.""",
+`branch(trunk, ...)` takes settings of the method, and `deferral` is the share of the epochs before the weights; `trunk.recipe.epochs` says how many epochs there are. When your function passes, use it on the bench: `trunk = Trainer("ce_drw", digits)`, five epochs, then `starts = (6, 12, 24, 48)`. Which start gives the rare classes, the last three, the best **validation** accuracy? `run.history["val_accuracy"][-1]` has it for each class. Repeat it with `lt.digits_lt(seed=1, class_order="seed")` and `seed=1`, then 2: when should the weights begin?""",
     """
 def branches(trunk, starts):
     return [branch(trunk, deferral=start / trunk.recipe.epochs).run() for start in starts]

@@ -84,6 +84,7 @@ def test_what_is_said_of_the_middle_classes_is_what_the_records_say(cards):
     reveal = cards.open_beyond_the_line()
     assert reveal.truth == "only β = 0.99" and "its rare classes is **+5.9 ± 2.9** points" in reveal.because
     for told in (
+        "at the same accuracy of the frequent classes, the slider leaves the middle ones more accurate",
         "Who pays? The middle classes of β = 0.99", "can hardly be compared", "The other losses.",
         "Compared with the slider: -8.9 ± 2.1 points (clearly worse)", "β = 0.999: -6.8 ± 2.5 points (clearly",
         "Compared with the plain network as trained: -0.7 ± 1.1 points (undecided) and +5.3 ± 1.7 points (clearly",
@@ -91,6 +92,20 @@ def test_what_is_said_of_the_middle_classes_is_what_the_records_say(cards):
     ):  # fmt: skip
         assert told in reveal.content_text
     assert {f"only β = {beta}" for beta in cards.BETAS} < set(cards.beyond_the_line.options)
+
+
+def test_where_sources_disagree_says_what_this_chapter_does(cards):
+    text, methods = cards.sources_disagree().text, lt.methods.METHODS
+    assert methods["class_balanced"].settings["reduction"].default == "n"
+    assert methods["sigmoid"].settings["decay_bias"].default is False
+    assert {run.settings["reduction"] for run in cards.photos()} == {"n"}
+    assert "divides by the number of images (reduction='n'); reduction='weight' gives the other" in text
+    assert "out of weight decay (decay_bias=False)" in text and "Here:" not in text
+
+
+def test_a_class_of_five_hundred_and_one_of_five_weigh_about_the_same_at_a_large_beta():
+    few, many = lt.functional.effective_number(torch.tensor([5.0, 500.0], dtype=torch.float64), 0.9999)
+    assert float(many / few) == pytest.approx(100, rel=0.03)
 
 
 def test_the_second_question_does_not_answer_the_first(cards):

@@ -7,6 +7,7 @@ import torch
 from conftest import REPO
 
 import ltviz as lt
+from ltviz.probe import probe
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +200,23 @@ def test_the_gains_of_focusing_alone_on_the_bench_are_those_of_the_softmax_form_
     assert "In the softmax form, up to γ = 2, the gains of focusing alone are small, at most 3.5 points" in (
         cards.bench_recorded().html
     )
+
+
+def test_divided_by_n_is_explained_below_the_table(cards):
+    told = cards.open_rare_gain().content_text
+    assert "Divided by n: the weighted losses of a batch are divided by its number of images n" in told.replace("*", "")
+    assert {run.settings["reduction"] for run in cards.balanced(loss="softmax")} == {"n"}
+    assert lt.methods.METHODS["ce_drw"].settings["reduction"].default == "weight"  # as in chapter 03
+
+
+def test_the_form_shows_in_the_loss_at_a_small_gamma_and_not_in_the_gradient():
+    counts = torch.from_numpy(lt.recorded("cifar16", "ce", seed=0)[0].counts)
+    for gamma, apart in ((0.0, True), (2.0, False)):
+        one, other = (
+            probe("focal", counts, 0, settings={"gamma": gamma, "form": form}) for form in ("softmax", "sigmoid")
+        )
+        assert torch.allclose(one.gradient, other.gradient, atol=1e-5)
+        assert (float((other.loss - one.loss).max()) > 0.5) == apart
 
 
 def test_sigmoids_cost_without_focusing_what_they_cost_with_it(cards):

@@ -135,8 +135,24 @@ def test_the_differences_of_the_parts_are_in_a_table(cards):
     found = lt.metrics.paired(cards.darl("cifar16"), cards.plain_of("cifar16"), "head")
     assert (
         f"{100 * found.mean:+.1f} ± {100 * found.half:.1f}" in text
-        and "No part is established beyond the slider" in text
+        and "No part, nor the whole, is established beyond the slider" in text
     )
+
+
+def test_an_order_of_two_that_cannot_be_told_apart_counts_either_way(cards):
+    truth = cards.open_which_order().truth
+    assert cards.which_order.asks.ties == (("ring", "dual (the whole)"),)
+    swapped = [truth[0], truth[2], truth[1], truth[3]]
+    for answer, agrees, good in ((truth, True, 6), (swapped, True, 6), (truth[::-1], False, 1)):
+        found, how = cards.which_order.compare(answer, truth)
+        assert found == agrees and f"{good} of 6 pairs are in the right order" in how
+        assert "Ring and dual (the whole) cannot be told apart: either order of the two counts as right." in how
+
+
+def test_the_quiz_on_the_radius_says_what_its_card_said(cards):
+    told = cards.quiz.questions[3].options
+    assert "under half" in cards.equal_or_short.options and sum("under half" in one for one in told.values()) == 2
+    assert f"fixed at {cards.LONG}" in told["A random start would be as good."]
 
 
 def test_every_pair_of_strengths_of_the_second_ring_is_compared(cards):
@@ -238,6 +254,10 @@ def test_up_on_few_seeds_of_two_features(cards, monkeypatch):
 
 def test_what_the_source_row_is_said_to_be(cards):
     text = cards.say_claims().text
-    assert "five class-balanced losses" in text and "several β" in text and "cross-validation" in text
+    assert (
+        "five class-balanced losses" in text
+        and "several values of chapter 04's β" in text
+        and "cross-validation" in text
+    )
     assert "100: focal" in text and "10: sigmoid" in text
     assert "strengths are given nowhere" in text
