@@ -50,8 +50,8 @@ class ArcFace(Objective):
     m >= 0 in radians; s > 0 the scale, in the head. m = 0.5 is the paper's; s = 64 there, 30 here, as the networks here
     have few classes and short features. The paper has no guard; public codes differ in theirs, and in whether the
     gradient knows of the margin (`arcface_cosine`): here the gradient is exact and the angle guarded, by default.
-    Known to fail: the margin does not know the counts. Where training is short and images are hard (16 x 16) it is
-    never met and costs many points; on digits it gains some. It diverges now and then without a clipped gradient.
+    Known to fail: the margin does not know the counts. Where training is short and images are hard (16 x 16) it
+    costs many points; on digits it gains some. It diverges now and then without a clipped gradient.
     """
 
     def __init__(self, counts: Tensor, margin: float, scale: float, guard: str, gradient: str):

@@ -30,8 +30,8 @@ class CosFace(Objective):
     record has its own as the default. Public codes of CosFace take a margin of 0.35 or of 0.40; the default is the
     paper's 0.35.
     Known to fail: the margin is the same for every class, so a long tail stays one. Where training is short and images
-    are hard (16 x 16) the margin is never met and costs a few points; on digits it gains some. 64 is large for few
-    classes (try 16 to 30). Without clipped gradients small runs diverge now and then.
+    are hard (16 x 16) it costs a few points; on digits it gains some. 64 is large for few classes (try 16 to 30).
+    Without clipped gradients small runs diverge now and then.
     """
 
     def __init__(self, counts: Tensor, margin: float, scale: float):
