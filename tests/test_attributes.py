@@ -558,3 +558,10 @@ def test_the_recorded_runs_are_whole_and_of_these_data():
     assert list(mine["positives"]) == [int(one.min()) for one in data.counts]
     ids = table.groupby(["row", "seed"])["run"].nunique()
     assert (ids == 1).all() and table["run"].nunique() == 5 * len(tool.ROWS)
+
+
+def test_no_interval_of_the_picture_is_cut():
+    rows = {"one": np.array([[0.2, 0.9], [0.8, 0.8], [0.5, 0.9]])}
+    picture = lt.plot_attributes(rows, [3.0, 40.0], ["wide", "dark"])
+    found = lt.metrics.paired(rows["one"][:, 0], np.zeros(3))
+    assert found.mean - found.half < 0.2 and picture.ax.get_ylim()[0] <= max(0.0, found.mean - found.half)

@@ -45,11 +45,13 @@ def plot_attributes(runs: Any, imbalance: Any = None, names: Any = None, *, ax: 
     x, said = x[order], [said[j] for j in order]
     (ax,) = get_axes(ax, 8.6, tall(len(drawn), 4.6))
     data: dict[str, np.ndarray] = {"imbalance": x, "names": np.array(said)}
-    text = []
+    text, low = [], 0.5
     for i, (label, shown, rows) in enumerate(drawn):
         rows = data[f"balanced/{label}"] = rows[:, order]
         found = [metrics.paired(column, np.zeros(len(rows))) for column in rows.T]
         mean, half = np.array([one.mean for one in found]), np.array([one.half for one in found])
+        ends = np.concatenate([mean, mean - half])
+        low = min([low, *ends[np.isfinite(ends)]])  # no interval is cut
         kind = look(i)
         # Beside one another, so that no bar hides another one.
         place = x * 1.012 ** (i - (len(drawn) - 1) / 2)
@@ -62,9 +64,7 @@ def plot_attributes(runs: Any, imbalance: Any = None, names: Any = None, *, ax: 
     _axis(ax, x, said)
     if binary:
         reference(ax, 0.5, "chance, 1/2")
-    defined = [rows[~np.isnan(rows)] for name, rows in data.items() if name.startswith("balanced/")]
-    low = np.concatenate([[0.5], *defined]).min()
-    ax.set(ylim=(low - 0.03, 1.02), ylabel="balanced accuracy")
+    ax.set(ylim=(max(low, 0.0) - 0.03, 1.02), ylabel="balanced accuracy")
     percent(ax.yaxis)
     finish(ax, f"{len(x)} attributes by imbalance")
     return Picture(ax, data, "Mean balanced accuracy of the attributes: " + "; ".join(text) + ".")
