@@ -180,11 +180,12 @@ def test_training_starts_and_stops_while_another_cell_runs(opened):
     answer = opened.page.locator(".jp-OutputArea-output", has_text="500000500000")
     answer.wait_for()
     cell.scroll_into_view_if_needed()
-    assert readout.inner_text() != at_first, "the training went on"
+    went_on = "([readout, before]) => readout.innerText !== before"
+    opened.page.wait_for_function(went_on, arg=[readout.element_handle(), at_first])
     assert start.is_disabled(), "and is still going on"
     stop.click()
     opened.page.wait_for_function("button => button.disabled", arg=stop.element_handle())
-    assert start.is_enabled()
+    opened.page.wait_for_function("button => !button.disabled", arg=start.element_handle())
 
 
 def test_a_saved_chapter_shows_its_figures_without_its_kernel(opened):
