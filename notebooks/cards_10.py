@@ -758,7 +758,12 @@ class Opened(Panel):
             self.frame.value = self.other
         elif chosen.committed:
             self._make()
-            self.frame.value = f'<iframe title="Report" style="width:100%;height:34em;border:1px solid #888" srcdoc="{html.escape(self.text)}"></iframe>'
+            # Without a base of its own, a link within the page would open the notebook's page in the frame.
+            page = self.text.replace("<head>", '<head><base href="about:srcdoc">', 1)
+            style = "width:100%;height:34em;border:1px solid #888;box-sizing:border-box"
+            self.frame.value = (
+                f'<iframe title="Report" class="ltviz-page" style="{style}" srcdoc="{html.escape(page)}"></iframe>'
+            )
 
     def static(self):
         if self.key is None:

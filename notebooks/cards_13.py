@@ -543,7 +543,7 @@ def claims():
         (f"{_claim('dual')} over best class-balanced **{over:+.2f}**", ELSEWHERE, points(li_cb), _there(li_cb, over)),
         (f"{where}: TriCDB-CE {acc['tricdb']:.0f}, CDB-CE {acc['cdb']:.0f}: **{acc['tricdb'] - acc['cdb']:+.0f}**", f"{ELSEWHERE}; λ = 1, Darkwah & Kang's τ", points(tri), _there(tri, acc["tricdb"] - acc["cdb"])),
         (f"{where}: TriCDB-CE over LDAM-DRW {acc['ldam_drw']:.0f}: **{acc['tricdb'] - acc['ldam_drw']:+.0f}**", f"{ELSEWHERE}; the printed rows are perhaps of two data sets", points(tri_ldam), _there(tri_ldam, acc["tricdb"] - acc["ldam_drw"])),
-        (f"Dong et al., poster, CelebA: CRL (class level) {celeb['CRL (class level)']:.0f}, DeepID2 {celeb['DeepID2']:.0f}: **{celeb['CRL (class level)'] - celeb['DeepID2']:+.0f}**", f"{ELSEWHERE}; classes instead of attributes, default strengths", points(rect), f"another task; {_there(rect, celeb['CRL (class level)'] - celeb['DeepID2'])}"),
+        (f"Dong et al., poster, CelebA: CRL (class level) {celeb['CRL (class level)']:.0f}, DeepID2 {celeb['DeepID2']:.0f}: **{celeb['CRL (class level)'] - celeb['DeepID2']:+.0f}**", f"{ELSEWHERE}; classes instead of attributes; against the contrastive loss of DeepID2, default strengths", points(rect), f"another task; {_there(rect, celeb['CRL (class level)'] - celeb['DeepID2'])}"),
     ])  # fmt: skip
 
 

@@ -324,6 +324,37 @@ def test_curves_of_loss_anatomy_are_pointed_at(explorers):
     assert re.fullmatch(r"p 0\.\d+, loss [\d.]+", tip.inner_text())
 
 
+def test_what_is_pointed_at_is_told_beside_it_and_marked_above_photographs(explorers):
+    one = explorers("wall")
+    tip, dot = one.page.locator(".ltviz-screen .tip"), one.page.locator(".ltviz-screen .dot")
+    for theme in ("Dark", "Light"):
+        one.theme(theme)
+        one.page.wait_for_timeout(500)
+        told = []
+        for fy in (0.35, 0.65):
+            x, y = one.place(0.3, fy)
+            one.page.mouse.move(x, y)
+            box, mark = tip.bounding_box(), dot.bounding_box()
+            told.append(tip.inner_text())
+            gap = max(box["y"] - y, y - box["y"] - box["height"], box["x"] - x, x - box["x"] - box["width"])
+            assert gap < 60, f"the words are {gap:.0f} px away"
+            on_top = dot.evaluate("one => { one.style.pointerEvents = 'auto'; const b = one.getBoundingClientRect(), "
+                                  "found = document.elementFromPoint(b.x + 1 + b.width / 2, b.y + 2); "
+                                  "one.style.pointerEvents = ''; return found === one; }")  # fmt: skip
+            assert on_top and mark["width"] > 10, theme
+        assert told[0] != told[1]
+
+
+def test_the_arrow_of_a_list_is_light_in_a_dark_theme(explorers):
+    one = explorers("loss_anatomy")
+    arrow = "document.querySelector('.ltviz-explorer select')"
+    arrow = f"getComputedStyle({arrow}).backgroundImage"
+    one.theme("Dark")
+    dark = one.page.evaluate(arrow)
+    one.theme("Light")
+    assert "svg" in dark and dark != one.page.evaluate(arrow)
+
+
 def test_a_control_without_effect_is_disabled_and_says_why(explorers):
     one = explorers("loss_anatomy")
     one.more()

@@ -247,7 +247,9 @@ class Papers(Explorer):
         ce = sorted(one.error for one in result.found if one.key == "ce")
         groups = {one.group for one in result.found}
         text = f"{result.dataset}, ratio {result.ratio:g}: {len(result.found)} printed errors of {len(result.methods)} "
-        text += f"methods under {len(groups)} protocols. "
+        stated = len(groups - {"-"})
+        text += f"methods under {check.many(stated, 'protocol')}"
+        text += ", and under some that are not stated. " if "-" in groups else ". "
         if len(ce) > 1:
             text += (
                 f"Plain cross-entropy is printed between {ce[0]:.1f} and {ce[-1]:.1f}%, {ce[-1] - ce[0]:.1f} points. "
@@ -353,12 +355,14 @@ def _message(result: Comparison) -> str:
     if result.elsewhere:
         return "Our photographs are CIFAR-10 at ratio 100:\nother data than these, so there is no order."
     if not result.ours:
-        return "Ours: not run yet."
+        return "Ours: not run yet." + ("\n† τ chosen on the test images" if result.tuned else "")
     if result.left is None:
         return "One row: no order."
     lines = [f"{result.left.right} of {result.left.pairs} pairs keep their order"]
     if result.swaps:
-        lines += ["Two lines that cross: a pair that swaps", f"Grey: only with rows under {NEAR} points away"]
+        lines.append("Two lines that cross: a pair that swaps")
+        if QUIET in (_colour(result, name) for name in result.ours):
+            lines.append(f"Grey: only with rows under {NEAR} points away")
     if result.unstated:
         lines.append(f"* protocol not stated; apart: {result.apart.right} of {result.apart.pairs} pairs")
     if result.tuned:

@@ -270,6 +270,11 @@ class Posthoc(Explorer):
         told = self.cells.told
         told[:] = [one for one in told if one != callback] + ([] if check.flag("remove", remove) else [callback])
 
+    def reset(self) -> None:
+        self.cells.place = None
+        super().reset()
+        self.cells.show()
+
     def drawn(self, result: Decision) -> None:
         self.cells.show()
 

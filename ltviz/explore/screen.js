@@ -31,7 +31,8 @@ function written(region, axis, value) {
 /** What can be seen where an element is, [left, top, right, bottom] in the window: what scrolls around it hides the rest. */
 function seen(node) {
   let [left, top, right, bottom] = [0, 0, innerWidth, innerHeight];
-  for (let around = node.parentElement; around; around = around.parentElement) {
+  // What the page's body hides, the window hides: JupyterLab's body has no height of its own.
+  for (let around = node.parentElement; around && around !== document.body; around = around.parentElement) {
     const box = around.getBoundingClientRect(), { overflowX, overflowY } = getComputedStyle(around);
     if (overflowX !== "visible") [left, right] = [Math.max(left, box.left), Math.min(right, box.right)];
     if (overflowY !== "visible") [top, bottom] = [Math.max(top, box.top), Math.min(bottom, box.bottom)];
