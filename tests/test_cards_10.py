@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import REPO
+from conftest import REPO, chromium
 from PIL import Image
 
 import ltviz as lt
@@ -424,6 +424,32 @@ def test_the_page_is_written_once_the_remedy_is_chosen(fresh_cards, tmp_path):
     cards.chosen.reopen()
     cards.chosen.commit(cards.WAYS[2])
     assert made == ["balanced", "crt"] and "the page of crt" in page.frame.value
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_keeps_its_links_to_itself_and_has_the_theme_of_the_notebook(fresh_cards, tmp_path, theme):
+    from playwright.sync_api import sync_playwright
+
+    run = made_up(np.repeat([0, 1, 2], 100), 60, 0)
+    page = fresh_cards.Opened(lambda key: lt.report(run, tmp_path / "page.html"), dict.fromkeys(fresh_cards.KEYS))
+    fresh_cards.chosen.commit(fresh_cards.WAYS[3])
+    css = (REPO / "ltviz" / "study" / "answer.css").read_text(encoding="utf-8")
+    light = str(theme == "light").lower()
+    around = f"<style>{css}</style><body data-jp-theme-light='{light}'>{page.frame.value}</body>"
+    (tmp_path / "notebook.html").write_text(around, encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        opened = browser.new_page(color_scheme="null")  # that of the system, not one that the test asks for
+        opened.goto((tmp_path / "notebook.html").as_uri())
+        frame = opened.frames[1]
+        assert frame.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") == (theme == "dark")
+        titles = frame.locator("h2").all_inner_texts()
+        frame.locator("nav a").last.click()
+        opened.wait_for_timeout(300)
+        assert opened.frames[1].locator("h2").all_inner_texts() == titles and len(titles) > 2
+        assert opened.frames[1].evaluate("scrollY") > 100
+        browser.close()
 
 
 def test_of_a_readers_own_folder_the_chosen_remedy_alone_is_opened(fresh_cards):

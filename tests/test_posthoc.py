@@ -620,6 +620,16 @@ def test_a_cell_shows_the_photographs_that_there_are_and_says_so():
     assert len(other.images) and ". None of them is among the 1 image that is pictured here." in one.cells.widget.value
 
 
+def test_reset_takes_the_chosen_cell_back():
+    run, images = pictured()
+    explorer = lt.explore.posthoc(run, images=images)
+    at_first = explorer.cells.widget.value
+    explorer.choose(0, 0)
+    assert "<img" in explorer.cells.widget.value != at_first
+    explorer.reset()
+    assert explorer.cells.widget.value == at_first and "Click a cell" in at_first
+
+
 def test_code_and_state_bring_back_the_photographs():
     run, images = pictured()
     explorer = lt.explore.posthoc(run, images=images, prior=0.5)
