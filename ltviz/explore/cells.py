@@ -65,6 +65,12 @@ class Cells:
         for callback in list(self.told):
             self.guard(lambda callback=callback: callback(cell))
 
+    def leave(self) -> None:
+        """No cell is chosen."""
+        with DRAW_LOCK:
+            self.place = None
+            self.show()
+
     def now(self) -> Cell | None:
         """The cell that was chosen, as it is now."""
         return None if self.place is None else self.find(*self.place)

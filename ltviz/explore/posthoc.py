@@ -81,8 +81,7 @@ class Posthoc(Explorer):
             self.size = (self.size[0], self.size[1] + STRIP)
         pictures = self.images if self.data is None or not self.data.has_pictures else self.data.test_images
         self.cells = Cells(self._cell, lambda: self.called, self.guard, pictures)
-        order = {name: controls[name] for name in (first, "deployment", *controls)}
-        super().__init__(order, below=(self.cells.widget,))
+        super().__init__({one: controls[one] for one in (first, "deployment", *controls)}, below=(self.cells.widget,))
         self.screen.on_click(self._clicked)
 
     def _make_controls(self, given: dict[str, Any]) -> dict[str, Control]:
@@ -271,9 +270,8 @@ class Posthoc(Explorer):
         told[:] = [one for one in told if one != callback] + ([] if check.flag("remove", remove) else [callback])
 
     def reset(self) -> None:
-        self.cells.place = None
+        self.cells.leave()
         super().reset()
-        self.cells.show()
 
     def drawn(self, result: Decision) -> None:
         self.cells.show()
